@@ -1,0 +1,144 @@
+"""The frozen parent's activations: every stage of every image, from one pass, kept on disk."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from neural_branching.classifier import Classifier
+from neural_branching.data.batches import TensorDataModule
+from neural_branching.data.table import DataTable
+from neural_branching.errors import InputError
+from neural_branching.store import Artifact
+
+RECIPE = 1
+BATCH = 512
+
+
+def readout(output: Tensor) -> Tensor:
+    """What a branch sees of a stage's output: one vector per image.
+
+    Feature maps (n, c, h, w) become 2 × 2 average-pooled vectors (n, 4c); vectors stay as they are.
+    """
+    return F.adaptive_avg_pool2d(output, 2).flatten(1) if output.ndim == 4 else output
+
+
+def stage_widths(parent: Classifier, image_shape: Sequence[int]) -> dict[str, int]:
+    """Length of the vector that each stage offers a branch, without computing any."""
+    with torch.inference_mode(), torch.device("meta"):
+        outputs = parent.to("meta").eval().outputs(torch.empty(1, *image_shape))
+    return {name: readout(output).shape[1] for name, output in outputs.items()}
+
+
+@torch.inference_mode()
+def extract(parent: Classifier, images: NDArray[np.uint8], folder: Path, device: torch.device) -> dict[str, Any]:
+    """Write the activations of all images at every stage, one safetensors file per stage.
+
+    The parent is put into evaluation mode: no dropout, stored batch-norm statistics. Row i of every
+    file belongs to image i.
+
+    Args:
+        parent: the frozen network.
+        images: uint8, shape (n, 3, height, width); may be memory-mapped.
+        folder: where ``<stage>.safetensors`` is written, float32 (n, width) under "activations".
+        device: where the forward pass runs.
+
+    Returns:
+        Width of every stage and the number of images.
+
+    Raises:
+        InputError: if the disk has no room for the files; nothing is computed then.
+    """
+    parent = parent.to(device).eval()
+    n = len(images)
+    buffers: dict[str, Tensor] = {}
+    for start in range(0, n, BATCH):
+        batch = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH])).to(device)
+        vectors = {name: readout(output) for name, output in parent.outputs(batch).items()}
+        if not buffers:
+            _check_room(folder, sum(4 * n * vector.shape[1] for vector in vectors.values()))
+            buffers = {name: torch.empty(n, vector.shape[1]) for name, vector in vectors.items()}
+        for name, vector in vectors.items():
+            buffers[name][start : start + BATCH] = vector
+    for name, buffer in buffers.items():
+        save_file({"activations": buffer}, folder / f"{name}.safetensors")
+    return {"images": n, "widths": {name: buffer.shape[1] for name, buffer in buffers.items()}}
+
+
+def read(artifact: Artifact, stage: str, rows: NDArray[np.int64] | None = None) -> Tensor:
+    """Activations of a stage, float32 (rows, width), read through a memory map.
+
+    Args:
+        artifact: stored activations.
+        stage: name of the stage.
+        rows: ascending row numbers; None for all.
+    """
+    with safe_open(artifact.path / f"{stage}.safetensors", framework="pt") as file:
+        tensor: Tensor = file.get_tensor("activations")
+    return tensor if rows is None else tensor[torch.from_numpy(rows)]
+
+
+class ActivationDataModule(TensorDataModule):
+    """The activations of one stage for the classes of a subset; it never touches a pixel.
+
+    Args:
+        activations: asks the store, which builds the activations if they are missing.
+        table: labels and splits.
+        classes: the subset's class names; targets are indices into them.
+        stage: the branch point.
+        batch_size: rows per step.
+        seed: seed of the order of the batches.
+    """
+
+    def __init__(
+        self,
+        activations: Callable[[], Artifact],
+        table: DataTable,
+        classes: Sequence[str],
+        stage: str,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        super().__init__(batch_size, seed)
+        self.activations = activations
+        self.table = table
+        self.classes = tuple(classes)
+        self.stage = stage
+
+    def prepare_data(self) -> None:
+        """Make sure that the activations are in the store."""
+        self.activations()
+
+    def setup(self, stage: str) -> None:
+        """Read the subset's rows of the training and validation splits."""
+        self.train, self.validation = self.select("train"), self.select("validation")
+
+    def select(self, split: str) -> tuple[Tensor, Tensor]:
+        """Activations float32 (n, width) and targets int64 (n,) of the subset in a split."""
+        rows = self.table.rows(split, self.classes)
+        targets = subset_targets(self.table, rows, self.classes)
+        return read(self.activations(), self.stage, rows), torch.from_numpy(targets)
+
+
+def subset_targets(table: DataTable, rows: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Labels of rows as indices into ``classes``; -1 where a row's class is not among them."""
+    index = np.full(len(table.classes), -1, dtype=np.int64)
+    index[[table.classes.index(name) for name in classes]] = np.arange(len(classes))
+    return index[table.labels[rows]]
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"The activations of all stages need {needed / 1e9:.1f} GB, and the disk of {folder.parent} has "
+            f"{free / 1e9:.1f} GB free: free some space or choose another folder with outputs=FOLDER."
+        )

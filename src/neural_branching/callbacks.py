@@ -1,0 +1,113 @@
+"""What happens around runs and sweeps: everything is checked before, and summarised after.
+
+Hydra turns an exception of a callback into a warning, but lets SystemExit through: so that is what
+stops a run here.
+"""
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from omegaconf import DictConfig, OmegaConf
+
+from neural_branching.errors import InputError
+from neural_branching.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class CheckAndSummarize(Callback):
+    """Refuses a run or a whole sweep before anything starts; writes a sweep's summary at its end."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check a single run before its folder is made."""
+        _exit_on_bad_input(lambda: check([_task(config)], Path(config.hydra.run.dir)))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Compose and check every job of a sweep before the first one starts."""
+        jobs = _jobs(config, kwargs["config_name"])
+        _exit_on_bad_input(lambda: check(jobs, Path(config.hydra.sweep.dir)))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Summarise the sweep; exit with 1 if a job failed."""
+        from neural_branching.report.summary import print_summary, summarize
+
+        summary = summarize(Path(config.hydra.sweep.dir))
+        print_summary(summary)
+        if summary.failed or summary.unread:
+            sys.exit(1)
+
+
+def check(jobs: list[DictConfig], folder: Path) -> None:
+    """Check everything that can be known before a run starts, the cheapest first.
+
+    Args:
+        jobs: the composed configurations.
+        folder: where results will go.
+
+    Raises:
+        InputError: for the first thing that cannot be used.
+    """
+    settings = [Settings.from_config(job) for job in jobs]
+    _check_writable(folder)
+    _check_writable(settings[0].outputs / "store")
+    # Only now torch, for what only the networks know.
+    from neural_branching import pipeline
+    from neural_branching.store import Store
+
+    seen: set[str] = set()
+    for one in settings:
+        pipeline.check(one)
+        data = repr(one.config["data"])
+        if data not in seen:
+            seen.add(data)
+            pipeline.ensure_data(one, Store(one.outputs / "store"))
+
+
+def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:
+    """The configuration of every job that the sweep will run.
+
+    Only Hydra's basic sweeper says beforehand what it will run; of others the base is checked.
+    """
+    overrides = list(config.hydra.overrides.task)
+    if config.hydra.sweeper._target_.endswith("BasicSweeper"):
+        overrides = [f"{name}={value}" for name, value in (config.hydra.sweeper.params or {}).items()] + overrides
+        try:
+            parsed = OverridesParser.create().parse_overrides(overrides)
+            [batch] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+            return [compose(config_name, job) for job in batch]
+        except HydraException as error:
+            sys.exit(str(error))
+    return [_task(config)]
+
+
+def _task(config: DictConfig) -> DictConfig:
+    """The configuration as a job sees it, without Hydra's own part."""
+    return OmegaConf.masked_copy(config, [name for name in config if name != "hydra"])
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, without making it."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{folder} cannot be written, because {existing} is not a writable folder: "
+            "choose another with outputs=FOLDER."
+        )
+
+
+def _exit_on_bad_input(action: Any) -> None:
+    try:
+        action()
+    except InputError as error:
+        sys.exit(str(error))

@@ -1,0 +1,100 @@
+"""The LightningModule that parents and branches share."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from neural_branching.data.batches import Batches, TensorDataModule
+from neural_branching.fit import Fit
+from neural_branching.networks.staged import StagedNetwork
+from neural_branching.networks.standardize import Standardize
+
+
+class Classifier(pl.LightningModule):
+    """Standardised inputs, a network of named stages, cross-entropy.
+
+    One Lightning step is one epoch: ``training_step`` receives all batches of the epoch and steps
+    the (Lightning-wrapped) optimiser for each. That is what automatic optimisation does with the
+    same batches, bit for bit, at a fraction of the cost for small networks.
+
+    Args:
+        standardize: input standardisation; its statistics are part of the weights.
+        network: the stages.
+        fit: the training recipe.
+    """
+
+    def __init__(self, standardize: Standardize, network: StagedNetwork, fit: Fit) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.standardize = standardize
+        self.network = network
+        self.fit = fit
+
+    def forward(self, x: Tensor, until: str | None = None) -> Tensor:
+        """Logits (n, classes) float32, or the output of stage ``until``, for raw inputs (n, …)."""
+        output: Tensor = self.network(self.standardize(x), until=until)
+        return output
+
+    def outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """Outputs of every stage from one pass over raw inputs (n, …)."""
+        return self.network.outputs(self.standardize(x))
+
+    def batch_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Mean loss of one batch (a scalar): the place to change what is optimised."""
+        return F.cross_entropy(self(x), y, label_smoothing=self.fit.label_smoothing)
+
+    def training_step(self, epoch: Batches, index: int) -> None:
+        """Train on every batch of an epoch; logs ``train/loss``, the mean over images."""
+        optimizer = self.optimizers()
+        scheduler = self.lr_schedulers()
+        total = torch.zeros((), device=self.device)
+        for x, y in epoch:
+            optimizer.zero_grad()  # type: ignore[union-attr]
+            loss = self.batch_loss(x, y)
+            self.manual_backward(loss)
+            optimizer.step()  # type: ignore[union-attr]
+            if scheduler is not None:
+                scheduler.step()  # type: ignore[union-attr, call-arg]
+            # Summed on the device: the host waits for it once an epoch, not once a step.
+            total += loss.detach() * len(y)
+        self.log("train/loss", total / len(epoch.y), on_step=True, on_epoch=False, batch_size=1)
+
+    def validation_step(self, epoch: Batches, index: int) -> None:
+        """Log ``val/loss`` (without label smoothing) and ``val/accuracy`` over an epoch."""
+        loss = torch.zeros((), device=self.device)
+        correct = torch.zeros((), device=self.device)
+        for x, y in epoch:
+            logits = self(x)
+            loss += F.cross_entropy(logits, y, reduction="sum")
+            correct += (logits.argmax(1) == y).sum()
+        n = len(epoch.y)
+        self.log_dict({"val/loss": loss / n, "val/accuracy": correct / n}, batch_size=1)
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimiser and schedule."""
+        fit = self.fit
+        if fit.optimizer == "adam":
+            optimizer: torch.optim.Optimizer = torch.optim.Adam(
+                self.parameters(), fit.lr, weight_decay=fit.weight_decay, fused=True
+            )
+        else:
+            optimizer = torch.optim.AdamW(_decayed(self, fit.weight_decay), fit.lr, fused=True)
+        if fit.schedule == "constant":
+            return optimizer
+        data: TensorDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, fit.lr, total_steps=fit.epochs * data.steps_per_epoch, pct_start=fit.pct_start
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _decayed(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups: matrices and kernels decay, norms and biases do not."""
+    parameters = list(module.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]

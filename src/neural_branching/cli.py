@@ -1,0 +1,123 @@
+"""The command ``neural-branching``. Heavy imports happen inside a command, after its input is checked."""
+
+import argparse
+import logging
+import secrets
+import sys
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neural_branching.errors import InputError, one_of
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+HELP = """\
+neural-branching: grow small, selective networks from the layers of a frozen parent.
+
+usage: neural-branching COMMAND ...
+
+commands:
+  train [-m] [OVERRIDES]   parent → activations → branch → threshold; -m sweeps comma-separated values
+  report FOLDER            table and figures of every run below a folder
+
+examples:
+  neural-branching train subset=lower branch_point=hidden1 threshold.value=0.8
+  neural-branching train -m subset=digits,upper,lower branch_point=hidden1,hidden2
+  neural-branching train experiment=cifar100_fish
+  neural-branching report outputs/sweeps/NAME
+
+`neural-branching train --help` lists every option and its value."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(HELP)
+        sys.exit(0 if arguments else 2)
+    commands = {"train": train, "report": report}
+    try:
+        command = commands[one_of(arguments[0], commands, "The command")]
+        command(arguments[1:])
+    except InputError as error:
+        sys.exit(str(error))
+
+
+def train(arguments: list[str]) -> None:
+    """Run or sweep the pipeline: Hydra composes the configuration and calls ``train_job``.
+
+    Args:
+        arguments: what follows ``train`` on the command line.
+    """
+    import hydra
+    from omegaconf import OmegaConf
+
+    from neural_branching.config import conf_dir
+
+    # One name per process, with a random end: Hydra's ${now:} alone gives two runs one folder.
+    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
+    OmegaConf.register_new_resolver("run_name", lambda: name, replace=True)
+    sys.argv = ["neural-branching train", *arguments]
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(train_job)()
+
+
+def train_job(config: "DictConfig") -> float | None:
+    """One run, alone or as a job of a sweep.
+
+    Returns:
+        Validation accuracy, which a sweeper may maximise; None if the job of a sweep failed.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from neural_branching import pipeline
+    from neural_branching.report.results import write_results
+    from neural_branching.report.run import print_run, provenance, write_run
+    from neural_branching.settings import Settings
+
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    sweeping = hydra_config.mode == RunMode.MULTIRUN
+    try:
+        run = pipeline.run(Settings.from_config(config))
+        write_run(run, folder, draw=not sweeping)
+    except Exception as error:
+        failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
+        write_results(folder, {"status": "failed", "error": failure})
+        if sweeping:
+            # One failed job must not stop the others; the summary reports it and exits with 1.
+            log.error("%s failed: %s", folder.name, error)
+            return None
+        raise
+    if sweeping:
+        test = run.results["test"]
+        log.info("%s: test accuracy %.3f; %s", folder.name, test["accuracy"], provenance(run.results))
+    else:
+        print_run(run, folder)
+    accuracy: float = run.results["validation"]["accuracy"]
+    return accuracy
+
+
+def report(arguments: list[str]) -> None:
+    """Summarise a folder of runs.
+
+    Args:
+        arguments: the folder.
+
+    Raises:
+        InputError: if the folder holds no results.
+    """
+    parser = argparse.ArgumentParser(
+        prog="neural-branching report", description="Write and print the summary of every run below a folder."
+    )
+    parser.add_argument("folder", type=Path, help="a run, a sweep, or any folder of them")
+    folder = parser.parse_args(arguments).folder
+
+    from neural_branching.report.summary import print_summary, summarize
+
+    print_summary(summarize(folder))

@@ -1,0 +1,67 @@
+"""Where things run. None of it decides what is computed, so none of it enters a key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from neural_branching.errors import ArgumentError, InputError, one_of, whole
+
+if TYPE_CHECKING:
+    import torch
+
+ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+
+
+class Compute:
+    """The machine's part of a run.
+
+    Args:
+        accelerator: "auto" takes CUDA, then Apple's MPS, then the CPU.
+        devices: index of the CUDA device to use. Networks of this size gain nothing from several.
+        threads: CPU threads for torch; None leaves torch's own choice.
+        progress: show a progress bar while training, if the output is a terminal.
+
+    Raises:
+        InputError: for values outside what is listed, and for an accelerator that is not there.
+    """
+
+    def __init__(
+        self, accelerator: str = "auto", devices: int = 0, threads: int | None = None, progress: bool = True
+    ) -> None:
+        self.accelerator = one_of(accelerator, ACCELERATORS, "accelerator")
+        self.devices = whole(devices, "devices", 0)
+        self.threads = None if threads is None else whole(threads, "threads", 1)
+        if not isinstance(progress, bool):
+            raise ArgumentError("progress", f"is {progress!r}: it must be true or false.")
+        self.progress = progress
+
+    def device(self) -> torch.device:
+        """The device that this means on this machine.
+
+        Raises:
+            InputError: if the accelerator or the device's index is not there.
+        """
+        import torch
+
+        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        name = self.accelerator
+        if name == "auto":
+            name = next(name for name, there in available.items() if there)
+        if not available[name]:
+            there = ", ".join(name for name, there in available.items() if there)
+            raise InputError(f"trainer.accelerator is {name!r}, which this machine lacks: it has {there}.")
+        if name != "cuda":
+            return torch.device(name)
+        if self.devices >= torch.cuda.device_count():
+            raise InputError(
+                f"trainer.devices is {self.devices}: this machine's {torch.cuda.device_count()} CUDA "
+                "devices are counted from 0."
+            )
+        return torch.device("cuda", self.devices)
+
+    def apply(self) -> None:
+        """Set the number of CPU threads of this process."""
+        import torch
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)

@@ -1,0 +1,84 @@
+"""From configuration to objects: where conf/ is, and the only call to Hydra's ``instantiate``."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from neural_branching.errors import ArgumentError, InputError
+
+
+def conf_dir() -> Path:
+    """The folder of configuration groups: inside an installed package, or at the top of a checkout.
+
+    Raises:
+        InputError: if neither is there, as after an incomplete installation.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise InputError(f"The folder conf/ is missing beside {package}: install neural-branching again.")
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A configuration node as plain Python values with everything resolved.
+
+    Raises:
+        InputError: if a mandatory value was not given.
+    """
+    try:
+        values: dict[str, Any] = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key} must be given: add {error.full_key}=VALUE.") from None
+    except OmegaConfBaseException as error:
+        raise InputError(f"The configuration cannot be resolved: {str(error).splitlines()[0]}.") from None
+    return values
+
+
+def build(node: dict[str, Any], where: str, **late: Any) -> Any:
+    """Build the object that a configuration node describes.
+
+    Args:
+        node: plain values with a ``_target_``.
+        where: the node's place in the configuration, for messages.
+        late: arguments that only the code knows (shapes, numbers of classes).
+
+    Raises:
+        InputError: for options that the target does not have or lacks, and for values that its
+            constructor refuses, with the place that the user can change.
+    """
+    try:
+        target = get_object(node["_target_"])
+    except Exception as error:
+        raise InputError(f"{where}._target_ is {node.get('_target_')!r}, which cannot be imported.") from error
+    parameters = inspect.signature(target).parameters
+    options = [name for name in parameters if name not in late]
+    for name in node:
+        if name != "_target_" and name not in options:
+            raise InputError(f"{where} has no option {name!r}: allowed are {', '.join(options) or 'none'}.")
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in node and name not in late:
+            raise InputError(f"{where}.{name} must be given: add {where}.{name}=VALUE.")
+    try:
+        return instantiate(node, **late, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ArgumentError):
+            raise ArgumentError(f"{where}.{cause.argument}", cause.problem) from None
+        raise cause or error from None
+
+
+def only_keys(node: dict[str, Any], allowed: set[str], where: str) -> None:
+    """Refuse keys that nothing reads, instead of ignoring them.
+
+    Raises:
+        InputError: naming the first unknown key.
+    """
+    for name in node:
+        if name not in allowed:
+            raise InputError(f"{where} has no option {name!r}: allowed are {', '.join(sorted(allowed))}.")

@@ -1,0 +1,1 @@
+"""The only room that knows pixels: sources, one table of images, splits, subsets, augmentation."""

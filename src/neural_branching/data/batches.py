@@ -1,0 +1,110 @@
+"""Batches straight from tensors in memory: no workers, no collation, one epoch per Lightning step."""
+
+from collections.abc import Callable, Iterator
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+class Batches:
+    """One pass over a tensor data set.
+
+    Args:
+        x: inputs, shape (n, …).
+        y: int64 targets, shape (n,).
+        batch_size: rows per batch; the last may be smaller.
+        generator: draws a new order (and the augmentation) for every pass; None keeps the order.
+            It lives on the CPU, so that the order does not depend on the device.
+        augment: maps a batch of inputs and the generator to a changed batch.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        batch_size: int,
+        generator: torch.Generator | None = None,
+        augment: Augment | None = None,
+    ) -> None:
+        self.x, self.y = x, y
+        self.batch_size = batch_size
+        self.generator = generator
+        self.augment = augment
+
+    def __len__(self) -> int:
+        """Number of batches in a pass."""
+        return -(-len(self.y) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.generator is None:
+            yield from zip(self.x.split(self.batch_size), self.y.split(self.batch_size), strict=True)
+            return
+        order = torch.randperm(len(self.y), generator=self.generator).to(self.y.device)
+        for rows in order.split(self.batch_size):
+            x = self.x.index_select(0, rows)
+            if self.augment is not None:
+                x = self.augment(x, self.generator)
+            yield x, self.y.index_select(0, rows)
+
+
+class EpochLoader:
+    """A "data loader" whose only item is a whole epoch, for modules that loop over it themselves."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        """Always 1."""
+        return 1
+
+    def __iter__(self) -> Iterator[Batches]:
+        yield self.batches
+
+
+class TensorDataModule(pl.LightningDataModule):
+    """Training and validation tensors on the trainer's device.
+
+    Sub-classes set ``train`` and ``validation`` in ``setup``. This module owns the generator of the
+    batches' order, so that the order is a function of the seed alone.
+
+    Args:
+        batch_size: images per training step.
+        seed: seed of the order of the batches and of the augmentation.
+        augment: applied to training batches.
+
+    Attributes:
+        train: inputs (n, …) and int64 targets (n,).
+        validation: the same for the validation split.
+    """
+
+    train: tuple[Tensor, Tensor]
+    validation: tuple[Tensor, Tensor]
+
+    def __init__(self, batch_size: int, seed: int, augment: Augment | None = None) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.augment = augment
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of optimiser steps in one epoch."""
+        return len(Batches(*self.train, self.batch_size))
+
+    def train_dataloader(self) -> EpochLoader:
+        """The training epoch, in a new order every time it is iterated."""
+        return EpochLoader(
+            Batches(*self._placed(self.train), self.batch_size, self.generator, self.augment)
+        )
+
+    def val_dataloader(self) -> EpochLoader:
+        """The validation epoch, in a fixed order."""
+        return EpochLoader(Batches(*self._placed(self.validation), max(self.batch_size, 512)))
+
+    def _placed(self, tensors: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        x, y = tensors
+        device = self.trainer.strategy.root_device if self.trainer else x.device
+        return x.to(device), y.to(device)

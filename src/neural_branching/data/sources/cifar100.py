@@ -1,0 +1,104 @@
+"""CIFAR-100 (Krizhevsky, 2009) as torchvision downloads it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neural_branching.data.hashes import FileHashes
+from neural_branching.data.sources.base import Images
+from neural_branching.errors import InputError
+
+RECIPE = 1
+FOLDER = "cifar-100-python"
+FILES = (f"{FOLDER}/train", f"{FOLDER}/test", f"{FOLDER}/meta")
+
+# fmt: off
+CLASSES = (
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle",
+    "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle",
+    "chair", "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur",
+    "dolphin", "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard",
+    "lamp", "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle",
+    "mountain", "mouse", "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear",
+    "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon",
+    "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail",
+    "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone",
+    "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale",
+    "willow_tree", "wolf", "woman", "worm",
+)
+# fmt: on
+
+
+class Cifar100:
+    """CIFAR-100: 100 classes of 500 training and 100 test images, 32 × 32.
+
+    Args:
+        root: folder that holds, or will hold, ``cifar-100-python/``.
+        download: fetch the data set there if it is missing (about 170 MB).
+    """
+
+    def __init__(self, root: str, download: bool = True) -> None:
+        self.root = Path(root).expanduser()
+        self.download = download
+
+    def class_names(self, hashes: FileHashes) -> tuple[str, ...]:
+        """The 100 fine class names in the data set's own order."""
+        return CLASSES
+
+    def signature(self, classes: Sequence[str], hashes: FileHashes) -> Any:
+        """Checksums of the three files, which are downloaded first if that is allowed and needed."""
+        remembered = hashes.remembered(self.root)
+        if not all((self.root / file).is_file() for file in FILES):
+            if set(remembered) >= set(FILES):
+                return {"recipe": RECIPE, "files": {file: remembered[file] for file in FILES}}
+            self._load(train=True)
+        return {"recipe": RECIPE, "files": hashes.of(self.root, FILES)}
+
+    def read(self, classes: Sequence[str], size: int) -> Images:
+        """Decode the images of ``classes``, resized if ``size`` is not 32; see ``Source.read``."""
+        pixels, labels, is_test = [], [], []
+        for train in (True, False):
+            dataset = self._load(train)
+            index = np.full(len(dataset.classes), -1, dtype=np.int64)
+            for label, name in enumerate(classes):
+                index[dataset.class_to_idx[name]] = label
+            label = index[np.asarray(dataset.targets)]
+            pixels.append(dataset.data[label >= 0])
+            labels.append(label[label >= 0])
+            is_test.append(np.full(len(labels[-1]), not train, dtype=np.bool_))
+        images = np.concatenate(pixels)
+        if size != images.shape[1]:
+            images = _resized(images, size)
+        return Images(
+            pixels=np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
+            labels=np.concatenate(labels),
+            is_test=np.concatenate(is_test),
+        )
+
+    def _load(self, train: bool) -> Any:
+        from torchvision.datasets import CIFAR100
+
+        existed = self.root.exists()
+        try:
+            return CIFAR100(str(self.root), train=train, download=self.download)
+        except (OSError, RuntimeError) as error:
+            # torchvision leaves an empty folder behind when the download cannot start.
+            if not existed and self.root.is_dir() and not any(self.root.iterdir()):
+                self.root.rmdir()
+            attempt = "could not be downloaded" if self.download else "is not there and download is off"
+            raise InputError(
+                f"CIFAR-100 {attempt} ({error}): put {FOLDER}/ with train, test and meta into "
+                f"{self.root.absolute()}, or read class folders with data/source=image_folder "
+                "data.root=FOLDER, or use the embedded data with data=glyphs."
+            ) from error
+
+
+def _resized(images: np.ndarray[Any, np.dtype[np.uint8]], size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    from PIL import Image
+
+    shape = (size, size)
+    return np.stack(
+        [np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR)) for image in images]
+    )

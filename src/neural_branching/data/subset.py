@@ -1,0 +1,58 @@
+"""The classes that a branch specialises on."""
+
+from collections.abc import Mapping, Sequence
+
+from neural_branching.errors import InputError, one_of
+
+
+class Subset:
+    """A named list of classes, given directly or as a superclass of the data set.
+
+    Args:
+        name: how the subset is called in tables and folders.
+        classes: class names in any order.
+        superclass: a name in ``data.superclasses``, instead of ``classes``.
+
+    Raises:
+        InputError: unless exactly one of ``classes`` and ``superclass`` is given, with at least two
+            different classes.
+    """
+
+    def __init__(
+        self, name: str, classes: Sequence[str] | None = None, superclass: str | None = None
+    ) -> None:
+        if (classes is None) == (superclass is None):
+            raise InputError(f"The subset {name!r} needs either subset.classes or subset.superclass.")
+        self.name = name
+        self.superclass = superclass
+        self.classes = None if classes is None else _checked(list(classes), name)
+
+    def resolve(self, known: Sequence[str], superclasses: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """Class names of this subset in the data set's order.
+
+        Args:
+            known: every class of the data set, in its order.
+            superclasses: name → classes, as the data set's configuration gives it.
+
+        Raises:
+            InputError: if a class or the superclass is unknown (with the nearest name), or fewer than
+                two of its classes are in the data set.
+        """
+        if self.classes is None:
+            name = one_of(self.superclass, superclasses, "superclass")
+            chosen = _checked([member for member in superclasses[name] if member in known], self.name)
+        else:
+            chosen = [one_of(member, known, f"a class of subset {self.name!r}") for member in self.classes]
+        return tuple(member for member in known if member in chosen)
+
+
+def _checked(classes: list[str], name: str) -> list[str]:
+    if len(set(classes)) != len(classes):
+        twice = next(member for member in classes if classes.count(member) > 1)
+        raise InputError(f"The subset {name!r} names the class {twice!r} twice.")
+    if len(classes) < 2:
+        raise InputError(
+            f"The subset {name!r} has {len(classes)} classes ({', '.join(map(str, classes)) or 'none'}): "
+            "a branch needs at least two to choose between."
+        )
+    return classes

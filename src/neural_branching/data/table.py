@@ -1,0 +1,159 @@
+"""One table of images for everything downstream, decoded once and memory-mapped.
+
+Rows are ordered by (class, content of the pixels), so that the same images give the same rows and
+the same keys whichever reader brought them.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neural_branching.data.hashes import FileHashes
+from neural_branching.data.sources.base import Images, Source
+from neural_branching.data.split import SPLITS, Split
+from neural_branching.errors import InputError
+from neural_branching.store import Artifact, Store
+
+RECIPE = 1
+
+
+@dataclass(frozen=True)
+class DataTable:
+    """Labels and splits of all images, in memory, and the pixels, on disk.
+
+    Attributes:
+        artifact: the stored table; its key stands for the content of the images.
+        classes: class names; labels are indices into them.
+        labels: int64, shape (n,).
+        split: int8, shape (n,), indices into ``SPLITS``.
+        split_key: key of the stored split.
+        skipped: number of broken images that the source left out.
+    """
+
+    artifact: Artifact
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    split: NDArray[np.int8]
+    split_key: str
+    skipped: int
+
+    def rows(self, split: str, classes: Sequence[str] | None = None) -> NDArray[np.int64]:
+        """Row numbers of a split, of all classes or of some, ascending (int64)."""
+        chosen = self.split == SPLITS.index(split)
+        if classes is not None:
+            chosen &= np.isin(self.labels, [self.classes.index(name) for name in classes])
+        return np.flatnonzero(chosen)
+
+    def images(self) -> NDArray[np.uint8]:
+        """All images, uint8 (n, 3, size, size), memory-mapped."""
+        images: NDArray[np.uint8] = np.load(self.artifact.path / "images.npy", mmap_mode="r")
+        return images
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def ensure_table(
+    store: Store,
+    name: str,
+    source: Source,
+    classes: Sequence[str],
+    size: int,
+    split: Split,
+    *,
+    pixels: bool = False,
+) -> DataTable:
+    """Find or make the table of a data set and its split.
+
+    Args:
+        store: where both are kept.
+        name: how the data set is called in messages.
+        source: reader of the images; not asked to decode anything that the store has.
+        classes: class names in the order of the labels.
+        size: side of the square images in pixels.
+        split: how images are shared out.
+        pixels: whether the caller will read the images, which are then verified too.
+
+    Raises:
+        InputError: if the source is missing, an image is broken, or a split lacks a class.
+    """
+    hashes = hash_memory(store)
+    names = tuple(classes)
+    decoded: dict[str, tuple[Images, str]] = {}
+
+    def decode() -> tuple[Images, str]:
+        if not decoded:
+            images = _ordered(source.read(names, size))
+            decoded["once"] = images, _fingerprint(images, names)
+        return decoded["once"]
+
+    def read(folder: Path) -> dict[str, Any]:
+        images, fingerprint = decode()
+        (folder / "skipped.json").write_text(json.dumps(images.skipped))
+        return {"pixels": fingerprint, "skipped": len(images.skipped)}
+
+    def write(folder: Path) -> dict[str, Any]:
+        images, fingerprint = decode()
+        if fingerprint != reading.facts["pixels"]:
+            raise InputError(
+                f"The images of {name!r} changed while they were being read: run the same command again."
+            )
+        np.save(folder / "images.npy", images.pixels)
+        np.save(folder / "labels.npy", images.labels)
+        np.save(folder / "is_test.npy", images.is_test)
+        return {"images": len(images.labels), "classes": list(names)}
+
+    identity = {
+        "recipe": RECIPE,
+        "source": type(source).__name__,
+        "signature": source.signature(names, hashes),
+        "classes": names,
+        "size": size,
+    }
+    reading = store.fetch("reading", identity, read)
+    identity = {"recipe": RECIPE, "pixels": reading.facts["pixels"]}
+    needs = ("labels.npy", "is_test.npy", *(["images.npy"] if pixels else []))
+    table = store.fetch("data", identity, write, needs=needs)
+    labels = np.load(table.path / "labels.npy")
+    is_test = np.load(table.path / "is_test.npy")
+
+    def assign(folder: Path) -> None:
+        np.save(folder / "split.npy", split.assign(labels, is_test, names))
+
+    identity = {"recipe": RECIPE, "data": table.key, "shares": split.shares, "seed": split.seed}
+    splits = store.fetch("split", identity, assign, needs=("split.npy",))
+    return DataTable(
+        artifact=table,
+        classes=names,
+        labels=labels,
+        split=np.load(splits.path / "split.npy"),
+        split_key=splits.key,
+        skipped=reading.facts["skipped"],
+    )
+
+
+def hash_memory(store: Store) -> FileHashes:
+    """The memory of file checksums that lives beside the artifacts of a store."""
+    return FileHashes(store.root / "hashes")
+
+
+def _ordered(images: Images) -> Images:
+    content = [hashlib.sha256(image.tobytes()).digest() for image in images.pixels]
+    # Equal images of one class are told apart by the split they came in, and are otherwise alike.
+    order = sorted(
+        range(len(content)), key=lambda row: (images.labels[row], content[row], images.is_test[row])
+    )
+    return Images(images.pixels[order], images.labels[order], images.is_test[order], images.skipped)
+
+
+def _fingerprint(images: Images, classes: Sequence[str]) -> str:
+    digest = hashlib.sha256(json.dumps([list(classes), list(images.pixels.shape)]).encode())
+    for array in (images.pixels, images.labels, images.is_test):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,65 @@
+"""The one kind of error that a user of this package is meant to read."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message is one sentence that names the value, the place and what is allowed. The
+    command line prints it without a traceback; library users catch it as a ``ValueError``.
+    """
+
+
+class ArgumentError(InputError):
+    """A constructor's argument has a value that is not allowed.
+
+    Args:
+        argument: name of the argument. Whoever builds the object from a configuration puts the
+            place in front ("parent.fit." + "lr"), so that the sentence names what the user typed.
+        problem: the rest of the sentence.
+    """
+
+    def __init__(self, argument: str, problem: str) -> None:
+        super().__init__(f"{argument} {problem}")
+        self.argument = argument
+        self.problem = problem
+
+
+def one_of(value: object, allowed: Iterable[str], argument: str) -> str:
+    """Return ``value`` if it is among ``allowed``.
+
+    Raises:
+        ArgumentError: otherwise, naming the nearest allowed value and then all of them.
+    """
+    names = list(allowed)
+    if isinstance(value, str) and value in names:
+        return value
+    near = get_close_matches(str(value), names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ArgumentError(argument, f"is {value!r}, which is unknown: {hint}allowed are {', '.join(names)}.")
+
+
+def number(value: object, argument: str, low: float, high: float, *, open_low: bool = False) -> float:
+    """Return ``value`` as a float if it is a number within [low, high] ((low, high] if ``open_low``).
+
+    Raises:
+        ArgumentError: for text, booleans, nan and numbers outside the range.
+    """
+    bounds = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if high == float('inf') else ']'}"
+    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not numeric or not (low < value if open_low else low <= value) or not value <= high:  # type: ignore[operator]
+        raise ArgumentError(argument, f"is {value!r}: it must be a number within {bounds}.")
+    return float(value)  # type: ignore[arg-type]
+
+
+def whole(value: object, argument: str, low: int) -> int:
+    """Return ``value`` if it is an integer of at least ``low``.
+
+    Raises:
+        ArgumentError: otherwise.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ArgumentError(argument, f"is {value!r}: it must be a whole number of at least {low}.")
+    return value

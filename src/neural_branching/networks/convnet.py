@@ -1,0 +1,62 @@
+"""A small residual convolutional network for 32 × 32 images."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from neural_branching.errors import whole
+from neural_branching.networks.staged import StagedNetwork
+
+
+class ConvNet(StagedNetwork):
+    """Residual network (He et al., 2016): stages stem, block1, block2, block3, pool, logits.
+
+    Each block halves the resolution and doubles the width: at width 16 the blocks have 32, 64 and
+    128 channels and the whole network about 0.3 M parameters.
+
+    Args:
+        in_shape: (channels, height, width) of one image.
+        num_classes: number of logits.
+        width: channels of the stem.
+
+    Raises:
+        InputError: for a width below 1.
+    """
+
+    def __init__(self, in_shape: Sequence[int], num_classes: int, width: int = 16) -> None:
+        width = whole(width, "width", 1)
+        super().__init__(
+            {
+                "stem": nn.Sequential(
+                    nn.Conv2d(in_shape[0], width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+                ),
+                "block1": ResidualBlock(width, 2 * width),
+                "block2": ResidualBlock(2 * width, 4 * width),
+                "block3": ResidualBlock(4 * width, 8 * width),
+                "pool": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+                "logits": nn.Linear(8 * width, num_classes),
+            }
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 × 3 convolutions with batch norm, the first of stride 2, around a projected shortcut."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride=2, bias=False), nn.BatchNorm2d(outputs)
+        )
+        self.activation = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, inputs, h, w) to (n, outputs, h/2, w/2)."""
+        output: Tensor = self.activation(self.residual(x) + self.shortcut(x))
+        return output

@@ -1,0 +1,50 @@
+"""Standardisation by statistics of the training split, kept with a network's weights."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+class Standardize(nn.Module):
+    """Map x to (x − mean) / std as float32.
+
+    The statistics are buffers: they travel with the weights, so that a stored network takes the
+    same raw inputs that it was trained on (uint8 pixels for a parent, activations for a branch).
+
+    Args:
+        shape: shape of the statistics, broadcast against a batch's trailing dimensions: (3, 1, 1)
+            for channels, the whole input's shape for elements.
+    """
+
+    mean: Tensor
+    inverse_std: Tensor
+
+    def __init__(self, shape: Iterable[int]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(tuple(shape)))
+        self.register_buffer("inverse_std", torch.ones(tuple(shape)))
+
+    def learn(self, x: Tensor, floor: float = 1e-6) -> None:
+        """Set the statistics from training inputs (n, …), averaging where they have size 1.
+
+        Args:
+            x: training inputs of any dtype; the sums are taken in float64.
+            floor: dimensions whose standard deviation is at most this are only centred: a unit that
+                never fires in training must not explode when it does.
+        """
+        pooled = [0, *(d + 1 for d, size in enumerate(self.mean.shape) if size == 1 and x.shape[d + 1] > 1)]
+        total, squares = torch.zeros_like(self.mean, dtype=torch.float64), 0.0
+        for chunk in x.split(4096):  # keeps the float64 copy small
+            values = chunk.double()
+            total += values.sum(pooled, keepdim=True)[0]
+            squares += values.square().sum(pooled, keepdim=True)[0]
+        count = x.numel() / self.mean.numel()
+        mean = total / count
+        std = (squares / count - mean.square()).clamp_min(0).sqrt()
+        self.mean.copy_(mean)
+        self.inverse_std.copy_(torch.where(std > floor, 1 / std, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardise a batch of shape (n, …); the result is float32."""
+        return (x - self.mean) * self.inverse_std

@@ -1,0 +1,289 @@
+"""The whole flow on one page: data → parent → activations → branch → threshold → report.
+
+Every ``ensure_…`` asks the store and computes only what is missing. Keys chain through the
+checksums of what they rest on, so that a parent with other weights brings other activations and
+other branches, and a threshold enters no key at all.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import load_file, save_file
+
+from neural_branching import activations as act
+from neural_branching.branch import RECIPE as BRANCH_RECIPE
+from neural_branching.branch import Branch
+from neural_branching.classifier import Classifier
+from neural_branching.config import build
+from neural_branching.data.batches import TensorDataModule
+from neural_branching.data.pixels import PixelDataModule
+from neural_branching.data.table import DataTable, ensure_table
+from neural_branching.errors import one_of
+from neural_branching.evaluation import HELD_OUT, Answers, Evaluation, evaluate
+from neural_branching.parent import RECIPE as PARENT_RECIPE
+from neural_branching.parent import Parent
+from neural_branching.settings import Settings
+from neural_branching.store import Artifact, Store
+from neural_branching.training import History, best_epoch, fit
+
+log = logging.getLogger(__name__)
+
+WEIGHTS, HISTORY = "weights.safetensors", "history.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run found out, for the report."""
+
+    settings: Settings
+    results: dict[str, Any]
+    evaluation: Evaluation
+    table: DataTable
+    histories: Mapping[str, History]
+
+
+def check(settings: Settings) -> None:
+    """Check what only the networks know, without computing anything.
+
+    Raises:
+        InputError: if the branch point is no stage of the parent, or an option of a network, the
+            augmentation or the accelerator cannot be used.
+    """
+    settings.compute.device()
+    with torch.device("meta"):
+        widths = act.stage_widths(_new_parent(settings), _image_shape(settings))
+        one_of(settings.stage, widths, "branch_point.stage")
+        _new_branch(settings, widths[settings.stage])
+    _augment(settings)
+
+
+def run(settings: Settings) -> Run:
+    """Do what is missing, evaluate, and return everything that the report needs.
+
+    Raises:
+        InputError: as ``check``, and for data, a disk or a training run that fails.
+    """
+    check(settings)
+    settings.compute.apply()
+    store = Store(settings.outputs / "store")
+    table = ensure_data(settings, store)
+    parent = ensure_parent(settings, store, table)
+    activations = ensure_activations(settings, store, table, parent)
+    branch = ensure_branch(settings, store, table, parent)
+    evaluation = evaluate(
+        _branch_answers(settings, table, activations, branch),
+        _parent_answers(settings, table, activations),
+        settings.threshold,
+        settings.classes,
+    )
+    artifacts = {"data": table.artifact, "parent": parent, "activations": activations, "branch": branch}
+    return Run(
+        settings=settings,
+        results=_results(settings, table, artifacts, evaluation),
+        evaluation=evaluation,
+        table=table,
+        histories={name: artifacts[name].json(HISTORY) for name in ("parent", "branch")},
+    )
+
+
+def ensure_data(settings: Settings, store: Store, *, pixels: bool = False) -> DataTable:
+    """The table of images with its split; ``pixels`` if the caller will read the images too."""
+    name = settings.config["data"]["name"]
+    return ensure_table(
+        store, name, settings.source, settings.known, settings.image_size, settings.split, pixels=pixels
+    )
+
+
+def ensure_parent(settings: Settings, store: Store, table: DataTable) -> Artifact:
+    """The trained parent's weights and history."""
+    config = settings.config["parent"]
+    identity = {
+        "recipe": PARENT_RECIPE,
+        "data": table.artifact.key,
+        "split": table.split_key,
+        "network": config["network"],
+        "normalize": config["normalize"],
+        "augment": config["augment"],
+        "fit": vars(settings.parent_fit),
+        "seed": settings.parent_seed,
+    }
+
+    def train(folder: Path) -> dict[str, Any]:
+        pl.seed_everything(settings.parent_seed, verbose=False)
+        parent = _new_parent(settings)
+        recipe = settings.parent_fit
+        pixels = ensure_data(settings, store, pixels=True)
+        data = PixelDataModule(pixels, recipe.batch_size, settings.parent_seed, _augment(settings))
+        data.setup("fit")
+        parent.learn_normalization(data.train[0])
+        return _train(parent, data, settings, f"parent {config['name']}", folder)
+
+    return store.fetch("parent", identity, train, needs=(WEIGHTS, HISTORY))
+
+
+def ensure_activations(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> Artifact:
+    """The parent's activations at every stage, for all rows of the table."""
+    identity = {
+        "recipe": act.RECIPE,
+        "data": table.artifact.key,
+        "weights": parent.sha(WEIGHTS),
+        "network": settings.config["parent"]["network"],
+        "precision": "float32",
+    }
+
+    def compute(folder: Path) -> dict[str, Any]:
+        network = _new_parent(settings)
+        network.load_state_dict(load_file(parent.path / WEIGHTS))
+        images = ensure_data(settings, store, pixels=True).images()
+        log.info("Computing the activations of %s images at every stage.", f"{len(images):,}")
+        return act.extract(network, images, folder, settings.compute.device())
+
+    needs = (f"{settings.stage}.safetensors", "logits.safetensors")
+    return store.fetch("activations", identity, compute, needs=needs)
+
+
+def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> Artifact:
+    """The trained branch's weights and history."""
+    config = settings.config["branch"]
+    ask = partial(ensure_activations, settings, store, table, parent)
+    identity = {
+        "recipe": BRANCH_RECIPE,
+        "activations": ask().sha(f"{settings.stage}.safetensors"),
+        "split": table.split_key,
+        "classes": settings.classes,
+        "network": config["network"],
+        "fit": vars(settings.branch_fit),
+        "seed": settings.branch_seed,
+    }
+
+    def train(folder: Path) -> dict[str, Any]:
+        pl.seed_everything(settings.branch_seed, verbose=False)
+        recipe = settings.branch_fit
+        data = act.ActivationDataModule(
+            ask, table, settings.classes, settings.stage, recipe.batch_size, settings.branch_seed
+        )
+        data.prepare_data()
+        data.setup("fit")
+        branch = _new_branch(settings, data.train[0].shape[1])
+        branch.learn_standardization(data.train[0])
+        return _train(branch, data, settings, f"branch {settings.subset.name} at {settings.stage}", folder)
+
+    return store.fetch("branch", identity, train, needs=(WEIGHTS, HISTORY))
+
+
+def _train(
+    module: Classifier, data: TensorDataModule, settings: Settings, title: str, folder: Path
+) -> dict[str, Any]:
+    """Fit, write weights and history, and return the facts that are worth recording."""
+    log.info("Training the %s on %s images.", title, f"{len(data.train[1]):,}")
+    history = fit(module, data, settings.compute, title)
+    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, folder / WEIGHTS)
+    (folder / HISTORY).write_text(json.dumps(history))
+    return {
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "epochs": len(history),
+        "best_epoch": best_epoch(history, module.fit),
+    }
+
+
+def _image_shape(settings: Settings) -> tuple[int, int, int]:
+    return 3, settings.image_size, settings.image_size
+
+
+def _new_parent(settings: Settings) -> Parent:
+    config, shape = settings.config["parent"], _image_shape(settings)
+    network = build(config["network"], "parent.network", in_shape=shape, num_classes=len(settings.known))
+    return Parent(network, settings.parent_fit, shape, config["normalize"])
+
+
+def _new_branch(settings: Settings, width: int) -> Branch:
+    network = build(
+        settings.config["branch"]["network"],
+        "branch.network",
+        in_shape=(width,),
+        num_classes=len(settings.classes),
+    )
+    return Branch(network, settings.branch_fit, width)
+
+
+def _augment(settings: Settings) -> Any:
+    config = settings.config["parent"]["augment"]
+    return None if config is None else build(config, "parent.augment")
+
+
+@torch.inference_mode()
+def _branch_answers(
+    settings: Settings, table: DataTable, activations: Artifact, artifact: Artifact
+) -> dict[str, Answers]:
+    weights = load_file(artifact.path / WEIGHTS)
+    branch = _new_branch(settings, len(weights["standardize.mean"])).eval()
+    branch.load_state_dict(weights)
+    answers = {}
+    for split in HELD_OUT:
+        rows = table.rows(split, settings.classes)
+        logits = branch(act.read(activations, settings.stage, rows)).numpy()
+        answers[split] = Answers(rows, act.subset_targets(table, rows, settings.classes), logits)
+    return answers
+
+
+def _parent_answers(settings: Settings, table: DataTable, activations: Artifact) -> dict[str, Answers]:
+    columns = [table.classes.index(name) for name in settings.classes]
+    answers = {}
+    for split in HELD_OUT:
+        rows = table.rows(split, settings.classes)
+        logits = act.read(activations, "logits", rows)[:, columns].numpy()
+        answers[split] = Answers(rows, act.subset_targets(table, rows, settings.classes), logits)
+    return answers
+
+
+def _parent_accuracy(table: DataTable, activations: Artifact, split: str) -> dict[str, Any]:
+    rows = table.rows(split)
+    predicted = act.read(activations, "logits", rows).argmax(1).numpy()
+    return {"accuracy": float((predicted == table.labels[rows]).mean()), "n": len(rows)}
+
+
+def _results(
+    settings: Settings, table: DataTable, artifacts: dict[str, Artifact], evaluation: Evaluation
+) -> dict[str, Any]:
+    config = settings.config
+    facts = {name: artifacts[name].facts for name in ("parent", "branch")}
+    validation, test = (
+        _parent_accuracy(table, artifacts["activations"], split) for split in ("validation", "test")
+    )
+    return {
+        "status": "completed",
+        "data": config["data"]["name"],
+        "images": {"n": len(table), "skipped": table.skipped},
+        "subset": settings.subset.name,
+        "classes": list(settings.classes),
+        "branch_point": settings.stage,
+        "seeds": {"split": settings.split.seed, "parent": settings.parent_seed, "branch": settings.branch_seed},
+        **evaluation.numbers,
+        "parent": {
+            "name": config["parent"]["name"],
+            "classes": len(settings.known),
+            "validation_accuracy": validation["accuracy"],
+            "validation_n": validation["n"],
+            "test_accuracy": test["accuracy"],
+            "test_n": test["n"],
+            **facts["parent"],
+        },
+        "branch": {"name": config["branch"]["name"], **facts["branch"]},
+        "published": (config["published"] or {}).get(settings.subset.name),
+        "artifacts": {name: artifact.provenance() for name, artifact in artifacts.items()},
+        "environment": {
+            "device": str(settings.compute.device()),
+            "threads": torch.get_num_threads(),
+            "versions": {
+                name: version(name) for name in ("neural-branching", "torch", "pytorch-lightning", "numpy")
+            },
+        },
+    }

@@ -1,0 +1,79 @@
+"""A run's TensorBoard events: curves by epoch, the risk–coverage curve, the HParams row."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from neural_branching.report import figures
+from neural_branching.selection import RiskCoverageCurve
+from neural_branching.training import History
+
+# The same names in every run: the HParams tab drops what only some runs have.
+METRICS = {
+    "hparams/test_accuracy": ("test", "accuracy"),
+    "hparams/test_aurc": ("test", "aurc"),
+    "hparams/test_coverage": ("test", "coverage"),
+    "hparams/test_selective_accuracy": ("test", "selective_accuracy"),
+    "hparams/validation_accuracy": ("validation", "accuracy"),
+    "hparams/parent_restricted_accuracy": ("test", "parent_restricted", "accuracy"),
+}
+
+
+def write_events(
+    folder: Path, results: Mapping[str, Any], histories: Mapping[str, History], curve: RiskCoverageCurve
+) -> None:
+    """Write a run's events into its folder.
+
+    Args:
+        folder: the run's folder.
+        results: its results.
+        histories: epochs of the parent and the branch; written also when they were found in the
+            store, so that a run that trained nothing still shows its curves (x = epoch).
+        curve: risk–coverage curve of the test split, written with step = coverage in percent, so
+            that runs overlay.
+    """
+    with SummaryWriter(str(folder)) as writer:
+        for name, history in histories.items():
+            for epoch, metrics in enumerate(history, start=1):
+                for tag, value in metrics.items():
+                    writer.add_scalar(f"{name}/{tag}", value, epoch)
+        for percent in range(1, 101):
+            risk = curve.at_coverage(percent / 100)
+            if risk == risk:  # nan below the smallest coverage that the curve reaches
+                writer.add_scalar("test/selective_accuracy_by_coverage", 1 - risk, percent)
+        confusion = figures.confusion(results["test"]["confusion"], _title(results))
+        writer.add_figure("test/confusion", confusion)
+        _write_hparams(writer, results)
+
+
+def _write_hparams(writer: SummaryWriter, results: Mapping[str, Any]) -> None:
+    chosen = {
+        "data": results["data"],
+        "subset": results["subset"],
+        "parent": results["parent"]["name"],
+        "branch_point": results["branch_point"],
+        "branch": results["branch"]["name"],
+        "threshold_kind": results["threshold"]["kind"],
+        "threshold_value": float(results["threshold"]["value"]),
+        "parent_seed": results["seeds"]["parent"],
+        "branch_seed": results["seeds"]["branch"],
+    }
+    metrics = {tag: _at(results, path) for tag, path in METRICS.items()}
+    for summary in hparams(chosen, metrics):
+        writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
+    for tag, value in metrics.items():
+        writer.add_scalar(tag, value, 0)
+
+
+def _at(results: Mapping[str, Any], path: tuple[str, ...]) -> float:
+    value: Any = results
+    for name in path:
+        value = value[name]
+    return float(value)
+
+
+def _title(results: Mapping[str, Any]) -> str:
+    return f"{results['subset']} at {results['branch_point']}, test images"

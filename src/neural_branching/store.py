@@ -1,0 +1,262 @@
+"""A content-addressed store of artifacts: built once, found again by any later run or process.
+
+An artifact is a folder ``<root>/<kind>/<key>/`` of files beside a ``manifest.json``. Its key is a
+hash of its *identity*: the plain values that decide what is computed. It is built in a temporary
+sibling, synced to disk and renamed, so that a killed process leaves nothing that a later run
+trusts; a lock per key lets concurrent processes build it once while the others wait.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from neural_branching.errors import InputError
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+_RECORDED_VERSIONS = ("neural-branching", "torch", "pytorch-lightning", "numpy")
+
+Build = Callable[[Path], Mapping[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One stored result.
+
+    Attributes:
+        kind: what it is ("parent", "activations", …).
+        key: hexadecimal key, the name of its folder.
+        path: its folder.
+        manifest: provenance: identity, checksums, sizes, build seconds, versions, build facts.
+        built: whether this call built it; false if it was found.
+        seconds: time that this call took to find or build it.
+    """
+
+    kind: str
+    key: str
+    path: Path
+    manifest: dict[str, Any]
+    built: bool
+    seconds: float
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the builder returned about the artifact (plain JSON values)."""
+        facts: dict[str, Any] = self.manifest["facts"]
+        return facts
+
+    def sha(self, name: str) -> str:
+        """Checksum (sha256, hexadecimal) of one of its files, read from the manifest."""
+        return str(self.manifest["files"][name]["sha256"])
+
+    def json(self, name: str) -> Any:
+        """Content of one of its JSON files."""
+        return json.loads((self.path / name).read_text())
+
+    def provenance(self) -> dict[str, Any]:
+        """Key, path, whether it was built here, and seconds, for results.json."""
+        return {
+            "key": self.key,
+            "path": str(self.path),
+            "built": self.built,
+            "seconds": round(self.seconds, 3),
+            "build_seconds": self.manifest["seconds"],
+        }
+
+
+def canonical(value: Any) -> Any:
+    """Plain JSON form in which equal settings are equal text: 1.0 and 1, tuples and lists.
+
+    Raises:
+        TypeError: for values that have no JSON form.
+    """
+    if isinstance(value, Mapping):
+        return {str(name): canonical(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise TypeError(f"{value!r} of type {type(value).__name__} cannot be part of a key.")
+
+
+def key_of(kind: str, identity: Mapping[str, Any]) -> str:
+    """Key of an artifact: 20 hexadecimal digits of the sha256 of its kind and canonical identity."""
+    text = json.dumps([SCHEMA, kind, canonical(identity)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+class Store:
+    """Artifacts below one folder.
+
+    Args:
+        root: the folder; it is created when the first artifact is built.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).absolute()
+        # Files that this process has hashed: a sweep reads the same cache in every job.
+        self._verified: set[tuple[Path, int, int]] = set()
+
+    def fetch(
+        self, kind: str, identity: Mapping[str, Any], build: Build, *, needs: Iterable[str] = ()
+    ) -> Artifact:
+        """Return the artifact of this identity, building it if it is not there.
+
+        Args:
+            kind: folder that the artifact lives in.
+            identity: the plain values that decide what is computed.
+            build: writes the files into the empty folder it is given; may return facts to record.
+            needs: names of the files that the caller will read. Their checksums are verified; an
+                artifact that fails is set aside, reported and rebuilt.
+
+        Raises:
+            InputError: if the store cannot be written or the disk is full; the store is then as it was.
+        """
+        start = time.perf_counter()
+        key, needs = key_of(kind, identity), tuple(needs)
+        final = self.root / kind / key
+        manifest, _ = self._inspect(final, key, needs)
+        built = False
+        if manifest is None:
+            try:
+                with self._locked(kind, key):
+                    manifest, problem = self._inspect(final, key, needs)
+                    if manifest is None:
+                        if problem:
+                            self._set_aside(final, kind, key, problem)
+                        manifest, built = self._build(final, kind, key, identity, build), True
+            except Exception as error:
+                raise self._explained(error, kind) from error
+        return Artifact(kind, key, final, manifest, built, time.perf_counter() - start)
+
+    @contextmanager
+    def _locked(self, kind: str, key: str) -> Iterator[None]:
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{kind}-{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("Waiting for another process that is building %s %s.", kind, key)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _inspect(self, final: Path, key: str, needs: tuple[str, ...]) -> tuple[dict[str, Any] | None, str]:
+        """Manifest if the artifact can be trusted, else None and what is wrong ("" if it is absent)."""
+        if not final.exists():
+            return None, ""
+        try:
+            manifest: dict[str, Any] = json.loads((final / MANIFEST).read_text())
+            if manifest["schema"] != SCHEMA or manifest["key"] != key:
+                return None, "its manifest belongs to another artifact or version"
+            for name in needs:
+                expected, file = manifest["files"][name], final / name
+                status = file.stat()
+                if status.st_size != expected["bytes"]:
+                    return None, f"{name} has {status.st_size} bytes instead of {expected['bytes']}"
+                seen = (file, status.st_size, status.st_mtime_ns)
+                if seen not in self._verified:
+                    if sha256_of(file) != expected["sha256"]:
+                        return None, f"the checksum of {name} does not match"
+                    self._verified.add(seen)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return None, f"it cannot be read ({type(error).__name__}: {error})"
+        return manifest, ""
+
+    def _set_aside(self, final: Path, kind: str, key: str, problem: str) -> None:
+        aside = self.root / "aside" / f"{kind}-{key}-{secrets.token_hex(4)}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        final.rename(aside)
+        log.warning("The stored %s %s is damaged: %s; moved to %s, rebuilding.", kind, key, problem, aside)
+
+    def _build(
+        self, final: Path, kind: str, key: str, identity: Mapping[str, Any], build: Build
+    ) -> dict[str, Any]:
+        folder = final.with_name(f".building-{key}-{secrets.token_hex(4)}")
+        folder.mkdir(parents=True)
+        try:
+            start = time.perf_counter()
+            facts = build(folder) or {}
+            manifest = {
+                "schema": SCHEMA,
+                "kind": kind,
+                "key": key,
+                "identity": canonical(identity),
+                "facts": canonical(facts),
+                "files": {
+                    file.name: {"sha256": sha256_of(file), "bytes": file.stat().st_size}
+                    for file in sorted(folder.iterdir())
+                },
+                "seconds": round(time.perf_counter() - start, 3),
+                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "versions": {name: version(name) for name in _RECORDED_VERSIONS},
+            }
+            (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+            for file in folder.iterdir():
+                _sync(file)
+            _sync(folder)
+            folder.rename(final)
+            _sync(final.parent)
+        finally:
+            # Also on Ctrl-C: after the rename there is nothing left to remove.
+            shutil.rmtree(folder, ignore_errors=True)
+        return manifest
+
+    def _explained(self, error: Exception, kind: str) -> Exception:
+        """The error itself, or a sentence in its place where the store's own disk is the cause."""
+        # safetensors reports a full disk in words of its own, without an errno.
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+            return InputError(
+                f"The disk that holds the store {self.root} is full while writing {kind}: "
+                "free some space or choose another folder with outputs=FOLDER; the store is as it was."
+            )
+        if isinstance(error, OSError) and str(error.filename or "").startswith(str(self.root)):
+            return InputError(
+                f"The store {self.root} cannot be written ({error.strerror}): "
+                "choose a folder that can with outputs=FOLDER."
+            )
+        return error
+
+
+def sha256_of(file: Path) -> str:
+    """Hexadecimal sha256 of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Replace a file's content so that readers see the old text or the new, never a part."""
+    temporary = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
+    try:
+        temporary.write_text(text)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
