@@ -39,7 +39,9 @@ def stage_widths(parent: Classifier, image_shape: Sequence[int]) -> dict[str, in
 
 
 @torch.inference_mode()
-def extract(parent: Classifier, images: NDArray[np.uint8], folder: Path, device: torch.device) -> dict[str, Any]:
+def extract(
+    parent: Classifier, images: NDArray[np.uint8], folder: Path, device: torch.device
+) -> dict[str, Any]:
     """Write the activations of all images at every stage, one safetensors file per stage.
 
     The parent is put into evaluation mode: no dropout, stored batch-norm statistics. Row i of every
@@ -61,7 +63,7 @@ def extract(parent: Classifier, images: NDArray[np.uint8], folder: Path, device:
     n = len(images)
     buffers: dict[str, Tensor] = {}
     for start in range(0, n, BATCH):
-        batch = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH])).to(device)
+        batch = torch.from_numpy(np.array(images[start : start + BATCH])).to(device)
         vectors = {name: readout(output) for name, output in parent.outputs(batch).items()}
         if not buffers:
             _check_room(folder, sum(4 * n * vector.shape[1] for vector in vectors.values()))

@@ -7,15 +7,14 @@ stops a run here.
 import logging
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from hydra import compose
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from omegaconf import DictConfig, OmegaConf
 
 from neural_branching.errors import InputError
@@ -77,9 +76,11 @@ def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:
 
     Only Hydra's basic sweeper says beforehand what it will run; of others the base is checked.
     """
-    overrides = list(config.hydra.overrides.task)
+    overrides: list[str] = [str(override) for override in config.hydra.overrides.task]
     if config.hydra.sweeper._target_.endswith("BasicSweeper"):
-        overrides = [f"{name}={value}" for name, value in (config.hydra.sweeper.params or {}).items()] + overrides
+        overrides = [
+            f"{name}={value}" for name, value in (config.hydra.sweeper.params or {}).items()
+        ] + overrides
         try:
             parsed = OverridesParser.create().parse_overrides(overrides)
             [batch] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
@@ -91,7 +92,7 @@ def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:
 
 def _task(config: DictConfig) -> DictConfig:
     """The configuration as a job sees it, without Hydra's own part."""
-    return OmegaConf.masked_copy(config, [name for name in config if name != "hydra"])
+    return OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
 
 
 def _check_writable(folder: Path) -> None:

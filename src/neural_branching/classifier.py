@@ -57,7 +57,7 @@ class Classifier(pl.LightningModule):
             self.manual_backward(loss)
             optimizer.step()  # type: ignore[union-attr]
             if scheduler is not None:
-                scheduler.step()  # type: ignore[union-attr, call-arg]
+                scheduler.step()  # type: ignore[union-attr]
             # Summed on the device: the host waits for it once an epoch, not once a step.
             total += loss.detach() * len(y)
         self.log("train/loss", total / len(epoch.y), on_step=True, on_epoch=False, batch_size=1)

@@ -55,7 +55,9 @@ def build(node: dict[str, Any], where: str, **late: Any) -> Any:
     try:
         target = get_object(node["_target_"])
     except Exception as error:
-        raise InputError(f"{where}._target_ is {node.get('_target_')!r}, which cannot be imported.") from error
+        raise InputError(
+            f"{where}._target_ is {node.get('_target_')!r}, which cannot be imported."
+        ) from error
     parameters = inspect.signature(target).parameters
     options = [name for name in parameters if name not in late]
     for name in node:

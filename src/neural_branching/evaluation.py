@@ -40,7 +40,8 @@ class Answers:
     @property
     def predictions(self) -> NDArray[np.int64]:
         """Most probable class of each image, int64 (n,)."""
-        return self.logits.argmax(axis=1)
+        most_probable: NDArray[np.int64] = self.logits.argmax(axis=1)
+        return most_probable
 
     @property
     def score(self) -> NDArray[np.float64]:
@@ -125,7 +126,7 @@ def _selective(answers: Answers, threshold: float) -> dict[str, Any]:
     score, error = answers.score, answers.error
     return {
         "n": len(score),
-        "accuracy": float(1 - error.mean()),
+        "accuracy": float((~error).mean()),
         "n_accepted": int((score >= threshold).sum()),
         "coverage": coverage(score, threshold),
         "selective_accuracy": selective_accuracy(score, error, threshold),
@@ -140,7 +141,7 @@ def _per_class(answers: Answers, threshold: float, classes: Sequence[str]) -> di
         score, error = answers.score[mine], answers.error[mine]
         table[name] = {
             "n": int(mine.sum()),
-            "accuracy": float(1 - error.mean()),
+            "accuracy": float((~error).mean()),
             "n_accepted": int((score >= threshold).sum()),
             "coverage": coverage(score, threshold),
             "selective_accuracy": selective_accuracy(score, error, threshold),

@@ -56,9 +56,7 @@ class Fit:
         self.monitor = one_of(monitor, ("val/loss", "val/accuracy"), "monitor")
         self.patience = None if patience is None else whole(patience, "patience", 1)
         self.precision = one_of(precision, ("32-true", "bf16-mixed"), "precision")
-        self.matmul_precision = one_of(
-            matmul_precision, ("highest", "high", "medium"), "matmul_precision"
-        )
+        self.matmul_precision = one_of(matmul_precision, ("highest", "high", "medium"), "matmul_precision")
         if self.keep == "last" and self.patience is not None:
             raise ArgumentError(
                 "patience", f"is {patience} while keep is 'last': stopping early needs keep=best."

@@ -265,7 +265,11 @@ def _results(
         "subset": settings.subset.name,
         "classes": list(settings.classes),
         "branch_point": settings.stage,
-        "seeds": {"split": settings.split.seed, "parent": settings.parent_seed, "branch": settings.branch_seed},
+        "seeds": {
+            "split": settings.split.seed,
+            "parent": settings.parent_seed,
+            "branch": settings.branch_seed,
+        },
         **evaluation.numbers,
         "parent": {
             "name": config["parent"]["name"],

@@ -92,4 +92,3 @@ def _known_classes(source: Source, chosen: Sequence[str] | None, hashes: FileHas
     if len(set(chosen)) != len(chosen) or len(chosen) < 2:
         raise InputError(f"data.classes is {list(chosen)}: it must name at least two different classes.")
     return tuple(one_of(name, offered, "a class in data.classes") for name in chosen)
-

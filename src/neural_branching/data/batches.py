@@ -40,10 +40,12 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.generator is None:
-            yield from zip(self.x.split(self.batch_size), self.y.split(self.batch_size), strict=True)
+            yield from zip(
+                torch.split(self.x, self.batch_size), torch.split(self.y, self.batch_size), strict=True
+            )
             return
         order = torch.randperm(len(self.y), generator=self.generator).to(self.y.device)
-        for rows in order.split(self.batch_size):
+        for rows in torch.split(order, self.batch_size):
             x = self.x.index_select(0, rows)
             if self.augment is not None:
                 x = self.augment(x, self.generator)
@@ -96,9 +98,7 @@ class TensorDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> EpochLoader:
         """The training epoch, in a new order every time it is iterated."""
-        return EpochLoader(
-            Batches(*self._placed(self.train), self.batch_size, self.generator, self.augment)
-        )
+        return EpochLoader(Batches(*self._placed(self.train), self.batch_size, self.generator, self.augment))
 
     def val_dataloader(self) -> EpochLoader:
         """The validation epoch, in a fixed order."""

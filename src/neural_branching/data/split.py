@@ -37,12 +37,12 @@ class Split:
         seed: int = 0,
     ) -> None:
         shares = {"train": train, "validation": validation, "calibration": calibration, "test": test}
-        self.shares = {
-            name: number(share, name, 0, 1, open_low=True) for name, share in shares.items()
-        }
+        self.shares = {name: number(share, name, 0, 1, open_low=True) for name, share in shares.items()}
         total = sum(share for name, share in self.shares.items() if name != "test")
         if abs(total - 1) > 1e-6:
-            raise ArgumentError("train", f"+ validation + calibration is {total:g}: the three must add up to 1.")
+            raise ArgumentError(
+                "train", f"+ validation + calibration is {total:g}: the three must add up to 1."
+            )
         self.seed = whole(seed, "seed", 0)
 
     def assign(

@@ -1,6 +1,7 @@
 """Multi-layer perceptrons: the original parent, and the heads of branches."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 
 from torch import nn
@@ -33,7 +34,7 @@ class MLP(StagedNetwork):
             raise ArgumentError("dropout", "is 1, which drops everything: it must be below 1.")
         sizes = [prod(in_shape), *(whole(width, "widths (each of them)", 1) for width in widths)]
         stages: dict[str, nn.Module] = {}
-        for depth, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+        for depth, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
             entry = nn.Flatten() if depth == 1 else nn.Dropout(dropout)
             stages[f"hidden{depth}"] = nn.Sequential(entry, nn.Linear(inputs, outputs), nn.ReLU())
         entry = nn.Dropout(dropout) if widths else nn.Flatten()

@@ -34,8 +34,9 @@ class Standardize(nn.Module):
                 never fires in training must not explode when it does.
         """
         pooled = [0, *(d + 1 for d, size in enumerate(self.mean.shape) if size == 1 and x.shape[d + 1] > 1)]
-        total, squares = torch.zeros_like(self.mean, dtype=torch.float64), 0.0
-        for chunk in x.split(4096):  # keeps the float64 copy small
+        total = torch.zeros_like(self.mean, dtype=torch.float64)
+        squares = torch.zeros_like(total)
+        for chunk in torch.split(x, 4096):  # keeps the float64 copy small
             values = chunk.double()
             total += values.sum(pooled, keepdim=True)[0]
             squares += values.square().sum(pooled, keepdim=True)[0]

@@ -74,7 +74,9 @@ def confusion(table: Mapping[str, Any], title: str) -> Figure:
     return figure
 
 
-def comparison(values: Mapping[str, Mapping[str, Sequence[float]]], order: Sequence[str], label: str) -> Figure:
+def comparison(
+    values: Mapping[str, Mapping[str, Sequence[float]]], order: Sequence[str], label: str
+) -> Figure:
     """A metric by branch point, one line per group; several values show as mean ± std.
 
     Args:

@@ -51,16 +51,21 @@ def print_run(run: "Run", folder: Path) -> None:
     console.print(table)
     threshold = results["threshold"]
     console.print(
-        f"threshold {number(threshold['value'])} ({threshold['kind']}): {threshold['promise']}.", highlight=False
+        f"threshold {number(threshold['value'])} ({threshold['kind']}): {threshold['promise']}.",
+        highlight=False,
     )
-    console.print(f"parent on all {results['parent']['classes']} classes: {results['parent']['test_accuracy']:.3f}")
+    console.print(
+        f"parent on all {results['parent']['classes']} classes: {results['parent']['test_accuracy']:.3f}"
+    )
     console.print(f"{provenance(results)}. Results in {folder}", highlight=False, soft_wrap=True)
 
 
 def provenance(results: dict[str, Any]) -> str:
     """What a run built and what it found in the store, as a phrase."""
     artifacts = results["artifacts"]
-    built = [f"{name} ({entry['build_seconds']:.1f} s)" for name, entry in artifacts.items() if entry["built"]]
+    built = [
+        f"{name} ({entry['build_seconds']:.1f} s)" for name, entry in artifacts.items() if entry["built"]
+    ]
     found = [name for name, entry in artifacts.items() if not entry["built"]]
     parts = [f"built {', '.join(built)}"] if built else []
     parts += [f"reused {', '.join(found)}"] if found else []

@@ -111,8 +111,8 @@ def collect(folder: Path) -> Summary:
             built = [part for part, entry in results["artifacts"].items() if entry["built"]]
             rows.append({"run": name, "status": "completed", **row, "built": " ".join(built), "error": ""})
         else:
-            error = results.get("error", {}).get("message", "")
-            rows.append({"run": name, "status": results["status"], "error": error})
+            message = results.get("error", {}).get("message", "")
+            rows.append({"run": name, "status": results["status"], "error": message})
     if not rows:
         raise InputError(f"The folder {folder} has no {RESULTS} of a run in it: nothing to report.")
     return Summary(folder, rows, unread)
@@ -121,15 +121,21 @@ def collect(folder: Path) -> Summary:
 def print_summary(summary: Summary) -> None:
     """Print the table, what failed and where the files are."""
     console = Console()
-    varying = [name for name in ("data", "parent", "branch", "parent_seed", "branch_seed") if _varies(summary, name)]
+    varying = [
+        name for name in ("data", "parent", "branch", "parent_seed", "branch_seed") if _varies(summary, name)
+    ]
     table = Table(title=f"{len(summary.completed)} runs")
     for heading in ["#", *varying, *PRINTED.values()]:
-        table.add_column(heading, justify="left" if heading in ("subset", "branch point", *varying) else "right")
+        table.add_column(
+            heading, justify="left" if heading in ("subset", "branch point", *varying) else "right"
+        )
     for index, row in enumerate(summary.completed):
         table.add_row(str(index), *(_text(row[name]) for name in [*varying, *PRINTED]))
     console.print(table)
     for row in summary.failed:
-        console.print(f"[bold red]{row['status']}[/] {row['run']}: {row['error']}", highlight=False, soft_wrap=True)
+        console.print(
+            f"[bold red]{row['status']}[/] {row['run']}: {row['error']}", highlight=False, soft_wrap=True
+        )
     for run, reason in summary.unread.items():
         console.print(f"skipped {run}: {reason}", highlight=False, soft_wrap=True)
     built: dict[str, int] = {}
@@ -137,7 +143,9 @@ def print_summary(summary: Summary) -> None:
         for part in row["built"].split():
             built[part] = built.get(part, 0) + 1
     counts = ", ".join(f"{count} {part}" for part, count in built.items()) or "nothing: all was in the store"
-    console.print(f"Built here: {counts}. Tables and figures in {summary.folder}", highlight=False, soft_wrap=True)
+    console.print(
+        f"Built here: {counts}. Tables and figures in {summary.folder}", highlight=False, soft_wrap=True
+    )
 
 
 def draw(summary: Summary) -> dict[str, Any]:
@@ -147,7 +155,9 @@ def draw(summary: Summary) -> dict[str, Any]:
     from neural_branching.report import figures
 
     order = list(dict.fromkeys(row["branch_point"] for row in summary.completed))
-    result = {"risk_coverage": figures.risk_coverage(_lines(summary), "Selective accuracy on the test images")}
+    result = {
+        "risk_coverage": figures.risk_coverage(_lines(summary), "Selective accuracy on the test images")
+    }
     for metric, label in (("test_accuracy", "test accuracy"), ("test_aurc", "test AURC (smaller is better)")):
         values: dict[str, dict[str, list[float]]] = {}
         # A threshold trains nothing: runs that differ only in theirs are one point.

@@ -62,7 +62,7 @@ def _write_hparams(writer: SummaryWriter, results: Mapping[str, Any]) -> None:
         "branch_seed": results["seeds"]["branch"],
     }
     metrics = {tag: _at(results, path) for tag, path in METRICS.items()}
-    for summary in hparams(chosen, metrics):
+    for summary in hparams(chosen, metrics):  # type: ignore[no-untyped-call]
         writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
     for tag, value in metrics.items():
         writer.add_scalar(tag, value, 0)

@@ -30,7 +30,7 @@ def selective_accuracy(score: ArrayLike, error: ArrayLike, threshold: float) -> 
     """
     scores, errors = _pair(score, error)
     accepted = scores >= threshold
-    return float(1 - errors[accepted].mean()) if accepted.any() else float("nan")
+    return float((errors[accepted] == 0).mean()) if accepted.any() else float("nan")
 
 
 @dataclass(frozen=True)

@@ -25,4 +25,5 @@ def max_softmax(logits: ArrayLike) -> NDArray[np.float64]:
     Args:
         logits: shape (n, classes).
     """
-    return softmax(logits).max(axis=-1)
+    score: NDArray[np.float64] = softmax(logits).max(axis=-1)
+    return score

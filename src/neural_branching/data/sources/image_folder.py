@@ -128,7 +128,7 @@ class ImageFolder:
 
 
 def _split_of(file: str) -> str:
-    """ "train" or "test", or "" in a folder without that level."""
+    """The top folder, "train" or "test", or "" in a layout without it."""
     top = file.split("/", 1)[0]
     return top if top in ("train", "test") and file.count("/") >= 2 else ""
 
