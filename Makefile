@@ -3,6 +3,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+BENCH  ?= full
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format bench sweep tensorboard clean
@@ -34,7 +35,7 @@ format: $(STAMP)  ## rewrite the code as `make lint` wants it
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)  ## timings side by side with plain loops
-	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s --timeout 1800
+	BENCH=$(BENCH) $(BIN)/python -m pytest tests/benchmarks -m benchmark -s --timeout 1800
 
 sweep: $(STAMP)  ## a threshold sweep on the glyphs: trains nothing that `make run` has trained
 	$(BIN)/neural-branching train -m subset=digits,upper,lower threshold.value=0.5,0.7,0.9,0.96

@@ -31,7 +31,7 @@ from neural_branching.evaluation import HELD_OUT, Answers, Evaluation, evaluate
 from neural_branching.parent import RECIPE as PARENT_RECIPE
 from neural_branching.parent import Parent
 from neural_branching.settings import Settings
-from neural_branching.store import Artifact, Store
+from neural_branching.store import Artifact, Built, Store
 from neural_branching.training import History, best_epoch, fit
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def ensure_parent(settings: Settings, store: Store, table: DataTable) -> Artifac
         "seed": settings.parent_seed,
     }
 
-    def train(folder: Path) -> dict[str, Any]:
+    def train(folder: Path) -> Built:
         pl.seed_everything(settings.parent_seed, verbose=False)
         parent = _new_parent(settings)
         recipe = settings.parent_fit
@@ -139,7 +139,7 @@ def ensure_activations(settings: Settings, store: Store, table: DataTable, paren
         "precision": "float32",
     }
 
-    def compute(folder: Path) -> dict[str, Any]:
+    def compute(folder: Path) -> Built:
         network = _new_parent(settings)
         network.load_state_dict(load_file(parent.path / WEIGHTS))
         images = ensure_data(settings, store, pixels=True).images()
@@ -164,7 +164,7 @@ def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Ar
         "seed": settings.branch_seed,
     }
 
-    def train(folder: Path) -> dict[str, Any]:
+    def train(folder: Path) -> Built:
         pl.seed_everything(settings.branch_seed, verbose=False)
         recipe = settings.branch_fit
         data = act.ActivationDataModule(
@@ -179,19 +179,15 @@ def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Ar
     return store.fetch("branch", identity, train, needs=(WEIGHTS, HISTORY))
 
 
-def _train(
-    module: Classifier, data: TensorDataModule, settings: Settings, title: str, folder: Path
-) -> dict[str, Any]:
+def _train(module: Classifier, data: TensorDataModule, settings: Settings, title: str, folder: Path) -> Built:
     """Fit, write weights and history, and return the facts that are worth recording."""
     log.info("Training the %s on %s images.", title, f"{len(data.train[1]):,}")
     history = fit(module, data, settings.compute, title)
     save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, folder / WEIGHTS)
     (folder / HISTORY).write_text(json.dumps(history))
-    return {
-        "parameters": sum(parameter.numel() for parameter in module.parameters()),
-        "epochs": len(history),
-        "best_epoch": best_epoch(history, module.fit),
-    }
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    best = best_epoch(history, module.fit)
+    return Built({"parameters": parameters, "epochs": len(history), "best_epoch": best})
 
 
 def _image_shape(settings: Settings) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,22 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 _RECORDED_VERSIONS = ("neural-branching", "torch", "pytorch-lightning", "numpy")
 
-Build = Callable[[Path], Mapping[str, Any] | None]
+
+@dataclass(frozen=True)
+class Built:
+    """What a builder leaves behind besides files.
+
+    Attributes:
+        facts: plain values worth recording about the artifact.
+        sealed: entries of files that the builder itself has hashed and synced while it wrote them;
+            the store seals the others.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    sealed: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+
+Build = Callable[[Path], Built]
 
 
 @dataclass(frozen=True)
@@ -122,7 +137,7 @@ class Store:
         Args:
             kind: folder that the artifact lives in.
             identity: the plain values that decide what is computed.
-            build: writes the files into the empty folder it is given; may return facts to record.
+            build: writes the files into the empty folder it is given.
             needs: names of the files that the caller will read. Their checksums are verified; an
                 artifact that fails is set aside, reported and rebuilt.
 
@@ -196,24 +211,23 @@ class Store:
         folder.mkdir(parents=True)
         try:
             start = time.perf_counter()
-            facts = build(folder) or {}
+            built = build(folder)
+            files = {
+                file.name: built.sealed.get(file.name) or _seal(file) for file in sorted(folder.iterdir())
+            }
             manifest = {
                 "schema": SCHEMA,
                 "kind": kind,
                 "key": key,
                 "identity": canonical(identity),
-                "facts": canonical(facts),
-                "files": {
-                    file.name: {"sha256": sha256_of(file), "bytes": file.stat().st_size}
-                    for file in sorted(folder.iterdir())
-                },
+                "facts": canonical(built.facts),
+                "files": files,
                 "seconds": round(time.perf_counter() - start, 3),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "versions": {name: version(name) for name in _RECORDED_VERSIONS},
             }
             (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
-            for file in folder.iterdir():
-                _sync(file)
+            _sync(folder / MANIFEST)
             _sync(folder)
             folder.rename(final)
             _sync(final.parent)
@@ -252,6 +266,12 @@ def write_atomically(file: Path, text: str) -> None:
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _seal(file: Path) -> dict[str, Any]:
+    """Bring a file to the disk and make its entry in the manifest."""
+    _sync(file)
+    return {"sha256": sha256_of(file), "bytes": file.stat().st_size}
 
 
 def _sync(path: Path) -> None:

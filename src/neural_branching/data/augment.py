@@ -3,28 +3,31 @@
 import torch
 from torch import Tensor
 
-from neural_branching.errors import ArgumentError, whole
+from neural_branching.errors import ArgumentError, number, whole
 
 
-class CropFlipCutout:
-    """Random shifts, mirror images and erased squares.
+class Augmentation:
+    """Random shifts, mirror images, erased squares and changes of light.
 
     Every image is shifted by up to ``pad`` pixels with reflected borders, mirrored with probability
-    ½, and loses one square of ``cutout`` pixels at a random place, cut off at the borders (DeVries &
-    Taylor, 2017), which is filled with the batch's mean colour.
+    ½, loses one square of ``cutout`` pixels at a random place, cut off at the borders (DeVries &
+    Taylor, 2017) and filled with the batch's mean colour, and is changed in contrast and brightness.
 
     Args:
         pad: largest shift in pixels, in each direction.
         flip: whether images may be mirrored left to right.
         cutout: side of the erased square in pixels; 0 erases nothing.
+        jitter: contrast is multiplied by a factor within 1 ± jitter, brightness moves by up to
+            jitter standard deviations of the batch's pixels; 0 leaves both.
 
     Raises:
-        InputError: for negative sizes or a ``flip`` that is not a boolean.
+        InputError: for values outside their ranges.
     """
 
-    def __init__(self, pad: int = 4, flip: bool = True, cutout: int = 8) -> None:
+    def __init__(self, pad: int = 4, flip: bool = True, cutout: int = 8, jitter: float = 0.0) -> None:
         self.pad = whole(pad, "pad", 0)
         self.cutout = whole(cutout, "cutout", 0)
+        self.jitter = number(jitter, "jitter", 0, 1)
         if not isinstance(flip, bool):
             raise ArgumentError("flip", f"is {flip!r}: it must be true or false.")
         self.flip = flip
@@ -34,11 +37,28 @@ class CropFlipCutout:
 
         Args:
             images: uint8 or float, shape (n, c, h, w) with h and w above ``pad``.
-            generator: CPU generator of every random choice.
+            generator: CPU generator of every random choice, so that none depends on the device.
 
         Returns:
-            A new batch of the same shape and dtype.
+            float32, same shape, in the units of the input.
         """
+        # Changes of light come last, on what the network would see, so the fill takes part in them.
+        pixels = images.float()
+        colour = pixels.mean((0, 2, 3), keepdim=True)
+        result = self._shifted(pixels, generator)
+        if self.cutout:
+            result = torch.where(self._holes(images, generator), colour, result)
+        if self.jitter:
+            contrast, brightness = (
+                ((2 * torch.rand(2, len(images), 1, 1, 1, generator=generator) - 1) * self.jitter)
+                .to(images.device)
+                .unbind()
+            )
+            spread = pixels.std((0, 2, 3), keepdim=True)
+            result = colour + (result - colour) * (1 + contrast) + brightness * spread
+        return result
+
+    def _shifted(self, images: Tensor, generator: torch.Generator) -> Tensor:
         n, _, height, width = images.shape
         shift = torch.randint(-self.pad, self.pad + 1, (2, n, 1), generator=generator)
         rows = _reflected(torch.arange(height) + shift[0], height)
@@ -50,16 +70,16 @@ class CropFlipCutout:
         # One gather does the shift and the mirroring: index (image, row, column), channels last.
         picture = torch.arange(n, device=device)[:, None, None]
         rows, columns = rows.to(device)[:, :, None], columns.to(device)[:, None, :]
-        result = images.permute(0, 2, 3, 1)[picture, rows, columns].permute(0, 3, 1, 2)
-        if self.cutout:
-            top = torch.randint(0, height, (n, 1), generator=generator) - self.cutout // 2
-            left = torch.randint(0, width, (n, 1), generator=generator) - self.cutout // 2
-            inside_rows = (torch.arange(height) >= top) & (torch.arange(height) < top + self.cutout)
-            inside_columns = (torch.arange(width) >= left) & (torch.arange(width) < left + self.cutout)
-            hole = (inside_rows[:, None, :, None] & inside_columns[:, None, None, :]).to(device)
-            colour = images.float().mean((0, 2, 3), keepdim=True).to(images.dtype)
-            result = torch.where(hole, colour, result)
-        return result
+        return images.permute(0, 2, 3, 1)[picture, rows, columns].permute(0, 3, 1, 2)
+
+    def _holes(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Where each image is erased: bool, shape (n, 1, h, w)."""
+        n, _, height, width = images.shape
+        top = torch.randint(0, height, (n, 1), generator=generator) - self.cutout // 2
+        left = torch.randint(0, width, (n, 1), generator=generator) - self.cutout // 2
+        rows = (torch.arange(height) >= top) & (torch.arange(height) < top + self.cutout)
+        columns = (torch.arange(width) >= left) & (torch.arange(width) < left + self.cutout)
+        return (rows[:, None, :, None] & columns[:, None, None, :]).to(images.device)
 
 
 def _reflected(index: Tensor, size: int) -> Tensor:

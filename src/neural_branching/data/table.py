@@ -9,7 +9,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from neural_branching.data.hashes import FileHashes
 from neural_branching.data.sources.base import Images, Source
 from neural_branching.data.split import SPLITS, Split
 from neural_branching.errors import InputError
-from neural_branching.store import Artifact, Store
+from neural_branching.store import Artifact, Built, Store
 
 RECIPE = 1
 
@@ -93,12 +92,12 @@ def ensure_table(
             decoded["once"] = images, _fingerprint(images, names)
         return decoded["once"]
 
-    def read(folder: Path) -> dict[str, Any]:
+    def read(folder: Path) -> Built:
         images, fingerprint = decode()
         (folder / "skipped.json").write_text(json.dumps(images.skipped))
-        return {"pixels": fingerprint, "skipped": len(images.skipped)}
+        return Built({"pixels": fingerprint, "skipped": len(images.skipped)})
 
-    def write(folder: Path) -> dict[str, Any]:
+    def write(folder: Path) -> Built:
         images, fingerprint = decode()
         if fingerprint != reading.facts["pixels"]:
             raise InputError(
@@ -107,7 +106,7 @@ def ensure_table(
         np.save(folder / "images.npy", images.pixels)
         np.save(folder / "labels.npy", images.labels)
         np.save(folder / "is_test.npy", images.is_test)
-        return {"images": len(images.labels), "classes": list(names)}
+        return Built({"images": len(images.labels), "classes": list(names)})
 
     identity = {
         "recipe": RECIPE,
@@ -123,8 +122,9 @@ def ensure_table(
     labels = np.load(table.path / "labels.npy")
     is_test = np.load(table.path / "is_test.npy")
 
-    def assign(folder: Path) -> None:
+    def assign(folder: Path) -> Built:
         np.save(folder / "split.npy", split.assign(labels, is_test, names))
+        return Built()
 
     identity = {"recipe": RECIPE, "data": table.key, "shares": split.shares, "seed": split.seed}
     splits = store.fetch("split", identity, assign, needs=("split.npy",))

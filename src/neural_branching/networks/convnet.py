@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from neural_branching.errors import whole
@@ -37,6 +38,8 @@ class ConvNet(StagedNetwork):
                 "logits": nn.Linear(8 * width, num_classes),
             }
         )
+        # Convolutions follow the order of their weights, and this one is the faster.
+        self.to(memory_format=torch.channels_last)
 
 
 class ResidualBlock(nn.Module):

@@ -1,0 +1,138 @@
+"""Our way beside the plain way, interleaved in one process: `make bench` prints the ratios.
+
+Times are medians over interleaved repeats on synthetic data of the original experiment's size. No
+limit is asserted: machines are shared and noisy, and the ratio is what to read. Set BENCH=short to
+check for breakage only.
+"""
+
+import copy
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.nn import functional as F
+
+from neural_branching.activations import BATCH, extract
+from neural_branching.branch import Branch
+from neural_branching.compute import Compute
+from neural_branching.data.batches import TensorDataModule
+from neural_branching.fit import Fit
+from neural_branching.networks.convnet import ConvNet
+from neural_branching.networks.mlp import MLP
+from neural_branching.parent import Parent
+from neural_branching.store import Store
+from neural_branching.training import fit
+
+pytestmark = pytest.mark.benchmark
+SHORT = os.environ.get("BENCH") == "short"
+REPEATS = 2 if SHORT else 9
+EPOCHS = 3 if SHORT else 30
+IMAGES = 600 if SHORT else 6000
+IMAGE = (3, 32, 32)
+
+
+def side_by_side(title: str, plain: Callable[[], object], ours: Callable[[], object]) -> None:
+    """Time both in turns after one unmeasured round, and print medians and the ratio."""
+    seconds: dict[str, list[float]] = {"plain": [], "ours": []}
+    for repeat in range(REPEATS + 1):
+        for name, action in (("plain", plain), ("ours", ours)):
+            start = time.perf_counter()
+            action()
+            if repeat:
+                seconds[name].append(time.perf_counter() - start)
+    ratios = [mine / base for mine, base in zip(seconds["ours"], seconds["plain"], strict=True)]
+    table = Table(title=f"{title} ({torch.get_num_threads()} threads, {REPEATS} interleaved repeats)")
+    for heading in ("plain [s]", "ours [s]", "ratio, median", "ratio, range"):
+        table.add_column(heading, justify="right")
+    table.add_row(
+        *(f"{statistics.median(values):.3f}" for values in seconds.values()),
+        f"{statistics.median(ratios):.2f}",
+        f"{min(ratios):.2f}–{max(ratios):.2f}",
+    )
+    Console(width=110).print(table)
+
+
+class Vectors(TensorDataModule):
+    """Random activations of the original branch's size: 1050 for training, 150 for validation."""
+
+    def __init__(self, batch_size: int, width: int = 512) -> None:
+        super().__init__(batch_size, seed=0)
+        draw = torch.Generator().manual_seed(0)
+        self.train, self.validation = (
+            (torch.randn(n, width, generator=draw), torch.randint(0, 3, (n,), generator=draw))
+            for n in (1050, 150)
+        )
+
+
+def new_branch(batch_size: int) -> Branch:
+    torch.manual_seed(0)
+    recipe = Fit(epochs=EPOCHS, batch_size=batch_size, lr=3e-4, weight_decay=1e-2)
+    return Branch(MLP((512,), 3, widths=[256], dropout=0.5), recipe, 512)
+
+
+def raw_fit(branch: Branch, data: Vectors) -> None:
+    """A plain PyTorch loop that does the same: validation every epoch, best weights restored."""
+    optimizer = torch.optim.Adam(
+        branch.parameters(), branch.fit.lr, weight_decay=branch.fit.weight_decay, fused=True
+    )
+    (x, y), (x_validation, y_validation) = data.train, data.validation
+    best, best_loss = copy.deepcopy(branch.state_dict()), float("inf")
+    for _ in range(branch.fit.epochs):
+        branch.train()
+        total = torch.zeros(())
+        for rows in torch.randperm(len(y)).split(branch.fit.batch_size):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(branch(x[rows]), y[rows])
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(rows)
+        branch.eval()
+        with torch.inference_mode():
+            logits = branch(x_validation)
+            validation_loss = F.cross_entropy(logits, y_validation).item()
+            (logits.argmax(1) == y_validation).float().mean().item()
+        if validation_loss < best_loss:
+            best, best_loss = copy.deepcopy(branch.state_dict()), validation_loss
+    branch.load_state_dict(best)
+
+
+@pytest.mark.parametrize("batch_size", [32, 128])
+def test_branch_fit(batch_size: int) -> None:
+    # The trainer switches this off for itself; the plain loop shall not pay for it either.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+    data, compute = Vectors(batch_size), Compute(accelerator="cpu", progress=False)
+    side_by_side(
+        f"branch [512, 256, 3], {EPOCHS} epochs, batch {batch_size}: raw PyTorch loop | this package",
+        lambda: raw_fit(new_branch(batch_size), data),
+        lambda: fit(new_branch(batch_size), data, compute, "branch"),
+    )
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet"])
+def test_activation_cache(name: str, tmp_path) -> None:
+    network = MLP(IMAGE, 6, widths=[1024, 512]) if name == "mlp" else ConvNet(IMAGE, 6)
+    parent = Parent(network, Fit(epochs=1, batch_size=1, lr=1e-3), IMAGE).eval()
+    images = torch.randint(0, 256, (IMAGES, *IMAGE), dtype=torch.uint8)
+    built = iter(range(1000))
+
+    @torch.inference_mode()
+    def forward() -> None:
+        for batch in images.split(BATCH):
+            parent(batch)
+
+    def build() -> None:
+        store, pixels, device = Store(tmp_path), images.numpy(), torch.device("cpu")
+        store.fetch(
+            "activations", {"build": next(built)}, lambda folder: extract(parent, pixels, folder, device)
+        )
+
+    side_by_side(
+        f"{name}, {IMAGES:,} images: plain forward pass | all stages into the store, checksummed and synced",
+        forward,
+        build,
+    )
