@@ -37,7 +37,8 @@ class CheckAndSummarize(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Summarise the sweep; exit with 1 if a job failed."""
-        from neural_branching.report.summary import print_summary, summarize
+        from neural_branching.report.summary import summarize
+        from neural_branching.report.tables import print_summary
 
         summary = summarize(Path(config.hydra.sweep.dir))
         print_summary(summary)

@@ -84,7 +84,7 @@ def train_job(config: "DictConfig") -> float | None:
     folder = Path(hydra_config.runtime.output_dir)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     try:
-        run = pipeline.run(Settings.from_config(config))
+        run = pipeline.run(Settings.from_config(config), overrides=list(hydra_config.overrides.task))
         write_run(run, folder, draw=not sweeping)
     except Exception as error:
         failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
@@ -118,6 +118,7 @@ def report(arguments: list[str]) -> None:
     parser.add_argument("folder", type=Path, help="a run, a sweep, or any folder of them")
     folder = parser.parse_args(arguments).folder
 
-    from neural_branching.report.summary import print_summary, summarize
+    from neural_branching.report.summary import summarize
+    from neural_branching.report.tables import print_summary
 
     print_summary(summarize(folder))

@@ -7,7 +7,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from neural_branching.errors import ArgumentError, InputError
 
@@ -35,6 +35,9 @@ def plain(node: DictConfig) -> dict[str, Any]:
         values: dict[str, Any] = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key} must be given: add {error.full_key}=VALUE.") from None
+    except InterpolationToMissingValueError as error:
+        name = str(error).splitlines()[0].rsplit(" ", 1)[-1].rstrip(".")
+        raise InputError(f"{name} must be given: add {name}=VALUE.") from None
     except OmegaConfBaseException as error:
         raise InputError(f"The configuration cannot be resolved: {str(error).splitlines()[0]}.") from None
     return values

@@ -48,8 +48,14 @@ def number(value: object, argument: str, low: float, high: float, *, open_low: b
         ArgumentError: for text, booleans, nan and numbers outside the range.
     """
     bounds = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if high == float('inf') else ']'}"
-    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not numeric or not (low < value if open_low else low <= value) or not value <= high:  # type: ignore[operator]
+    inside = (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and (low < value if open_low else low <= value)
+        and value <= high
+        and value < float("inf")
+    )
+    if not inside:
         raise ArgumentError(argument, f"is {value!r}: it must be a number within {bounds}.")
     return float(value)  # type: ignore[arg-type]
 

@@ -96,6 +96,7 @@ def evaluate(
     numbers = {
         "threshold": {
             "kind": rule.kind,
+            "rule": str(rule),
             "value": threshold,
             "accepts_nothing": not np.isfinite(threshold),
             "promise": rule.promise,

@@ -7,7 +7,7 @@ other branches, and a threshold enters no key at all.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -65,8 +65,12 @@ def check(settings: Settings) -> None:
     _augment(settings)
 
 
-def run(settings: Settings) -> Run:
+def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     """Do what is missing, evaluate, and return everything that the report needs.
+
+    Args:
+        settings: what to do.
+        overrides: what the user typed, recorded so that a summary can tell runs apart.
 
     Raises:
         InputError: as ``check``, and for data, a disk or a training run that fails.
@@ -87,7 +91,10 @@ def run(settings: Settings) -> Run:
     artifacts = {"data": table.artifact, "parent": parent, "activations": activations, "branch": branch}
     return Run(
         settings=settings,
-        results=_results(settings, table, artifacts, evaluation),
+        results={
+            **_results(settings, table, artifacts, evaluation),
+            "overrides": list(overrides),
+        },
         evaluation=evaluation,
         table=table,
         histories={name: artifacts[name].json(HISTORY) for name in ("parent", "branch")},

@@ -17,6 +17,9 @@ from neural_branching.errors import InputError, one_of, whole
 from neural_branching.fit import Fit
 from neural_branching.selection.thresholds import Threshold
 
+_TOP = {"data", "subset", "parent", "branch_point", "branch", "threshold", "trainer"}
+_TOP |= {"seed", "outputs", "published"}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -56,6 +59,7 @@ class Settings:
         """
         values = plain(config)
         data, parent, branch = values["data"], values["parent"], values["branch"]
+        only_keys(values, _TOP, "The configuration")
         only_keys(data, {"name", "root", "classes", "superclasses", "image_size", "source", "split"}, "data")
         only_keys(parent, {"name", "network", "fit", "augment", "normalize", "seed"}, "parent")
         only_keys(branch, {"name", "network", "fit", "seed"}, "branch")
@@ -89,6 +93,8 @@ def _known_classes(source: Source, chosen: Sequence[str] | None, hashes: FileHas
     offered = source.class_names(hashes)
     if chosen is None:
         return offered
+    if isinstance(chosen, str) or not isinstance(chosen, Sequence):
+        raise InputError(f"data.classes is {chosen!r}: it must be a list of class names, as in [a,b].")
     if len(set(chosen)) != len(chosen) or len(chosen) < 2:
         raise InputError(f"data.classes is {list(chosen)}: it must name at least two different classes.")
     return tuple(one_of(name, offered, "a class in data.classes") for name in chosen)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import time
@@ -239,17 +240,26 @@ class Store:
     def _explained(self, error: Exception, kind: str) -> Exception:
         """The error itself, or a sentence in its place where the store's own disk is the cause."""
         # safetensors reports a full disk in words of its own, without an errno.
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+        # numpy too: "1000 requested and 300 written".
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or re.search(
+            r"No space left on device|^\d+ requested and \d+ written$", str(error)
+        )
+        if full:
             return InputError(
                 f"The disk that holds the store {self.root} is full while writing {kind}: "
                 "free some space or choose another folder with outputs=FOLDER; the store is as it was."
             )
-        if isinstance(error, OSError) and str(error.filename or "").startswith(str(self.root)):
+        if isinstance(error, OSError) and self.root in _and_parents(error.filename):
             return InputError(
                 f"The store {self.root} cannot be written ({error.strerror}): "
                 "choose a folder that can with outputs=FOLDER."
             )
         return error
+
+
+def _and_parents(filename: object) -> tuple[Path, ...]:
+    path = Path(filename) if isinstance(filename, (str, os.PathLike)) else Path()
+    return (path, *path.parents)
 
 
 def sha256_of(file: Path) -> str:

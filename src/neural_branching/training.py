@@ -100,9 +100,10 @@ class _Recorder(Callback):
         names = ("train/loss", "val/loss", "val/accuracy")
         values = torch.stack([trainer.callback_metrics[name].float() for name in names]).tolist()
         self.history.append(dict(zip(names, values, strict=True)))
-        if not math.isfinite(values[0]):
+        if not all(map(math.isfinite, values)):
+            found = ", ".join(f"{name} is {value}" for name, value in self.history[-1].items())
             raise InputError(
-                f"Training the {self.title} diverged: the loss is {values[0]} in epoch {len(self.history)}; "
+                f"Training the {self.title} diverged: {found} in epoch {len(self.history)}; "
                 f"lower fit.lr (now {self.recipe.lr:g})."
             )
         if self.recipe.keep == "best" and best_epoch(self.history, self.recipe) == len(self.history):

@@ -43,6 +43,8 @@ class Augmentation:
             float32, same shape, in the units of the input.
         """
         # Changes of light come last, on what the network would see, so the fill takes part in them.
+        if self.pad >= min(images.shape[2:]):
+            raise ArgumentError("pad", f"is {self.pad}: images of {min(images.shape[2:])} pixels need less.")
         pixels = images.float()
         colour = pixels.mean((0, 2, 3), keepdim=True)
         result = self._shifted(pixels, generator)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from neural_branching.errors import InputError
@@ -26,9 +27,11 @@ class FileHashes:
             InputError: if a file cannot be read.
         """
         memory = self._load(root)
-        known, changed = dict(memory), False
+        files = set(files)
+        # Removed files are forgotten; of other classes' files only their being there is asked.
+        known = {name: entry for name, entry in memory.items() if name in files or (root / name).is_file()}
         result = {}
-        for name in files:
+        for name in sorted(files):
             file = root / name
             try:
                 status = file.stat()
@@ -36,13 +39,13 @@ class FileHashes:
                 entry = known.get(name)
                 if entry is None or entry[:2] != stamp:
                     known[name] = entry = [*stamp, sha256_of(file)]
-                    changed = True
             except OSError as error:
                 raise InputError(f"The image file {file} cannot be read: {error.strerror}.") from error
             result[name] = str(entry[2])
-        if changed:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._memory_file(root), json.dumps(known))
+        if known != memory:
+            with suppress(OSError):  # Only a memory; whether the store can be written, the store says.
+                self._folder.mkdir(parents=True, exist_ok=True)
+                write_atomically(self._memory_file(root), json.dumps(known))
         return result
 
     def remembered(self, root: Path) -> dict[str, str]:
@@ -54,7 +57,8 @@ class FileHashes:
 
     def _load(self, root: Path) -> dict[str, list[int | str]]:
         try:
-            memory: dict[str, list[int | str]] = json.loads(self._memory_file(root).read_text())
+            memory = json.loads(self._memory_file(root).read_text())
         except (OSError, ValueError):
-            return {}  # Only a memory: a lost or damaged one costs hashing the files again.
-        return memory
+            memory = None
+        # Only a memory: a lost or damaged one costs hashing the files again.
+        return memory if isinstance(memory, dict) else {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from neural_branching.errors import InputError, one_of
+from neural_branching.errors import ArgumentError, InputError, one_of
 
 
 class Subset:
@@ -25,6 +25,8 @@ class Subset:
             raise InputError(f"The subset {name!r} needs either subset.classes or subset.superclass.")
         self.name = name
         self.superclass = superclass
+        if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence)):
+            raise ArgumentError("classes", f"is {classes!r}: it must be a list of class names, as in [a,b].")
         self.classes = None if classes is None else _checked(list(classes), name)
 
     def resolve(self, known: Sequence[str], superclasses: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from neural_branching.report import figures
 from neural_branching.report.results import write_config, write_curve, write_predictions, write_results
+from neural_branching.report.tables import console, number
 from neural_branching.report.tensorboard import write_events
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def print_run(run: "Run", folder: Path) -> None:
     """Print a short table: the branch beside its parent, and what was reused."""
     results = run.results
     test, parent = results["test"], results["test"]["parent_restricted"]
-    console = Console()
+    screen = console()
     table = Table(title=f"{results['subset']} at {results['branch_point']} · {test['n']} test images")
     for heading in ("", "accuracy", "AURC", "coverage", "selective accuracy"):
         table.add_column(heading, justify="left" if not heading else "right")
@@ -48,16 +48,16 @@ def print_run(run: "Run", folder: Path) -> None:
     for name, numbers in rows:
         keys = ("accuracy", "aurc", "coverage", "selective_accuracy")
         table.add_row(name, *(number(numbers.get(key)) for key in keys))
-    console.print(table)
+    screen.print(table)
     threshold = results["threshold"]
-    console.print(
+    screen.print(
         f"threshold {number(threshold['value'])} ({threshold['kind']}): {threshold['promise']}.",
         highlight=False,
     )
-    console.print(
+    screen.print(
         f"parent on all {results['parent']['classes']} classes: {results['parent']['test_accuracy']:.3f}"
     )
-    console.print(f"{provenance(results)}. Results in {folder}", highlight=False, soft_wrap=True)
+    screen.print(f"{provenance(results)}. Results in {folder}", highlight=False, soft_wrap=True)
 
 
 def provenance(results: dict[str, Any]) -> str:
@@ -70,11 +70,6 @@ def provenance(results: dict[str, Any]) -> str:
     parts = [f"built {', '.join(built)}"] if built else []
     parts += [f"reused {', '.join(found)}"] if found else []
     return "; ".join(parts)
-
-
-def number(value: float | None) -> str:
-    """Three decimals, or – where there is no number."""
-    return "–" if value is None or value != value else f"{value:.3f}"
 
 
 def _figures(run: "Run") -> dict[str, Any]:

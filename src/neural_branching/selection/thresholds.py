@@ -27,6 +27,9 @@ class Threshold(Protocol):
     def promise(self) -> str:
         """What the threshold promises on new images, in one sentence."""
 
+    def __str__(self) -> str:
+        """Kind and setting, as tables show it: "fixed 0.96"."""
+
     def fit(self, score: ArrayLike, error: ArrayLike) -> float:
         """Choose the threshold from calibration scores (n,) and errors (n,), 0/1."""
 
@@ -45,6 +48,9 @@ class Fixed:
 
     def __init__(self, value: float) -> None:
         self.value = number(value, "value", 0, 1)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value:g}"
 
     @property
     def promise(self) -> str:
@@ -70,6 +76,9 @@ class Coverage:
 
     def __init__(self, target: float) -> None:
         self.target = number(target, "target", 0, 1, open_low=True)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target:g}"
 
     @property
     def promise(self) -> str:
@@ -99,6 +108,9 @@ class Risk:
 
     def __init__(self, target: float) -> None:
         self.target = number(target, "target", 0, 1)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target:g}"
 
     @property
     def promise(self) -> str:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neural_branching.data.hashes import FileHashes
+from neural_branching.errors import ArgumentError
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,17 @@ class Images:
     labels: NDArray[np.int64]
     is_test: NDArray[np.bool_]
     skipped: list[str] = field(default_factory=list)
+
+
+def root_folder(root: object) -> Path:
+    """The folder that a source was given.
+
+    Raises:
+        ArgumentError: for what is no path, such as the root of a data set that needs none.
+    """
+    if not isinstance(root, (str, Path)):
+        raise ArgumentError("root", f"is {root!r}: it must be a folder; give it with data.root=FOLDER.")
+    return Path(root).expanduser()
 
 
 class Source(Protocol):

@@ -1,13 +1,13 @@
 """CIFAR-100 (Krizhevsky, 2009) as torchvision downloads it."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from neural_branching.data.hashes import FileHashes
-from neural_branching.data.sources.base import Images
+from neural_branching.data.sources.base import Images, root_folder
 from neural_branching.errors import InputError
 
 RECIPE = 1
@@ -40,7 +40,7 @@ class Cifar100:
     """
 
     def __init__(self, root: str, download: bool = True) -> None:
-        self.root = Path(root).expanduser()
+        self.root = root_folder(root)
         self.download = download
 
     def class_names(self, hashes: FileHashes) -> tuple[str, ...]:
@@ -80,13 +80,14 @@ class Cifar100:
     def _load(self, train: bool) -> Any:
         from torchvision.datasets import CIFAR100
 
-        existed = self.root.exists()
+        missing = [place for place in (self.root, *self.root.absolute().parents) if not place.exists()]
         try:
             return CIFAR100(str(self.root), train=train, download=self.download)
         except (OSError, RuntimeError) as error:
             # torchvision leaves an empty folder behind when the download cannot start.
-            if not existed and self.root.is_dir() and not any(self.root.iterdir()):
-                self.root.rmdir()
+            for place in missing:
+                with suppress(OSError):  # not there, or not empty
+                    place.rmdir()
             attempt = "could not be downloaded" if self.download else "is not there and download is off"
             raise InputError(
                 f"CIFAR-100 {attempt} ({error}): put {FOLDER}/ with train, test and meta into "

@@ -1,8 +1,10 @@
 """Images in class folders: ``<root>/{train,test}/<class>/*`` or ``<root>/<class>/*``."""
 
 import logging
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neural_branching.data.hashes import FileHashes
-from neural_branching.data.sources.base import Images
+from neural_branching.data.sources.base import Images, root_folder
 from neural_branching.errors import InputError, one_of
 
 log = logging.getLogger(__name__)
 
-RECIPE = 1
+RECIPE = 2
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
@@ -36,7 +38,7 @@ class ImageFolder:
     """
 
     def __init__(self, root: str, broken: str = "refuse") -> None:
-        self.root = Path(root).expanduser()
+        self.root = root_folder(root)
         self.broken = one_of(broken, ("refuse", "skip"), "broken")
         self._files: list[str] | None = None
 
@@ -60,7 +62,8 @@ class ImageFolder:
         else:
             content = {file: sha for file, sha in hashes.remembered(self.root).items() if file in set(files)}
             log.info("The data folder %s is gone: using what was read from it before.", self.root)
-        return {"recipe": RECIPE, "files": content, "broken": self.broken}
+        # Decoders of lossy formats and resizing change their last bits between versions.
+        return {"recipe": RECIPE, "files": content, "broken": self.broken, "pillow": version("pillow")}
 
     def read(self, classes: Sequence[str], size: int) -> Images:
         """Decode the images of ``classes``; see ``Source.read``."""
@@ -108,15 +111,18 @@ class ImageFolder:
         return self._files
 
     def _walk(self) -> list[str]:
-        tops = ("train", "test") if (self.root / "train").is_dir() else ("",)
+        train = self.root / "train"
+        # A class may be called "train" too: then its images, not folders, lie in it.
+        splits = train.is_dir() and any(inner.is_dir() for inner in train.glob("[!.]*"))
         files = []
-        for top in tops:
-            for file in (self.root / top).rglob("*"):
-                relative = file.relative_to(self.root)
-                depth = len(relative.parts) - (1 if top else 0)
-                hidden = any(part.startswith(".") for part in relative.parts)
-                if depth >= 2 and not hidden and file.suffix.lower() in SUFFIXES:
-                    files.append(relative.as_posix())
+        for top in ("train", "test") if splits else ("",):
+            for place, folders, names in os.walk(self.root / top, followlinks=True):
+                folders[:] = [name for name in folders if not name.startswith(".")]
+                if Path(place) == self.root / top:
+                    continue
+                for name in names:
+                    if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                        files.append(Path(place, name).relative_to(self.root).as_posix())
         return sorted(files)
 
     def _missing(self) -> InputError:
@@ -144,9 +150,12 @@ def _decode(file: Path, size: int) -> NDArray[np.uint8]:
     with Image.open(file) as opened:
         opened.load()
         image: Image.Image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I;16"):
+        if image.mode.startswith("I"):
             # Pillow clips 16-bit grey at 255 when it converts; keep the upper byte instead.
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+        if image.mode == "F":
+            raise ValueError("floating-point pixels have no agreed range")
+        image.info.pop("transparency", None)  # dropped anyway, and Pillow warns of some kinds
         image = image.convert("RGB")
         if image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.BILINEAR)

@@ -1,0 +1,148 @@
+"""Every run below a folder as flat records. Works on any folder, after any launcher."""
+
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from neural_branching.errors import InputError
+from neural_branching.report.results import CONFIG, RESULTS, read_results
+
+Row = dict[str, Any]
+
+SETTING: dict[str, tuple[str, ...]] = {
+    "data": ("data",),
+    "parent": ("parent", "name"),
+    "subset": ("subset",),
+    "branch_point": ("branch_point",),
+    "branch": ("branch", "name"),
+    "threshold": ("threshold", "rule"),
+}
+SEEDS: dict[str, tuple[str, ...]] = {
+    "parent_seed": ("seeds", "parent"),
+    "branch_seed": ("seeds", "branch"),
+}
+METRICS: dict[str, tuple[str, ...]] = {
+    "threshold_value": ("threshold", "value"),
+    "validation_accuracy": ("validation", "accuracy"),
+    "test_n": ("test", "n"),
+    "test_accuracy": ("test", "accuracy"),
+    "test_aurc": ("test", "aurc"),
+    "test_coverage": ("test", "coverage"),
+    "test_n_accepted": ("test", "n_accepted"),
+    "test_selective_accuracy": ("test", "selective_accuracy"),
+    "restricted_accuracy": ("test", "parent_restricted", "accuracy"),
+    "restricted_aurc": ("test", "parent_restricted", "aurc"),
+    "parent_test_accuracy": ("parent", "test_accuracy"),
+}
+# Overrides that say the same as a column above.
+_KNOWN = {"data", "parent", "subset", "branch_point", "branch", "threshold", "experiment", "outputs"}
+_KNOWN |= {"seed", "parent.seed", "branch.seed", "threshold.value", "threshold.target"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a folder of runs holds.
+
+    Attributes:
+        folder: the folder.
+        completed: one flat record per finished run.
+        failed: records of the runs that stopped with an error.
+        unread: folders that look like runs but have no readable results → why.
+        swept: names of further overrides that differ between the finished runs.
+        published: subset → published figures to compare with.
+    """
+
+    folder: Path
+    completed: list[Row] = field(default_factory=list)
+    failed: list[Row] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
+    swept: list[str] = field(default_factory=list)
+    published: dict[str, Row] = field(default_factory=dict)
+
+    def settings(self) -> list[Row]:
+        """One record per setting, its runs over seeds aggregated.
+
+        Every metric becomes (mean, standard deviation over seeds); the deviation (n − 1) is None for
+        a single run, and both are None where no run has the metric.
+        """
+        groups: dict[tuple[Any, ...], list[Row]] = {}
+        for row in self.completed:
+            groups.setdefault(tuple(row[name] for name in (*SETTING, *self.swept)), []).append(row)
+        records = []
+        for key, rows in groups.items():
+            record: Row = dict(zip((*SETTING, *self.swept), key, strict=True))
+            # The same run repeated is still one seed.
+            rows = list({(row["parent_seed"], row["branch_seed"]): row for row in rows}.values())
+            record["seeds"] = len(rows)
+            for metric in METRICS:
+                values = [row[metric] for row in rows if row[metric] is not None]
+                record[metric] = (
+                    statistics.mean(values) if values else None,
+                    statistics.stdev(values) if len(values) > 1 else None,
+                )
+            records.append(record)
+        return records
+
+
+def collect(folder: Path) -> Summary:
+    """Read the results of every run below a folder.
+
+    Raises:
+        InputError: if the folder does not exist or no run in it has results.
+    """
+    if not folder.is_dir():
+        raise InputError(f"The folder {folder} does not exist: name a run, a sweep or a folder of them.")
+    summary = Summary(folder)
+    runs = {file.parent for pattern in (RESULTS, CONFIG) for file in folder.rglob(pattern)}
+    for run in sorted(runs, key=lambda path: _natural(path.relative_to(folder))):
+        name = run.relative_to(folder).as_posix()
+        try:
+            results = read_results(run)
+        except InputError as error:
+            summary.unread[name] = str(error) if (run / RESULTS).exists() else "unfinished: no results yet"
+            continue
+        if results.get("status") == "completed":
+            summary.completed.append({"run": name, **_row(results)})
+            if results["published"]:
+                summary.published[results["subset"]] = results["published"]
+        else:
+            error_message = results.get("error", {}).get("message", "")
+            summary.failed.append({"run": name, "status": results.get("status"), "error": error_message})
+    if not summary.completed and not summary.failed:
+        raise InputError(f"The folder {folder} has no {RESULTS} of a run in it: nothing to report.")
+    _add_swept(summary)
+    return summary
+
+
+def _row(results: Row) -> Row:
+    row = {name: _at(results, path) for name, path in (SETTING | SEEDS | METRICS).items()}
+    built = [part for part, entry in results["artifacts"].items() if entry["built"]]
+    typed = [override.lstrip("+").split("=", 1) for override in results["overrides"]]
+    overrides = {pair[0]: pair[-1] for pair in typed}
+    return {**row, "built": " ".join(built), "overrides": overrides}
+
+
+def _add_swept(summary: Summary) -> None:
+    """Give overrides that differ between runs, such as a learning rate, a column of their own."""
+    overrides = [row.pop("overrides") for row in summary.completed]
+    for name in dict.fromkeys(name for chosen in overrides for name in chosen):
+        if name not in _KNOWN and len({chosen.get(name) for chosen in overrides}) > 1:
+            summary.swept.append(name)
+            for row, chosen in zip(summary.completed, overrides, strict=True):
+                row[name] = chosen.get(name, "default")
+
+
+def _at(results: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        results = results.get(name) if isinstance(results, dict) else None
+    return results
+
+
+def _natural(path: Path) -> tuple[tuple[int, str], ...]:
+    """Sort job 10 after job 2."""
+    parts = []
+    for part in path.parts:
+        number = part.split("_", 1)[0]
+        parts.append((int(number), part) if number.isdigit() else (-1, part))
+    return tuple(parts)

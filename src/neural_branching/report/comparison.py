@@ -1,0 +1,70 @@
+"""Figures that compare the runs of a folder."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neural_branching.report import figures
+from neural_branching.report.collect import Row, Summary
+from neural_branching.report.results import CURVE
+
+
+def draw(summary: Summary) -> dict[str, Any]:
+    """Risk–coverage curves together; accuracy and AURC by branch point, beside the parent restricted.
+
+    Returns:
+        Name → figure; empty if no run has completed.
+    """
+    rows = _distinct(summary)
+    if not rows:
+        return {}
+    order = list(dict.fromkeys(row["branch_point"] for row in rows))
+    return {
+        "risk_coverage": figures.risk_coverage(_lines(summary, rows), "Branches on the test images"),
+        "accuracy": figures.comparison(_by_branch_point(rows, "accuracy"), order, "test accuracy"),
+        "aurc": figures.comparison(_by_branch_point(rows, "aurc"), order, "test AURC (smaller is better)"),
+    }
+
+
+def _distinct(summary: Summary) -> list[Row]:
+    """One run for each trained branch: a threshold trains nothing, so it makes no other curve."""
+    names = ("data", "parent", "subset", "branch_point", "branch", "parent_seed", "branch_seed")
+    trained = {tuple(row[name] for name in (*names, *summary.swept)): row for row in summary.completed}
+    return list(trained.values())
+
+
+def _by_branch_point(rows: list[Row], metric: str) -> dict[str, dict[str, list[float]]]:
+    values: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        for group, value in (
+            (row["subset"], row[f"test_{metric}"]),
+            (f"{row['subset']}, parent restricted", row[f"restricted_{metric}"]),
+        ):
+            values.setdefault(group, {}).setdefault(row["branch_point"], []).append(value)
+    return values
+
+
+def _lines(summary: Summary, rows: list[Row]) -> dict[str, figures.Line]:
+    differing = [
+        name
+        for name in ("data", "parent", "branch", *summary.swept, "parent_seed", "branch_seed")
+        if len({row[name] for row in rows}) > 1
+    ]
+    if "parent_seed" in differing and all(row["parent_seed"] == row["branch_seed"] for row in rows):
+        differing.remove("branch_seed")
+    lines = {}
+    for row in rows:
+        name = " · ".join([row["subset"], row["branch_point"], *(f"{row[name]}" for name in differing)])
+        lines[name] = _line(summary.folder / row["run"], row)
+    return lines
+
+
+def _line(run: Path, row: Row) -> figures.Line:
+    with (run / CURVE).open() as stream:
+        points = list(csv.DictReader(stream))
+    coverage = np.array([float(point["coverage"]) for point in points])
+    risk = np.array([float(point["selective_risk"]) for point in points])
+    accuracy = row["test_selective_accuracy"]
+    return figures.Line(coverage, 1 - risk, None if accuracy is None else (row["test_coverage"], accuracy))
