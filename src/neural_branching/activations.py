@@ -176,9 +176,9 @@ class ActivationDataModule(TensorDataModule):
         """Make sure that the activations are in the store."""
         self.activations()
 
-    def setup(self, stage: str) -> None:
+    def load(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Read the subset's rows of the training and validation splits."""
-        self.train, self.validation = self.select("train"), self.select("validation")
+        return self.select("train"), self.select("validation")
 
     def select(self, split: str) -> tuple[Tensor, Tensor]:
         """Activations float32 (n, width) and targets int64 (n,) of the subset in a split."""

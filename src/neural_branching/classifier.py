@@ -85,9 +85,10 @@ class Classifier(pl.LightningModule):
         if fit.schedule == "constant":
             return optimizer
         data: TensorDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, fit.lr, total_steps=fit.epochs * data.steps_per_epoch, pct_start=fit.pct_start
-        )
+        steps = fit.epochs * data.steps_per_epoch
+        # torch divides by zero where the rise would end with the very first step.
+        rise = 0.0 if fit.pct_start * steps == 1 else fit.pct_start
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, fit.lr, total_steps=steps, pct_start=rise)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 

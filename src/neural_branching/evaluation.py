@@ -98,7 +98,7 @@ def evaluate(
             "kind": rule.kind,
             "rule": str(rule),
             "value": threshold,
-            "accepts_nothing": not np.isfinite(threshold),
+            "reject_all": threshold == float("inf"),
             "promise": rule.promise,
             "split": "calibration",
             "n": len(calibration.rows),

@@ -51,6 +51,10 @@ class Fit:
         self.weight_decay = number(weight_decay, "weight_decay", 0, INFINITY)
         self.schedule = one_of(schedule, ("constant", "one_cycle"), "schedule")
         self.pct_start = number(pct_start, "pct_start", 0, 1)
+        if self.pct_start == 1:
+            raise ArgumentError(
+                "pct_start", f"is {pct_start!r}, which leaves no step to fall: it must be below 1."
+            )
         self.label_smoothing = number(label_smoothing, "label_smoothing", 0, 1)
         self.keep = one_of(keep, ("best", "last"), "keep")
         self.monitor = one_of(monitor, ("val/loss", "val/accuracy"), "monitor")

@@ -1,5 +1,6 @@
 """Batches straight from tensors in memory: no workers, no collation, one epoch per Lightning step."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 
 import pytorch_lightning as pl
@@ -69,8 +70,8 @@ class EpochLoader:
 class TensorDataModule(pl.LightningDataModule):
     """Training and validation tensors on the trainer's device.
 
-    Sub-classes set ``train`` and ``validation`` in ``setup``. This module owns the generator of the
-    batches' order, so that the order is a function of the seed alone.
+    Sub-classes say in ``load`` where both come from. This module owns the generator of the batches'
+    order, so that the order is a function of the seed alone.
 
     Args:
         batch_size: images per training step.
@@ -90,6 +91,15 @@ class TensorDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.augment = augment
         self.generator = torch.Generator().manual_seed(seed)
+
+    @abstractmethod
+    def load(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Inputs and targets of the training split, and of the validation split."""
+
+    def setup(self, stage: str) -> None:
+        """Load both splits, once: who needs statistics of the inputs asks before the trainer does."""
+        if not hasattr(self, "train"):
+            self.train, self.validation = self.load()
 
     @property
     def steps_per_epoch(self) -> int:

@@ -1,6 +1,7 @@
 """The images of a table as training and validation tensors."""
 
 import torch
+from torch import Tensor
 
 from neural_branching.data.batches import Augment, TensorDataModule
 from neural_branching.data.table import DataTable
@@ -20,10 +21,10 @@ class PixelDataModule(TensorDataModule):
         super().__init__(batch_size, seed, augment)
         self.table = table
 
-    def setup(self, stage: str) -> None:
+    def load(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Read the rows of both splits from the memory-mapped table."""
-        images = self.table.images()
-        self.train, self.validation = (
-            (torch.from_numpy(images[rows]), torch.from_numpy(self.table.labels[rows]))
-            for rows in (self.table.rows("train"), self.table.rows("validation"))
-        )
+        return self._read("train"), self._read("validation")
+
+    def _read(self, split: str) -> tuple[Tensor, Tensor]:
+        rows = self.table.rows(split)
+        return torch.from_numpy(self.table.images()[rows]), torch.from_numpy(self.table.labels[rows])

@@ -30,8 +30,9 @@ class Standardize(nn.Module):
 
         Args:
             x: training inputs of any dtype; the sums are taken in float64.
-            floor: dimensions whose standard deviation is at most this are only centred: a unit that
-                never fires in training must not explode when it does.
+            floor: dimensions whose standard deviation is at most this, or lost in the rounding of
+                their mean, are only centred: a unit that never fires in training must not explode
+                when it does.
         """
         pooled = [0, *(d + 1 for d, size in enumerate(self.mean.shape) if size == 1 and x.shape[d + 1] > 1)]
         total = torch.zeros_like(self.mean, dtype=torch.float64)
@@ -44,7 +45,7 @@ class Standardize(nn.Module):
         mean = total / count
         std = (squares / count - mean.square()).clamp_min(0).sqrt()
         self.mean.copy_(mean)
-        self.inverse_std.copy_(torch.where(std > floor, 1 / std, 1.0))
+        self.inverse_std.copy_(torch.where(std > (1e-7 * mean.abs()).clamp_min(floor), 1 / std, 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardise a batch of shape (n, …); the result is float32."""

@@ -21,11 +21,13 @@ def draw(summary: Summary) -> dict[str, Any]:
     if not rows:
         return {}
     order = list(dict.fromkeys(row["branch_point"] for row in rows))
-    return {
-        "risk_coverage": figures.risk_coverage(_lines(summary, rows), "Branches on the test images"),
-        "accuracy": figures.comparison(_by_branch_point(rows, "accuracy"), order, "test accuracy"),
-        "aurc": figures.comparison(_by_branch_point(rows, "aurc"), order, "test AURC (smaller is better)"),
-    }
+    result = {"risk_coverage": figures.risk_coverage(_lines(summary, rows), "Branches on the test images")}
+    for metric, label in (("accuracy", "test accuracy"), ("aurc", "test AURC (smaller is better)")):
+        values, baselines = (
+            _by_branch_point(summary, rows, f"{prefix}_{metric}") for prefix in ("test", "restricted")
+        )
+        result[metric] = figures.comparison(values, baselines, order, label)
+    return result
 
 
 def _distinct(summary: Summary) -> list[Row]:
@@ -35,30 +37,31 @@ def _distinct(summary: Summary) -> list[Row]:
     return list(trained.values())
 
 
-def _by_branch_point(rows: list[Row], metric: str) -> dict[str, dict[str, list[float]]]:
+def _by_branch_point(summary: Summary, rows: list[Row], metric: str) -> dict[str, dict[str, list[float]]]:
+    """Setting → branch point → one value per seed."""
+    differing = _differing(rows, ("data", "parent", "branch", *summary.swept))
     values: dict[str, dict[str, list[float]]] = {}
     for row in rows:
-        for group, value in (
-            (row["subset"], row[f"test_{metric}"]),
-            (f"{row['subset']}, parent restricted", row[f"restricted_{metric}"]),
-        ):
-            values.setdefault(group, {}).setdefault(row["branch_point"], []).append(value)
+        group = " · ".join([row["subset"], *(str(row[name]) for name in differing)])
+        values.setdefault(group, {}).setdefault(row["branch_point"], []).append(row[metric])
     return values
 
 
 def _lines(summary: Summary, rows: list[Row]) -> dict[str, figures.Line]:
-    differing = [
-        name
-        for name in ("data", "parent", "branch", *summary.swept, "parent_seed", "branch_seed")
-        if len({row[name] for row in rows}) > 1
-    ]
+    differing = _differing(rows, ("data", "parent", "branch", *summary.swept, "parent_seed", "branch_seed"))
     if "parent_seed" in differing and all(row["parent_seed"] == row["branch_seed"] for row in rows):
         differing.remove("branch_seed")
     lines = {}
     for row in rows:
-        name = " · ".join([row["subset"], row["branch_point"], *(f"{row[name]}" for name in differing)])
+        if not (summary.folder / row["run"] / CURVE).is_file():
+            continue  # the numbers are there, only the drawing is lost
+        name = " · ".join([row["subset"], row["branch_point"], *(str(row[name]) for name in differing)])
         lines[name] = _line(summary.folder / row["run"], row)
     return lines
+
+
+def _differing(rows: list[Row], names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if len({row[name] for row in rows}) > 1]
 
 
 def _line(run: Path, row: Row) -> figures.Line:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 RESULTS, CONFIG, CURVE, PREDICTIONS = "results.json", "config.yaml", "curve.csv", "predictions.csv"
 
+# What readers rely on in the results of a completed run.
+_COMPLETED = (
+    *("subset", "threshold", "validation", "test", "parent"),
+    *("branch", "seeds", "artifacts", "overrides", "published"),
+)
+
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     """Write results.json in one step; nan and infinities become null."""
@@ -36,6 +42,9 @@ def read_results(folder: Path) -> dict[str, Any]:
     try:
         results: dict[str, Any] = json.loads(file.read_text())
         version = results["schema_version"]
+        if version == SCHEMA_VERSION:
+            for name in _COMPLETED if results["status"] == "completed" else ("error",):
+                results[name]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{file} is not a results file ({type(error).__name__}): repeat the run that made it."

@@ -87,9 +87,7 @@ def _settings(summary: Summary) -> tuple[list[str], list[list[str]]]:
         seeds = [str(record["seeds"])] if several else []
         lines.append([*(str(record[name]) for name in names), *seeds, *_metrics(record)])
     for subset, figures in summary.published.items():
-        label = [subset if name == "subset" else "" for name in names]
-        label[0] = label[0] or figures["source"]
-        label[-1] = figures["source"] if label[-1] == "" else label[-1]
+        label = [{"subset": subset, "threshold": figures["source"]}.get(name, "") for name in names]
         keys = ("accuracy", "aurc", "coverage", "selective_accuracy")
         values = [number(figures.get(key)) for key in keys]
         lines.append([*label, *([""] if several else []), *values, "–", "–"])

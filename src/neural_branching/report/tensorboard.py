@@ -13,12 +13,12 @@ from neural_branching.training import History
 
 # The same names in every run: the HParams tab drops what only some runs have.
 METRICS = {
-    "hparams/test_accuracy": ("test", "accuracy"),
-    "hparams/test_aurc": ("test", "aurc"),
-    "hparams/test_coverage": ("test", "coverage"),
-    "hparams/test_selective_accuracy": ("test", "selective_accuracy"),
-    "hparams/validation_accuracy": ("validation", "accuracy"),
-    "hparams/parent_restricted_accuracy": ("test", "parent_restricted", "accuracy"),
+    "test/accuracy": ("test", "accuracy"),
+    "test/aurc": ("test", "aurc"),
+    "test/coverage": ("test", "coverage"),
+    "test/selective_accuracy": ("test", "selective_accuracy"),
+    "test/parent_restricted_accuracy": ("test", "parent_restricted", "accuracy"),
+    "test/parent_restricted_aurc": ("test", "parent_restricted", "aurc"),
 }
 
 
@@ -50,16 +50,16 @@ def write_events(
 
 
 def _write_hparams(writer: SummaryWriter, results: Mapping[str, Any]) -> None:
+    # The HParams tab sorts by name and shows the first five unasked: these are the ones to compare.
     chosen = {
+        "branch/network": results["branch"]["name"],
+        "branch/point": results["branch_point"],
+        "branch/subset": results["subset"],
+        "branch/threshold": results["threshold"]["rule"],
         "data": results["data"],
-        "subset": results["subset"],
         "parent": results["parent"]["name"],
-        "branch_point": results["branch_point"],
-        "branch": results["branch"]["name"],
-        "threshold_kind": results["threshold"]["kind"],
-        "threshold_value": float(results["threshold"]["value"]),
-        "parent_seed": results["seeds"]["parent"],
-        "branch_seed": results["seeds"]["branch"],
+        "seed/branch": results["seeds"]["branch"],
+        "seed/parent": results["seeds"]["parent"],
     }
     metrics = {tag: _at(results, path) for tag, path in METRICS.items()}
     for summary in hparams(chosen, metrics):  # type: ignore[no-untyped-call]

@@ -88,7 +88,8 @@ class Coverage:
     def fit(self, score: ArrayLike, error: ArrayLike) -> float:
         """Largest observed score with coverage ≥ target; ties are accepted together."""
         scores = np.sort(np.asarray(score, dtype=np.float64))[::-1]
-        return float(scores[int(np.ceil(self.target * len(scores) - 1e-9)) - 1])
+        needed = max(1, int(np.ceil(self.target * len(scores) - 1e-9)))
+        return float(scores[needed - 1])
 
 
 class Risk:

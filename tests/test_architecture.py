@@ -1,0 +1,198 @@
+"""Imports follow the arrow of the design, and what should be quick to import is."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import neural_branching
+
+PACKAGE = Path(neural_branching.__file__).parent
+NAME = "neural_branching"
+
+# Rooms from left to right; a room may import from rooms further left, and from itself.
+ROOMS = (
+    ("errors",),
+    ("store", "config", "fit", "compute"),
+    ("selection",),
+    ("data",),
+    ("networks",),
+    ("classifier",),
+    ("training",),
+    ("parent",),
+    ("activations",),
+    ("branch",),
+    ("evaluation",),
+    ("settings",),
+    ("report",),
+    ("pipeline",),
+    ("callbacks",),
+    ("cli",),
+    ("__main__",),
+)
+RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
+
+# Rooms that know less than what lies to their left.
+ONLY: dict[str, set[str]] = {
+    "selection": {"errors"},
+    "networks": {"errors"},
+    "evaluation": {"data.split", "selection"},
+    "settings": {
+        "errors",
+        "config",
+        "compute",
+        "fit",
+        "data.hashes",
+        "data.sources.base",
+        "data.split",
+        "data.subset",
+        "selection.thresholds",
+    },
+}
+
+# Everything that the command line imports before it has checked what was typed.
+QUICK = (
+    "neural_branching",
+    "neural_branching.cli",
+    "neural_branching.callbacks",
+    "neural_branching.settings",
+    "neural_branching.selection.thresholds",
+    "neural_branching.data.split",
+    "neural_branching.data.subset",
+    "neural_branching.data.table",
+    "neural_branching.report.summary",
+)
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+
+
+def running(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node that is executed: what stands under ``if TYPE_CHECKING`` is left out."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            children: list[ast.AST] = [*child.orelse]
+        else:
+            children = [child]
+        for one in children:
+            yield one
+            yield from running(one)
+
+
+def imports(module: str) -> Iterator[str]:
+    """Full names of the modules and objects that a module imports, anywhere in its code."""
+    for node in running(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def own_imports(module: str) -> set[str]:
+    """The package's modules that a module imports, without the package's name."""
+    found = set()
+    for name in imports(module):
+        if name.split(".")[0] == NAME:
+            inner = name.removeprefix(NAME).removeprefix(".")
+            found.add(inner if inner in MODULES else inner.rpartition(".")[0])
+    return found
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def test_the_reader_of_imports_sees_them() -> None:
+    assert {"errors", "config", "pipeline", "report.run"} <= own_imports("cli")
+    assert "store" in own_imports("data.table")
+    assert own_imports("errors") == set()
+    assert "pipeline" not in own_imports("report.run")
+
+
+def test_every_room_has_its_place() -> None:
+    assert {room_of(module) for module in MODULES if module} == RANK.keys()
+    assert list(imports("")) == []
+
+
+def test_imports_go_from_right_to_left_only() -> None:
+    wrong = [
+        f"{module} imports {other}"
+        for module in MODULES
+        for other in own_imports(module)
+        if room_of(other) != room_of(module) and RANK[room_of(other)] >= RANK[room_of(module)]
+    ]
+    assert not wrong
+
+
+def test_some_rooms_know_less() -> None:
+    wrong = [
+        f"{module} imports {other}"
+        for module in MODULES
+        for other in own_imports(module)
+        for room in [room_of(module)]
+        if room in ONLY and room_of(other) != room
+        if not any(other == allowed or other.startswith(f"{allowed}.") for allowed in ONLY[room])
+    ]
+    assert not wrong
+
+
+def test_nothing_goes_in_circles_within_a_room() -> None:
+    # The package's own __init__ imports its modules, whose home it is.
+    graph = {module: own_imports(module) - {room_of(module)} for module in MODULES}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+def test_only_the_data_room_knows_image_files() -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module in MODULES
+        for name in imports(module)
+        if name.split(".")[0] == "PIL" or name.startswith("torchvision.datasets")
+        if room_of(module) != "data"
+    ]
+    assert not wrong
+
+
+def test_selection_knows_no_torch() -> None:
+    known = {
+        name.split(".")[0] for module in MODULES for name in imports(module) if room_of(module) == "selection"
+    }
+    assert not known & {"torch", "pytorch_lightning", "torchvision"}
+
+
+def test_a_branch_cannot_reach_a_pixel() -> None:
+    reached, todo = set(), ["branch"]
+    while todo:
+        module = todo.pop()
+        if module not in reached:
+            reached.add(module)
+            todo += own_imports(module)
+    assert not {"data.pixels", "data.table", "data.augment"} & reached
+    assert not any(module.startswith("data.sources") for module in reached)
+
+
+def test_one_place_instantiates() -> None:
+    callers = {module for module in MODULES for name in imports(module) if name.endswith(".instantiate")}
+    assert callers == {"config"}
+
+
+def test_what_checks_input_imports_no_torch() -> None:
+    lines = [
+        "import sys, importlib",
+        f"for name in {QUICK!r}:",
+        "    importlib.import_module(name)",
+        "    heavy = [h for h in ('torch', 'pytorch_lightning', 'torchvision') if h in sys.modules]",
+        "    assert not heavy, f'{name} imports {heavy}'",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

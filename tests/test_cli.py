@@ -1,0 +1,225 @@
+"""The command line as a user types it, on glyphs small enough for seconds."""
+
+import csv
+import json
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from neural_branching import cli
+
+AUGMENT = "parent.augment={_target_:neural_branching.data.augment.Augmentation,pad:-1}"
+TINY = [
+    "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z]",
+    "data.superclasses={digit:[digit_0,digit_1,digit_2],upper:[upper_O,upper_I,upper_Z]}",
+    "data.source.train_per_class=24",
+    "data.source.test_per_class=6",
+    "data.image_size=12",
+    "parent.network.widths=[16,12]",
+    "parent.fit.epochs=2",
+    "branch.fit.epochs=2",
+    "trainer.accelerator=cpu",
+    "trainer.threads=1",
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    # Hydra's handler writes to this test's captured output, which ends here.
+    root.handlers[:], root.level = handlers, level
+
+
+def run(monkeypatch, *arguments):
+    """Run the command in this process; its exit status and message."""
+    monkeypatch.setattr(sys, "argv", ["neural-branching", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def in_a_process(*arguments, code=0):
+    """Run the command as a process of its own that must not import torch; output and seconds."""
+    program = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('IMPORTED TORCH') if 'torch' in sys.modules else None)\n"
+        "from neural_branching.cli import main\n"
+        f"sys.argv = ['neural-branching', *{list(arguments)!r}]\n"
+        "main()\n"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert "IMPORTED TORCH" not in done.stdout
+    return done.stdout + done.stderr, time.perf_counter() - start
+
+
+def results(folder="outputs"):
+    files = sorted(Path(folder).rglob("results.json"), key=lambda file: file.stat().st_mtime)
+    return [json.loads(file.read_text()) for file in files]
+
+
+def test_a_run_leaves_its_files_and_prints_a_table(monkeypatch, capsys):
+    assert run(monkeypatch, "train", *TINY) == 0
+    [result] = results()
+    assert result["status"] == "completed"
+    [folder] = Path("outputs/runs").iterdir()
+    names = {file.name for file in folder.iterdir()}
+    assert names >= {"results.json", "config.yaml", "curve.csv", "predictions.csv", "risk_coverage.png"}
+    output = capsys.readouterr().out
+    assert "parent restricted" in output
+    assert f"{result['test']['accuracy']:.3f}" in output
+
+
+def test_the_sixteen_jobs_train_one_parent_and_four_branches_and_nothing_the_second_time(monkeypatch, capsys):
+    sweep = [
+        "train",
+        "-m",
+        *TINY,
+        "subset=digits,upper",
+        "branch_point=hidden1,hidden2",
+        "threshold.value=0.3,0.4,0.5,0.6",
+    ]
+    assert run(monkeypatch, *sweep) == 0
+    built = [part for result in results() for part, entry in result["artifacts"].items() if entry["built"]]
+    assert len(results()) == 16
+    assert [built.count(part) for part in ("parent", "activations", "branch")] == [1, 1, 4]
+    assert "1 parent, 1 activations, 4 branch" in capsys.readouterr().out
+    assert run(monkeypatch, *sweep) == 0
+    again = results()[16:]
+    assert len(again) == 16
+    assert not any(entry["built"] for result in again for entry in result["artifacts"].values())
+    [first, second] = sorted(Path("outputs/sweeps").iterdir())
+    assert {"summary.csv", "summary.md", "risk_coverage.png", "accuracy.png", "aurc.png"} <= {
+        file.name for file in second.iterdir()
+    }
+    columns = ["test_accuracy", "test_aurc", "test_coverage"]
+    rows = [
+        list(csv.DictReader((sweep / "summary.csv").read_text().splitlines())) for sweep in (first, second)
+    ]
+    assert [[row[column] for column in columns] for row in rows[0]] == [
+        [row[column] for column in columns] for row in rows[1]
+    ]
+
+
+def test_runs_started_in_the_same_second_get_folders_of_their_own(monkeypatch):
+    for _ in range(3):
+        assert run(monkeypatch, "train", *TINY) == 0
+    assert len(list(Path("outputs/runs").iterdir())) == 3
+
+
+def test_a_job_that_fails_while_running_does_not_stop_the_others(monkeypatch, capsys):
+    # A learning rate no one can survive is only found out while training.
+    assert run(monkeypatch, "train", "-m", *TINY, "branch.fit.lr=1e30,1e-3") == 1
+    assert [result["status"] for result in results()] == ["failed", "completed"]
+    assert "diverged" in results()[0]["error"]["message"]
+    assert "diverged" in capsys.readouterr().out
+    [sweep] = Path("outputs/sweeps").iterdir()
+    assert "diverged" in (sweep / "summary.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["threshold.value=0.5,1.5"], "threshold.value is 1.5"),
+        (["threshold.value=0.5,nan"], "threshold.value is nan"),
+        (["branch_point=hidden1,block1"], "branch_point.stage is 'block1'"),
+        (["subset=digits,fish"], "a class of subset 'fish' is 'crab'"),
+        (["branch.fit.epochs=2,0"], "branch.fit.epochs is 0"),
+        (["branch_point=hidden1,hidden9"], "Could not find 'branch_point/hidden9'"),
+    ],
+)
+def test_an_invalid_value_anywhere_in_a_sweep_starts_nothing(monkeypatch, overrides, sentence):
+    message = run(monkeypatch, "train", "-m", *TINY, *overrides)
+    assert sentence in str(message)
+    assert not list(Path("outputs").rglob("results.json"))
+    assert not Path("outputs/store/parent").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["threshold.value=abc"], "threshold.value is 'abc': it must be a number within [0, 1]."),
+        (["threshold.value=-0.1"], "threshold.value is -0.1"),
+        (["threshold=coverage", "threshold.target=0"], "threshold.target is 0"),
+        (["subset=custom", "subset.classes=[digit_0,digit_x]"], "did you mean 'digit_"),
+        (["subset=custom", "subset.classes=[digit_0]"], "a branch needs at least two"),
+        (["subset=custom", "subset.classes=[]"], "a branch needs at least two"),
+        (["subset=custom"], "subset.classes must be given"),
+        (["subset=superclass", "subset.superclass=digits"], "did you mean 'digit'?"),
+        (["data.split.train=0.9"], "data.split.train + validation + calibration is 1.15"),
+        (["data.classes=[digit_0,digit_77]"], "a class in data.classes is 'digit_77'"),
+        (["data=image_folder", "data.root=nowhere"], "does not exist"),
+        (["+trainer.epochs=3"], "trainer has no option 'epochs'"),
+        (["+parent.colour=red"], "parent has no option 'colour'"),
+        (["parent.fit.optimizer=adma"], "did you mean 'adam'?"),
+        (["parent.network._target_=neural_branching.nothing"], None),
+        (["branch_pont=hidden1"], "Could not override 'branch_pont'"),
+        (["subset=fishes"], "Could not find 'subset/fishes'"),
+    ],
+)
+def test_errors_of_torch_free_parts_come_in_a_moment_and_leave_nothing(overrides, sentence):
+    if sentence is None:
+        pytest.skip("needs torch: see test_errors_that_need_a_network")
+    output, seconds = in_a_process("train", *overrides, code=1)
+    assert sentence in output
+    assert "Traceback" not in output
+    assert seconds < 4  # about 0.8 on an idle machine; torch alone takes longer than that
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["branch_point=pool"], "'pool', which is unknown: allowed are hidden1, hidden2, logits."),
+        (["parent.network._target_=neural_branching.nothing"], "parent.network._target_ is"),
+        (["+parent.network.depth=3"], "parent.network has no option 'depth'"),
+        (["branch.network.dropout=1"], "branch.network.dropout is 1"),
+        ([AUGMENT], "parent.augment.pad is -1"),
+        (["data.split.validation=0.001", "data.split.train=0.874"], "The validation split has no image"),
+    ],
+)  # fmt: skip
+def test_errors_that_need_a_network_or_the_data_come_before_any_training(monkeypatch, overrides, sentence):
+    assert sentence in str(run(monkeypatch, "train", *TINY, *overrides))
+    assert not Path("outputs/runs").exists()
+    assert not Path("outputs/store/parent").exists()
+
+
+def test_outputs_that_cannot_be_written(monkeypatch):
+    Path("a_file").write_text("")
+    assert "is not a writable folder" in str(run(monkeypatch, "train", *TINY, "outputs=a_file/outputs"))
+
+
+def test_help_answers_without_torch():
+    output, _ = in_a_process("--help")
+    assert "train" in output
+    output, _ = in_a_process("train", "--help")
+    assert "branch_point: block1, block2, block3, hidden1, hidden2, logits, pool, stem" in output
+    output, _ = in_a_process("tarin", code=1)
+    assert "did you mean 'train'?" in output
+
+
+def test_report_on_a_folder_without_results():
+    Path("empty").mkdir()
+    output, _ = in_a_process("report", "empty", code=1)
+    assert "has no results.json" in output
+    output, _ = in_a_process("report", "nowhere", code=1)
+    assert "does not exist" in output
+
+
+def test_report_gives_the_summary_of_any_folder(monkeypatch, capsys):
+    assert run(monkeypatch, "train", *TINY) == 0
+    assert run(monkeypatch, "train", *TINY, "subset=upper") == 0
+    assert run(monkeypatch, "report", "outputs") == 0
+    assert "2 runs" in capsys.readouterr().out
+    assert Path("outputs/summary.csv").is_file()
+    assert Path("outputs/accuracy.png").is_file()

@@ -1,0 +1,130 @@
+"""From the command line's overrides to checked settings: the first mistake is named where it was made."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from neural_branching.config import conf_dir
+from neural_branching.data.sources.glyphs import CLASSES, Glyphs
+from neural_branching.data.sources.image_folder import ImageFolder
+from neural_branching.errors import InputError
+from neural_branching.settings import Settings
+
+FISH = ["data=fish_and_flowers", "subset=fish"]
+
+
+@pytest.fixture(autouse=True)
+def hydra() -> Iterator[None]:
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        yield
+
+
+def settings(folder: Path, *overrides: str) -> Settings:
+    return Settings.from_config(compose("train", [f"outputs={folder / 'outputs'}", *overrides]))
+
+
+def test_the_defaults(tmp_path: Path) -> None:
+    found = settings(tmp_path)
+    assert isinstance(found.source, Glyphs)
+    assert found.known == CLASSES
+    assert found.classes == tuple(f"digit_{digit}" for digit in range(10))
+    assert found.subset.name == "digits"
+    assert found.stage == "hidden2"
+    assert found.image_size == 32
+    assert found.threshold.fit([], []) == 0.96
+    assert (found.parent_seed, found.branch_seed, found.split.seed) == (0, 0, 0)
+    assert found.outputs == tmp_path / "outputs"
+    assert not found.outputs.exists()
+    assert found.config["parent"]["network"]["widths"] == [1024, 512]
+
+
+def test_outputs_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings.from_config(compose("train", ["outputs=here"])).outputs == tmp_path / "here"
+
+
+def test_seeds_of_models_follow_the_seed_and_the_splits_does_not(tmp_path: Path) -> None:
+    found = settings(tmp_path, "seed=3")
+    assert (found.parent_seed, found.branch_seed, found.split.seed) == (3, 3, 0)
+    found = settings(tmp_path, "seed=3", "branch.seed=5", "data.split.seed=7")
+    assert (found.parent_seed, found.branch_seed, found.split.seed) == (3, 5, 7)
+
+
+def test_subsets_come_in_the_order_of_the_data(tmp_path: Path) -> None:
+    assert settings(tmp_path, *FISH).classes == ("crab", "aquarium_fish", "shark")
+    assert settings(tmp_path, "data=cifar100", "subset=fish").classes == ("aquarium_fish", "crab", "shark")
+    found = settings(tmp_path, "data=cifar100", "subset=superclass", "subset.superclass=reptiles")
+    assert found.subset.name == "reptiles"
+    assert found.classes == ("crocodile", "dinosaur", "lizard", "snake", "turtle")
+    found = settings(
+        tmp_path, "subset=custom", "subset.name=ring", "subset.classes=[upper_O,lower_o,digit_0]"
+    )
+    assert (found.subset.name, found.classes) == ("ring", ("digit_0", "upper_O", "lower_o"))
+
+
+def test_the_reader_of_a_data_set_can_be_swapped(tmp_path: Path, class_folders) -> None:
+    root = class_folders(["crab", "aquarium_fish", "shark", "sunflower", "poppy", "tulip", "extra"], train=1)
+    found = settings(tmp_path, *FISH, "data/source=image_folder", f"data.root={root}")
+    assert isinstance(found.source, ImageFolder)
+    assert found.known == ("crab", "aquarium_fish", "shark", "sunflower", "poppy", "tulip")
+
+
+def test_own_images_bring_their_own_classes(tmp_path: Path, class_folders) -> None:
+    data = ["data=image_folder", f"data.root={class_folders(('cat', 'dog', 'emu'), train=1)}"]
+    found = settings(tmp_path, *data, "subset=custom", "subset.classes=[emu,cat]")
+    assert found.known == ("cat", "dog", "emu")
+    assert found.classes == ("cat", "emu")
+    found = settings(tmp_path, *data, "data.classes=[emu,cat]", "subset=custom", "subset.classes=[cat,emu]")
+    assert found.known == found.classes == ("emu", "cat")
+
+
+MISTAKES = {
+    "threshold.value=96": r"^threshold\.value is 96: it must be a number within \[0, 1\]\.$",
+    "threshold.value=???": r"^threshold\.value must be given: add threshold\.value=VALUE\.$",
+    "~threshold.value": r"^threshold\.value must be given: add threshold\.value=VALUE\.$",
+    "+threshold.target=0.5": r"^threshold has no option 'target': allowed are value\.$",
+    "threshold=risk threshold.target=-1": r"^threshold\.target is -1:",
+    "threshold._target_=neural_branching.selection.thresholds.Fixd": r"^threshold\._target_ is '.*Fixd', wh",
+    "parent.fit.lr=0": r"^parent\.fit\.lr is 0: it must be a number within \(0, inf\)\.$",
+    "parent.fit.optimizer=adm": r"^parent\.fit\.optimizer is 'adm'.* did you mean 'adam'\?",
+    "branch.fit.epochs=0": r"^branch\.fit\.epochs is 0:",
+    "branch.fit.keep=last": r"^branch\.fit\.patience is 10 while keep is 'last'",
+    "+branch.fit.epoch=3": r"^branch\.fit has no option 'epoch'",
+    "+parent.epochs=3": r"^parent has no option 'epochs'",
+    "+branch.augment=null": r"^branch has no option 'augment'",
+    "+branch_point.size=2": r"^branch_point has no option 'size'",
+    "+data.size=16": r"^data has no option 'size'",
+    "+trainer.epochs=3": r"^trainer has no option 'epochs'",
+    "trainer.accelerator=gpu": r"^trainer\.accelerator is 'gpu'",
+    "trainer.threads=0": r"^trainer\.threads is 0:",
+    "parent.seed=-1": r"^parent\.seed is -1:",
+    "branch.seed=0.5": r"^branch\.seed is 0\.5:",
+    "data.image_size=4": r"^data\.image_size is 4: it must be a whole number of at least 8",
+    "data.split.train=0.9": r"^data\.split\.train \+ validation \+ calibration is 1\.15",
+    "data.split.seed=-1": r"^data\.split\.seed is -1",
+    "data.source.train_per_class=0": r"^data\.source\.train_per_class is 0",
+    "data.classes=[digit_1]": r"^data\.classes is \['digit_1'\]: it must name at least two",
+    "data.classes=[digit_1,digit_1]": r"^data\.classes is .*: it must name at least two different classes",
+    "data.classes=[digit_1,digit_l]": r"^a class in data\.classes is 'digit_l'.* did you mean 'digit_",
+    "data.classes=digit_1": r"digit_1",
+    "subset=fish": r"^a class of subset 'fish' is 'crab', which is unknown",
+    "subset=custom": r"^subset\.classes must be given: add subset\.classes=VALUE\.$",
+    "subset=custom subset.classes=[digit_1]": r"^The subset 'custom' has 1 classes \(digit_1\)",
+    "subset=custom subset.classes=digit_1": r"digit_1",
+    "subset=superclass": r"^subset\.superclass must be given: add subset\.superclass=VALUE\.$",
+    "subset=superclass subset.superclass=uper": r"superclass is 'uper'.* did you mean 'upper'\?",
+    "data=image_folder": r"^data\.root must be given: add data\.root=VALUE\.$",
+    "data=image_folder data.root=/nowhere/at/all": r"^The data folder /nowhere/at/all does not exist",
+    "data/source=image_folder": r"data.*root",
+    "data/source=image_folder data.root=/nowhere data.source.broken=x": r"^data\.source\.broken is 'x'",
+}
+
+
+@pytest.mark.parametrize("overrides", MISTAKES)
+def test_a_mistake_is_answered_with_its_place(tmp_path: Path, overrides: str) -> None:
+    with pytest.raises(InputError, match=MISTAKES[overrides]) as refused:
+        settings(tmp_path, *overrides.split())
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
