@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neural_branching import activations as act
+from neural_branching import row_file
 from neural_branching.data.split import SPLITS
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
@@ -20,7 +21,7 @@ from neural_branching.fit import Fit
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
 from neural_branching.parent import Parent
-from neural_branching.store import Artifact, Store, sha256_of
+from neural_branching.store import Artifact, Store
 
 IMAGE, N, BATCH = (3, 12, 12), 40, 16
 CPU = torch.device("cpu")
@@ -186,16 +187,14 @@ def test_rows_of_other_classes_have_no_target() -> None:
 
 
 @pytest.mark.parametrize("sync_every", [1, 10**9])
-def test_files_are_sealed_as_the_store_would_seal_them(
+def test_files_are_whole_however_often_they_are_synced(
     sync_every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(act, "SYNC_EVERY", sync_every)
-    built = act.extract(new_parent("mlp"), IMAGES, tmp_path, CPU)
-    assert set(built.sealed) == {"hidden1.safetensors", "hidden2.safetensors", "logits.safetensors"}
-    for name, entry in built.sealed.items():
-        file = tmp_path / name
-        assert entry == {"sha256": sha256_of(file), "bytes": file.stat().st_size}
-        assert load_file(file)["activations"].shape == (N, built.facts["widths"][name.split(".")[0]])
+    monkeypatch.setattr(row_file, "SYNC_EVERY", sync_every)
+    facts = act.extract(new_parent("mlp"), IMAGES, tmp_path, CPU)
+    assert list(facts["widths"]) == ["hidden1", "hidden2", "logits"]
+    for name, width in facts["widths"].items():
+        assert load_file(tmp_path / f"{name}.safetensors")["activations"].shape == (N, width)
 
 
 def test_extraction_builds_no_graph(tmp_path: Path) -> None:

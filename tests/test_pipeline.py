@@ -316,7 +316,7 @@ def test_activations_are_those_of_an_undisturbed_parent_after_its_non_linearity(
     parent = pipeline._new_parent(first.settings)
     assert parent.network.stages["hidden2"][0].p > 0  # there is dropout to be left out
     parent.load_state_dict(load_file(artifact_folder(first, "parent") / pipeline.WEIGHTS))
-    outputs = parent.eval().outputs(torch.from_numpy(np.array(first.table.images())))
+    outputs = dict(parent.eval().walk(torch.from_numpy(np.array(first.table.images()))))
     for stage, output in outputs.items():
         stored = load_file(artifact_folder(first, "activations") / f"{stage}.safetensors")["activations"]
         assert torch.equal(stored, output), stage

@@ -262,7 +262,7 @@ def test_events_hold_curves_scalars_and_the_hparams_row(
         assert scalar.value == pytest.approx(1 - float(at["selective_risk"]), rel=1e-6)
     assert scalars[-1].value == pytest.approx(results["test"]["accuracy"], rel=1e-6)
 
-    assert tags["images"] == ["test/confusion"]
+    assert sorted(tags["images"]) == ["test/confusion", "test/risk_coverage"]
     picture = Image.open(io.BytesIO(events.Images("test/confusion")[0].encoded_image_string))
     assert is_a_picture(picture)
     metrics = {

@@ -1,7 +1,6 @@
 """The store builds once, trusts only what is whole, and is as it was after every failure."""
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural_branching.errors import InputError
-from neural_branching.store import Artifact, Built, Store, canonical, key_of, sha256_of, write_atomically
+from neural_branching.store import Artifact, Facts, Store, canonical, key_of, sha256_of, write_atomically
 
 IDENTITY = {"lr": 0.1, "widths": [4, 2]}
 CONTENT = b"some weights"
@@ -30,17 +29,17 @@ class Builder:
     def __init__(self, content: bytes = CONTENT) -> None:
         self.content, self.calls = content, 0
 
-    def __call__(self, folder: Path) -> Built:
+    def __call__(self, folder: Path) -> Facts:
         self.calls += 1
         (folder / "weights").write_bytes(self.content)
-        return Built({"accuracy": 0.5})
+        return {"accuracy": 0.5}
 
 
-def fetch(store: Store, build: Callable[[Path], Built] | None = None) -> Artifact:
+def fetch(store: Store, build: Callable[[Path], Facts] | None = None) -> Artifact:
     return store.fetch("parent", IDENTITY, build or Builder(), needs=("weights",))
 
 
-def never(folder: Path) -> Built:
+def never(folder: Path) -> Facts:
     raise AssertionError("built again")
 
 
@@ -137,7 +136,7 @@ def test_a_failing_build_leaves_no_trace(tmp_path: Path, error: type[BaseExcepti
     store.fetch("branch", {}, Builder())
     before = tree(tmp_path)
 
-    def build(folder: Path) -> Built:
+    def build(folder: Path) -> Facts:
         (folder / "weights").write_bytes(b"half of th")
         raise error("stop")
 
@@ -149,30 +148,11 @@ def test_a_failing_build_leaves_no_trace(tmp_path: Path, error: type[BaseExcepti
 
 
 def test_an_error_that_is_not_the_stores_is_passed_on(tmp_path: Path) -> None:
-    def build(folder: Path) -> Built:
+    def build(folder: Path) -> Facts:
         (tmp_path / "store-data" / "missing.png").read_bytes()
 
     with pytest.raises(FileNotFoundError):
         fetch(Store(tmp_path / "store"), build)
-
-
-def test_entries_that_the_builder_sealed_are_recorded_and_still_verified(tmp_path: Path) -> None:
-    def build(folder: Path) -> Built:
-        (folder / "weights").write_bytes(CONTENT)
-        (folder / "notes").write_bytes(b"")
-        return Built(sealed={"weights": {"sha256": sha, "bytes": len(CONTENT)}})
-
-    store = Store(tmp_path)
-    sha = "0" * 64
-    assert fetch(store, build).sha("weights") == sha
-    sha = hashlib.sha256(CONTENT).hexdigest()
-    right = fetch(store, build)
-    assert right.built
-    assert right.manifest["files"] == {
-        "notes": {"sha256": hashlib.sha256(b"").hexdigest(), "bytes": 0},
-        "weights": {"sha256": sha, "bytes": len(CONTENT)},
-    }
-    assert not fetch(store, build).built
 
 
 # --- damage -------------------------------------------------------------------------------------
@@ -256,7 +236,7 @@ def test_only_the_needed_files_are_read(tmp_path: Path) -> None:
 WORKER = """
 import sys, time
 from pathlib import Path
-from neural_branching.store import Built, Store
+from neural_branching.store import Store
 
 root, seconds = Path(sys.argv[1]), float(sys.argv[2])
 
@@ -267,7 +247,7 @@ def build(folder):
     print("building", flush=True)
     time.sleep(seconds)
     (folder / "weights").write_bytes(b"some weights")
-    return Built()
+    return {}
 
 print("ready", flush=True)
 sys.stdin.readline()
@@ -325,7 +305,7 @@ def test_a_killed_build_is_not_trusted_and_blocks_nobody(tmp_path: Path, start: 
 def test_who_waits_for_a_build_that_fails_builds(tmp_path: Path) -> None:
     building, results = threading.Event(), []
 
-    def fail(folder: Path) -> Built:
+    def fail(folder: Path) -> Facts:
         building.set()
         waiter.join(0.2)
         raise RuntimeError("stop")
@@ -346,7 +326,7 @@ def test_a_full_disk_is_one_sentence_and_changes_nothing(tmp_path: Path) -> None
     store.fetch("branch", {}, Builder())
     before = tree(tmp_path)
 
-    def build(folder: Path) -> Built:
+    def build(folder: Path) -> Facts:
         (folder / "weights").write_bytes(b"half of th")
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -377,7 +357,7 @@ def test_a_really_full_disk(small_disk: Path, how: str) -> None:
     before = tree(small_disk)
     large = np.ones(1_000_000, np.uint8)
 
-    def build(folder: Path) -> Built:
+    def build(folder: Path) -> Facts:
         if how == "write":
             (folder / "weights").write_bytes(large.tobytes())
         elif how == "numpy":
@@ -386,7 +366,7 @@ def test_a_really_full_disk(small_disk: Path, how: str) -> None:
             from safetensors.numpy import save_file
 
             save_file({"weights": large}, folder / "weights")
-        return Built()
+        return {}
 
     with pytest.raises(InputError, match="is full while writing parent"):
         fetch(store, build)

@@ -1,14 +1,10 @@
 """The frozen parent's activations: every stage of every image, from one pass, kept on disk."""
 
-import hashlib
-import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +17,11 @@ from neural_branching.classifier import Classifier
 from neural_branching.data.batches import TensorDataModule
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
-from neural_branching.store import Artifact, Built
+from neural_branching.row_file import RowFile
+from neural_branching.store import Artifact, Facts
 
 RECIPE = 1
 BATCH = 512
-SYNC_EVERY = 8_000_000  # bytes
 
 
 def readout(output: Tensor) -> Tensor:
@@ -37,19 +33,18 @@ def readout(output: Tensor) -> Tensor:
 
 
 def stage_widths(parent: Classifier, image_shape: Sequence[int]) -> dict[str, int]:
-    """Length of the vector that each stage of a parent on the meta device offers a branch."""
+    """Length of the vector that each stage offers a branch, found by a pass over one blank image."""
+    image = torch.zeros(1, *image_shape, dtype=torch.uint8, device=parent.device)
     with torch.inference_mode():
-        outputs = parent.eval().outputs(torch.empty(1, *image_shape, device="meta"))
-    return {name: readout(output).shape[1] for name, output in outputs.items()}
+        return {name: readout(output).shape[1] for name, output in parent.eval().walk(image)}
 
 
 @torch.inference_mode()
-def extract(parent: Classifier, images: NDArray[np.uint8], folder: Path, device: torch.device) -> Built:
+def extract(parent: Classifier, images: NDArray[np.uint8], folder: Path, device: torch.device) -> Facts:
     """Write the activations of all images at every stage, one safetensors file per stage.
 
     The parent is put into evaluation mode: no dropout, stored batch-norm statistics. Row i of every
-    file belongs to image i. Files grow batch by batch and are synced meanwhile, so that neither the
-    size of memory nor, as a rule, the disk limits the pass.
+    file belongs to image i. Files grow batch by batch, so that memory does not limit their size.
 
     Args:
         parent: the frozen network.
@@ -58,78 +53,27 @@ def extract(parent: Classifier, images: NDArray[np.uint8], folder: Path, device:
         device: where the forward pass runs.
 
     Returns:
-        Width of every stage and the number of images as facts, and the sealed files.
+        Number of images and width of every stage.
 
     Raises:
         InputError: if the disk has no room for the files; nothing is written then.
     """
     n = len(images)
+    widths = stage_widths(parent, images.shape[1:])
+    _check_room(folder, 4 * n * sum(widths.values()))
     parent = parent.to(device).eval()
-    widths: dict[str, int] = {}
-    files: dict[str, _RowFile] = {}
     with ExitStack() as stack:
         disk = stack.enter_context(ThreadPoolExecutor(1))
+        files = {
+            name: stack.enter_context(RowFile(folder / f"{name}.safetensors", n, width, disk))
+            for name, width in widths.items()
+        }
         for start in range(0, n, BATCH):
             batch = torch.from_numpy(np.array(images[start : start + BATCH])).to(device)
-            vectors = {name: readout(output) for name, output in parent.outputs(batch).items()}
-            if not files:
-                widths = {name: vector.shape[1] for name, vector in vectors.items()}
-                _check_room(folder, 4 * n * sum(widths.values()))
-                for name, width in widths.items():
-                    file = _RowFile(folder / f"{name}.safetensors", n, width, disk)
-                    files[name] = stack.enter_context(file)
-            for name, vector in vectors.items():
-                files[name].append(vector.cpu())
-        sealed = {f"{name}.safetensors": file.seal() for name, file in files.items()}
-    return Built({"images": n, "widths": widths}, sealed)
-
-
-class _RowFile:
-    """A safetensors file of one float32 matrix that grows by rows.
-
-    The format (8 bytes of header length, a JSON header, the raw values) allows this; the library's
-    own writer wants the whole matrix in memory first. Only the waiting for the disk is given to
-    another thread: hashing there would take a core from the forward pass.
-    """
-
-    def __init__(self, path: Path, rows: int, width: int, disk: ThreadPoolExecutor) -> None:
-        entry = {"dtype": "F32", "shape": [rows, width], "data_offsets": [0, 4 * rows * width]}
-        header = json.dumps({"activations": entry}).encode()
-        header += b" " * (-len(header) % 8)
-        self._file = path.open("wb", buffering=0)
-        self._disk = disk
-        self._syncs: list[Future[None]] = []
-        self._sha = hashlib.sha256()
-        self._bytes = 0
-        self._write(len(header).to_bytes(8, "little") + header)
-
-    def append(self, vectors: Tensor) -> None:
-        """Write further rows, float32 (n, width) on the CPU."""
-        self._write(vectors.contiguous().numpy().reshape(-1).data.cast("B"))
-        if self._bytes > SYNC_EVERY * (len(self._syncs) + 1):
-            self._sync()
-
-    def seal(self) -> dict[str, Any]:
-        """Bring the rest to the disk; the file's entry in a manifest."""
-        self._sync()
-        for sync in self._syncs:
-            sync.result()
-        return {"sha256": self._sha.hexdigest(), "bytes": self._bytes}
-
-    def _write(self, data: bytes | memoryview) -> None:
-        self._sha.update(data)
-        self._bytes += len(data)
-        while len(data):  # an unbuffered file may take a part only
-            data = data[self._file.write(data) :]
-
-    def _sync(self) -> None:
-        self._syncs.append(self._disk.submit(os.fsync, self._file.fileno()))
-
-    def __enter__(self) -> "_RowFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+            for name, output in parent.walk(batch):
+                # Written while it is still in the processor's cache.
+                files[name].append(readout(output).cpu())
+    return {"images": n, "widths": widths}
 
 
 def read(artifact: Artifact, stage: str, rows: NDArray[np.int64] | None = None) -> Tensor:

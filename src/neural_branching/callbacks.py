@@ -40,7 +40,7 @@ class CheckAndSummarize(Callback):
         from neural_branching.report.summary import summarize
         from neural_branching.report.tables import print_summary
 
-        summary = summarize(Path(config.hydra.sweep.dir))
+        summary = summarize(Path(config.hydra.sweep.dir), events=True)
         print_summary(summary)
         if summary.failed or summary.unread:
             sys.exit(1)

@@ -1,5 +1,6 @@
 """The LightningModule that parents and branches share."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -38,9 +39,9 @@ class Classifier(pl.LightningModule):
         output: Tensor = self.network(self.standardize(x), until=until)
         return output
 
-    def outputs(self, x: Tensor) -> dict[str, Tensor]:
-        """Outputs of every stage from one pass over raw inputs (n, …)."""
-        return self.network.outputs(self.standardize(x))
+    def walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Every stage's name and output, in order, from one pass over raw inputs (n, …)."""
+        return self.network.walk(self.standardize(x))
 
     def batch_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean loss of one batch (a scalar): the place to change what is optimised."""

@@ -31,7 +31,7 @@ from neural_branching.evaluation import HELD_OUT, Answers, Evaluation, evaluate
 from neural_branching.parent import RECIPE as PARENT_RECIPE
 from neural_branching.parent import Parent
 from neural_branching.settings import Settings
-from neural_branching.store import Artifact, Built, Store
+from neural_branching.store import Artifact, Facts, Store
 from neural_branching.training import History, best_epoch, fit
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def ensure_parent(settings: Settings, store: Store, table: DataTable) -> Artifac
         "seed": settings.parent_seed,
     }
 
-    def train(folder: Path) -> Built:
+    def train(folder: Path) -> Facts:
         pl.seed_everything(settings.parent_seed, verbose=False)
         parent = _new_parent(settings)
         recipe = settings.parent_fit
@@ -146,7 +146,7 @@ def ensure_activations(settings: Settings, store: Store, table: DataTable, paren
         "precision": "float32",
     }
 
-    def compute(folder: Path) -> Built:
+    def compute(folder: Path) -> Facts:
         network = _new_parent(settings)
         network.load_state_dict(load_file(parent.path / WEIGHTS))
         images = ensure_data(settings, store, pixels=True).images()
@@ -171,7 +171,7 @@ def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Ar
         "seed": settings.branch_seed,
     }
 
-    def train(folder: Path) -> Built:
+    def train(folder: Path) -> Facts:
         pl.seed_everything(settings.branch_seed, verbose=False)
         recipe = settings.branch_fit
         data = act.ActivationDataModule(
@@ -186,7 +186,7 @@ def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Ar
     return store.fetch("branch", identity, train, needs=(WEIGHTS, HISTORY))
 
 
-def _train(module: Classifier, data: TensorDataModule, settings: Settings, title: str, folder: Path) -> Built:
+def _train(module: Classifier, data: TensorDataModule, settings: Settings, title: str, folder: Path) -> Facts:
     """Fit, write weights and history, and return the facts that are worth recording."""
     log.info("Training the %s on %s images.", title, f"{len(data.train[1]):,}")
     history = fit(module, data, settings.compute, title)
@@ -194,7 +194,7 @@ def _train(module: Classifier, data: TensorDataModule, settings: Settings, title
     (folder / HISTORY).write_text(json.dumps(history))
     parameters = sum(parameter.numel() for parameter in module.parameters())
     best = best_epoch(history, module.fit)
-    return Built({"parameters": parameters, "epochs": len(history), "best_epoch": best})
+    return {"parameters": parameters, "epochs": len(history), "best_epoch": best}
 
 
 def _image_shape(settings: Settings) -> tuple[int, int, int]:

@@ -16,8 +16,9 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,21 +34,8 @@ MANIFEST = "manifest.json"
 _RECORDED_VERSIONS = ("neural-branching", "torch", "pytorch-lightning", "numpy")
 
 
-@dataclass(frozen=True)
-class Built:
-    """What a builder leaves behind besides files.
-
-    Attributes:
-        facts: plain values worth recording about the artifact.
-        sealed: entries of files that the builder itself has hashed and synced while it wrote them;
-            the store seals the others.
-    """
-
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    sealed: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-
-
-Build = Callable[[Path], Built]
+Facts = Mapping[str, Any]
+Build = Callable[[Path], Facts]
 
 
 @dataclass(frozen=True)
@@ -138,7 +126,7 @@ class Store:
         Args:
             kind: folder that the artifact lives in.
             identity: the plain values that decide what is computed.
-            build: writes the files into the empty folder it is given.
+            build: writes the files into the empty folder it is given; returns facts worth recording.
             needs: names of the files that the caller will read. Their checksums are verified; an
                 artifact that fails is set aside, reported and rebuilt.
 
@@ -212,16 +200,16 @@ class Store:
         folder.mkdir(parents=True)
         try:
             start = time.perf_counter()
-            built = build(folder)
-            files = {
-                file.name: built.sealed.get(file.name) or _seal(file) for file in sorted(folder.iterdir())
-            }
+            facts = build(folder)
+            with ThreadPoolExecutor() as pool:
+                # Hashing releases the interpreter's lock, and the disk works meanwhile.
+                files = dict(pool.map(_seal, sorted(folder.iterdir())))
             manifest = {
                 "schema": SCHEMA,
                 "kind": kind,
                 "key": key,
                 "identity": canonical(identity),
-                "facts": canonical(built.facts),
+                "facts": canonical(facts),
                 "files": files,
                 "seconds": round(time.perf_counter() - start, 3),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -278,10 +266,10 @@ def write_atomically(file: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _seal(file: Path) -> dict[str, Any]:
-    """Bring a file to the disk and make its entry in the manifest."""
+def _seal(file: Path) -> tuple[str, dict[str, Any]]:
+    """Bring a file to the disk; its name, and its entry in the manifest."""
     _sync(file)
-    return {"sha256": sha256_of(file), "bytes": file.stat().st_size}
+    return file.name, {"sha256": sha256_of(file), "bytes": file.stat().st_size}
 
 
 def _sync(path: Path) -> None:

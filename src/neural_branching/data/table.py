@@ -17,7 +17,7 @@ from neural_branching.data.hashes import FileHashes
 from neural_branching.data.sources.base import Images, Source
 from neural_branching.data.split import SPLITS, Split
 from neural_branching.errors import InputError
-from neural_branching.store import Artifact, Built, Store
+from neural_branching.store import Artifact, Facts, Store
 
 RECIPE = 1
 
@@ -92,12 +92,12 @@ def ensure_table(
             decoded["once"] = images, _fingerprint(images, names)
         return decoded["once"]
 
-    def read(folder: Path) -> Built:
+    def read(folder: Path) -> Facts:
         images, fingerprint = decode()
         (folder / "skipped.json").write_text(json.dumps(images.skipped))
-        return Built({"pixels": fingerprint, "skipped": len(images.skipped)})
+        return {"pixels": fingerprint, "skipped": len(images.skipped)}
 
-    def write(folder: Path) -> Built:
+    def write(folder: Path) -> Facts:
         images, fingerprint = decode()
         if fingerprint != reading.facts["pixels"]:
             raise InputError(
@@ -106,7 +106,7 @@ def ensure_table(
         np.save(folder / "images.npy", images.pixels)
         np.save(folder / "labels.npy", images.labels)
         np.save(folder / "is_test.npy", images.is_test)
-        return Built({"images": len(images.labels), "classes": list(names)})
+        return {"images": len(images.labels), "classes": list(names)}
 
     identity = {
         "recipe": RECIPE,
@@ -122,9 +122,9 @@ def ensure_table(
     labels = np.load(table.path / "labels.npy")
     is_test = np.load(table.path / "is_test.npy")
 
-    def assign(folder: Path) -> Built:
+    def assign(folder: Path) -> Facts:
         np.save(folder / "split.npy", split.assign(labels, is_test, names))
-        return Built()
+        return {}
 
     identity = {"recipe": RECIPE, "data": table.key, "shares": split.shares, "seed": split.seed}
     splits = store.fetch("split", identity, assign, needs=("split.npy",))

@@ -1,6 +1,6 @@
 """A network as an ordered sequence of named stages."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
@@ -43,9 +43,8 @@ class StagedNetwork(nn.Module):
                 break
         return x
 
-    def outputs(self, x: Tensor) -> dict[str, Tensor]:
-        """Outputs of every stage, in order, from one pass."""
-        result = {}
+    def walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Every stage's name and output, in order, each as soon as it is computed."""
         for name, stage in self.stages.items():
-            x = result[name] = stage(x)
-        return result
+            x = stage(x)
+            yield name, x

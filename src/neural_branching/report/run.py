@@ -20,16 +20,17 @@ def write_run(run: "Run", folder: Path, *, draw: bool) -> None:
     Args:
         run: the finished run.
         folder: its folder, which exists.
-        draw: also draw the figures as files. A sweep leaves this to its summary.
+        draw: also draw the figures, as files and in TensorBoard. A sweep leaves this to its summary:
+            drawing takes longer than a job that finds everything in the store.
     """
     curve = run.evaluation.branch["test"].curve()
     write_config(folder, run.settings.config)
     write_curve(folder, curve)
     write_predictions(folder, run.evaluation, run.settings.classes)
-    write_events(folder, run.results, run.histories, curve)
-    if draw:
-        for name, figure in _figures(run).items():
-            figure.savefig(folder / f"{name}.png")
+    drawn = _figures(run) if draw else {}
+    for name, figure in drawn.items():
+        figure.savefig(folder / f"{name}.png")
+    write_events(folder, run.results, run.histories, curve, drawn)
     write_results(folder, run.results)
 
 

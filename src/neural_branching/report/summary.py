@@ -8,8 +8,12 @@ from neural_branching.report.comparison import draw
 from neural_branching.report.tables import markdown
 
 
-def summarize(folder: Path) -> Summary:
+def summarize(folder: Path, *, events: bool = False) -> Summary:
     """Collect every run below a folder and write its tables and figures there.
+
+    Args:
+        folder: a sweep, a run, or any folder of them.
+        events: also show the figures in TensorBoard.
 
     Raises:
         InputError: if the folder does not exist or no run in it has results.
@@ -17,8 +21,13 @@ def summarize(folder: Path) -> Summary:
     summary = collect(folder)
     _write_csv(summary)
     (folder / "summary.md").write_text(markdown(summary))
-    for name, figure in draw(summary).items():
+    drawn = draw(summary)
+    for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png")
+    if events:
+        from neural_branching.report.tensorboard import write_figures  # takes torch, the rest does not
+
+        write_figures(folder, drawn)
     return summary
 
 

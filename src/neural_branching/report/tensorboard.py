@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from neural_branching.report import figures
 from neural_branching.selection import RiskCoverageCurve
 from neural_branching.training import History
 
@@ -23,7 +23,11 @@ METRICS = {
 
 
 def write_events(
-    folder: Path, results: Mapping[str, Any], histories: Mapping[str, History], curve: RiskCoverageCurve
+    folder: Path,
+    results: Mapping[str, Any],
+    histories: Mapping[str, History],
+    curve: RiskCoverageCurve,
+    drawn: Mapping[str, Figure],
 ) -> None:
     """Write a run's events into its folder.
 
@@ -34,6 +38,7 @@ def write_events(
             store, so that a run that trained nothing still shows its curves (x = epoch).
         curve: risk–coverage curve of the test split, written with step = coverage in percent, so
             that runs overlay.
+        drawn: figures to show beside them.
     """
     with SummaryWriter(str(folder)) as writer:
         for name, history in histories.items():
@@ -44,9 +49,16 @@ def write_events(
             risk = curve.at_coverage(percent / 100)
             if risk == risk:  # nan below the smallest coverage that the curve reaches
                 writer.add_scalar("test/selective_accuracy_by_coverage", 1 - risk, percent)
-        confusion = figures.confusion(results["test"]["confusion"], _title(results))
-        writer.add_figure("test/confusion", confusion)
         _write_hparams(writer, results)
+    write_figures(folder, drawn)
+
+
+def write_figures(folder: Path, drawn: Mapping[str, Figure]) -> None:
+    """Write figures into a folder's events, under "test/"."""
+    if drawn:
+        with SummaryWriter(str(folder)) as writer:
+            for name, figure in drawn.items():
+                writer.add_figure(f"test/{name}", figure, close=False)
 
 
 def _write_hparams(writer: SummaryWriter, results: Mapping[str, Any]) -> None:
@@ -73,7 +85,3 @@ def _at(results: Mapping[str, Any], path: tuple[str, ...]) -> float:
     for name in path:
         value = value[name]
     return float(value)
-
-
-def _title(results: Mapping[str, Any]) -> str:
-    return f"{results['subset']} at {results['branch_point']}, test images"
