@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -192,6 +193,27 @@ def test_errors_that_need_a_network_or_the_data_come_before_any_training(monkeyp
     assert sentence in str(run(monkeypatch, "train", *TINY, *overrides))
     assert not Path("outputs/runs").exists()
     assert not Path("outputs/store/parent").exists()
+
+
+@pytest.mark.parametrize("sweep", [False, True])
+def test_ctrl_c_leaves_nothing_half_written_and_the_command_works_again(monkeypatch, sweep):
+    several = ["-m", "subset=digits,upper"] if sweep else []
+    endless = [*several, *TINY, "parent.fit.epochs=1000000"]
+    command = [sys.executable, "-m", "neural_branching", "train", *endless]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while not list(Path("outputs").glob("store/parent/.building-*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" not in output
+    assert not list(Path("outputs/store/parent").iterdir())
+    assert not [result for result in results() if result["status"] == "completed"]
+    assert run(monkeypatch, "train", *TINY) == 0
 
 
 def test_outputs_that_cannot_be_written(monkeypatch):

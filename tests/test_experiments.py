@@ -1,0 +1,59 @@
+"""The numbers in the headers of conf/experiment are what the experiments give: real data, minutes.
+
+Run with NEURAL_BRANCHING_CIFAR100=FOLDER (class folders of CIFAR-100) and `-m slow`.
+"""
+
+import json
+import os
+import re
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+
+from neural_branching import cli
+from neural_branching.config import conf_dir
+
+EXPERIMENTS = sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml"))
+# Mean test accuracies that must be reached whatever a header says.
+FLOORS = {
+    "cifar100_fish": 0.745,
+    "cifar100_flowers": 0.66,
+    "cifar100_convnet_fish": 0.90,
+    "cifar100_convnet_flowers": 0.845,
+}
+
+
+def expected(name: str) -> list[tuple[float, float]]:
+    """Every "test accuracy .779 ± .009" of an experiment's header."""
+    text = (conf_dir() / "experiment" / f"{name}.yaml").read_text()
+    return [(float(mean), float(std)) for mean, std in re.findall(r"test accuracy (\.\d+) ± (\.\d+)", text)]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_header_gives_its_command_and_its_numbers(name: str) -> None:
+    text = (conf_dir() / "experiment" / f"{name}.yaml").read_text()
+    assert f"neural-branching train -m experiment={name} " in text
+    assert expected(name)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_gives_the_numbers_of_its_header(name, tmp_path, monkeypatch):
+    folder = os.environ.get("NEURAL_BRANCHING_CIFAR100")
+    if not folder:
+        pytest.skip("NEURAL_BRANCHING_CIFAR100 does not name class folders of CIFAR-100")
+    command = f"neural-branching train -m experiment={name} seed=range(5) data/source=image_folder"
+    monkeypatch.setattr(sys, "argv", [*command.split(), f"data.root={folder}", f"outputs={tmp_path}"])
+    cli.main()
+    results = [json.loads(Path(file).read_text()) for file in tmp_path.rglob("results.json")]
+    accuracies = [result["test"]["accuracy"] for result in results]
+    assert len(accuracies) == 5
+    mean, std = expected(name)[0]
+    # Other thread counts and processors train other weights; the mean of five moves by about std / √5.
+    assert statistics.mean(accuracies) == pytest.approx(mean, abs=max(2 * std, 0.015))
+    assert statistics.mean(accuracies) >= FLOORS.get(name, 0.0)
+    validation = statistics.mean(result["validation"]["accuracy"] for result in results)
+    assert validation == pytest.approx(statistics.mean(accuracies), abs=0.04)
