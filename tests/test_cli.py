@@ -163,14 +163,11 @@ def test_an_invalid_value_anywhere_in_a_sweep_starts_nothing(monkeypatch, overri
         (["+trainer.epochs=3"], "trainer has no option 'epochs'"),
         (["+parent.colour=red"], "parent has no option 'colour'"),
         (["parent.fit.optimizer=adma"], "did you mean 'adam'?"),
-        (["parent.network._target_=neural_branching.nothing"], None),
         (["branch_pont=hidden1"], "Could not override 'branch_pont'"),
         (["subset=fishes"], "Could not find 'subset/fishes'"),
     ],
 )
 def test_errors_of_torch_free_parts_come_in_a_moment_and_leave_nothing(overrides, sentence):
-    if sentence is None:
-        pytest.skip("needs torch: see test_errors_that_need_a_network")
     output, seconds = in_a_process("train", *overrides, code=1)
     assert sentence in output
     assert "Traceback" not in output

@@ -45,7 +45,7 @@ def print_run(run: "Run", folder: Path) -> None:
     published = results["published"]
     rows: list[tuple[str, dict[str, Any]]] = [("branch", test), ("parent restricted to the subset", parent)]
     if published:
-        rows.append((f"published ({published['source']})", published))
+        rows.append((published["source"], published))
     for name, numbers in rows:
         keys = ("accuracy", "aurc", "coverage", "selective_accuracy")
         table.add_row(name, *(number(numbers.get(key)) for key in keys))
