@@ -128,7 +128,7 @@ def test_every_target_lives_in_its_groups_home_and_binds(file: str) -> None:
 def test_every_option_composes_and_can_be_used(option: str, tmp_path: Path, class_folders) -> None:
     companions = COMPANIONS.get(option, [])
     if any("{images}" in companion for companion in companions):
-        images = class_folders(train=1)
+        images = class_folders(train=10)
         companions = [companion.format(images=images) for companion in companions]
     config = composed(option, f"outputs={tmp_path / 'outputs'}", *companions)
     nodes = list(targets(raw(config)))

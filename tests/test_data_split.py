@@ -127,3 +127,11 @@ def test_an_empty_split_is_refused_with_class_and_split(
 def test_bad_arguments_are_refused_by_name(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}"):
         Split(**arguments)
+
+
+def test_an_empty_split_is_known_from_the_counts_alone() -> None:
+    with pytest.raises(InputError, match=r"The validation split has no image of class 'a', which has 30"):
+        Split(train=0.79, validation=0.01, calibration=0.2).check({"a": (20, 10), "b": (400, 10)})
+    with pytest.raises(InputError, match=r"The test split has no image of class 'b'"):
+        Split().check({"a": (20, 10), "b": (20, 0)})
+    Split().check({"a": (20, 0), "b": (20, 0)})

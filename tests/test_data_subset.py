@@ -26,7 +26,7 @@ def test_a_superclass_means_its_members_in_the_data() -> None:
         (Subset("s", ["crab", "sharc"]), r"a class of subset 's' is 'sharc'.* did you mean 'shark'\?"),
         (Subset("s", ["crab", "?"]), r"a class of subset 's' is '\?', which is unknown: allowed are apple"),
         (Subset("s", superclass="fihs"), r"superclass is 'fihs'.* did you mean 'fish'\?"),
-        (Subset("s", superclass="fruit"), r"The subset 's' has 1 classes \(apple\)"),
+        (Subset("s", superclass="fruit"), r"The subset 's' holds apple:"),
     ],
 )
 def test_unusable_with_this_data(subset: Subset, message: str) -> None:
@@ -44,8 +44,8 @@ def test_a_superclass_of_data_without_any_is_unknown() -> None:
     [
         ({}, r"either subset\.classes or subset\.superclass"),
         ({"classes": ["crab", "shark"], "superclass": "fish"}, r"either subset\.classes or subset\.superc"),
-        ({"classes": []}, r"'s' has 0 classes \(none\)"),
-        ({"classes": ["crab"]}, r"'s' has 1 classes \(crab\)"),
+        ({"classes": []}, r"'s' holds no class:"),
+        ({"classes": ["crab"]}, r"'s' holds crab:"),
         ({"classes": ["crab", "shark", "crab"]}, "'s' names the class 'crab' twice"),
         # What `subset.classes=crab` on the command line gives.
         ({"classes": "crab"}, "crab"),

@@ -631,3 +631,45 @@ def test_only_seeds_are_averaged_in_the_comparison(
     ]
     values = [run.results["test"]["accuracy"], 0.125]
     assert branches == ([values] if "seeds" in change else [[value] for value in values])
+
+
+def test_experiments_that_share_every_name_stay_apart(run: pipeline.Run, tmp_path: Path) -> None:
+    for name, experiment, key in (("0_a", "first", "aaa"), ("1_b", "second", "bbb")):
+        artifacts = {**run.results["artifacts"], "branch": {**run.results["artifacts"]["branch"], "key": key}}
+        (tmp_path / name).mkdir()
+        overrides = [f"experiment={experiment}"]
+        write_run(changed(run, artifacts=artifacts, overrides=overrides), tmp_path / name, draw=False)
+    summary = collect(tmp_path)
+    assert summary.swept == ["experiment"]
+    assert [record["experiment"] for record in summary.settings()] == ["first", "second"]
+
+
+def test_runs_whose_configurations_differ_unseen_are_told_apart_by_them(
+    run: pipeline.Run, tmp_path: Path
+) -> None:
+    for name, key, epochs in (("0_a", "aaa", 3), ("1_b", "bbb", 4)):
+        artifacts = {**run.results["artifacts"], "branch": {**run.results["artifacts"]["branch"], "key": key}}
+        (tmp_path / name).mkdir()
+        write_run(changed(run, artifacts=artifacts, overrides=[]), tmp_path / name, draw=False)
+        config = OmegaConf.load(tmp_path / name / "config.yaml")
+        config.parent.fit.epochs = epochs
+        OmegaConf.save(config, tmp_path / name / "config.yaml")
+    assert collect(tmp_path).swept == ["parent.fit.epochs"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"artifacts": {"parent": 3}}, {"test": {}}, {"status": "failed", "error": "x"}, {"schema_version": 7}],
+)
+def test_a_damaged_run_does_not_take_the_others_with_it(
+    damage: dict[str, Any], run: pipeline.Run, tmp_path: Path
+) -> None:
+    for name in ("0_good", "1_bad"):
+        (tmp_path / name).mkdir()
+        write_run(changed(run, overrides=[]), tmp_path / name, draw=False)
+    file = tmp_path / "1_bad" / "results.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **damage}))
+    (tmp_path / "0_good" / "curve.csv").write_text("damaged")
+    summary = summarize(tmp_path)
+    assert [row["run"] for row in summary.completed] == ["0_good"]
+    assert list(summary.unread) == ["1_bad"]

@@ -118,7 +118,7 @@ def test_builds_once_and_finds_again(tmp_path: Path) -> None:
     assert third.facts == {"accuracy": 0.5}
     assert third.sha("weights") == sha256_of(first.path / "weights")
     assert third.manifest["identity"] == canonical(IDENTITY)
-    assert third.provenance().keys() == {"key", "path", "built", "seconds", "build_seconds"}
+    assert third.provenance().keys() == {"key", "path", "seconds", "build_seconds"}
     assert not list(store.root.rglob(".building*"))
 
 
@@ -412,3 +412,12 @@ def test_write_atomically_replaces_and_leaves_nothing_behind(tmp_path: Path) -> 
         write_atomically(file, "\ud800")
     assert file.read_text() == "new"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_was_built_belongs_to_the_first_run_that_claims_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    artifact = fetch(store)  # by the checks before a run, say
+    found = fetch(store, never)
+    assert not found.built
+    assert store.claim({"parent": found}) == {"parent": True}
+    assert store.claim({"parent": artifact}) == {"parent": False}

@@ -5,9 +5,10 @@ stops a run here.
 """
 
 import logging
-import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from hydra import compose
@@ -59,17 +60,14 @@ def check(jobs: list[DictConfig], folder: Path) -> None:
     settings = [Settings.from_config(job) for job in jobs]
     _check_writable(folder)
     _check_writable(settings[0].outputs / "store")
-    # Only now torch, for what only the networks know.
+    # Only now torch, for what only the networks know; and data last, which may have to be downloaded.
     from neural_branching import pipeline
-    from neural_branching.store import Store
+    from neural_branching.store import store_at
 
-    seen: set[str] = set()
     for one in settings:
         pipeline.check(one)
-        data = repr(one.config["data"])
-        if data not in seen:
-            seen.add(data)
-            pipeline.ensure_data(one, Store(one.outputs / "store"))
+    for one in {repr(one.config["data"]): one for one in settings}.values():
+        pipeline.ensure_data(one, store_at(one.outputs / "store"))
 
 
 def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:
@@ -101,14 +99,17 @@ def _check_writable(folder: Path) -> None:
     existing = folder.absolute()
     while not existing.exists():
         existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    try:
+        with TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
         raise InputError(
-            f"{folder} cannot be written, because {existing} is not a writable folder: "
+            f"{folder} cannot be written, because {existing} is not a writable folder ({error.strerror}): "
             "choose another with outputs=FOLDER."
-        )
+        ) from error
 
 
-def _exit_on_bad_input(action: Any) -> None:
+def _exit_on_bad_input(action: Callable[[], None]) -> None:
     try:
         action()
     except InputError as error:

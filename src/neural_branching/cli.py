@@ -93,6 +93,14 @@ def train_job(config: "DictConfig") -> float | None:
             # One failed job must not stop the others; the summary reports it and exits with 1.
             log.error("%s failed: %s", folder.name, error)
             return None
+        if isinstance(error, InputError):
+            sys.exit(str(error))
+        raise
+    except BaseException:
+        # Ctrl-C: what was finished is in the store, and the folder would only look like a run.
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        log.info("Interrupted: the same command continues with what is finished.")
         raise
     if sweeping:
         test = run.results["test"]

@@ -55,12 +55,12 @@ def build(node: dict[str, Any], where: str, **late: Any) -> Any:
         InputError: for options that the target does not have or lacks, and for values that its
             constructor refuses, with the place that the user can change.
     """
+    if "_target_" not in node:
+        raise InputError(f"{where}._target_ must be given: the class that {where} is.")
     try:
         target = get_object(node["_target_"])
     except Exception as error:
-        raise InputError(
-            f"{where}._target_ is {node.get('_target_')!r}, which cannot be imported."
-        ) from error
+        raise InputError(f"{where}._target_ is {node['_target_']!r}, which cannot be imported.") from error
     parameters = inspect.signature(target).parameters
     options = [name for name in parameters if name not in late]
     for name in node:

@@ -1,4 +1,4 @@
-"""What a trained branch is worth. The only code that reads the test split, once per run."""
+"""What a trained branch is worth: its threshold from calibration, its numbers from test."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

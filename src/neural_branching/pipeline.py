@@ -31,7 +31,7 @@ from neural_branching.evaluation import HELD_OUT, Answers, Evaluation, evaluate
 from neural_branching.parent import RECIPE as PARENT_RECIPE
 from neural_branching.parent import Parent
 from neural_branching.settings import Settings
-from neural_branching.store import Artifact, Facts, Store
+from neural_branching.store import Artifact, Facts, Store, store_at
 from neural_branching.training import History, best_epoch, fit
 
 log = logging.getLogger(__name__)
@@ -77,22 +77,22 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     """
     check(settings)
     settings.compute.apply()
-    store = Store(settings.outputs / "store")
+    store = store_at(settings.outputs / "store")
     table = ensure_data(settings, store)
     parent = ensure_parent(settings, store, table)
     activations = ensure_activations(settings, store, table, parent)
     branch = ensure_branch(settings, store, table, parent)
-    evaluation = evaluate(
-        _branch_answers(settings, table, activations, branch),
-        _parent_answers(settings, table, activations),
-        settings.threshold,
-        settings.classes,
-    )
+    held_out = _held_out(settings, table, activations, branch)
+    evaluation = evaluate(held_out.branch, held_out.parent, settings.threshold, settings.classes)
     artifacts = {"data": table.artifact, "parent": parent, "activations": activations, "branch": branch}
     return Run(
         settings=settings,
         results={
-            **_results(settings, table, artifacts, evaluation),
+            **_results(settings, table, artifacts, evaluation, held_out.parent_accuracy),
+            "artifacts": {
+                name: {**artifacts[name].provenance(), "built": built}
+                for name, built in store.claim(artifacts).items()
+            },
             "overrides": list(overrides),
         },
         evaluation=evaluation,
@@ -222,45 +222,45 @@ def _augment(settings: Settings) -> Any:
     return None if config is None else build(config, "parent.augment")
 
 
+@dataclass(frozen=True)
+class _HeldOut:
+    """What branch and parent say about the images that no model was fitted to."""
+
+    branch: dict[str, Answers]
+    parent: dict[str, Answers]
+    parent_accuracy: dict[str, tuple[float, int]]
+
+
 @torch.inference_mode()
-def _branch_answers(
-    settings: Settings, table: DataTable, activations: Artifact, artifact: Artifact
-) -> dict[str, Answers]:
+def _held_out(settings: Settings, table: DataTable, activations: Artifact, artifact: Artifact) -> _HeldOut:
+    """Answers by split: the only function that reads the test rows, once per run."""
     weights = load_file(artifact.path / WEIGHTS)
-    branch = _new_branch(settings, len(weights["standardize.mean"])).eval()
-    branch.load_state_dict(weights)
-    answers = {}
-    for split in HELD_OUT:
-        rows = table.rows(split, settings.classes)
-        logits = branch(act.read(activations, settings.stage, rows)).numpy()
-        answers[split] = Answers(rows, act.subset_targets(table, rows, settings.classes), logits)
-    return answers
-
-
-def _parent_answers(settings: Settings, table: DataTable, activations: Artifact) -> dict[str, Answers]:
+    model = _new_branch(settings, len(weights["standardize.mean"])).eval()
+    model.load_state_dict(weights)
     columns = [table.classes.index(name) for name in settings.classes]
-    answers = {}
+    vectors, logits = act.read(activations, settings.stage), act.read(activations, "logits")
+    branch, parent, accuracy = {}, {}, {}
     for split in HELD_OUT:
         rows = table.rows(split, settings.classes)
-        logits = act.read(activations, "logits", rows)[:, columns].numpy()
-        answers[split] = Answers(rows, act.subset_targets(table, rows, settings.classes), logits)
-    return answers
-
-
-def _parent_accuracy(table: DataTable, activations: Artifact, split: str) -> dict[str, Any]:
-    rows = table.rows(split)
-    predicted = act.read(activations, "logits", rows).argmax(1).numpy()
-    return {"accuracy": float((predicted == table.labels[rows]).mean()), "n": len(rows)}
+        targets = act.subset_targets(table, rows, settings.classes)
+        branch[split] = Answers(rows, targets, model(vectors[rows]).numpy())
+        parent[split] = Answers(rows, targets, logits[rows][:, columns].numpy())
+        everyone = table.rows(split)
+        right = logits[everyone].argmax(1).numpy() == table.labels[everyone]
+        accuracy[split] = float(right.mean()), len(everyone)
+    return _HeldOut(branch, parent, accuracy)
 
 
 def _results(
-    settings: Settings, table: DataTable, artifacts: dict[str, Artifact], evaluation: Evaluation
+    settings: Settings,
+    table: DataTable,
+    artifacts: dict[str, Artifact],
+    evaluation: Evaluation,
+    parent_accuracy: Mapping[str, tuple[float, int]],
 ) -> dict[str, Any]:
     config = settings.config
     facts = {name: artifacts[name].facts for name in ("parent", "branch")}
-    validation, test = (
-        _parent_accuracy(table, artifacts["activations"], split) for split in ("validation", "test")
-    )
+    validation, test = parent_accuracy["validation"], parent_accuracy["test"]
     return {
         "status": "completed",
         "data": config["data"]["name"],
@@ -277,15 +277,14 @@ def _results(
         "parent": {
             "name": config["parent"]["name"],
             "classes": len(settings.known),
-            "validation_accuracy": validation["accuracy"],
-            "validation_n": validation["n"],
-            "test_accuracy": test["accuracy"],
-            "test_n": test["n"],
+            "validation_accuracy": validation[0],
+            "validation_n": validation[1],
+            "test_accuracy": test[0],
+            "test_n": test[1],
             **facts["parent"],
         },
         "branch": {"name": config["branch"]["name"], **facts["branch"]},
         "published": (config["published"] or {}).get(settings.subset.name),
-        "artifacts": {name: artifact.provenance() for name, artifact in artifacts.items()},
         "environment": {
             "device": str(settings.compute.device()),
             "threads": torch.get_num_threads(),

@@ -69,7 +69,9 @@ class Settings:
         split = build(data["split"], "data.split")
         source = build(data["source"], "data.source")
         outputs = Path(values["outputs"]).absolute()
-        known = _known_classes(source, data["classes"], FileHashes(outputs / "store" / "hashes"))
+        hashes = FileHashes(outputs / "store" / "hashes")
+        known = _known_classes(source, data["classes"], hashes)
+        split.check(source.counts(known, hashes))
         return cls(
             config=values,
             outputs=outputs,

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,10 @@ class Artifact:
         return json.loads((self.path / name).read_text())
 
     def provenance(self) -> dict[str, Any]:
-        """Key, path, whether it was built here, and seconds, for results.json."""
+        """Key, path and seconds, for results.json."""
         return {
             "key": self.key,
             "path": str(self.path),
-            "built": self.built,
             "seconds": round(self.seconds, 3),
             "build_seconds": self.manifest["seconds"],
         }
@@ -106,6 +106,12 @@ def key_of(kind: str, identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
+@cache
+def store_at(root: Path) -> "Store":
+    """The store of a folder, the same object for every run of this process."""
+    return Store(root)
+
+
 class Store:
     """Artifacts below one folder.
 
@@ -117,6 +123,16 @@ class Store:
         self.root = Path(root).absolute()
         # Files that this process has hashed: a sweep reads the same cache in every job.
         self._verified: set[tuple[Path, int, int]] = set()
+        self._unclaimed: set[tuple[str, str]] = set()
+
+    def claim(self, artifacts: Mapping[str, Artifact]) -> dict[str, bool]:
+        """Say which artifacts this process has built since the last claim: for the run that asks.
+
+        What the checks before a run have built belongs to the run; later runs only find it.
+        """
+        built = {name: (one.kind, one.key) in self._unclaimed for name, one in artifacts.items()}
+        self._unclaimed.clear()
+        return built
 
     def fetch(
         self, kind: str, identity: Mapping[str, Any], build: Build, *, needs: Iterable[str] = ()
@@ -136,16 +152,18 @@ class Store:
         start = time.perf_counter()
         key, needs = key_of(kind, identity), tuple(needs)
         final = self.root / kind / key
-        manifest, _ = self._inspect(final, key, needs)
+        manifest, _ = self._inspect(final, kind, key, needs)
         built = False
         if manifest is None:
             try:
                 with self._locked(kind, key):
-                    manifest, problem = self._inspect(final, key, needs)
+                    manifest, problem = self._inspect(final, kind, key, needs)
                     if manifest is None:
                         if problem:
                             self._set_aside(final, kind, key, problem)
-                        manifest, built = self._build(final, kind, key, identity, build), True
+                        manifest = self._build(final, kind, key, identity, build)
+                        built = True
+                        self._unclaimed.add((kind, key))
             except Exception as error:
                 raise self._explained(error, kind) from error
         return Artifact(kind, key, final, manifest, built, time.perf_counter() - start)
@@ -165,14 +183,19 @@ class Store:
         finally:
             lock.release()
 
-    def _inspect(self, final: Path, key: str, needs: tuple[str, ...]) -> tuple[dict[str, Any] | None, str]:
+    def _inspect(
+        self, final: Path, kind: str, key: str, needs: tuple[str, ...]
+    ) -> tuple[dict[str, Any] | None, str]:
         """Manifest if the artifact can be trusted, else None and what is wrong ("" if it is absent)."""
         if not final.exists():
             return None, ""
         try:
             manifest: dict[str, Any] = json.loads((final / MANIFEST).read_text())
-            if manifest["schema"] != SCHEMA or manifest["key"] != key:
+            foreign = manifest["key"] != key or key_of(kind, manifest["identity"]) != key
+            if manifest["schema"] != SCHEMA or foreign:
                 return None, "its manifest belongs to another artifact or version"
+            if not isinstance(manifest["facts"], dict) or not isinstance(manifest["seconds"], (int, float)):
+                return None, "its manifest is incomplete"
             for name in needs:
                 expected, file = manifest["files"][name], final / name
                 status = file.stat()

@@ -104,7 +104,7 @@ class _Recorder(Callback):
             found = ", ".join(f"{name} is {value}" for name, value in self.history[-1].items())
             raise InputError(
                 f"Training the {self.title} diverged: {found} in epoch {len(self.history)}; "
-                f"lower fit.lr (now {self.recipe.lr:g})."
+                f"lower its learning rate, fit.lr (now {self.recipe.lr:g})."
             )
         if self.recipe.keep == "best" and best_epoch(self.history, self.recipe) == len(self.history):
             self._best = copy.deepcopy(module.state_dict())

@@ -1,7 +1,7 @@
 """One split of the images, made once per data set, before anything is trained."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,20 @@ class Split:
             )
         self.seed = whole(seed, "seed", 0)
 
+    def check(self, counts: Mapping[str, tuple[int, int]]) -> None:
+        """Refuse shares that leave a split without any image of some class, before images are read.
+
+        Args:
+            counts: class → number of training images, number of test images.
+
+        Raises:
+            InputError: naming the split and the class.
+        """
+        own_test = any(test for _, test in counts.values())
+        for name, (train, test) in counts.items():
+            sizes = self._sizes(train, own_test)
+            _refuse_empty(sizes | ({"test": test} if own_test else {}), name, train + test)
+
     def assign(
         self, labels: NDArray[np.int64], is_test: NDArray[np.bool_], classes: Sequence[str]
     ) -> NDArray[np.int8]:
@@ -61,26 +75,38 @@ class Split:
         Raises:
             InputError: if a split would have no image of some class.
         """
-        assignment = np.full(len(labels), -1, dtype=np.int8)
-        assignment[is_test] = SPLITS.index("test")
+        assignment = np.full(len(labels), SPLITS.index("test"), dtype=np.int8)
         for label, name in enumerate(classes):
             rows = np.flatnonzero((labels == label) & ~is_test)
             digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
             rows = np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(rows)
-            if not is_test.any():
-                held_out = round(self.shares["test"] * len(rows))
-                assignment[rows[:held_out]] = SPLITS.index("test")
-                rows = rows[held_out:]
-            validation = round(self.shares["validation"] * len(rows))
-            calibration = round(self.shares["calibration"] * len(rows))
-            assignment[rows[:validation]] = SPLITS.index("validation")
-            assignment[rows[validation : validation + calibration]] = SPLITS.index("calibration")
-            assignment[rows[validation + calibration :]] = SPLITS.index("train")
-            for code, split in enumerate(SPLITS):
-                if not np.any(assignment[labels == label] == code):
-                    raise InputError(
-                        f"The {split} split has no image of class {name!r}, which has "
-                        f"{int(np.sum(labels == label))} images in all: "
-                        f"raise data.split.{split} or add images of that class."
-                    )
+            start = 0
+            for split, size in self._sizes(len(rows), bool(is_test.any())).items():
+                assignment[rows[start : start + size]] = SPLITS.index(split)
+                start += size
+            mine = assignment[labels == label]
+            found = {split: int(np.sum(mine == code)) for code, split in enumerate(SPLITS)}
+            _refuse_empty(found, name, len(mine))
         return assignment
+
+    def _sizes(self, images: int, own_test: bool) -> dict[str, int]:
+        """Sizes of the splits that a class's training images are shared out to, in drawing order."""
+        test = 0 if own_test else round(self.shares["test"] * images)
+        rest = images - test
+        validation = round(self.shares["validation"] * rest)
+        calibration = round(self.shares["calibration"] * rest)
+        sizes = {} if own_test else {"test": test}
+        return sizes | {
+            "validation": validation,
+            "calibration": calibration,
+            "train": rest - validation - calibration,
+        }
+
+
+def _refuse_empty(sizes: Mapping[str, int], name: str, images: int) -> None:
+    for split, size in sizes.items():
+        if size <= 0:
+            raise InputError(
+                f"The {split} split has no image of class {name!r}, which has {images} images in all: "
+                f"raise data.split.{split} or add images of that class."
+            )

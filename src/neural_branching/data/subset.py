@@ -1,5 +1,6 @@
 """The classes that a branch specialises on."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from neural_branching.errors import ArgumentError, InputError, one_of
@@ -23,6 +24,8 @@ class Subset:
     ) -> None:
         if (classes is None) == (superclass is None):
             raise InputError(f"The subset {name!r} needs either subset.classes or subset.superclass.")
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
+            raise ArgumentError("name", f"is {name!r}: only letters, digits and _.+- can name a folder.")
         self.name = name
         self.superclass = superclass
         if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence)):
@@ -54,7 +57,7 @@ def _checked(classes: list[str], name: str) -> list[str]:
         raise InputError(f"The subset {name!r} names the class {twice!r} twice.")
     if len(classes) < 2:
         raise InputError(
-            f"The subset {name!r} has {len(classes)} classes ({', '.join(map(str, classes)) or 'none'}): "
-            "a branch needs at least two to choose between."
+            f"The subset {name!r} holds {', '.join(map(str, classes)) or 'no class'}: "
+            "a branch needs at least two classes to choose between."
         )
     return classes

@@ -31,7 +31,7 @@ class DataTable:
         classes: class names; labels are indices into them.
         labels: int64, shape (n,).
         split: int8, shape (n,), indices into ``SPLITS``.
-        split_key: key of the stored split.
+        split_key: checksum of the stored split.
         skipped: number of broken images that the source left out.
     """
 
@@ -133,7 +133,7 @@ def ensure_table(
         classes=names,
         labels=labels,
         split=np.load(splits.path / "split.npy"),
-        split_key=splits.key,
+        split_key=splits.sha("split.npy"),
         skipped=reading.facts["skipped"],
     )
 

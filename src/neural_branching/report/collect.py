@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from neural_branching.errors import InputError
 from neural_branching.report.results import CONFIG, RESULTS, read_results
 
@@ -36,8 +38,11 @@ METRICS: dict[str, tuple[str, ...]] = {
     "parent_test_accuracy": ("parent", "test_accuracy"),
 }
 # Overrides that say the same as a column above.
-_KNOWN = {"data", "parent", "subset", "branch_point", "branch", "threshold", "experiment", "outputs"}
+_KNOWN = {"data", "parent", "subset", "branch_point", "branch", "threshold", "outputs", "data.root"}
 _KNOWN |= {"seed", "parent.seed", "branch.seed", "threshold.value", "threshold.target"}
+# Settings that change no result, or that columns show.
+_ELSEWHERE = ("outputs", "trainer", "published", "seed", "parent.seed", "branch.seed", "data.root")
+_MAY_LACK = {"threshold_value", "test_selective_accuracy"}
 
 
 @dataclass(frozen=True)
@@ -92,45 +97,101 @@ def collect(folder: Path) -> Summary:
         InputError: if the folder does not exist or no run in it has results.
     """
     if not folder.is_dir():
-        raise InputError(f"The folder {folder} does not exist: name a run, a sweep or a folder of them.")
+        state = "is not a folder" if folder.exists() else "does not exist"
+        raise InputError(f"{folder} {state}: name the folder of a run, a sweep or several of them.")
     summary = Summary(folder)
     runs = {file.parent for pattern in (RESULTS, CONFIG) for file in folder.rglob(pattern)}
     for run in sorted(runs, key=lambda path: _natural(path.relative_to(folder))):
         name = run.relative_to(folder).as_posix()
         try:
             results = read_results(run)
+            completed = results["status"] == "completed"
+            row = {"run": name, **(_row(results) if completed else _failure(results))}
         except InputError as error:
             summary.unread[name] = str(error) if (run / RESULTS).exists() else "unfinished: no results yet"
-            continue
-        if results.get("status") == "completed":
-            summary.completed.append({"run": name, **_row(results)})
-            if results["published"]:
-                summary.published[results["subset"]] = results["published"]
+        except (KeyError, TypeError, AttributeError):
+            summary.unread[name] = f"{run / RESULTS} lacks what results of this version have"
         else:
-            error_message = results.get("error", {}).get("message", "")
-            summary.failed.append({"run": name, "status": results.get("status"), "error": error_message})
+            (summary.completed if completed else summary.failed).append(row)
+            if completed and results["published"]:
+                summary.published[results["subset"]] = results["published"]
     if not summary.completed and not summary.failed:
-        raise InputError(f"The folder {folder} has no {RESULTS} of a run in it: nothing to report.")
+        reason = next(iter(summary.unread.values()), "nothing in it looks like a run")
+        raise InputError(f"The folder {folder} has no {RESULTS} of a run in it: {reason.rstrip('.')}.")
     _add_swept(summary)
     return summary
 
 
 def _row(results: Row) -> Row:
     row = {name: _at(results, path) for name, path in (SETTING | SEEDS | METRICS).items()}
+    for name, value in row.items():
+        if value is None and name not in _MAY_LACK:
+            raise KeyError(name)
     built = [part for part, entry in results["artifacts"].items() if entry["built"]]
     typed = [override.lstrip("+").split("=", 1) for override in results["overrides"]]
-    overrides = {pair[0]: pair[-1] for pair in typed}
-    return {**row, "built": " ".join(built), "overrides": overrides}
+    return {
+        **row,
+        "built": " ".join(built),
+        "overrides": {pair[0]: pair[-1] for pair in typed},
+        "branch_key": results["artifacts"]["branch"]["key"],
+    }
+
+
+def _failure(results: Row) -> Row:
+    return {"status": str(results["status"]), "error": str(results["error"]["message"])}
 
 
 def _add_swept(summary: Summary) -> None:
-    """Give overrides that differ between runs, such as a learning rate, a column of their own."""
-    overrides = [row.pop("overrides") for row in summary.completed]
+    """Give what else differs between runs, such as a learning rate, columns of its own.
+
+    What the user typed comes first; runs that are still alike in every column, though their branches
+    are not the same artifact, are told apart by their resolved configurations.
+    """
+    rows = summary.completed
+    overrides = [row.pop("overrides") for row in rows]
     for name in dict.fromkeys(name for chosen in overrides for name in chosen):
-        if name not in _KNOWN and len({chosen.get(name) for chosen in overrides}) > 1:
-            summary.swept.append(name)
-            for row, chosen in zip(summary.completed, overrides, strict=True):
-                row[name] = chosen.get(name, "default")
+        values = [chosen.get(name, "default") for chosen in overrides]
+        if name not in _KNOWN and _tells_apart(summary, values):
+            _add_column(summary, name, values)
+    keys = [row.pop("branch_key") for row in rows]
+    if _tells_apart(summary, keys, *SEEDS):
+        configs = [_flat(_config(summary.folder / row["run"])) for row in rows]
+        for name in dict.fromkeys(name for config in configs for name in config):
+            values = [str(config.get(name, "default")) for config in configs]
+            if not name.startswith(_ELSEWHERE) and _tells_apart(summary, values, *SEEDS):
+                _add_column(summary, name, values)
+
+
+def _tells_apart(summary: Summary, values: list[Any], *beyond: str) -> bool:
+    """Whether a value differs between runs that are alike in every column so far."""
+    groups: dict[tuple[Any, ...], set[Any]] = {}
+    for row, value in zip(summary.completed, values, strict=True):
+        key = tuple(row[name] for name in (*SETTING, *summary.swept, *beyond))
+        groups.setdefault(key, set()).add(value)
+    return any(len(group) > 1 for group in groups.values())
+
+
+def _add_column(summary: Summary, name: str, values: list[Any]) -> None:
+    summary.swept.append(name)
+    for row, value in zip(summary.completed, values, strict=True):
+        row[name] = value
+
+
+def _config(run: Path) -> Any:
+    try:
+        return yaml.safe_load((run / CONFIG).read_text())
+    except (OSError, yaml.YAMLError):
+        return {}
+
+
+def _flat(config: Any, prefix: str = "") -> Row:
+    if not isinstance(config, dict):
+        return {prefix: config}
+    return {
+        name: value
+        for key, item in config.items()
+        for name, value in _flat(item, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
 
 
 def _at(results: Any, path: tuple[str, ...]) -> Any:

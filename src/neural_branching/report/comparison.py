@@ -1,6 +1,7 @@
 """Figures that compare the runs of a folder."""
 
 import csv
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,9 @@ def _lines(summary: Summary, rows: list[Row]) -> dict[str, figures.Line]:
         differing.remove("branch_seed")
     lines = {}
     for row in rows:
-        if not (summary.folder / row["run"] / CURVE).is_file():
-            continue  # the numbers are there, only the drawing is lost
         name = " · ".join([row["subset"], row["branch_point"], *(str(row[name]) for name in differing)])
-        lines[name] = _line(summary.folder / row["run"], row)
+        with suppress(OSError, KeyError, ValueError):  # the numbers are there, only the drawing is lost
+            lines[name] = _line(summary.folder / row["run"], row)
     return lines
 
 

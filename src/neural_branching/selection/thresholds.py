@@ -50,7 +50,7 @@ class Fixed:
         self.value = number(value, "value", 0, 1)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.value:g}"
+        return f"{self.kind} {self.value:.12g}"
 
     @property
     def promise(self) -> str:
@@ -78,7 +78,7 @@ class Coverage:
         self.target = number(target, "target", 0, 1, open_low=True)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.target:g}"
+        return f"{self.kind} {self.target:.12g}"
 
     @property
     def promise(self) -> str:
@@ -111,7 +111,7 @@ class Risk:
         self.target = number(target, "target", 0, 1)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.target:g}"
+        return f"{self.kind} {self.target:.12g}"
 
     @property
     def promise(self) -> str:

@@ -50,6 +50,9 @@ class Source(Protocol):
             InputError: if the source is missing or empty.
         """
 
+    def counts(self, classes: Sequence[str], hashes: FileHashes) -> dict[str, tuple[int, int]]:
+        """Class → number of training images, number of test images, without decoding one."""
+
     def signature(self, classes: Sequence[str], hashes: FileHashes) -> Any:
         """What the pixels of ``classes`` rest on (plain JSON values): equal signature, equal images.
 

@@ -86,6 +86,10 @@ class Glyphs:
         """Digits, then upper case, then lower case; ``hashes`` is unused, as no images are on disk."""
         return CLASSES
 
+    def counts(self, classes: Sequence[str], hashes: FileHashes) -> dict[str, tuple[int, int]]:
+        """As many of every class as the arguments say."""
+        return dict.fromkeys(classes, (self.train_per_class, self.test_per_class))
+
     def signature(self, classes: Sequence[str], hashes: FileHashes) -> dict[str, Any]:
         """The recipe, the arguments and the versions of the packages that choose or draw a pixel."""
         versions = {package: version(package) for package in ("matplotlib", "numpy", "pillow")}

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -45,6 +46,11 @@ class ImageFolder:
     def class_names(self, hashes: FileHashes) -> tuple[str, ...]:
         """Names of the class folders, sorted; see ``Source.class_names``."""
         return tuple(sorted({_class_of(file) for file in self._list(hashes)}))
+
+    def counts(self, classes: Sequence[str], hashes: FileHashes) -> dict[str, tuple[int, int]]:
+        """Number of image files by class, broken ones included; see ``Source.counts``."""
+        found = Counter((_class_of(file), _split_of(file) == "test") for file in self._list(hashes))
+        return {name: (found[name, False], found[name, True]) for name in classes}
 
     def signature(self, classes: Sequence[str], hashes: FileHashes) -> Any:
         """Checksum of every image file of ``classes``; see ``Source.signature``."""
