@@ -7,6 +7,7 @@ check for breakage only.
 
 import copy
 import os
+import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -36,8 +37,13 @@ IMAGES = 600 if SHORT else 17_000
 IMAGE = (3, 32, 32)
 
 
-def side_by_side(title: str, plain: Callable[[], object], ours: Callable[[], object]) -> None:
-    """Time both in turns after one unmeasured round, and print medians and the ratio."""
+def side_by_side(
+    title: str,
+    plain: Callable[[], object],
+    ours: Callable[[], object],
+    clean_up: Callable[[], object] = lambda: None,
+) -> None:
+    """Time both in turns after one unmeasured round, clean up untimed, print medians and the ratio."""
     seconds: dict[str, list[float]] = {"plain": [], "ours": []}
     for repeat in range(REPEATS + 1):
         for name, action in (("plain", plain), ("ours", ours)):
@@ -45,6 +51,7 @@ def side_by_side(title: str, plain: Callable[[], object], ours: Callable[[], obj
             action()
             if repeat:
                 seconds[name].append(time.perf_counter() - start)
+        clean_up()
     ratios = [mine / base for mine, base in zip(seconds["ours"], seconds["plain"], strict=True)]
     table = Table(title=f"{title} ({torch.get_num_threads()} threads, {REPEATS} interleaved repeats)")
     for heading in ("plain [s]", "ours [s]", "ratio, median", "ratio, range"):
@@ -135,4 +142,6 @@ def test_activation_cache(name: str, tmp_path) -> None:
         f"{name}, {IMAGES:,} images: plain forward pass | all stages into the store, checksummed and synced",
         forward,
         build,
+        # Ten caches at once would measure how fast the machine hands out memory for its file cache.
+        lambda: shutil.rmtree(tmp_path / "activations"),
     )
