@@ -73,6 +73,8 @@ def test_a_run_leaves_its_files_and_prints_a_table(monkeypatch, capsys):
     assert run(monkeypatch, "train", *TINY) == 0
     [result] = results()
     assert result["status"] == "completed"
+    # The checks before a run read the data: the run says that it was built, not found.
+    assert all(entry["built"] for entry in result["artifacts"].values())
     [folder] = Path("outputs/runs").iterdir()
     names = {file.name for file in folder.iterdir()}
     assert names >= {"results.json", "config.yaml", "curve.csv", "predictions.csv", "risk_coverage.png"}
@@ -126,6 +128,13 @@ def test_a_job_that_fails_while_running_does_not_stop_the_others(monkeypatch, ca
     assert "diverged" in capsys.readouterr().out
     [sweep] = Path("outputs/sweeps").iterdir()
     assert "diverged" in (sweep / "summary.md").read_text()
+
+
+def test_a_single_run_that_fails_ends_with_its_sentence_and_no_traceback(monkeypatch, capsys):
+    assert "diverged" in str(run(monkeypatch, "train", *TINY, "branch.fit.lr=1e30"))
+    [result] = results()
+    assert result["status"] == "failed"
+    assert "Traceback" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
