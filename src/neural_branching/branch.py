@@ -7,7 +7,7 @@ from neural_branching.fit import Fit
 from neural_branching.networks.staged import StagedNetwork
 from neural_branching.networks.standardize import Standardize
 
-RECIPE = 1
+RECIPE = 2
 
 
 class Branch(Classifier):

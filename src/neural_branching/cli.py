@@ -85,7 +85,7 @@ def train_job(config: "DictConfig") -> float | None:
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     try:
         run = pipeline.run(Settings.from_config(config), overrides=list(hydra_config.overrides.task))
-        write_run(run, folder, draw=not sweeping)
+        write_run(run, folder, draw_figures=not sweeping)
     except Exception as error:
         failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
         write_results(folder, {"status": "failed", "error": failure})

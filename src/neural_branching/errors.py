@@ -41,19 +41,27 @@ def one_of(value: object, allowed: Iterable[str], argument: str) -> str:
     raise ArgumentError(argument, f"is {value!r}, which is unknown: {hint}allowed are {', '.join(names)}.")
 
 
-def number(value: object, argument: str, low: float, high: float, *, open_low: bool = False) -> float:
-    """Return ``value`` as a float if it is a number within [low, high] ((low, high] if ``open_low``).
+def number(
+    value: object,
+    argument: str,
+    low: float,
+    high: float,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
+    """Return ``value`` as a float if it is a finite number within [low, high], ends left out if open.
 
     Raises:
         ArgumentError: for text, booleans, nan and numbers outside the range.
     """
-    bounds = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if high == float('inf') else ']'}"
+    open_low, open_high = open_low or low == -float("inf"), open_high or high == float("inf")
+    bounds = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
     inside = (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
         and (low < value if open_low else low <= value)
-        and value <= high
-        and value < float("inf")
+        and (value < high if open_high else value <= high)
     )
     if not inside:
         raise ArgumentError(argument, f"is {value!r}: it must be a number within {bounds}.")

@@ -1,8 +1,8 @@
-"""The whole flow on one page: data → parent → activations → branch → threshold → report.
+"""The whole flow on one page: data → parent → activations → branch → score and threshold → report.
 
 Every ``ensure_…`` asks the store and computes only what is missing. Keys chain through the
 checksums of what they rest on, so that a parent with other weights brings other activations and
-other branches, and a threshold enters no key at all.
+other branches; scores and thresholds enter no key at all.
 """
 
 import json
@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,11 +26,15 @@ from neural_branching.classifier import Classifier
 from neural_branching.config import build
 from neural_branching.data.batches import TensorDataModule
 from neural_branching.data.pixels import PixelDataModule
+from neural_branching.data.split import SPLITS
 from neural_branching.data.table import DataTable, ensure_table
 from neural_branching.errors import one_of
-from neural_branching.evaluation import HELD_OUT, Answers, Evaluation, evaluate
+from neural_branching.evaluation.evaluate import Evaluation, evaluate
+from neural_branching.evaluation.foreign import Foreign
+from neural_branching.evaluation.judge import Material
 from neural_branching.parent import RECIPE as PARENT_RECIPE
 from neural_branching.parent import Parent
+from neural_branching.selection import Answers
 from neural_branching.settings import Settings
 from neural_branching.store import Artifact, Facts, Store, store_at
 from neural_branching.training import History, best_epoch, fit
@@ -37,6 +42,8 @@ from neural_branching.training import History, best_epoch, fit
 log = logging.getLogger(__name__)
 
 WEIGHTS, HISTORY = "weights.safetensors", "history.json"
+# Splits that no parameter is trained on.
+HELD_OUT = SPLITS[1:]
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,11 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     parent = ensure_parent(settings, store, table)
     activations = ensure_activations(settings, store, table, parent)
     branch = ensure_branch(settings, store, table, parent)
-    held_out = _held_out(settings, table, activations, branch)
-    evaluation = evaluate(held_out.branch, held_out.parent, settings.threshold, settings.classes)
+    foreign = Foreign.of(settings.classes, settings.known, settings.config["data"]["superclasses"] or {})
+    held_out = _held_out(settings, table, activations, branch, foreign)
+    evaluation = evaluate(
+        held_out.branch, held_out.parent, settings.score, settings.threshold, settings.classes, foreign
+    )
     artifacts = {"data": table.artifact, "parent": parent, "activations": activations, "branch": branch}
     return Run(
         settings=settings,
@@ -226,25 +236,40 @@ def _augment(settings: Settings) -> Any:
 class _HeldOut:
     """What branch and parent say about the images that no model was fitted to."""
 
-    branch: dict[str, Answers]
-    parent: dict[str, Answers]
+    branch: Material
+    parent: Material
     parent_accuracy: dict[str, tuple[float, int]]
 
 
 @torch.inference_mode()
-def _held_out(settings: Settings, table: DataTable, activations: Artifact, artifact: Artifact) -> _HeldOut:
+def _held_out(
+    settings: Settings, table: DataTable, activations: Artifact, artifact: Artifact, foreign: Foreign
+) -> _HeldOut:
     """Answers by split: the only function that reads the test rows, once per run."""
     weights = load_file(artifact.path / WEIGHTS)
     model = _new_branch(settings, len(weights["standardize.mean"])).eval()
     model.load_state_dict(weights)
     columns = [table.classes.index(name) for name in settings.classes]
     vectors, logits = act.read(activations, settings.stage), act.read(activations, "logits")
-    branch, parent, accuracy = {}, {}, {}
-    for split in HELD_OUT:
-        rows = table.rows(split, settings.classes)
+    branch, parent = Material({}, {}), Material({}, {})
+
+    def ask(split: str, classes: Sequence[str]) -> tuple[Answers, Answers]:
+        rows = table.rows(split, classes)
         targets = act.subset_targets(table, rows, settings.classes)
-        branch[split] = Answers(rows, targets, model(vectors[rows]).numpy())
-        parent[split] = Answers(rows, targets, logits[rows][:, columns].numpy())
+        foreign_targets = -1 - act.subset_targets(table, rows, foreign.classes)
+        targets = np.where(targets < 0, foreign_targets, targets)
+        seen = vectors[rows]
+        return (
+            Answers(rows, targets, model(seen).numpy(), seen.numpy()),
+            Answers(rows, targets, logits[rows][:, columns].numpy(), seen.numpy()),
+        )
+
+    accuracy = {}
+    for split in HELD_OUT if settings.score.learns_from != "train" else SPLITS:
+        branch.known[split], parent.known[split] = ask(split, settings.classes)
+    for split in ("calibration", "test"):
+        branch.foreign[split], parent.foreign[split] = ask(split, foreign.classes)
+    for split in HELD_OUT:
         everyone = table.rows(split)
         right = logits[everyone].argmax(1).numpy() == table.labels[everyone]
         accuracy[split] = float(right.mean()), len(everyone)

@@ -13,11 +13,12 @@ from neural_branching.data.hashes import FileHashes
 from neural_branching.data.sources.base import Source
 from neural_branching.data.split import Split
 from neural_branching.data.subset import Subset
-from neural_branching.errors import InputError, one_of, whole
+from neural_branching.errors import ArgumentError, InputError, one_of, whole
 from neural_branching.fit import Fit
-from neural_branching.selection.thresholds import Threshold
+from neural_branching.selection.scores.base import Score
+from neural_branching.selection.thresholds.base import Threshold
 
-_TOP = {"data", "subset", "parent", "branch_point", "branch", "threshold", "trainer"}
+_TOP = {"data", "subset", "parent", "branch_point", "branch", "score", "threshold", "trainer"}
 _TOP |= {"seed", "outputs", "published"}
 
 
@@ -47,6 +48,7 @@ class Settings:
     stage: str
     branch_fit: Fit
     branch_seed: int
+    score: Score
     threshold: Threshold
     compute: Compute
 
@@ -64,7 +66,7 @@ class Settings:
         only_keys(parent, {"name", "network", "fit", "augment", "normalize", "seed"}, "parent")
         only_keys(branch, {"name", "network", "fit", "seed"}, "branch")
         only_keys(values["branch_point"], {"stage"}, "branch_point")
-        threshold = build(values["threshold"], "threshold")
+        score, threshold = build(values["score"], "score"), build(values["threshold"], "threshold")
         subset = build(values["subset"], "subset")
         split = build(data["split"], "data.split")
         source = build(data["source"], "data.source")
@@ -72,6 +74,11 @@ class Settings:
         hashes = FileHashes(outputs / "store" / "hashes")
         known = _known_classes(source, data["classes"], hashes)
         split.check(source.counts(known, hashes))
+        classes = subset.resolve(known, data["superclasses"] or {})
+        try:
+            threshold.check(score, foreign=len(classes) < len(known))
+        except ArgumentError as error:
+            raise ArgumentError(f"threshold.{error.argument}", error.problem) from None
         return cls(
             config=values,
             outputs=outputs,
@@ -80,12 +87,13 @@ class Settings:
             image_size=whole(data["image_size"], "data.image_size", 8),
             known=known,
             subset=subset,
-            classes=subset.resolve(known, data["superclasses"] or {}),
+            classes=classes,
             parent_fit=build(parent["fit"], "parent.fit"),
             parent_seed=whole(parent["seed"], "parent.seed", 0),
             stage=str(values["branch_point"]["stage"]),
             branch_fit=build(branch["fit"], "branch.fit"),
             branch_seed=whole(branch["seed"], "branch.seed", 0),
+            score=score,
             threshold=threshold,
             compute=build(values["trainer"], "trainer"),
         )

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from neural_branching.errors import InputError
-from neural_branching.report.results import CONFIG, RESULTS, read_results
-
-Row = dict[str, Any]
+from neural_branching.report.cells import Cell
+from neural_branching.report.certificates import Certified, certify
+from neural_branching.report.metrics import METRICS, at
+from neural_branching.report.results import CONFIG, RESULTS, Row, read_config, read_results
 
 SETTING: dict[str, tuple[str, ...]] = {
     "data": ("data",),
@@ -18,31 +17,26 @@ SETTING: dict[str, tuple[str, ...]] = {
     "subset": ("subset",),
     "branch_point": ("branch_point",),
     "branch": ("branch", "name"),
+    "score": ("score", "name"),
     "threshold": ("threshold", "rule"),
 }
 SEEDS: dict[str, tuple[str, ...]] = {
     "parent_seed": ("seeds", "parent"),
     "branch_seed": ("seeds", "branch"),
 }
-METRICS: dict[str, tuple[str, ...]] = {
-    "threshold_value": ("threshold", "value"),
-    "validation_accuracy": ("validation", "accuracy"),
-    "test_n": ("test", "n"),
-    "test_accuracy": ("test", "accuracy"),
-    "test_aurc": ("test", "aurc"),
-    "test_coverage": ("test", "coverage"),
-    "test_n_accepted": ("test", "n_accepted"),
-    "test_selective_accuracy": ("test", "selective_accuracy"),
-    "restricted_accuracy": ("test", "parent_restricted", "accuracy"),
-    "restricted_aurc": ("test", "parent_restricted", "aurc"),
-    "parent_test_accuracy": ("parent", "test_accuracy"),
-}
 # Overrides that say the same as a column above.
-_KNOWN = {"data", "parent", "subset", "branch_point", "branch", "threshold", "outputs", "data.root"}
-_KNOWN |= {"seed", "parent.seed", "branch.seed", "threshold.value", "threshold.target"}
+_KNOWN = {"data", "parent", "subset", "branch_point", "branch", "score", "threshold", "outputs"}
+_KNOWN |= {
+    "data.root",
+    "score.k",
+    "seed",
+    "parent.seed",
+    "branch.seed",
+    "threshold.value",
+    "threshold.target",
+}
 # Settings that change no result, or that columns show.
 _ELSEWHERE = ("outputs", "trainer", "published", "seed", "parent.seed", "branch.seed", "data.root")
-_MAY_LACK = {"threshold_value", "test_selective_accuracy"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +50,7 @@ class Summary:
         unread: folders that look like runs but have no readable results → why.
         swept: names of further overrides that differ between the finished runs.
         published: subset → published figures to compare with.
+        certificates: what is guaranteed of the runs' thresholds, also when the best is chosen.
     """
 
     folder: Path
@@ -64,30 +59,38 @@ class Summary:
     unread: dict[str, str] = field(default_factory=dict)
     swept: list[str] = field(default_factory=list)
     published: dict[str, Row] = field(default_factory=dict)
+    certificates: list[Certified] = field(default_factory=list)
+
+    def groups(self) -> dict[tuple[Any, ...], list[Row]]:
+        """The runs of each setting, one per seed: the same run repeated is still one seed."""
+        groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Row]] = {}
+        for row in self.completed:
+            group = groups.setdefault(tuple(row[name] for name in (*SETTING, *self.swept)), {})
+            group[tuple(row[name] for name in SEEDS)] = row
+        return {key: list(rows.values()) for key, rows in groups.items()}
 
     def settings(self) -> list[Row]:
-        """One record per setting, its runs over seeds aggregated.
-
-        Every metric becomes (mean, standard deviation over seeds); the deviation (n − 1) is None for
-        a single run, and both are None where no run has the metric.
-        """
-        groups: dict[tuple[Any, ...], list[Row]] = {}
-        for row in self.completed:
-            groups.setdefault(tuple(row[name] for name in (*SETTING, *self.swept)), []).append(row)
+        """One record per setting, its runs over seeds aggregated: every metric becomes a ``Cell``."""
         records = []
-        for key, rows in groups.items():
+        for key, rows in self.groups().items():
             record: Row = dict(zip((*SETTING, *self.swept), key, strict=True))
-            # The same run repeated is still one seed.
-            rows = list({(row["parent_seed"], row["branch_seed"]): row for row in rows}.values())
             record["seeds"] = len(rows)
             for metric in METRICS:
-                values = [row[metric] for row in rows if row[metric] is not None]
-                record[metric] = (
-                    statistics.mean(values) if values else None,
-                    statistics.stdev(values) if len(values) > 1 else None,
+                record[metric.name] = cell(
+                    [row[metric.name] for row in rows], rows[0][f"{metric.name}_interval"]
                 )
             records.append(record)
         return records
+
+
+def cell(values: list[float | None], interval: Any = None) -> Cell:
+    """Mean and standard deviation of what seeds gave, None left out; the interval if it is only one."""
+    found = [value for value in values if value is not None]
+    if not found:
+        return Cell(None)
+    if len(values) == 1:
+        return Cell(found[0], None, interval)
+    return Cell(statistics.mean(found), statistics.stdev(found) if len(found) > 1 else None)
 
 
 def collect(folder: Path) -> Summary:
@@ -119,14 +122,17 @@ def collect(folder: Path) -> Summary:
         reason = next(iter(summary.unread.values()), "nothing in it looks like a run")
         raise InputError(f"The folder {folder} has no {RESULTS} of a run in it: {reason.rstrip('.')}.")
     _add_swept(summary)
+    summary.certificates.extend(certify(summary.folder, summary.completed))
     return summary
 
 
 def _row(results: Row) -> Row:
-    row = {name: _at(results, path) for name, path in (SETTING | SEEDS | METRICS).items()}
-    for name, value in row.items():
-        if value is None and name not in _MAY_LACK:
-            raise KeyError(name)
+    row = {name: at(results, path) for name, path in (SETTING | SEEDS).items()}
+    row |= {metric.name: metric.of(results) for metric in METRICS}
+    lacking = {name for name, value in row.items() if value is None}
+    if lacking - {metric.name for metric in METRICS if metric.may_lack}:
+        raise KeyError(sorted(lacking))
+    row |= {f"{metric.name}_interval": metric.interval(results) for metric in METRICS}
     built = [part for part, entry in results["artifacts"].items() if entry["built"]]
     typed = [override.lstrip("+").split("=", 1) for override in results["overrides"]]
     return {
@@ -134,6 +140,8 @@ def _row(results: Row) -> Row:
         "built": " ".join(built),
         "overrides": {pair[0]: pair[-1] for pair in typed},
         "branch_key": results["artifacts"]["branch"]["key"],
+        "guarantee": results["threshold"]["guarantee"],
+        "delta": at(results, ("threshold", "settings", "delta")),
     }
 
 
@@ -153,9 +161,9 @@ def _add_swept(summary: Summary) -> None:
         values = [chosen.get(name, "default") for chosen in overrides]
         if name not in _KNOWN and _tells_apart(summary, values):
             _add_column(summary, name, values)
-    keys = [row.pop("branch_key") for row in rows]
+    keys = [row["branch_key"] for row in rows]
     if _tells_apart(summary, keys, *SEEDS):
-        configs = [_flat(_config(summary.folder / row["run"])) for row in rows]
+        configs = [_flat(read_config(summary.folder / row["run"])) for row in rows]
         for name in dict.fromkeys(name for config in configs for name in config):
             values = [str(config.get(name, "default")) for config in configs]
             if not name.startswith(_ELSEWHERE) and _tells_apart(summary, values, *SEEDS):
@@ -177,13 +185,6 @@ def _add_column(summary: Summary, name: str, values: list[Any]) -> None:
         row[name] = value
 
 
-def _config(run: Path) -> Any:
-    try:
-        return yaml.safe_load((run / CONFIG).read_text())
-    except (OSError, yaml.YAMLError):
-        return {}
-
-
 def _flat(config: Any, prefix: str = "") -> Row:
     if not isinstance(config, dict):
         return {prefix: config}
@@ -192,12 +193,6 @@ def _flat(config: Any, prefix: str = "") -> Row:
         for key, item in config.items()
         for name, value in _flat(item, f"{prefix}.{key}" if prefix else str(key)).items()
     }
-
-
-def _at(results: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        results = results.get(name) if isinstance(results, dict) else None
-    return results
 
 
 def _natural(path: Path) -> tuple[tuple[int, str], ...]:

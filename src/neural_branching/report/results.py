@@ -4,25 +4,31 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from neural_branching.errors import InputError
 from neural_branching.store import write_atomically
 
 if TYPE_CHECKING:
-    from neural_branching.evaluation import Evaluation
+    from neural_branching.evaluation.evaluate import Evaluation
+    from neural_branching.evaluation.points import Point
     from neural_branching.selection import RiskCoverageCurve
 
-SCHEMA_VERSION = 1
-RESULTS, CONFIG, CURVE, PREDICTIONS = "results.json", "config.yaml", "curve.csv", "predictions.csv"
+Row = dict[str, Any]
+
+SCHEMA_VERSION = 2
+RESULTS, CONFIG, PREDICTIONS = "results.json", "config.yaml", "predictions.csv"
+CURVE, SCOD_CURVE, POINTS = "curve.csv", "scod_curve.csv", "thresholds.csv"
 
 # What readers rely on in the results of a completed run.
 _COMPLETED = (
-    *("subset", "threshold", "validation", "test", "parent"),
-    *("branch", "seeds", "artifacts", "overrides", "published"),
+    *("subset", "score", "threshold", "validation", "reliability", "test", "foreign"),
+    *("parent", "branch", "seeds", "artifacts", "overrides", "published"),
 )
 
 
@@ -54,50 +60,72 @@ def read_results(folder: Path) -> dict[str, Any]:
     return results
 
 
+def read_config(folder: Path) -> Any:
+    """The resolved configuration of a run, plain values; empty if it is lost."""
+    try:
+        return yaml.safe_load((folder / CONFIG).read_text())
+    except (OSError, yaml.YAMLError):
+        return {}
+
+
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the resolved configuration."""
     write_atomically(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
 
 
-def write_curve(folder: Path, curve: "RiskCoverageCurve") -> None:
-    """Write the whole risk–coverage curve of the test split."""
+def write_curve(file: Path, curve: "RiskCoverageCurve") -> None:
+    """Write a whole risk–coverage curve."""
     columns = ("threshold", "n_accepted", "coverage", "selective_risk")
-    _write_csv(folder / CURVE, columns, zip(*(getattr(curve, name) for name in columns), strict=True))
+    _write_csv(file, columns, zip(*(getattr(curve, name) for name in columns), strict=True))
+
+
+def write_points(folder: Path, points: Sequence["Point"]) -> None:
+    """Write what several thresholds would do on the test images."""
+    columns = [field.name for field in fields(points[0])]
+    lines = ([_text(getattr(point, name)) for name in columns] for point in points)
+    _write_csv(folder / POINTS, columns, lines)
 
 
 def write_predictions(folder: Path, evaluation: "Evaluation", classes: Sequence[str]) -> None:
     """Write one line per held-out image: what the branch and its parent answered, and how surely.
 
-    ``row`` is the image's row in the data table, the same for every run on the same images.
+    ``row`` is the image's row in the data table, the same for every run on the same images; ``fits``
+    says what the image was used for: the score, the threshold or nothing. Images of foreign classes
+    come last.
     """
-    header = ["row", "split", "label", "prediction", "score", "accepted"]
+    header = ["row", "split", "fits", "label", "prediction", "score", "accepted"]
     header += ["parent_prediction", "parent_score", *(f"logit_{name}" for name in classes)]
+    branch, parent = evaluation.branch, evaluation.parent
+    threshold = branch.choice.value
 
     def lines() -> Iterable[list[Any]]:
-        for split, mine in evaluation.branch.items():
-            parent = evaluation.parent[split]
-            columns = zip(
-                mine.rows,
-                mine.targets,
-                mine.predictions,
-                mine.score,
-                parent.predictions,
-                parent.score,
-                mine.logits,
-                strict=True,
-            )
-            for row, target, prediction, score, parent_prediction, parent_score, logits in columns:
-                yield [
-                    row,
-                    split,
-                    classes[target],
-                    classes[prediction],
-                    repr(float(score)),
-                    int(score >= evaluation.threshold),
-                    classes[parent_prediction],
-                    repr(float(parent_score)),
-                    *(f"{logit:.6g}" for logit in logits),
-                ]
+        for side in ("known", "foreign"):
+            for split, score in getattr(branch, side).items():
+                mine, theirs = (getattr(model.material, side)[split] for model in (branch, parent))
+                columns = zip(
+                    mine.rows,
+                    evaluation.fits(side, split),
+                    mine.targets,
+                    mine.predictions,
+                    score,
+                    theirs.predictions,
+                    getattr(parent, side)[split],
+                    mine.logits,
+                    strict=True,
+                )
+                for row, fits, target, prediction, value, parent_prediction, parent_value, logits in columns:
+                    yield [
+                        row,
+                        split,
+                        fits,
+                        classes[target] if target >= 0 else evaluation.foreign.classes[-1 - target],
+                        classes[prediction],
+                        _text(value),
+                        int(value >= threshold),
+                        classes[parent_prediction],
+                        _text(parent_value),
+                        *(f"{logit:.6g}" for logit in logits),
+                    ]
 
     _write_csv(folder / PREDICTIONS, header, lines())
 
@@ -107,6 +135,11 @@ def _write_csv(file: Path, header: Sequence[str], lines: Iterable[Iterable[Any]]
         writer = csv.writer(stream)
         writer.writerow(header)
         writer.writerows(lines)
+
+
+def _text(value: Any) -> Any:
+    """A number with every digit, so that reading it back gives the same threshold decisions."""
+    return repr(float(value)) if isinstance(value, float) else "" if value is None else value
 
 
 def _jsonable(value: Any) -> Any:

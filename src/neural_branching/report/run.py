@@ -5,37 +5,54 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from neural_branching.report import figures
-from neural_branching.report.results import write_config, write_curve, write_predictions, write_results
-from neural_branching.report.tables import console, number
+from neural_branching.report.cells import number, with_interval
+from neural_branching.report.pictures import draw
+from neural_branching.report.results import (
+    CURVE,
+    SCOD_CURVE,
+    write_config,
+    write_curve,
+    write_points,
+    write_predictions,
+    write_results,
+)
+from neural_branching.report.tables import console
 from neural_branching.report.tensorboard import write_events
+from neural_branching.selection import risk_coverage_curve
 
 if TYPE_CHECKING:
     from neural_branching.pipeline import Run
 
 
-def write_run(run: "Run", folder: Path, *, draw: bool) -> None:
+def write_run(run: "Run", folder: Path, *, draw_figures: bool) -> None:
     """Write the run's files; results.json comes last, so that its presence means a complete run.
 
     Args:
         run: the finished run.
         folder: its folder, which exists.
-        draw: also draw the figures, as files and in TensorBoard. A sweep leaves this to its summary:
-            drawing takes longer than a job that finds everything in the store.
+        draw_figures: also draw the figures, as files and in TensorBoard. A sweep leaves this to its
+            summary: drawing takes longer than a job that finds everything in the store.
     """
-    curve = run.evaluation.branch["test"].curve()
+    evaluation = run.evaluation
+    branch = evaluation.branch
+    score, error = branch.known["test"], branch.material.known["test"].error
+    curve = risk_coverage_curve(score, error)
     write_config(folder, run.settings.config)
-    write_curve(folder, curve)
-    write_predictions(folder, run.evaluation, run.settings.classes)
-    drawn = _figures(run) if draw else {}
+    write_curve(folder / CURVE, curve)
+    if evaluation.foreign.classes:
+        write_curve(folder / SCOD_CURVE, evaluation.scod_curve())
+    write_points(folder, evaluation.points)
+    write_predictions(folder, evaluation, run.settings.classes)
+    drawn = draw(run.results, evaluation) if draw_figures else {}
     for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png")
-    write_events(folder, run.results, run.histories, curve, drawn)
+        for ending in ("png", "svg"):
+            figure.savefig(folder / f"{name}.{ending}")
+    write_events(folder, run.results, run.histories, curve, evaluation.points, drawn)
     write_results(folder, run.results)
 
 
 def print_run(run: "Run", folder: Path) -> None:
-    """Print a short table: the branch beside its parent, and what was reused."""
+    """Print a short table: the branch beside its parent, what is guaranteed, and what was reused."""
     results = run.results
     test, parent = results["test"], results["test"]["parent_restricted"]
     screen = console()
@@ -48,16 +65,11 @@ def print_run(run: "Run", folder: Path) -> None:
         rows.append((published["source"], published))
     for name, numbers in rows:
         keys = ("accuracy", "aurc", "coverage", "selective_accuracy")
-        table.add_row(name, *(number(numbers.get(key)) for key in keys))
+        intervals = numbers.get("intervals", {})
+        table.add_row(name, *(with_interval(numbers.get(key), intervals.get(key)) for key in keys))
     screen.print(table)
-    threshold = results["threshold"]
-    screen.print(
-        f"threshold {number(threshold['value'])} ({threshold['kind']}): {threshold['promise']}.",
-        highlight=False,
-    )
-    screen.print(
-        f"parent on all {results['parent']['classes']} classes: {results['parent']['test_accuracy']:.3f}"
-    )
+    for line in _sentences(results):
+        screen.print(line, highlight=False, soft_wrap=True)
     screen.print(f"{provenance(results)}. Results in {folder}", highlight=False, soft_wrap=True)
 
 
@@ -73,17 +85,54 @@ def provenance(results: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _figures(run: "Run") -> dict[str, Any]:
-    results = run.results
-    answers = {"branch": run.evaluation.branch["test"], "parent restricted": run.evaluation.parent["test"]}
-    numbers = {"branch": results["test"], "parent restricted": results["test"]["parent_restricted"]}
-    lines = {}
-    for name, answer in answers.items():
-        curve, at = answer.curve(), numbers[name]
-        point = (at["coverage"], at["selective_accuracy"]) if at["n_accepted"] else None
-        lines[name] = figures.Line(curve.coverage, 1 - curve.selective_risk, point)
-    title = f"{results['subset']} at {results['branch_point']}"
-    return {
-        "risk_coverage": figures.risk_coverage(lines, title),
-        "confusion": figures.confusion(results["test"]["confusion"], f"{title}, test images"),
+def _sentences(results: dict[str, Any]) -> list[str]:
+    threshold, reliability, foreign = results["threshold"], results["reliability"], results["foreign"]
+    where = f", fitted on {threshold['n']} calibration images" if threshold["n"] else ""
+    if threshold["images"] == "foreign":
+        where += " of foreign classes"
+    value = "none: accepts nothing" if threshold["reject_all"] else number(threshold["value"])
+    lines = [
+        f"score {results['score']['name']}, threshold {value} ({threshold['rule']}{where})",
+        f"  promise: {threshold['promise']}",
+    ]
+    if threshold["certificate"]:
+        lines.append(f"  certificate: {_certificate(threshold['certificate'])}")
+    if threshold["shortage"]:
+        lines.append(f"  {threshold['shortage']['sentence']}")
+    lines += _probabilities(reliability)
+    if foreign:
+        interval = with_interval(foreign["false_accept_rate"], foreign["intervals"]["false_accept_rate"])
+        apart = [
+            f"{name} {foreign[name]['false_accept_rate']:.3f}" for name in ("near", "far") if foreign[name]
+        ]
+        lines.append(
+            f"foreign classes: {interval} of {foreign['n']} images answered ({', '.join(apart)}); "
+            f"AUROC {foreign['auroc']:.3f}, FPR95 {foreign['fpr95']:.3f}"
+        )
+    parent = results["parent"]
+    return [*lines, f"parent on all {parent['classes']} classes: {parent['test_accuracy']:.3f}"]
+
+
+def _certificate(certificate: dict[str, Any]) -> str:
+    if certificate["quantity"] == "false-accept rate":
+        seen = f"{certificate['n_accepted']} of {certificate['n']} foreign images accepted"
+    else:
+        seen = f"{certificate['errors']} errors among {certificate['n_accepted']} accepted"
+    bound, guarantee = certificate["bound"], certificate["guarantee"]
+    return f"{certificate['quantity']} ≤ {bound:.3f} {guarantee}, from {seen}"
+
+
+def _probabilities(reliability: dict[str, Any]) -> list[str]:
+    """What probabilities are worth, before and after scaling."""
+    lines = []
+    names = {
+        "before": "probabilities as they are",
+        "after": f"at temperature {reliability['temperature']:.2f}",
     }
+    for key, name in names.items():
+        numbers, claim = reliability[key], reliability[key]["claim"]
+        lines.append(
+            f"{name}: ECE {numbers['ece']:.3f}, NLL {numbers['nll']:.3f}; of {claim['n']} answers that claim "
+            f"at least {claim['confidence']:.0%}, {number(claim['accuracy'])} are right"
+        )
+    return lines

@@ -1,50 +1,39 @@
-"""Tables on the screen and in Markdown."""
+"""A summary as tables on the screen and in Markdown."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from neural_branching.report.collect import Row, Summary
+from neural_branching.report.cells import Cell, markdown_table, number
+from neural_branching.report.certificates import Certified
+from neural_branching.report.collect import SEEDS, Summary, cell
+from neural_branching.report.metrics import SHOWN
+from neural_branching.report.results import Row
 
-AURC_NOTE = "AURC: one point per distinct score, trapezoids over coverage (Jaeger et al., 2023)."
-
-METRICS = {
-    "test_accuracy": "accuracy",
-    "test_aurc": "AURC",
-    "test_coverage": "coverage",
-    "test_selective_accuracy": "selective accuracy",
-    "restricted_accuracy": "parent restricted",
-    "restricted_aurc": "its AURC",
-}
+NOTES = """\
+AURC: one point per distinct score, trapezoids over coverage (Jaeger et al., 2023).
+ECE: 15 bins of equal width; scaled: after temperature scaling on the calibration split.
+± is the standard deviation over seeds, [ ] the 95 % bootstrap interval over test images."""
 
 
 def console() -> Console:
     """A console as wide as the terminal, or wide enough for every table in a file or a pipe."""
     plain = Console()
-    return plain if plain.is_terminal else Console(width=140)
-
-
-def number(value: float | None, deviation: float | None = None) -> str:
-    """Three decimals, with ± if there is a deviation, or – where there is no number."""
-    if value is None or value != value:
-        return "–"
-    return f"{value:.3f}" if deviation is None else f"{value:.3f}±{deviation:.3f}"
+    return plain if plain.is_terminal else Console(width=160)
 
 
 def print_summary(summary: Summary) -> None:
-    """Print one line per setting, what failed, what was built, and where the files are."""
+    """Print one line per setting, certificates, what failed, what was built, and where the files are."""
     screen = console()
     if summary.completed:
         header, lines = _settings(summary)
-        table = Table(title=f"{len(summary.completed)} runs, test images", show_lines=False)
-        for index, heading in enumerate(header):
-            left = index < len(header) - len(METRICS)
-            table.add_column(heading, justify="left" if left else "right", no_wrap=False)
-        for line in lines:
-            table.add_row(*line)
-        screen.print(table)
+        _print(screen, f"{len(summary.completed)} runs, test images", header, lines, len(SHOWN))
+    if summary.certificates:
+        header, lines = _certificates(summary)
+        _print(screen, "Certificates", header, lines, len(lines[0]) - len(_shown(summary)))
+        screen.print(_certificate_note(summary.certificates), highlight=False)
     for row in summary.failed:
         failure = Text(f"{row['status']} {row['run']}: {row['error']}", style="red")
         screen.print(failure, soft_wrap=True)
@@ -64,49 +53,114 @@ def markdown(summary: Summary) -> str:
     parts = []
     if summary.completed:
         header, lines = _settings(summary)
-        parts += ["## Settings", "", *_markdown_table(header, lines), "", AURC_NOTE]
-        parts += ["± is the standard deviation over seeds.", ""]
+        parts += ["## Settings", "", *markdown_table(header, lines), "", NOTES, ""]
         if len(lines) < len(summary.completed):
-            names = ["run", *_shown(summary), "parent_seed", "branch_seed"]
-            rows = [[str(row[name]) for name in names] + _metrics(row) for row in summary.completed]
-            parts += ["## Runs", "", *_markdown_table([*names, *METRICS.values()], rows), ""]
+            names = ["run", *_shown(summary), *SEEDS]
+            rows = [[str(row[name]) for name in names] + _of_run(row) for row in summary.completed]
+            header = [*names, *(str(metric.heading) for metric in SHOWN)]
+            parts += ["## Runs", "", *markdown_table(header, rows), ""]
+    if summary.certificates:
+        parts += ["## Certificates", "", *markdown_table(*_certificates(summary)), ""]
+        parts += [_certificate_note(summary.certificates), ""]
     if summary.failed or summary.unread:
         rows = [[row["run"], f"{row['status']}: {row['error']}"] for row in summary.failed]
         rows += [[run, reason] for run, reason in summary.unread.items()]
-        parts += ["## Without results", "", *_markdown_table(["run", "why"], rows), ""]
+        parts += ["## Without results", "", *markdown_table(["run", "why"], rows), ""]
     return "\n".join(parts)
+
+
+def _print(
+    screen: Console, title: str, header: Sequence[str], lines: Sequence[Sequence[str]], numbers: int
+) -> None:
+    table = Table(title=title)
+    for index, heading in enumerate(header):
+        table.add_column(heading, justify="left" if index < len(header) - numbers else "right")
+    for line in lines:
+        # An interval stands below its number, which keeps the table narrow.
+        table.add_row(*(entry.replace(" [", "\n[") for entry in line))
+    screen.print(table)
 
 
 def _settings(summary: Summary) -> tuple[list[str], list[list[str]]]:
     records = summary.settings()
     names = _shown(summary)
     several = any(record["seeds"] > 1 for record in records)
-    header = [*(name.replace("_", " ") for name in names), *(["seeds"] if several else []), *METRICS.values()]
+    header = [name.replace("_", " ") for name in names] + (["seeds"] if several else [])
+    header += [str(metric.heading) for metric in SHOWN]
     lines = []
     for record in records:
         seeds = [str(record["seeds"])] if several else []
-        lines.append([*(str(record[name]) for name in names), *seeds, *_metrics(record)])
+        lines.append(
+            [str(record[name]) for name in names] + seeds + [str(record[metric.name]) for metric in SHOWN]
+        )
     for subset, figures in summary.published.items():
         label = [{"subset": subset, "threshold": figures["source"]}.get(name, "") for name in names]
-        keys = ("accuracy", "aurc", "coverage", "selective_accuracy")
-        values = [number(figures.get(key)) for key in keys]
-        lines.append([*label, *([""] if several else []), *values, "–", "–"])
+        values = [
+            number(figures.get(metric.path[-1] if metric.path[0] == "test" else "")) for metric in SHOWN
+        ]
+        lines.append([*label, *([""] if several else []), *values])
     return header, lines
+
+
+def _certificates(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """One line per setting: what its runs certify alone, and when they are compared."""
+    names = _shown(summary)
+    settings: dict[tuple[str, ...], list[Certified]] = {}
+    for one in summary.certificates:
+        settings.setdefault(tuple(str(one.row[name]) for name in names), []).append(one)
+    header = [name.replace("_", " ") for name in names]
+    header += ["δ", "n", "certified", "test coverage", "test selective accuracy"]
+    several = summary.certificates[0].compared > 1
+    if several:
+        header += ["δ shared", "certified", "test coverage", "test selective accuracy"]
+    lines = []
+    for key, mine in settings.items():
+        line = [*key, f"{mine[0].delta:g}", str(mine[0].alone.n)]
+        line += [_share([one.alone.certificate is not None for one in mine])]
+        line += [str(cell([one.row[name] for one in mine])) for name in _TEST]
+        if several:
+            line += [f"{mine[0].delta / mine[0].compared:.2g}"]
+            line += [_share([one.adjusted.certificate is not None for one in mine])]
+            line += [str(cell([one.test_coverage for one in mine]))]
+            line += [str(cell([_or_none(one.test_selective_accuracy) for one in mine]))]
+        lines.append(line)
+    return header, lines
+
+
+_TEST = ("test_coverage", "test_selective_accuracy")
+
+
+def _certificate_note(certificates: Sequence[Certified]) -> str:
+    compared = certificates[0].compared
+    alone = (
+        "Certificates bound the selective risk of one run that was chosen beforehand, except with "
+        "probability δ. Where nothing is certified nothing is answered."
+    )
+    if compared == 1:
+        return alone
+    return (
+        f"{alone} To choose the best of {compared} afterwards, rely on the columns to the right: they share "
+        f"δ out to all of them (Bonferroni, δ / {compared})."
+    )
+
+
+def _share(certified: Sequence[bool]) -> str:
+    return f"{sum(certified)} of {len(certified)}"
+
+
+def _or_none(value: float) -> float | None:
+    return None if value != value else value
 
 
 def _shown(summary: Summary) -> list[str]:
     """The settings worth a column: subset, branch point and threshold, and whatever differs."""
-    always = ("subset", "branch_point", "threshold")
     rows = summary.completed
-    varying = [name for name in ("data", "parent", "branch") if len({row[name] for row in rows}) > 1]
-    return [*varying, *always, *summary.swept]
+    names = ("data", "parent", "branch", "score")
+    varying = [name for name in names if len({row[name] for row in rows}) > 1]
+    before = [name for name in varying if name != "score"]
+    after = [name for name in varying if name == "score"]
+    return [*before, "subset", "branch_point", *after, "threshold", *summary.swept]
 
 
-def _metrics(row: Row) -> list[str]:
-    values: list[Any] = [row[name] for name in METRICS]
-    return [number(*value) if isinstance(value, tuple) else number(value) for value in values]
-
-
-def _markdown_table(header: list[str], lines: list[list[str]]) -> list[str]:
-    rule = f"|{'---|' * len(header)}"
-    return [f"| {' | '.join(header)} |", rule, *(f"| {' | '.join(line)} |" for line in lines)]
+def _of_run(row: Row) -> list[str]:
+    return [str(Cell(row[metric.name], None, row[f"{metric.name}_interval"])) for metric in SHOWN]

@@ -1,25 +1,21 @@
 """A run's TensorBoard events: curves by epoch, the risk–coverage curve, the HParams row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from neural_branching.report.cells import markdown_table
+from neural_branching.report.figures.thresholds import HEADER, threshold_lines
+from neural_branching.report.metrics import METRICS
 from neural_branching.selection import RiskCoverageCurve
 from neural_branching.training import History
 
-# The same names in every run: the HParams tab drops what only some runs have.
-METRICS = {
-    "test/accuracy": ("test", "accuracy"),
-    "test/aurc": ("test", "aurc"),
-    "test/coverage": ("test", "coverage"),
-    "test/selective_accuracy": ("test", "selective_accuracy"),
-    "test/parent_restricted_accuracy": ("test", "parent_restricted", "accuracy"),
-    "test/parent_restricted_aurc": ("test", "parent_restricted", "aurc"),
-}
+if TYPE_CHECKING:
+    from neural_branching.evaluation.points import Point
 
 
 def write_events(
@@ -27,6 +23,7 @@ def write_events(
     results: Mapping[str, Any],
     histories: Mapping[str, History],
     curve: RiskCoverageCurve,
+    points: Sequence["Point"],
     drawn: Mapping[str, Figure],
 ) -> None:
     """Write a run's events into its folder.
@@ -38,6 +35,7 @@ def write_events(
             store, so that a run that trained nothing still shows its curves (x = epoch).
         curve: risk–coverage curve of the test split, written with step = coverage in percent, so
             that runs overlay.
+        points: what several thresholds would do, written as a table.
         drawn: figures to show beside them.
     """
     with SummaryWriter(str(folder)) as writer:
@@ -46,9 +44,11 @@ def write_events(
                 for tag, value in metrics.items():
                     writer.add_scalar(f"{name}/{tag}", value, epoch)
         for percent in range(1, 101):
-            risk = curve.at_coverage(percent / 100)
+            risk = float(curve.at_coverage(percent / 100))
             if risk == risk:  # nan below the smallest coverage that the curve reaches
                 writer.add_scalar("test/selective_accuracy_by_coverage", 1 - risk, percent)
+        table = markdown_table(list(HEADER), threshold_lines(points))
+        writer.add_text("test/thresholds", "\n".join(table))
         _write_hparams(writer, results)
     write_figures(folder, drawn)
 
@@ -66,6 +66,7 @@ def _write_hparams(writer: SummaryWriter, results: Mapping[str, Any]) -> None:
     chosen = {
         "branch/network": results["branch"]["name"],
         "branch/point": results["branch_point"],
+        "branch/score": results["score"]["name"],
         "branch/subset": results["subset"],
         "branch/threshold": results["threshold"]["rule"],
         "data": results["data"],
@@ -73,15 +74,13 @@ def _write_hparams(writer: SummaryWriter, results: Mapping[str, Any]) -> None:
         "seed/branch": results["seeds"]["branch"],
         "seed/parent": results["seeds"]["parent"],
     }
-    metrics = {tag: _at(results, path) for tag, path in METRICS.items()}
+    # The same names in every run: the HParams tab drops what only some runs have.
+    metrics = {metric.tag: _number(metric.of(results)) for metric in METRICS if metric.tag is not None}
     for summary in hparams(chosen, metrics):  # type: ignore[no-untyped-call]
         writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
     for tag, value in metrics.items():
         writer.add_scalar(tag, value, 0)
 
 
-def _at(results: Mapping[str, Any], path: tuple[str, ...]) -> float:
-    value: Any = results
-    for name in path:
-        value = value[name]
-    return float(value)
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)

@@ -1,29 +1,33 @@
 """When a branch answers: confidence scores, thresholds and the curves that judge them.
 
 A score knows no threshold, a threshold knows no metric. Everything here works on numpy arrays in
-float64 and imports no torch.
+float64 and imports no torch; the functions take lists and tensors as well.
 """
 
+from neural_branching.selection.answers import Answers
+from neural_branching.selection.intervals import Bootstrap, bootstrap_interval, clopper_pearson_upper
 from neural_branching.selection.risk_coverage import (
     RiskCoverageCurve,
+    augrc,
     aurc,
     coverage,
+    e_aurc,
+    failure_auroc,
     risk_coverage_curve,
     selective_accuracy,
 )
-from neural_branching.selection.scores import max_softmax, softmax
-from neural_branching.selection.thresholds import Coverage, Fixed, Risk, Threshold
 
 __all__ = [
-    "Coverage",
-    "Fixed",
-    "Risk",
+    "Answers",
+    "Bootstrap",
     "RiskCoverageCurve",
-    "Threshold",
+    "augrc",
     "aurc",
+    "bootstrap_interval",
+    "clopper_pearson_upper",
     "coverage",
-    "max_softmax",
+    "e_aurc",
+    "failure_auroc",
     "risk_coverage_curve",
     "selective_accuracy",
-    "softmax",
 ]

@@ -1,88 +1,166 @@
-"""Coverage, selective accuracy and the risk–coverage curve.
+"""Coverage, selective accuracy, the risk–coverage curve and the areas under it.
 
 Throughout, ``score`` is any finite real per sample (higher = surer), ``error`` is 1 where the
 prediction is wrong, and a sample is accepted iff its score is at least the threshold. Equal scores
-are accepted together, so that nothing depends on the order of the samples.
+are accepted together, so that nothing depends on the order of the samples. Arrays, lists and
+tensors are taken alike; all arithmetic is on integer counts and float64.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from scipy.special import xlogy
 
-Floats = NDArray[np.float64]
-
-
-def coverage(score: ArrayLike, threshold: float) -> float:
-    """Share of samples accepted at a threshold, n_accepted / n.
-
-    Raises:
-        ValueError: for empty or non-finite scores.
-    """
-    return float(np.mean(_scores(score) >= threshold))
-
-
-def selective_accuracy(score: ArrayLike, error: ArrayLike, threshold: float) -> float:
-    """Accuracy on the accepted samples; nan if none is accepted.
-
-    Raises:
-        ValueError: for empty, non-finite or unequally long input, or errors other than 0 and 1.
-    """
-    scores, errors = _pair(score, error)
-    accepted = scores >= threshold
-    return float((errors[accepted] == 0).mean()) if accepted.any() else float("nan")
+from neural_branching.selection.arrays import Counts, Floats, Integers, as_pair, as_scores
 
 
 @dataclass(frozen=True)
 class RiskCoverageCurve:
     """One point per distinct score, from full coverage downwards (thresholds ascend).
 
+    Leading axes, if there are any, are resamples of the same images (see ``Bootstrap``): every
+    method then gives one value per resample.
+
     Attributes:
         threshold: the distinct scores, float64 (m,).
-        n_accepted: samples with a score of at least the threshold, int64 (m,), falling from n.
-        coverage: n_accepted / n, float64 (m,).
-        selective_risk: errors among the accepted / n_accepted, float64 (m,).
+        n_accepted: samples with a score of at least the threshold, int64 (…, m), falling from n.
+        n_errors: the wrong ones among them, int64 (…, m).
     """
 
     threshold: Floats
-    n_accepted: NDArray[np.int64]
-    coverage: Floats
-    selective_risk: Floats
+    n_accepted: Integers
+    n_errors: Integers
 
-    def aurc(self) -> float:
-        """Area under the curve; see ``aurc``."""
-        coverages = np.append(self.coverage, 0.0)
-        risks = np.append(self.selective_risk, self.selective_risk[-1])
-        return float(np.sum((coverages[:-1] - coverages[1:]) * (risks[:-1] + risks[1:]) / 2))
+    @property
+    def n(self) -> Integers:
+        """Number of samples, int64 (…, 1)."""
+        return self.n_accepted[..., :1]
 
-    def at_coverage(self, level: float) -> float:
-        """Selective risk at the largest coverage that does not exceed ``level``; nan if there is none."""
-        within = np.flatnonzero(self.coverage <= level + 1e-12)
-        return float(self.selective_risk[within[0]]) if len(within) else float("nan")
+    @property
+    def coverage(self) -> Floats:
+        """n_accepted / n, float64 (…, m)."""
+        share: Floats = self.n_accepted / self.n
+        return share
+
+    @property
+    def selective_risk(self) -> Floats:
+        """n_errors / n_accepted, float64 (…, m).
+
+        Above the highest score of a resample, where it accepts nothing, its last risk is carried on.
+        """
+        if self.n_accepted.ndim == 1:
+            return _ratio(self.n_errors, self.n_accepted)
+        last = (self.n_accepted > 0).sum(axis=-1, keepdims=True) - 1
+        index = np.minimum(np.arange(self.n_accepted.shape[-1]), last)
+        return _ratio(*(np.take_along_axis(x, index, -1) for x in (self.n_errors, self.n_accepted)))
+
+    def at(self, threshold: ArrayLike) -> tuple[Integers, Integers]:
+        """Samples accepted at any thresholds (k,) and the errors among them, int64 (…, k) each.
+
+        Raises:
+            ValueError: for a threshold that is nan.
+        """
+        thresholds = _not_nan(threshold)
+        index = np.searchsorted(self.threshold, thresholds, side="left")
+        beyond = np.minimum(index, len(self.threshold) - 1)
+        inside = index < len(self.threshold)
+        return self.n_accepted[..., beyond] * inside, self.n_errors[..., beyond] * inside
+
+    def at_coverage(self, level: ArrayLike) -> Floats:
+        """Selective risk at the largest coverage that does not exceed each level (k,), float64 (…, k).
+
+        nan where every accepted set is larger.
+        """
+        levels = np.asarray(level, dtype=np.float64)
+        flat = self.coverage.reshape(-1, len(self.threshold))
+        # Coverage falls along a row, so its negative is sorted; the slack is for rounded levels.
+        index = np.array([np.searchsorted(-row, -levels - 1e-12) for row in flat])
+        index = index.reshape((*self.n_accepted.shape[:-1], *levels.shape))
+        padded = np.concatenate([self.selective_risk, np.full((*self.n.shape[:-1], 1), np.nan)], axis=-1)
+        accepts = np.concatenate([self.n_accepted > 0, np.ones_like(self.n, dtype=bool)], axis=-1)
+        padded = np.where(accepts, padded, np.nan)
+        if self.n_accepted.ndim == 1:
+            return np.asarray(padded[index])
+        index = index.reshape(*self.n_accepted.shape[:-1], -1)
+        return np.asarray(np.take_along_axis(padded, index, axis=-1))
+
+    def accuracy(self) -> Floats:
+        """Share of right predictions among all samples, float64 (…)."""
+        return np.asarray(1 - self.selective_risk[..., 0])
+
+    def aurc(self) -> Floats:
+        """Area under selective risk over coverage; see ``aurc``."""
+        # The last risk is carried to coverage 0.
+        risk, coverage = self.selective_risk, self.coverage
+        return _area(np.append(risk, risk[..., -1:], axis=-1), coverage)
+
+    def e_aurc(self) -> Floats:
+        """AURC less that of the best ordering; see ``e_aurc``."""
+        risk = self.selective_risk[..., 0]
+        return np.asarray(self.aurc() - (risk + xlogy(1 - risk, 1 - risk)))
+
+    def augrc(self) -> Floats:
+        """Area under generalised risk over coverage; see ``augrc``."""
+        risk = self.n_errors / self.n
+        return _area(np.append(risk, np.zeros_like(risk[..., :1]), axis=-1), self.coverage)
+
+    def failure_auroc(self) -> Floats:
+        """AUROC of right against wrong predictions; see ``failure_auroc``."""
+        right = self.n_accepted - self.n_errors
+        right_above = np.append(right[..., 1:], np.zeros_like(self.n), axis=-1)
+        errors_here = self.n_errors - np.append(self.n_errors[..., 1:], np.zeros_like(self.n), axis=-1)
+        # A tie between a right and a wrong prediction counts one half.
+        ordered = (errors_here * (right_above + right) / 2).sum(axis=-1)
+        return _ratio(ordered, self.n_errors[..., 0] * right[..., 0])
 
 
-def risk_coverage_curve(score: ArrayLike, error: ArrayLike) -> RiskCoverageCurve:
+def risk_coverage_curve(
+    score: ArrayLike, error: ArrayLike, weight: Integers | Counts | None = None
+) -> RiskCoverageCurve:
     """The risk–coverage curve (El-Yaniv & Wiener, 2010) by one sort.
 
     Args:
         score: finite reals, shape (n,).
         error: 0/1 or booleans, shape (n,).
+        weight: how often each sample counts, non-negative integers (…, n); once by default. Leading
+            axes give as many curves from the same sort.
 
     Raises:
         ValueError: for empty, non-finite or unequally long input, or errors other than 0 and 1.
     """
-    scores, errors = _pair(score, error)
-    thresholds, first = np.unique(np.sort(scores), return_index=True)
-    order = np.argsort(scores, kind="stable")
-    # Errors from position i of the ascending order to the end: those accepted at its threshold.
-    errors_from = np.cumsum(errors[order][::-1])[::-1]
-    accepted = len(scores) - first
-    return RiskCoverageCurve(
-        threshold=thresholds,
-        n_accepted=accepted,
-        coverage=accepted / len(scores),
-        selective_risk=errors_from[first] / accepted,
-    )
+    scores, errors = as_pair(score, error)
+    order = np.argsort(scores)[::-1]
+    descending = scores[order]
+    last_of_ties = np.append(np.flatnonzero(descending[1:] != descending[:-1]), len(scores) - 1)
+    if weight is None:
+        accepted, wrong = last_of_ties + 1, np.cumsum(errors[order])[last_of_ties]
+    else:
+        counts: Integers = np.asarray(weight)[..., order].astype(np.int64)
+        accepted = np.cumsum(counts, axis=-1)[..., last_of_ties]
+        wrong = np.cumsum(counts * errors[order], axis=-1)[..., last_of_ties]
+    return RiskCoverageCurve(descending[last_of_ties][::-1], accepted[..., ::-1], wrong[..., ::-1])
+
+
+def coverage(score: ArrayLike, threshold: float) -> float:
+    """Share of samples accepted at a threshold, c = n_accepted / n.
+
+    Raises:
+        ValueError: for empty or non-finite scores, or a threshold that is nan.
+    """
+    return float(np.mean(as_scores(score) >= _not_nan(threshold)))
+
+
+def selective_accuracy(score: ArrayLike, error: ArrayLike, threshold: float) -> float:
+    """Accuracy on the accepted samples, 1 − n_errors / n_accepted; nan if none is accepted.
+
+    Raises:
+        ValueError: for empty, non-finite or unequally long input, errors other than 0 and 1, or a
+            threshold that is nan.
+    """
+    scores, errors = as_pair(score, error)
+    accepted = scores >= _not_nan(threshold)
+    return float((errors[accepted] == 0).mean()) if accepted.any() else float("nan")
 
 
 def aurc(score: ArrayLike, error: ArrayLike) -> float:
@@ -94,22 +172,58 @@ def aurc(score: ArrayLike, error: ArrayLike) -> float:
     Raises:
         ValueError: for empty, non-finite or unequally long input, or errors other than 0 and 1.
     """
-    return risk_coverage_curve(score, error).aurc()
+    return float(risk_coverage_curve(score, error).aurc())
 
 
-def _scores(score: ArrayLike) -> Floats:
-    scores = np.asarray(score, dtype=np.float64)
-    if scores.ndim != 1 or not len(scores):
-        raise ValueError(f"score has shape {scores.shape}: it must be a non-empty list of numbers.")
-    if not np.isfinite(scores).all():
-        raise ValueError(f"score contains {scores[~np.isfinite(scores)][0]}: every score must be finite.")
-    return scores
+def e_aurc(score: ArrayLike, error: ArrayLike) -> float:
+    """Excess AURC (Geifman et al., 2019): AURC − [r + (1 − r)·ln(1 − r)], r the risk at full coverage.
+
+    The bracket is the area of the ordering that puts every wrong prediction last, in the limit of
+    many samples; for few samples the excess may be slightly negative.
+
+    Raises:
+        ValueError: for empty, non-finite or unequally long input, or errors other than 0 and 1.
+    """
+    return float(risk_coverage_curve(score, error).e_aurc())
 
 
-def _pair(score: ArrayLike, error: ArrayLike) -> tuple[Floats, Floats]:
-    scores, errors = _scores(score), np.asarray(error, dtype=np.float64)
-    if errors.shape != scores.shape:
-        raise ValueError(f"score has shape {scores.shape} and error {errors.shape}: they must be equal.")
-    if not np.isin(errors, (0, 1)).all():
-        raise ValueError("error contains values other than 0 and 1.")
-    return scores, errors
+def augrc(score: ArrayLike, error: ArrayLike) -> float:
+    """Area under the generalised risk–coverage curve (Traub et al., 2024), the smaller the better.
+
+    Generalised risk is errors accepted / n; trapezoids over coverage, ending at (0, 0). It equals
+    (1 − AUROC_f)·acc·(1 − acc) + ½(1 − acc)², with AUROC_f = ``failure_auroc``.
+
+    Raises:
+        ValueError: for empty, non-finite or unequally long input, or errors other than 0 and 1.
+    """
+    return float(risk_coverage_curve(score, error).augrc())
+
+
+def failure_auroc(score: ArrayLike, error: ArrayLike) -> float:
+    """Probability that a right prediction scores higher than a wrong one, ties counting one half.
+
+    The area under the ROC curve of failure detection; nan where all predictions are right, or all wrong.
+
+    Raises:
+        ValueError: for empty, non-finite or unequally long input, or errors other than 0 and 1.
+    """
+    return float(risk_coverage_curve(score, error).failure_auroc())
+
+
+def _not_nan(threshold: ArrayLike) -> Floats:
+    thresholds = np.asarray(threshold, dtype=np.float64)
+    if np.isnan(thresholds).any():
+        raise ValueError("threshold is nan: it must be a number, or inf to accept nothing.")
+    return thresholds
+
+
+def _area(height: Floats, coverage: Floats) -> Floats:
+    """Trapezoids of (…, m + 1) heights over (…, m) falling coverages, the last one ending at 0."""
+    width = coverage - np.append(coverage[..., 1:], np.zeros_like(coverage[..., :1]), axis=-1)
+    return np.asarray((width * (height[..., :-1] + height[..., 1:])).sum(axis=-1) / 2)
+
+
+def _ratio(part: Integers | Floats, whole: Integers) -> Floats:
+    """Part / whole, nan where the whole is 0."""
+    result = np.full(np.shape(part), np.nan)
+    return np.divide(part, whole, out=result, where=np.asarray(whole) > 0)

@@ -1,0 +1,193 @@
+"""From a branch's answers and its parent's to the numbers of results.json."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import log_loss
+
+from neural_branching.evaluation.foreign import (
+    Foreign,
+    by_class,
+    foreign_intervals,
+    foreign_numbers,
+    left_out,
+    scod_curve,
+)
+from neural_branching.evaluation.judge import Judged, Material, judge
+from neural_branching.evaluation.points import Point, points
+from neural_branching.evaluation.reliability import Bins, bins_of, reliability
+from neural_branching.evaluation.selective import confusion, per_class, selective, selective_intervals
+from neural_branching.selection import Bootstrap, RiskCoverageCurve
+from neural_branching.selection.scores.base import Score
+from neural_branching.selection.scores.outputs import softmax
+from neural_branching.selection.thresholds.base import Threshold
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The numbers of a run and what figures are drawn from.
+
+    Attributes:
+        numbers: the blocks ``score`` … ``foreign`` of results.json.
+        branch: the branch, judged.
+        parent: the parent restricted to the subset, judged by the same score and rule on the same images.
+        foreign: the classes that the branch was not trained on.
+        points: what several thresholds would do.
+        bootstrap: the resamples of the test images that all intervals come from.
+    """
+
+    numbers: dict[str, Any]
+    branch: Judged
+    parent: Judged
+    foreign: Foreign
+    points: Sequence[Point]
+    bootstrap: Bootstrap
+
+    def scod_curve(self) -> RiskCoverageCurve:
+        """The branch's curve on test with every answered foreign image counted as an error."""
+        error = self.branch.material.known["test"].error
+        return scod_curve(self.branch.known["test"], error, self.branch.foreign["test"])
+
+    def diagrams(self) -> tuple[Bins, Bins]:
+        """Reliability diagrams of the branch on test, before and after temperature scaling."""
+        test, temperature = self.branch.material.known["test"], self.numbers["reliability"]["temperature"]
+        return (
+            bins_of(softmax(test.logits), test.targets),
+            bins_of(softmax(test.logits, temperature), test.targets),
+        )
+
+    def fits(self, side: str, split: str) -> list[str]:
+        """What each image was used to fit: "score", "threshold" or "" for nothing.
+
+        Args:
+            side: "known" or "foreign".
+            split: name of the split.
+        """
+        fits = np.full(len(getattr(self.branch, side)[split]), "", dtype=object)
+        fitted = self.numbers["threshold"]
+        if split == "calibration" and side == "known":
+            fits[~self.branch.fitted_on] = "score"
+        if split == "calibration" and fitted["n"] and side == fitted["images"]:
+            fits[fits == ""] = "threshold"
+        return list(fits)
+
+
+def evaluate(
+    branch: Material,
+    parent: Material,
+    score: Score,
+    rule: Threshold,
+    classes: Sequence[str],
+    foreign: Foreign,
+) -> Evaluation:
+    """Fit score and threshold on calibration and judge the branch on test, beside its parent.
+
+    The parent restricted to the subset gets a score and a threshold of its own in the same way.
+
+    Args:
+        branch: the branch's answers.
+        parent: the parent's logits of the subset's classes, for the same images.
+        score: confidence in an answer.
+        rule: how the threshold is chosen.
+        classes: the subset's class names.
+        foreign: the other classes of the data set.
+
+    Raises:
+        InputError: if the score cannot learn from the held-out answers.
+    """
+    mine, theirs = judge(branch, score, rule), judge(parent, score, rule)
+    bootstrap = Bootstrap(len(branch.known["test"]))
+    test = branch.known["test"]
+    threshold = mine.choice.value
+    numbers = {
+        "score": {
+            "kind": score.kind,
+            "name": str(score),
+            "bounds": list(score.bounds),
+            "learns_from": score.learns_from,
+            "learned": dict(mine.scorer.learned),
+        },
+        "threshold": _threshold(mine, rule),
+        "validation": {
+            **_on(mine, "validation"),
+            "loss": float(
+                log_loss(
+                    branch.known["validation"].targets,
+                    softmax(branch.known["validation"].logits),
+                    labels=range(len(classes)),
+                )
+            ),
+        },
+        "calibration": selective(mine.held_out.score, mine.held_out.error, threshold),
+        "reliability": reliability(branch.known["calibration"], test, bootstrap),
+        "test": {
+            **_on(mine, "test"),
+            "intervals": selective_intervals(mine.known["test"], test.error, threshold, bootstrap),
+            "parent_restricted": {
+                **_on(theirs, "test"),
+                "intervals": selective_intervals(
+                    theirs.known["test"], parent.known["test"].error, theirs.choice.value, bootstrap
+                ),
+                "threshold": theirs.choice.value,
+            },
+            "per_class": per_class(test, mine.known["test"], threshold, classes),
+            "confusion": confusion(test, mine.known["test"], threshold, classes),
+        },
+        "foreign": _foreign(mine, theirs, rule, foreign, bootstrap) if foreign.classes else None,
+    }
+    return Evaluation(numbers, mine, theirs, foreign, points(mine, score, bootstrap), bootstrap)
+
+
+def _threshold(judged: Judged, rule: Threshold) -> dict[str, Any]:
+    choice = judged.choice
+    return {
+        "kind": rule.kind,
+        "rule": str(rule),
+        "settings": dict(vars(rule)),
+        "value": choice.value,
+        "reject_all": choice.value == float("inf"),
+        "promise": rule.promise,
+        "guarantee": rule.guarantee,
+        "split": "calibration" if choice.n else None,
+        "images": "foreign" if rule.needs_foreign else "known",
+        "n": choice.n,
+        "certificate": asdict(choice.certificate) if choice.certificate else None,
+        "shortage": asdict(choice.shortage) if choice.shortage else None,
+    }
+
+
+def _on(judged: Judged, split: str) -> dict[str, Any]:
+    return selective(judged.known[split], judged.material.known[split].error, judged.choice.value)
+
+
+def _foreign(
+    mine: Judged, theirs: Judged, rule: Threshold, foreign: Foreign, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    answers, scores = mine.material.foreign["test"], mine.foreign["test"]
+    error, threshold = mine.material.known["test"].error, mine.choice.value
+    table = by_class(foreign, answers, scores, threshold)
+    if rule.needs_foreign:
+        rates = left_out(rule, mine.held_out, mine.material.foreign["calibration"], answers, scores)
+        for label, rate in rates.items():
+            table[foreign.classes[label]]["left_out_false_accept_rate"] = rate
+    distances = [foreign.distance(foreign.classes[label]) for label in answers.foreign_labels]
+    by_distance = {}
+    for distance in ("near", "far"):
+        chosen = [one == distance for one in distances]
+        by_distance[distance] = (
+            foreign_numbers(mine.known["test"], error, scores[chosen], threshold) if any(chosen) else None
+        )
+    return {
+        **foreign_numbers(mine.known["test"], error, scores, threshold),
+        "intervals": foreign_intervals(mine.known["test"], error, scores, threshold, bootstrap),
+        **by_distance,
+        "per_class": table,
+        "parent_restricted": foreign_numbers(
+            theirs.known["test"],
+            theirs.material.known["test"].error,
+            theirs.foreign["test"],
+            theirs.choice.value,
+        ),
+    }

@@ -1,0 +1,157 @@
+"""What a branch does with images of classes that it was not trained on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neural_branching.evaluation.selective import intervals
+from neural_branching.selection import (
+    Answers,
+    Bootstrap,
+    RiskCoverageCurve,
+    failure_auroc,
+    risk_coverage_curve,
+)
+from neural_branching.selection.arrays import Floats
+from neural_branching.selection.thresholds.base import HeldOut, Threshold
+from neural_branching.selection.thresholds.plain import threshold_at_coverage
+
+# The share of the subset's images that must be answered when false accepts are counted.
+FPR_COVERAGE = 0.95
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Foreign classes of a subset.
+
+    Attributes:
+        classes: class names; foreign labels are indices into them.
+        near: those that share a superclass with a class of the subset.
+    """
+
+    classes: tuple[str, ...]
+    near: frozenset[str]
+
+    @classmethod
+    def of(
+        cls, subset: Sequence[str], known: Sequence[str], superclasses: Mapping[str, Sequence[str]]
+    ) -> "Foreign":
+        """Foreign classes in the order of the data set, near ones found by the superclasses."""
+        foreign = tuple(name for name in known if name not in subset)
+        related = {
+            name for members in superclasses.values() if set(members) & set(subset) for name in members
+        }
+        return cls(foreign, frozenset(related) & frozenset(foreign))
+
+    def distance(self, name: str) -> str:
+        """Near or far."""
+        return "near" if name in self.near else "far"
+
+
+def scod_curve(score: Floats, error: NDArray[np.bool_], foreign_score: Floats) -> RiskCoverageCurve:
+    """Risk–coverage curve with every foreign image counted as an error when it is answered.
+
+    Selective classification in the presence of out-of-distribution data (Xia & Bouganis, 2022).
+    """
+    errors = np.concatenate([error, np.ones(len(foreign_score), dtype=bool)])
+    return risk_coverage_curve(np.concatenate([score, foreign_score]), errors)
+
+
+def foreign_numbers(
+    score: Floats, error: NDArray[np.bool_], foreign_score: Floats, threshold: float
+) -> dict[str, Any]:
+    """False-accept rate at the threshold, AUROC and FPR95 against the subset's images, SCOD areas.
+
+    Args:
+        score: scores of the subset's images, float64 (n,).
+        error: their errors.
+        foreign_score: scores of foreign images, float64 (m,).
+        threshold: accept iff score ≥ threshold.
+    """
+    curve = scod_curve(score, error, foreign_score)
+    accepted = foreign_score >= threshold
+    return {
+        "n": len(foreign_score),
+        "n_accepted": int(accepted.sum()),
+        "false_accept_rate": float(accepted.mean()),
+        "auroc": failure_auroc(*_against(score, foreign_score)),
+        "fpr95": float((foreign_score >= threshold_at_coverage(score, FPR_COVERAGE)).mean()),
+        "scod_aurc": float(curve.aurc()),
+        "scod_augrc": float(curve.augrc()),
+    }
+
+
+def foreign_intervals(
+    score: Floats, error: NDArray[np.bool_], foreign_score: Floats, threshold: float, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """95 % bootstrap percentile intervals; the subset's and the foreign images are resampled apart.
+
+    Args:
+        score: scores of the subset's images, float64 (n,).
+        error: their errors.
+        foreign_score: scores of foreign images, float64 (m,).
+        threshold: accept iff score ≥ threshold.
+        bootstrap: resamples of the subset's images.
+    """
+    scores, is_foreign = _against(score, foreign_score)
+    errors = np.concatenate([error, np.ones(len(foreign_score), dtype=bool)])
+    mine = Bootstrap(len(foreign_score), bootstrap.resamples, bootstrap.seed + 1)
+    pairs = list(zip(bootstrap.chunks(len(scores)), mine.chunks(len(scores)), strict=True))
+    weights = [np.concatenate(pair, axis=1) for pair in pairs]
+    return {
+        "false_accept_rate": mine.mean(foreign_score >= threshold),
+        **intervals(
+            {"auroc": RiskCoverageCurve.failure_auroc},
+            (risk_coverage_curve(scores, is_foreign, weight) for weight in weights),
+        ),
+        **intervals(
+            {"scod_aurc": RiskCoverageCurve.aurc, "scod_augrc": RiskCoverageCurve.augrc},
+            (risk_coverage_curve(scores, errors, weight) for weight in weights),
+        ),
+    }
+
+
+def by_class(foreign: Foreign, answers: Answers, score: Floats, threshold: float) -> dict[str, Any]:
+    """Distance and false-accept rate of every foreign class."""
+    table = {}
+    for label, name in enumerate(foreign.classes):
+        accepted = score[answers.foreign_labels == label] >= threshold
+        table[name] = {
+            "distance": foreign.distance(name),
+            "n": len(accepted),
+            "n_accepted": int(accepted.sum()),
+            "false_accept_rate": float(accepted.mean()),
+        }
+    return table
+
+
+def left_out(
+    rule: Threshold, held_out: HeldOut, calibration: Answers, test: Answers, score: Floats
+) -> dict[int, float]:
+    """False-accept rate of each foreign class when the rule is fitted without it, as a new class would see.
+
+    Args:
+        rule: a rule that is fitted on foreign images.
+        held_out: what it is fitted on; its foreign scores belong to ``calibration``.
+        calibration: answers to foreign calibration images.
+        test: answers to foreign test images.
+        score: scores of the latter.
+
+    Returns:
+        Index of the foreign class → rate; none if there is only one class.
+    """
+    rates = {}
+    for label in np.unique(test.foreign_labels):
+        others = held_out.foreign_score[calibration.foreign_labels != label]
+        if len(others):
+            threshold = rule.fit(replace(held_out, foreign_score=others)).value
+            rates[int(label)] = float((score[test.foreign_labels == label] >= threshold).mean())
+    return rates
+
+
+def _against(score: Floats, foreign_score: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    scores = np.concatenate([score, foreign_score])
+    return scores, np.arange(len(scores)) >= len(score)

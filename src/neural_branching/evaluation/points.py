@@ -1,0 +1,80 @@
+"""What several thresholds would do on the test images: the table beside the chosen one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from neural_branching.evaluation.judge import Judged
+from neural_branching.selection import Bootstrap, risk_coverage_curve
+from neural_branching.selection.intervals import Interval, percentile_interval
+from neural_branching.selection.scores.base import Score
+from neural_branching.selection.thresholds.plain import threshold_at_coverage
+
+PROBABILITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One threshold on the test images, with 95 % bootstrap percentile intervals.
+
+    Attributes:
+        threshold: accept iff score ≥ threshold.
+        chosen: whether it is the run's own.
+        n_accepted: images of the subset answered.
+        coverage: their share, within [0, 1].
+        selective_accuracy: accuracy on them; nan if there are none.
+        false_accept_rate: share of foreign images answered; None if there are no foreign classes.
+    """
+
+    threshold: float
+    chosen: bool
+    n_accepted: int
+    coverage: float
+    coverage_low: float
+    coverage_high: float
+    selective_accuracy: float
+    selective_accuracy_low: float
+    selective_accuracy_high: float
+    false_accept_rate: float | None
+
+
+def points(judged: Judged, score: Score, bootstrap: Bootstrap) -> list[Point]:
+    """The run's own threshold among usual ones, ascending.
+
+    For probabilities these are round numbers, for other scores those that answer 100, 90 … 10 % of
+    the calibration images.
+    """
+    own = judged.choice.value
+    if score.bounds == (0.0, 1.0):
+        usual = list(PROBABILITIES)
+    else:
+        usual = [threshold_at_coverage(judged.held_out.score, level) for level in COVERAGES]
+    thresholds = np.unique([*usual, own])
+    scores, errors = judged.known["test"], judged.material.known["test"].error
+    curve = risk_coverage_curve(scores, errors)
+    accepted, wrong = curve.at(thresholds)
+    resampled = [some.at(thresholds) for some in bootstrap.curves(scores, errors)]
+    counts, mistakes = (np.concatenate(parts) for parts in zip(*resampled, strict=True))
+    accuracies = np.where(counts > 0, 1 - mistakes / np.maximum(counts, 1), np.nan)
+    foreign = judged.foreign["test"]
+    table = []
+    for index, threshold in enumerate(thresholds):
+        coverage: Interval = percentile_interval(counts[:, index] / len(scores))
+        accuracy: Interval = percentile_interval(accuracies[:, index])
+        answered = int(accepted[index])
+        table.append(
+            Point(
+                threshold=float(threshold),
+                chosen=bool(threshold == own),
+                n_accepted=answered,
+                coverage=answered / len(scores),
+                coverage_low=coverage[0],
+                coverage_high=coverage[1],
+                selective_accuracy=1 - int(wrong[index]) / answered if answered else float("nan"),
+                selective_accuracy_low=accuracy[0],
+                selective_accuracy_high=accuracy[1],
+                false_accept_rate=float((foreign >= threshold).mean()) if len(foreign) else None,
+            )
+        )
+    return table

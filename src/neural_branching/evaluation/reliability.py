@@ -1,0 +1,110 @@
+"""Whether probabilities mean what they say, before and after temperature scaling."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from neural_branching.selection import Answers, Bootstrap, selective_accuracy
+from neural_branching.selection.arrays import Floats
+from neural_branching.selection.scores.learned import fit_temperature
+from neural_branching.selection.scores.outputs import softmax
+
+BINS = 15
+# The confidence whose truth is reported: the original experiment's threshold.
+CLAIM = 0.96
+
+
+@dataclass(frozen=True)
+class Bins:
+    """A reliability diagram.
+
+    Attributes:
+        edges: of the equal-width bins, float64 (bins + 1,).
+        count: images in each bin, int64 (bins,).
+        confidence: their mean confidence, float64 (bins,); nan in an empty bin.
+        accuracy: their accuracy, likewise.
+    """
+
+    edges: Floats
+    count: NDArray[np.int64]
+    confidence: Floats
+    accuracy: Floats
+
+
+def reliability(calibration: Answers, test: Answers, bootstrap: Bootstrap) -> dict[str, Any]:
+    """Fit a temperature on calibration and judge the probabilities on test, before and after.
+
+    Args:
+        calibration: answers that the temperature (Guo et al., 2017) is fitted on.
+        test: answers that are judged.
+        bootstrap: resamples of the test images, for intervals.
+    """
+    temperature = fit_temperature(calibration.logits, calibration.targets)
+    return {
+        "temperature": temperature,
+        "split": "calibration",
+        "n": len(calibration),
+        "test_n": len(test),
+        "before": _judge(softmax(test.logits), test.targets, bootstrap),
+        "after": _judge(softmax(test.logits, temperature), test.targets, bootstrap),
+    }
+
+
+def bins_of(probabilities: Floats, targets: NDArray[np.int64]) -> Bins:
+    """Confidence and accuracy in 15 bins of equal width, (edge, edge]."""
+    confidence, right = _top(probabilities, targets)
+    edges = np.linspace(0, 1, BINS + 1)
+    index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, BINS - 1)
+    count = np.bincount(index, minlength=BINS)
+    means = [
+        np.bincount(index, values, BINS) / np.where(count, count, np.nan) for values in (confidence, right)
+    ]
+    return Bins(edges, count, *means)
+
+
+def equal_mass_error(probabilities: Floats, targets: NDArray[np.int64]) -> float:
+    """Expected calibration error with 15 bins of equally many images (Nixon et al., 2019)."""
+    confidence, right = _top(probabilities, targets)
+    order = np.argsort(confidence, kind="stable")
+    gaps = [
+        abs(float((confidence[rows] - right[rows]).sum()))
+        for rows in np.array_split(order, BINS)
+        if len(rows)
+    ]
+    return sum(gaps) / len(confidence)
+
+
+def _judge(probabilities: Floats, targets: NDArray[np.int64], bootstrap: Bootstrap) -> dict[str, Any]:
+    true = np.arange(len(targets)), targets
+    brier = np.square(probabilities - np.eye(probabilities.shape[1])[targets]).sum(axis=1)
+    # An impossible outcome that happened would cost infinitely much; the smallest float stands for 0.
+    loss = -np.log(np.maximum(probabilities[true], np.finfo(np.float64).tiny))
+    confidence, right = _top(probabilities, targets)
+    claimed = confidence >= CLAIM
+    return {
+        "ece": float(
+            multiclass_calibration_error(
+                torch.from_numpy(probabilities),
+                torch.from_numpy(targets),
+                num_classes=probabilities.shape[1],
+                n_bins=BINS,
+            )
+        ),
+        "ece_equal_mass": equal_mass_error(probabilities, targets),
+        "brier": float(brier.mean()),
+        "nll": float(loss.mean()),
+        "claim": {
+            "confidence": CLAIM,
+            "n": int(claimed.sum()),
+            "accuracy": selective_accuracy(confidence, right == 0, CLAIM),
+        },
+        "intervals": {"brier": bootstrap.mean(brier), "nll": bootstrap.mean(loss)},
+    }
+
+
+def _top(probabilities: Floats, targets: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    return probabilities.max(axis=1), (probabilities.argmax(axis=1) == targets).astype(np.float64)

@@ -1,0 +1,46 @@
+"""How numbers are written in tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Interval = Sequence[float]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A metric of one setting.
+
+    Attributes:
+        mean: over the seeds; None where no run has it.
+        deviation: standard deviation (n − 1) over the seeds; None for a single run.
+        interval: bootstrap interval over the test images of a single run; None for several.
+    """
+
+    mean: float | None
+    deviation: float | None = None
+    interval: Interval | None = None
+
+    def __str__(self) -> str:
+        if self.deviation is not None:
+            return number(self.mean, self.deviation)
+        return with_interval(self.mean, self.interval)
+
+
+def number(value: float | None, deviation: float | None = None) -> str:
+    """Three decimals, with ± if there is a deviation, or – where there is no number."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:.3f}" if deviation is None else f"{value:.3f}±{deviation:.3f}"
+
+
+def with_interval(value: float | None, interval: Interval | None) -> str:
+    """Three decimals and the ends of the interval in brackets."""
+    if interval is None or value is None or value != value or interval[0] is None:
+        return number(value)
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    rule = f"|{'---|' * len(header)}"
+    return [f"| {' | '.join(header)} |", rule, *(f"| {' | '.join(line)} |" for line in lines)]

@@ -1,0 +1,82 @@
+"""What is guaranteed when the best of several certified settings is chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from neural_branching.config import build
+from neural_branching.errors import InputError
+from neural_branching.report.predictions import read_predictions
+from neural_branching.report.results import Row, read_config, read_results
+from neural_branching.selection import coverage, selective_accuracy
+from neural_branching.selection.thresholds.base import Choice, HeldOut
+from neural_branching.selection.thresholds.guaranteed import Guaranteed
+
+
+@dataclass(frozen=True)
+class Certified:
+    """One run's certificate, alone and beside the others of its folder.
+
+    Attributes:
+        row: the run's record.
+        target: selective risk that is not to be exceeded.
+        delta: probability of failure.
+        compared: number of certificates that are to hold at once.
+        alone: the threshold as the run fitted it, at δ.
+        adjusted: the threshold fitted again at δ / compared (Bonferroni).
+        test_coverage: share of test images that the adjusted threshold answers.
+        test_selective_accuracy: accuracy on them; nan if there are none.
+    """
+
+    row: Row
+    target: float
+    delta: float
+    compared: int
+    alone: Choice
+    adjusted: Choice
+    test_coverage: float
+    test_selective_accuracy: float
+
+
+def certify(folder: Path, rows: Sequence[Row]) -> list[Certified]:
+    """Fit the guaranteed thresholds of a folder's runs again, so that all hold at once.
+
+    Every run counts, seeds too: whoever picks the best of them has picked from all. A run that is
+    there twice counts once, and runs whose predictions are lost are left out but counted.
+    """
+    guaranteed = [row for row in rows if row["guarantee"] == Guaranteed.guarantee]
+    different = {(row["branch_key"], row["score"], row["threshold"], row["delta"]): row for row in guaranteed}
+    found = []
+    for row in different.values():
+        run = folder / row["run"]
+        try:
+            found.append(_certify(run, row, len(different)))
+        except InputError:
+            continue
+    return found
+
+
+def _certify(run: Path, row: Row, compared: int) -> Certified:
+    classes = read_results(run)["classes"]
+    predictions = read_predictions(run, classes)
+    rule: Guaranteed = build(read_config(run).get("threshold", {}), "threshold")
+    mine, validation = predictions.of("calibration", fits="threshold"), predictions.of("validation")
+    held_out = HeldOut(
+        score=mine.score,
+        error=mine.error,
+        validation_score=validation.score,
+        validation_error=validation.error,
+        foreign_score=predictions.of("calibration", foreign=True).score,
+    )
+    alone, adjusted = rule.fit(held_out), rule.among(compared).fit(held_out)
+    test = predictions.of("test")
+    return Certified(
+        row=row,
+        target=rule.target,
+        delta=rule.delta,
+        compared=compared,
+        alone=alone,
+        adjusted=adjusted,
+        test_coverage=coverage(test.score, adjusted.value),
+        test_selective_accuracy=selective_accuracy(test.score, test.error, adjusted.value),
+    )

@@ -1,0 +1,47 @@
+"""Accuracy against confidence, before and after temperature scaling."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from neural_branching.report.figures.style import PALETTE, blank
+
+if TYPE_CHECKING:
+    from neural_branching.evaluation.reliability import Bins
+
+
+def reliability(diagrams: Mapping[str, "Bins"], errors: Mapping[str, float], title: str) -> Figure:
+    """One reliability diagram per name, side by side, with the images per bin below.
+
+    Args:
+        diagrams: name ("before scaling", …) → bins.
+        errors: the same names → expected calibration error.
+        title: of the figure.
+    """
+    figure = blank(4.0 * len(diagrams), 4.6)
+    rows = figure.subplots(2, len(diagrams), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 1))
+    for column, (name, bins) in enumerate(diagrams.items()):
+        above, below = rows[0, column], rows[1, column]
+        width = np.diff(bins.edges)
+        there = bins.count > 0
+        left = bins.edges[:-1][there]
+        above.bar(
+            left, bins.accuracy[there], width[there], align="edge", color=PALETTE[0], alpha=0.75,
+            edgecolor="white", label="accuracy",
+        )  # fmt: skip
+        above.plot(bins.confidence[there], bins.confidence[there], "o", color="black", markersize=4,
+                   label="mean confidence")  # fmt: skip
+        above.plot([0, 1], [0, 1], "--", color="black", linewidth=1)
+        above.set_title(f"{name}: ECE {errors[name]:.3f}", fontsize=10)
+        above.set_xlim(0, 1)
+        above.set_ylim(0, 1.02)
+        above.grid(alpha=0.3)
+        below.bar(bins.edges[:-1], bins.count, width, align="edge", color="#999999", edgecolor="white")
+        below.set_xlabel("confidence in the answer")
+    rows[0, 0].set_ylabel("accuracy")
+    rows[1, 0].set_ylabel("images")
+    rows[0, 0].legend(loc="upper left", fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=11)
+    return figure

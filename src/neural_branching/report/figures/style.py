@@ -1,0 +1,15 @@
+"""What all figures share: size, colours, markers. Figures are objects: no global state, no files."""
+
+from matplotlib.figure import Figure
+
+# Okabe & Ito's palette, which stays distinct for colour-blind readers.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+STYLES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# What happened to an image, in every figure that tells right from wrong and foreign.
+RIGHT, WRONG, FOREIGN = "#009E73", "#D55E00", "#999999"
+
+
+def blank(width: float, height: float) -> Figure:
+    """An empty figure, in inches."""
+    return Figure(figsize=(width, height), dpi=130, layout="constrained")

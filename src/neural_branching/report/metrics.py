@@ -1,0 +1,90 @@
+"""The numbers of a run that tables, CSV files and TensorBoard show: one list for all of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of results.json.
+
+    Attributes:
+        name: column of summary.csv.
+        path: where it stands in results.json.
+        heading: column of the tables; None if they leave it out.
+        tag: TensorBoard scalar and HParams metric; None if there is none.
+        may_lack: whether a run may be without it.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    heading: str | None = None
+    tag: str | None = None
+    may_lack: bool = False
+
+    def of(self, results: Mapping[str, Any]) -> Any:
+        """The number; None where it is missing or undefined."""
+        return at(results, self.path)
+
+    def interval(self, results: Mapping[str, Any]) -> tuple[float, float] | None:
+        """Its bootstrap interval, if it has one."""
+        found = at(results, (*self.path[:-1], "intervals", self.path[-1]))
+        return None if found is None or None in found else (found[0], found[1])
+
+
+def at(results: Any, path: tuple[str, ...]) -> Any:
+    """What stands at a path of keys; None if there is nothing."""
+    for name in path:
+        results = results.get(name) if isinstance(results, Mapping) else None
+    return results
+
+
+METRICS = (
+    Metric("threshold_value", ("threshold", "value"), may_lack=True),
+    Metric("threshold_n", ("threshold", "n")),
+    Metric("validation_accuracy", ("validation", "accuracy")),
+    Metric("test_n", ("test", "n")),
+    Metric("test_accuracy", ("test", "accuracy"), "accuracy", "test/accuracy"),
+    Metric("test_aurc", ("test", "aurc"), "AURC", "test/aurc"),
+    Metric("test_e_aurc", ("test", "e_aurc"), None, "test/e_aurc"),
+    Metric("test_augrc", ("test", "augrc"), None, "test/augrc"),
+    Metric("test_failure_auroc", ("test", "failure_auroc"), None, "test/failure_auroc", may_lack=True),
+    Metric("test_coverage", ("test", "coverage"), "coverage", "test/coverage"),
+    Metric("test_n_accepted", ("test", "n_accepted")),
+    Metric(
+        "test_selective_accuracy",
+        ("test", "selective_accuracy"),
+        "selective accuracy",
+        "test/selective_accuracy",
+        may_lack=True,
+    ),
+    Metric("temperature", ("reliability", "temperature")),
+    Metric("test_ece", ("reliability", "before", "ece"), "ECE", "test/ece"),
+    Metric("test_ece_scaled", ("reliability", "after", "ece"), "scaled", "test/ece_scaled"),
+    Metric("test_claim_n", ("reliability", "before", "claim", "n")),
+    Metric("test_claim_accuracy", ("reliability", "before", "claim", "accuracy"), may_lack=True),
+    Metric("test_claim_n_scaled", ("reliability", "after", "claim", "n")),
+    Metric("test_claim_accuracy_scaled", ("reliability", "after", "claim", "accuracy"), may_lack=True),
+    Metric(
+        "false_accept_rate",
+        ("foreign", "false_accept_rate"),
+        "false accepts",
+        "test/false_accept_rate",
+        may_lack=True,
+    ),
+    Metric("foreign_auroc", ("foreign", "auroc"), None, "test/foreign_auroc", may_lack=True),
+    Metric("foreign_fpr95", ("foreign", "fpr95"), None, "test/foreign_fpr95", may_lack=True),
+    Metric("scod_aurc", ("foreign", "scod_aurc"), None, "test/scod_aurc", may_lack=True),
+    Metric(
+        "restricted_accuracy",
+        ("test", "parent_restricted", "accuracy"),
+        "parent restricted",
+        "test/parent_restricted_accuracy",
+    ),
+    Metric(
+        "restricted_aurc", ("test", "parent_restricted", "aurc"), "its AURC", "test/parent_restricted_aurc"
+    ),
+    Metric("parent_test_accuracy", ("parent", "test_accuracy")),
+)
+SHOWN = tuple(metric for metric in METRICS if metric.heading)

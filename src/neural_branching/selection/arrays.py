@@ -1,0 +1,64 @@
+"""Checked input: scores and errors of any array type as float64, or a ValueError of one sentence."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Counts = NDArray[np.uint16]
+
+
+def as_scores(score: ArrayLike) -> Floats:
+    """Scores as float64 (n,).
+
+    Raises:
+        ValueError: if they are empty, not one-dimensional, or not all finite.
+    """
+    scores = _as_floats(score, "score")
+    if scores.ndim != 1 or not len(scores):
+        raise ValueError(f"score has shape {scores.shape}: it must be a non-empty list of numbers.")
+    finite = np.isfinite(scores)
+    if not finite.all():
+        raise ValueError(f"score contains {scores[~finite][0]}: every score must be finite.")
+    return scores
+
+
+def as_pair(score: ArrayLike, error: ArrayLike) -> tuple[Floats, Integers]:
+    """Scores as float64 (n,) and errors, given as booleans or 0/1, as int64 (n,).
+
+    Raises:
+        ValueError: for empty, non-finite or unequally long input, or errors other than 0 and 1.
+    """
+    scores, errors = as_scores(score), _as_floats(error, "error")
+    if errors.shape != scores.shape:
+        raise ValueError(f"score has shape {scores.shape} and error {errors.shape}: they must be equal.")
+    other = (errors != 0) & (errors != 1)
+    if other.any():
+        raise ValueError(f"error contains {errors[other][0]:g}: every error must be 0 or 1.")
+    return scores, errors.astype(np.int64)
+
+
+def as_logits(logits: ArrayLike) -> Floats:
+    """Logits as float64 (n, classes).
+
+    Raises:
+        ValueError: if they are no matrix of at least one column, or not all finite.
+    """
+    values = _as_floats(logits, "logits")
+    if values.ndim != 2 or not values.shape[1]:
+        raise ValueError(f"logits have shape {values.shape}: it must be (n, classes).")
+    if not np.isfinite(values).all():
+        raise ValueError(f"logits contain {values[~np.isfinite(values)][0]}: all must be finite.")
+    return values
+
+
+def _as_floats(value: Any, name: str) -> Floats:
+    # A tensor on a device, or one that carries a gradient, is no array yet; this room knows no torch.
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().double().numpy()
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be read as numbers ({error}).") from None

@@ -1,0 +1,137 @@
+"""How sure a number is: exact binomial bounds and bootstrap percentile intervals."""
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv
+
+from neural_branching.selection.arrays import Counts, Floats, Integers, as_pair
+from neural_branching.selection.risk_coverage import RiskCoverageCurve, risk_coverage_curve
+
+Interval = tuple[float, float]
+
+LEVEL, RESAMPLES = 0.95, 1000
+# Numbers that are held at once while resamples are summed up.
+_CHUNK = 4_000_000
+
+
+def clopper_pearson_upper(errors: ArrayLike, n: ArrayLike, delta: float) -> Floats:
+    """Exact one-sided upper confidence bound on a proportion (Clopper & Pearson, 1934).
+
+    The (1 − δ)-quantile of Beta(k + 1, n − k); 1 where k = n. The probability that it lies below the
+    true proportion is at most δ.
+
+    Args:
+        errors: integer counts k, any shape.
+        n: integer numbers of trials, of the same shape or one number.
+        delta: probability of failure, within (0, 1).
+
+    Returns:
+        float64 of the common shape, within (0, 1].
+
+    Raises:
+        ValueError: for counts that are not integers with 0 ≤ k ≤ n, or δ outside (0, 1).
+    """
+    wrong, trials = np.asarray(errors, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    valid = (wrong == np.floor(wrong)) & (trials == np.floor(trials)) & (wrong >= 0) & (wrong <= trials)
+    if not np.all(valid):
+        raise ValueError("errors and n must be whole numbers with 0 ≤ errors ≤ n.")
+    if not 0 < delta < 1:
+        raise ValueError(f"delta is {delta}: it must be within (0, 1).")
+    bound = betaincinv(wrong + 1, np.maximum(trials - wrong, 1), 1 - delta)
+    return np.where(wrong == trials, 1.0, bound)
+
+
+class Bootstrap:
+    """Resamples of n images with replacement, drawn once and used for every statistic.
+
+    Everything computed from one object is computed on the same resamples, so that differences
+    between models, and between statistics, are paired.
+
+    Args:
+        n: number of images.
+        resamples: number of resamples.
+        seed: seed of the draws.
+    """
+
+    def __init__(self, n: int, resamples: int = RESAMPLES, seed: int = 0) -> None:
+        self.n, self.resamples, self.seed = n, resamples, seed
+
+    def draws(self) -> Iterator[NDArray[np.int64]]:
+        """Row numbers of each resample, int64 (n,)."""
+        generator = np.random.default_rng(self.seed)
+        for _ in range(self.resamples):
+            yield generator.integers(self.n, size=self.n)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """How often each resample holds each image, (resamples, n)."""
+        counts = np.empty((self.resamples, self.n), dtype=np.uint16)
+        for row, drawn in zip(counts, self.draws(), strict=True):
+            row[:] = np.bincount(drawn, minlength=self.n)
+        return counts
+
+    def mean(self, values: ArrayLike) -> Interval:
+        """Interval of the mean of one value per image, shape (n,)."""
+        return percentile_interval(self.counts @ np.asarray(values, dtype=np.float64) / self.n)
+
+    def curves(self, score: ArrayLike, error: ArrayLike) -> Iterator[RiskCoverageCurve]:
+        """Risk–coverage curves of the resamples, some at a time."""
+        for counts in self.chunks(self.n):
+            yield risk_coverage_curve(score, error, counts)
+
+    def chunks(self, width: int) -> Iterator[Counts]:
+        """``counts`` in blocks of rows small enough to work on ``width`` numbers per row at a time."""
+        rows = max(1, _CHUNK // width)
+        for start in range(0, self.resamples, rows):
+            yield self.counts[start : start + rows]
+
+
+def percentile_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
+    """Central percentiles (Efron, 1979) of a statistic's values on resamples.
+
+    Resamples on which it is not defined (nan) are left out; nan if it is defined on none.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    found = found[~np.isnan(found)]
+    if not len(found):
+        return float("nan"), float("nan")
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_interval(
+    statistic: Callable[[Floats, Integers], float],
+    score: ArrayLike,
+    error: ArrayLike,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Bootstrap percentile interval (Efron, 1979) of any statistic of scores and errors.
+
+    Args:
+        statistic: for example ``aurc``; called with the scores (n,) and errors (n,) of each resample.
+        score: finite reals, shape (n,).
+        error: 0/1 or booleans, shape (n,).
+        level: share of the resamples' values inside the interval, within (0, 1).
+        resamples: how many times n images are drawn with replacement.
+        seed: seed of the draws.
+
+    Returns:
+        Lower and upper end; nan if the statistic is nan on every resample.
+
+    Raises:
+        ValueError: for empty, non-finite or unequally long input, errors other than 0 and 1, or a
+            level outside (0, 1).
+    """
+    scores, errors = as_pair(score, error)
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}: it must be within (0, 1).")
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}: it must be at least 1.")
+    drawn = Bootstrap(len(scores), resamples, seed).draws()
+    return percentile_interval([statistic(scores[rows], errors[rows]) for rows in drawn], level)

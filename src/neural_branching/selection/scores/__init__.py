@@ -1,0 +1,1 @@
+"""Confidence scores: one finite real per answer, higher = surer."""

@@ -1,0 +1,59 @@
+"""What every confidence score has in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from neural_branching.selection.answers import Answers
+from neural_branching.selection.arrays import Floats
+
+INFINITY = float("inf")
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A score that is ready for use.
+
+    Attributes:
+        function: from answers to one finite real per image, higher = surer.
+        learned: what was learned, for results: a temperature, a number of images.
+    """
+
+    function: Callable[[Answers], Floats]
+    learned: Mapping[str, float] = field(default_factory=dict)
+
+    def __call__(self, answers: Answers) -> Floats:
+        """Confidence in each answer, float64 (n,)."""
+        return self.function(answers)
+
+
+class Score(ABC):
+    """A confidence score; it knows no threshold.
+
+    Attributes:
+        kind: its name in results.
+        bounds: smallest and largest value it can take; a fixed threshold must lie within.
+        learns_from: the split that ``fit`` is given, or None if there is nothing to learn. A score
+            that learns from the calibration split is given half of it, and the threshold the other
+            half: a score that has seen the images of its threshold would void every guarantee.
+    """
+
+    kind: ClassVar[str]
+    bounds: ClassVar[tuple[float, float]]
+    learns_from: ClassVar[Literal["train", "calibration"] | None] = None
+
+    def __str__(self) -> str:
+        """Kind and setting, as tables show it."""
+        return self.kind
+
+    @abstractmethod
+    def fit(self, answers: Answers | None) -> Scorer:
+        """Make the score ready for use.
+
+        Args:
+            answers: answers to the images of ``learns_from``; None if that is None.
+
+        Raises:
+            InputError: if nothing can be learned from them.
+        """

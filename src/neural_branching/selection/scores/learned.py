@@ -1,0 +1,109 @@
+"""Scores that learn from held-out answers: a temperature, or whether an answer will be right."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+
+from neural_branching.errors import InputError
+from neural_branching.selection.answers import Answers
+from neural_branching.selection.arrays import Floats, as_logits
+from neural_branching.selection.scores.base import Score, Scorer
+from neural_branching.selection.scores.outputs import Energy, Margin, MaxLogit, NegativeEntropy, softmax
+
+# Answers that are all right ask for temperature 0, logits that say nothing for an infinite one.
+COLDEST, HOTTEST = 0.02, 50.0
+
+
+def fit_temperature(logits: ArrayLike, targets: NDArray[np.int64]) -> float:
+    """Temperature of least negative log-likelihood (Guo et al., 2017), within [0.02, 50].
+
+    The likelihood is convex in 1/temperature, so that the minimum is the only one.
+
+    Args:
+        logits: finite reals, shape (n, classes).
+        targets: class indices, int64 (n,).
+
+    Raises:
+        ValueError: for logits that are no matrix or not finite.
+    """
+    values = as_logits(logits)
+    # Shifting an image's logits changes no probability; it keeps the exponentials small.
+    values = values - values.max(axis=1, keepdims=True)
+    chosen = values[np.arange(len(values)), targets]
+
+    def loss(log_inverse: float) -> float:
+        inverse = np.exp(log_inverse)
+        return float(np.mean(logsumexp(values * inverse, axis=1) - chosen * inverse))
+
+    bounds = -np.log(HOTTEST), -np.log(COLDEST)
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-8})
+    return float(np.exp(-found.x))
+
+
+class Temperature(Score):
+    """Largest softmax probability after temperature scaling (Guo et al., 2017)."""
+
+    kind: ClassVar[str] = "temperature"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    learns_from = "calibration"
+
+    def fit(self, answers: Answers | None) -> Scorer:
+        """Learn the temperature from held-out answers."""
+        assert answers is not None
+        temperature = fit_temperature(answers.logits, answers.targets)
+
+        def score(given: Answers) -> Floats:
+            largest: Floats = softmax(given.logits, temperature).max(axis=1)
+            return largest
+
+        return Scorer(score, {"temperature": temperature, "n": len(answers)})
+
+
+class Correctness(Score):
+    """Learned probability that the answer is right: a logistic regression on five simpler scores.
+
+    Its inputs are log-odds of the largest softmax probability, margin, negative entropy, largest
+    logit and energy, standardised; its targets say which held-out answers were right (after
+    Corbière et al., 2019, who train a network on the same question).
+    """
+
+    kind: ClassVar[str] = "correctness"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    learns_from = "calibration"
+
+    def fit(self, answers: Answers | None) -> Scorer:
+        """Learn from held-out answers.
+
+        Raises:
+            InputError: if all of them are right, or all wrong.
+        """
+        from sklearn.linear_model import LogisticRegression  # slow to import, and one score needs it
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        assert answers is not None
+        right = ~answers.error
+        if right.all() or not right.any():
+            raise InputError(
+                f"score={self.kind} learns from right and wrong answers, and all {len(answers)} held-out "
+                f"answers are {'right' if right.all() else 'wrong'}: choose another score."
+            )
+        model = make_pipeline(StandardScaler(), LogisticRegression()).fit(_inputs(answers), right)
+
+        def score(given: Answers) -> Floats:
+            probability: Floats = model.predict_proba(_inputs(given))[:, 1]
+            return probability
+
+        return Scorer(score, {"n": len(answers), "wrong": int((~right).sum())})
+
+
+def _inputs(answers: Answers) -> Floats:
+    logits = as_logits(answers.logits)
+    order = np.sort(logits, axis=1)
+    # Log-odds of the most probable class: finite where 1 − p is not.
+    odds = order[:, -1] - logsumexp(order[:, :-1], axis=1)
+    others = [score.of(logits) for score in (Margin(), NegativeEntropy(), MaxLogit(), Energy())]
+    return np.column_stack([odds, *others])

@@ -1,0 +1,153 @@
+"""What every rule for choosing a threshold has in common."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neural_branching.errors import InputError
+from neural_branching.selection.arrays import Floats, Integers
+from neural_branching.selection.scores.base import Score
+
+Guarantee = Literal["none", "with high probability", "on average"]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a rule may look at. No model, and no score, has learned from the calibration images.
+
+    Attributes:
+        score: calibration scores, float64 (n,).
+        error: their errors, bool (n,).
+        validation_score: scores of the validation images, float64 (k,): for what a rule has to settle
+            before it looks at calibration errors.
+        validation_error: their errors, bool (k,). The model stopped early on these images, so that they
+            may order what is tested, never test it.
+        foreign_score: scores of calibration images of classes that the branch was not trained on,
+            float64 (m,).
+    """
+
+    score: Floats
+    error: NDArray[np.bool_]
+    validation_score: Floats
+    validation_error: NDArray[np.bool_]
+    foreign_score: Floats
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is guaranteed of a fitted threshold.
+
+    Attributes:
+        method: the rule's kind.
+        quantity: what is bounded: "selective risk", "errors per image" or "false-accept rate".
+        guarantee: "with high probability": except in a share ``delta`` of calibration draws; "on
+            average": over calibration draws.
+        target: largest tolerated value.
+        delta: probability of failure; None on average.
+        bound: upper bound reached, at most the target.
+        n: images that the threshold was fitted on.
+        n_accepted: those of them that it accepts.
+        errors: the wrong ones among these; on a false-accept limit those accepted.
+    """
+
+    method: str
+    quantity: str
+    guarantee: Guarantee
+    target: float
+    delta: float | None
+    bound: float
+    n: int
+    n_accepted: int
+    errors: int
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """What a certificate would have needed.
+
+    Attributes:
+        accepted: accepted images that would be needed at the most favourable point seen; None if no
+            number of images would do.
+        images: calibration images that this takes at the coverage of that point; None likewise.
+        sentence: the same in words.
+    """
+
+    accepted: int | None
+    images: int | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A fitted threshold.
+
+    Attributes:
+        value: accept iff score ≥ value; inf accepts nothing.
+        n: images that it was fitted on.
+        certificate: what is guaranteed; None where nothing is.
+        shortage: why a rule that guarantees has no certificate; None if it has one, or never has.
+    """
+
+    value: float
+    n: int
+    certificate: Certificate | None = None
+    shortage: Shortage | None = None
+
+
+class Threshold(ABC):
+    """A rule that chooses a threshold.
+
+    Attributes:
+        kind: its name in results.
+        guarantee: whether and how its promise holds for new images.
+        needs_foreign: whether it is fitted on images of foreign classes.
+    """
+
+    kind: ClassVar[str]
+    guarantee: ClassVar[Guarantee] = "none"
+    needs_foreign: ClassVar[bool] = False
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Kind and setting, as tables show it: "fixed 0.96"."""
+
+    @property
+    @abstractmethod
+    def promise(self) -> str:
+        """What the threshold promises on new images, in one phrase."""
+
+    @abstractmethod
+    def fit(self, held_out: HeldOut) -> Choice:
+        """Choose the threshold."""
+
+    def check(self, score: Score, foreign: bool) -> None:
+        """Refuse what this rule cannot be used with, before anything is computed.
+
+        Args:
+            score: whose values will be compared with the threshold.
+            foreign: whether the data set has classes that the branch is not trained on.
+
+        Raises:
+            InputError: if the rule needs foreign classes and there are none.
+        """
+        if self.needs_foreign and not foreign:
+            raise InputError(
+                f"threshold={self.kind} is fitted on images of classes outside the subset, and the subset "
+                "has every class of the data set: choose a smaller subset or another threshold."
+            )
+
+
+def exact(target: float) -> Fraction:
+    """The decimal number that a float prints as: 1/10 for 0.1, so that counts compare without rounding."""
+    return Fraction(repr(float(target)))
+
+
+def at_most(errors: Integers, counts: Integers, target: float) -> NDArray[np.bool_]:
+    """Whether errors ≤ target · counts, in exact arithmetic, bool (m,)."""
+    share = exact(target)
+    within = errors.astype(object) * share.denominator <= counts.astype(object) * share.numerator
+    return within.astype(bool)

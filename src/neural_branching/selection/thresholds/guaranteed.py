@@ -1,0 +1,240 @@
+"""Rules that bound the selective risk on new images with high probability.
+
+All of them test with the exact binomial bound, and differ in which thresholds they test, in which
+order. That is all that matters: a single threshold could not be tested better, and every further
+one costs something.
+"""
+
+import math
+from abc import abstractmethod
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neural_branching.errors import number
+from neural_branching.selection.arrays import Integers
+from neural_branching.selection.intervals import clopper_pearson_upper
+from neural_branching.selection.risk_coverage import RiskCoverageCurve, risk_coverage_curve
+from neural_branching.selection.scores.base import INFINITY
+from neural_branching.selection.thresholds.base import (
+    Certificate,
+    Choice,
+    Guarantee,
+    HeldOut,
+    Shortage,
+    Threshold,
+)
+from neural_branching.selection.thresholds.plain import threshold_at_coverage
+
+# Coverage levels of the grid that a sequence of tests walks along: 2, 4 … 100 %.
+LEVELS = np.arange(1, 51) / 50
+
+
+class Guaranteed(Threshold):
+    """A threshold whose true selective risk exceeds a target with probability at most δ.
+
+    The probability is over draws of the calibration images; they and new images must come from the
+    same source, independently. Rejecting everything counts as risk 0.
+
+    Args:
+        target: largest tolerated selective risk r*, within (0, 1).
+        delta: probability δ of failure, within (0, 1).
+
+    Raises:
+        InputError: for anything else.
+    """
+
+    guarantee: ClassVar[Guarantee] = "with high probability"
+
+    def __init__(self, target: float, delta: float = 0.1) -> None:
+        self.target = number(target, "target", 0, 1, open_low=True, open_high=True)
+        self.delta = number(delta, "delta", 0, 1, open_low=True, open_high=True)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target:.12g}"
+
+    @property
+    def promise(self) -> str:
+        """Target and probability."""
+        return (
+            f"at most {self.target:.12g} errors among the answers to new images, except with probability "
+            f"{self.delta:.6g} over the draw of the calibration images"
+        )
+
+    def among(self, settings: int) -> Self:
+        """The same rule for use beside others: all certificates hold at once with probability 1 − δ.
+
+        Bonferroni's correction, δ / settings: what has to be paid for choosing the best of several.
+        """
+        return type(self)(self.target, self.delta / settings)
+
+    def fit(self, held_out: HeldOut) -> Choice:
+        """The threshold of largest coverage that passes, with its certificate; else inf and a shortage."""
+        curve = risk_coverage_curve(held_out.score, held_out.error)
+        n = len(held_out.score)
+        passed = self.search(curve, held_out)
+        if passed is None:
+            return Choice(INFINITY, n, shortage=self._shortage(curve))
+        value, bound = passed
+        accepted, errors = curve.at(value)
+        certificate = Certificate(
+            method=self.kind,
+            quantity="selective risk",
+            guarantee=self.guarantee,
+            target=self.target,
+            delta=self.delta,
+            bound=bound,
+            n=n,
+            n_accepted=int(accepted),
+            errors=int(errors),
+        )
+        return Choice(value, n, certificate)
+
+    @abstractmethod
+    def search(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, float] | None:
+        """Threshold and bound of the largest coverage that passes; None if nothing does.
+
+        Args:
+            curve: risk–coverage curve of the calibration images.
+            held_out: what else the rule may look at.
+        """
+
+    def level(self, curve: RiskCoverageCurve) -> float:
+        """Probability of failure that a single test is given: δ, where the order of tests costs nothing."""
+        return self.delta
+
+    def _shortage(self, curve: RiskCoverageCurve) -> Shortage:
+        """What the most favourable point of the curve would need, its risk taken for the true one."""
+        n, level = int(curve.n[0]), self.level(curve)
+        least = least_accepted(self.target, level)
+        zero = f"at least {least} accepted calibration images without an error"
+        below = np.flatnonzero(curve.n_errors < self.target * curve.n_accepted)
+        if not len(below):
+            return Shortage(
+                None,
+                None,
+                f"not certifiable: the selective risk on {n} calibration images is nowhere below "
+                f"{self.target:g}, so that more images will not help, a better branch or score might "
+                f"({zero} would do)",
+            )
+        # The normal approximation says where; the exact bound then says how many.
+        gap = self.target - curve.selective_risk[below]
+        total = np.maximum(least, self.target * (1 - self.target) / gap**2) / curve.coverage[below]
+        best = below[np.argmin(total)]
+        errors, seen = int(curve.n_errors[best]), int(curve.n_accepted[best])
+        accepted = accepted_needed(errors, seen, self.target, level)
+        images = math.ceil(accepted * n / seen)
+        enough = (
+            f", so about {images:,} calibration images"
+            if images > n
+            else (": enough here, had not a stricter threshold that was tested before failed")
+        )
+        return Shortage(
+            accepted,
+            images if images > n else n,
+            f"not certifiable with {n} calibration images: it takes {zero}, or {accepted:,} at the risk of "
+            f"{errors / seen:.3f} seen at coverage {seen / n:.2f}{enough}",
+        )
+
+
+class Sgr(Guaranteed):
+    """Selection with guaranteed risk (Geifman & El-Yaniv, 2017, algorithm 1).
+
+    Bisection over the m distinct calibration scores, ⌈log₂ m⌉ steps, each tested at δ / ⌈log₂ m⌉. Of
+    the thresholds that pass the one of largest coverage is kept, not the last one tried.
+
+    Args:
+        target: largest tolerated selective risk r*, within (0, 1).
+        delta: probability δ of failure, within (0, 1).
+
+    Raises:
+        InputError: for anything else.
+    """
+
+    kind: ClassVar[str] = "sgr"
+
+    def level(self, curve: RiskCoverageCurve) -> float:
+        """δ shared out to the steps of the bisection."""
+        return self.delta / _steps(curve)
+
+    def search(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, float] | None:
+        """Bisection for the smallest threshold that passes."""
+        low, high = 0, len(curve.threshold) - 1
+        best = None
+        for _ in range(_steps(curve)):
+            middle = (low + high) // 2
+            bound = clopper_pearson_upper(curve.n_errors[middle], curve.n_accepted[middle], self.level(curve))
+            if bound <= self.target:
+                best, high = (float(curve.threshold[middle]), float(bound)), middle
+            else:
+                low = min(middle + 1, high)
+        return best
+
+
+class FixedSequence(Guaranteed):
+    """Fixed-sequence testing (Angelopoulos et al., 2021, "Learn then Test").
+
+    A grid of thresholds is declared before the calibration images are looked at: those that answer
+    2, 4 … 100 % of the *validation* images. From the strictest on, each is tested at the full δ; the
+    first failure ends it, and the last pass is kept. Points expected to accept too few images to pass
+    even without an error are left out.
+
+    Args:
+        target: largest tolerated selective risk r*, within (0, 1).
+        delta: probability δ of failure, within (0, 1).
+
+    Raises:
+        InputError: for anything else.
+    """
+
+    kind: ClassVar[str] = "fixed_sequence"
+
+    def search(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, float] | None:
+        """Walk from the strictest threshold to the first failure."""
+        grid = [threshold_at_coverage(held_out.validation_score, level) for level in LEVELS]
+        accepted, errors = curve.at(grid)
+        least = least_accepted(self.target, self.delta)
+        best = None
+        for value, count, wrong in zip(grid, accepted, errors, strict=True):
+            if count < least:
+                continue
+            bound = float(clopper_pearson_upper(wrong, count, self.delta))
+            if bound > self.target:
+                break
+            best = value, bound
+        return best
+
+
+def least_accepted(target: float, delta: float) -> int:
+    """Accepted images without any error that prove a target risk: ⌈ln δ / ln(1 − r*)⌉."""
+    return math.ceil(math.log(delta) / math.log1p(-target))
+
+
+def accepted_needed(errors: int, accepted: int, target: float, delta: float) -> int:
+    """Smallest m with B*(⌈r̂·m⌉, m, δ) ≤ r*, B* being ``clopper_pearson_upper``.
+
+    Args:
+        errors: wrong answers seen.
+        accepted: answers seen; r̂ = errors / accepted is below the target.
+        target: r*.
+        delta: δ.
+    """
+
+    def passes(sizes: Integers) -> NDArray[np.bool_]:
+        return clopper_pearson_upper(-(-errors * sizes // accepted), sizes, delta) <= target
+
+    low, high = 1, least_accepted(target, delta)
+    while not passes(np.array([high])).any():
+        low, high = high, 2 * high
+    # Errors are whole, so that the bound goes up and down with m: the first m is looked for in turn.
+    for start in range(low, high, 4096):
+        sizes = np.arange(start, min(start + 4096, high))
+        found = np.flatnonzero(passes(sizes))
+        if len(found):
+            return int(sizes[found[0]])
+    return high
+
+
+def _steps(curve: RiskCoverageCurve) -> int:
+    return max(1, math.ceil(math.log2(len(curve.threshold))))
