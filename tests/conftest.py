@@ -1,13 +1,37 @@
 """Tiny inputs that several test files share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
+if TYPE_CHECKING:
+    from neural_branching.pipeline import Run
+
 ClassFolders = Callable[..., Path]
+GlyphRun = Callable[..., "Run"]
+# Spelled out, so that other defaults would not change what is tested with it.
+RECIPE = (
+    *("epochs=20", "batch_size=32", "lr=1e-2", "optimizer=adam", "weight_decay=0", "schedule=constant"),
+    *("label_smoothing=0", "keep=best", "monitor=val/loss", "patience=null"),
+)
+GLYPHS = (
+    "data.image_size=16",
+    "data.source.train_per_class=100",
+    "data.source.test_per_class=20",
+    "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I]",
+    "data.superclasses={digit:[digit_0,digit_1,digit_2],upper:[upper_O,upper_I]}",
+    *("data.split.train=0.5", "data.split.validation=0.1", "data.split.calibration=0.4"),
+    *("parent.network.widths=[16,12]", "branch.network.widths=[8]"),
+    *(f"++{part}.fit.{option}" for part in ("parent", "branch") for option in RECIPE),
+    *("trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false"),
+)
+ORDINARY = ("threshold=coverage", "threshold.target=0.6")
 
 
 @pytest.fixture
@@ -34,3 +58,68 @@ def class_folders(tmp_path: Path) -> ClassFolders:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def glyph_run(tmp_path_factory: pytest.TempPathFactory) -> GlyphRun:
+    """Run three digits of the five glyph classes with some overrides; all runs share one store."""
+    outputs = tmp_path_factory.mktemp("glyphs") / "outputs"
+
+    @cache
+    def run(*overrides: str) -> "Run":
+        from hydra import compose, initialize_config_dir
+
+        from neural_branching import pipeline
+        from neural_branching.config import conf_dir
+        from neural_branching.settings import Settings
+
+        with _process_restored(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config = compose("train", [*GLYPHS, f"outputs={outputs}", *overrides])
+            return pipeline.run(Settings.from_config(config), overrides)
+
+    run(*ORDINARY)  # first, whatever is asked for: it is the one that builds everything
+    return run
+
+
+@pytest.fixture(scope="session")
+def run(glyph_run: GlyphRun) -> "Run":
+    """An ordinary run: it answers about 60 % of the images, some of them wrongly."""
+    return glyph_run(*ORDINARY)
+
+
+@pytest.fixture(scope="session")
+def folder(run: "Run", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the ordinary run, with figures. To be read only."""
+    return _written(run, tmp_path_factory.mktemp("ordinary"), draw_figures=True)
+
+
+@pytest.fixture(scope="session")
+def silent_run(glyph_run: GlyphRun) -> "Run":
+    """A run that asks for more than its images can certify, and therefore answers nothing."""
+    return glyph_run("threshold=sgr", "threshold.target=0.001")
+
+
+@pytest.fixture(scope="session")
+def silent(silent_run: "Run", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run that answers nothing, without figures. To be read only."""
+    return _written(silent_run, tmp_path_factory.mktemp("silent"), draw_figures=False)
+
+
+def _written(run: "Run", folder: Path, *, draw_figures: bool) -> Path:
+    from neural_branching.report.run import write_run
+
+    write_run(run, folder, draw_figures=draw_figures)
+    return folder
+
+
+@contextmanager
+def _process_restored() -> Iterator[None]:
+    """Undo what training sets in the process: environment variables and the number of threads."""
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("PYTORCH_NVML_BASED_CUDA_CHECK", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+            patch.setenv(variable, "0")
+        before = torch.get_num_threads()
+        yield
+        torch.set_num_threads(before)

@@ -39,7 +39,7 @@ RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 ONLY: dict[str, set[str]] = {
     "selection": {"errors"},
     "networks": {"errors"},
-    "evaluation": {"data.split", "selection"},
+    "evaluation": {"errors", "selection"},
     "settings": {
         "errors",
         "config",
@@ -49,7 +49,8 @@ ONLY: dict[str, set[str]] = {
         "data.sources.base",
         "data.split",
         "data.subset",
-        "selection.thresholds",
+        "selection.scores.base",
+        "selection.thresholds.base",
     },
 }
 
@@ -59,11 +60,19 @@ QUICK = (
     "neural_branching.cli",
     "neural_branching.callbacks",
     "neural_branching.settings",
-    "neural_branching.selection.thresholds",
+    "neural_branching.selection.scores.outputs",
+    "neural_branching.selection.scores.activations",
+    "neural_branching.selection.scores.learned",
+    "neural_branching.selection.thresholds.plain",
+    "neural_branching.selection.thresholds.guaranteed",
+    "neural_branching.selection.thresholds.random_walk",
+    "neural_branching.selection.thresholds.on_average",
     "neural_branching.data.split",
     "neural_branching.data.subset",
     "neural_branching.data.table",
     "neural_branching.report.summary",
+    "neural_branching.report.paired",
+    "neural_branching.report.simulation",
 )
 
 

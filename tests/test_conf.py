@@ -30,6 +30,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "parent": ("networks", "parent", "fit", "data.augment"),
     "branch_point": (),
     "branch": ("networks", "branch", "fit"),
+    "score": ("selection.scores",),
     "threshold": ("selection.thresholds",),
     "fit": ("fit",),
     "trainer": ("compute",),
@@ -43,9 +44,13 @@ LATE = {"in_shape", "num_classes"}
 # Where an option goes, for groups that are used in other places than their own.
 PLACES = {"fit": ["fit@parent.fit", "fit@branch.fit"]}
 
+# Scores that the default threshold, a probability, does not fit.
+UNBOUNDED = ("score/negative_entropy", "score/mahalanobis", "score/knn")
+
 # What an option needs beside itself.
 COMPANIONS = {
     "data/cifar100": ["subset=fish"],
+    **dict.fromkeys(UNBOUNDED, ["threshold=coverage"]),
     "data/fish_and_flowers": ["subset=fish"],
     "data/image_folder": ["data.root={images}", "subset=custom", "subset.classes=[cat,dog]"],
     "data/source/cifar100": ["data=fish_and_flowers", "subset=fish"],

@@ -13,6 +13,7 @@ from typing import Any
 
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -81,7 +82,8 @@ def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:
             f"{name}={value}" for name, value in (config.hydra.sweeper.params or {}).items()
         ] + overrides
         try:
-            parsed = OverridesParser.create().parse_overrides(overrides)
+            loader = GlobalHydra.instance().config_loader()
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
             [batch] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
             return [compose(config_name, job) for job in batch]
         except HydraException as error:

@@ -23,13 +23,16 @@ usage: neural-branching COMMAND ...
 
 commands:
   train [-m] [OVERRIDES]   parent → activations → branch → threshold; -m sweeps comma-separated values
-  report FOLDER            table and figures of every run below a folder
+  report FOLDER            table and figures of every run below a folder; --compare A B pairs two settings
+  simulate FOLDER          what each guaranteed threshold would keep with other numbers of calibration images
 
 examples:
   neural-branching train subset=lower branch_point=hidden1 threshold.value=0.8
   neural-branching train -m subset=digits,upper,lower branch_point=hidden1,hidden2
   neural-branching train experiment=cifar100_fish
-  neural-branching report outputs/sweeps/NAME
+  neural-branching train -m "score=glob(*)" threshold=coverage
+  neural-branching report outputs/sweeps/NAME --compare score=margin score=energy
+  neural-branching simulate outputs/sweeps/NAME --target 0.1 --images 300 1000 3000
 
 `neural-branching train --help` lists every option and its value."""
 
@@ -40,7 +43,7 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP)
         sys.exit(0 if arguments else 2)
-    commands = {"train": train, "report": report}
+    commands = {"train": train, "report": report, "simulate": simulate}
     try:
         command = commands[one_of(arguments[0], commands, "The command")]
         command(arguments[1:])
@@ -112,21 +115,60 @@ def train_job(config: "DictConfig") -> float | None:
 
 
 def report(arguments: list[str]) -> None:
-    """Summarise a folder of runs.
+    """Summarise a folder of runs, or compare two settings in it.
 
     Args:
-        arguments: the folder.
+        arguments: the folder and options.
 
     Raises:
-        InputError: if the folder holds no results.
+        InputError: if the folder holds no results, or no runs to compare.
     """
     parser = argparse.ArgumentParser(
         prog="neural-branching report", description="Write and print the summary of every run below a folder."
     )
     parser.add_argument("folder", type=Path, help="a run, a sweep, or any folder of them")
-    folder = parser.parse_args(arguments).folder
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="instead, pair the runs of two settings by their seeds, each as column=value[,column=value], "
+        "and print the differences on the same test images",
+    )
+    options = parser.parse_args(arguments)
+    if options.compare:
+        from neural_branching.report.paired import compare, print_comparison
+
+        first, second = options.compare
+        print_comparison(compare(options.folder, first, second), first, second, options.folder)
+        return
 
     from neural_branching.report.summary import summarize
     from neural_branching.report.tables import print_summary
 
-    print_summary(summarize(folder))
+    print_summary(summarize(options.folder))
+
+
+def simulate(arguments: list[str]) -> None:
+    """Redraw calibration images from runs' own answers and fit every guaranteed threshold.
+
+    Args:
+        arguments: the folder and options.
+
+    Raises:
+        InputError: if the folder holds no completed run, or a number is out of range.
+    """
+    parser = argparse.ArgumentParser(
+        prog="neural-branching simulate",
+        description="What each guaranteed threshold would keep with n calibration images.",
+    )
+    parser.add_argument("folder", type=Path, help="a run, a sweep, or any folder of them")
+    parser.add_argument("--target", type=float, default=0.1, help="selective risk not to be exceeded")
+    parser.add_argument("--delta", type=float, default=0.1, help="probability of failure")
+    parser.add_argument("--images", type=int, nargs="+", default=[300, 1000, 3000], metavar="N")
+    parser.add_argument("--draws", type=int, default=1000)
+    options = parser.parse_args(arguments)
+
+    from neural_branching.report.simulation import simulate, write_simulation
+
+    records, figure = simulate(options.folder, options.target, options.delta, options.images, options.draws)
+    write_simulation(options.folder, records, figure)

@@ -59,8 +59,11 @@ def certify(folder: Path, rows: Sequence[Row]) -> list[Certified]:
 def _certify(run: Path, row: Row, compared: int) -> Certified:
     classes = read_results(run)["classes"]
     predictions = read_predictions(run, classes)
-    rule: Guaranteed = build(read_config(run).get("threshold", {}), "threshold")
+    rule: Guaranteed = build(read_config(run).get("threshold") or {}, "threshold")
     mine, validation = predictions.of("calibration", fits="threshold"), predictions.of("validation")
+    test = predictions.of("test")
+    if not (len(mine) and len(validation) and len(test)):
+        raise InputError(f"{run} has lost predictions of a whole split: repeat it.")
     held_out = HeldOut(
         score=mine.score,
         error=mine.error,
@@ -69,7 +72,6 @@ def _certify(run: Path, row: Row, compared: int) -> Certified:
         foreign_score=predictions.of("calibration", foreign=True).score,
     )
     alone, adjusted = rule.fit(held_out), rule.among(compared).fit(held_out)
-    test = predictions.of("test")
     return Certified(
         row=row,
         target=rule.target,

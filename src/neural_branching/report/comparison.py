@@ -64,7 +64,8 @@ def _lines(summary: Summary, rows: list[Row]) -> tuple[dict[str, Line], bool]:
         groups.setdefault(name, []).append(row)
     lines = {}
     for name, mine in groups.items():
-        with suppress(OSError, KeyError, ValueError):  # the numbers are there, only the drawing is lost
+        # The numbers are there, only the drawing is lost.
+        with suppress(OSError, LookupError, ValueError, TypeError, csv.Error):
             lines[name] = _line(summary.folder, mine)
     return lines, any(len(mine) > 1 for mine in groups.values())
 

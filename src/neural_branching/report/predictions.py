@@ -70,7 +70,9 @@ def read_predictions(run: Path, classes: Sequence[str]) -> Predictions:
             error=np.array([line["prediction"] != line["label"] for line in lines]),
             score=np.array([float(line["score"]) for line in lines]),
         )
-    except (OSError, KeyError, ValueError, TypeError) as error:
+        if not np.isfinite(predictions.score).all():
+            raise ValueError("score")
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise InputError(
             f"{file} cannot be read ({type(error).__name__}): repeat the run that made it."
         ) from error

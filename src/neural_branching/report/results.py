@@ -63,9 +63,10 @@ def read_results(folder: Path) -> dict[str, Any]:
 def read_config(folder: Path) -> Any:
     """The resolved configuration of a run, plain values; empty if it is lost."""
     try:
-        return yaml.safe_load((folder / CONFIG).read_text())
-    except (OSError, yaml.YAMLError):
+        config = yaml.safe_load((folder / CONFIG).read_text())
+    except (OSError, ValueError, yaml.YAMLError):
         return {}
+    return config if isinstance(config, dict) else {}
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:

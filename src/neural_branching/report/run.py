@@ -118,8 +118,8 @@ def _certificate(certificate: dict[str, Any]) -> str:
         seen = f"{certificate['n_accepted']} of {certificate['n']} foreign images accepted"
     else:
         seen = f"{certificate['errors']} errors among {certificate['n_accepted']} accepted"
-    bound, guarantee = certificate["bound"], certificate["guarantee"]
-    return f"{certificate['quantity']} ≤ {bound:.3f} {guarantee}, from {seen}"
+    bound, guarantee = f"its test's bound is {certificate['bound']:.3f}", certificate["guarantee"]
+    return f"{certificate['quantity']} ≤ {certificate['target']:g} {guarantee}; {bound}, from {seen}"
 
 
 def _probabilities(reliability: dict[str, Any]) -> list[str]:

@@ -20,8 +20,8 @@ ECE: 15 bins of equal width; scaled: after temperature scaling on the calibratio
 
 def console() -> Console:
     """A console as wide as the terminal, or wide enough for every table in a file or a pipe."""
-    plain = Console()
-    return plain if plain.is_terminal else Console(width=160)
+    plain = Console(markup=False, emoji=False)
+    return plain if plain.is_terminal else Console(width=200, markup=False, emoji=False)
 
 
 def print_summary(summary: Summary) -> None:
@@ -74,7 +74,8 @@ def _print(
 ) -> None:
     table = Table(title=title)
     for index, heading in enumerate(header):
-        table.add_column(heading, justify="left" if index < len(header) - numbers else "right")
+        left = index < len(header) - numbers
+        table.add_column(heading, justify="left" if left else "right", overflow="fold")
     for line in lines:
         # An interval stands below its number, which keeps the table narrow.
         table.add_row(*(entry.replace(" [", "\n[") for entry in line))
@@ -96,7 +97,7 @@ def _settings(summary: Summary) -> tuple[list[str], list[list[str]]]:
     for subset, figures in summary.published.items():
         label = [{"subset": subset, "threshold": figures["source"]}.get(name, "") for name in names]
         values = [
-            number(figures.get(metric.path[-1] if metric.path[0] == "test" else "")) for metric in SHOWN
+            number(figures.get(metric.path[-1] if metric.path[:-1] == ("test",) else "")) for metric in SHOWN
         ]
         lines.append([*label, *([""] if several else []), *values])
     return header, lines

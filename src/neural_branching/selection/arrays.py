@@ -60,5 +60,5 @@ def _as_floats(value: Any, name: str) -> Floats:
         value = value.detach().cpu().double().numpy()
     try:
         return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} cannot be read as numbers ({error}).") from None

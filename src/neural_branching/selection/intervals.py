@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv
+from scipy.special import betainccinv
 
 from neural_branching.selection.arrays import Counts, Floats, Integers, as_pair
 from neural_branching.selection.risk_coverage import RiskCoverageCurve, risk_coverage_curve
@@ -36,11 +36,12 @@ def clopper_pearson_upper(errors: ArrayLike, n: ArrayLike, delta: float) -> Floa
     """
     wrong, trials = np.asarray(errors, dtype=np.float64), np.asarray(n, dtype=np.float64)
     valid = (wrong == np.floor(wrong)) & (trials == np.floor(trials)) & (wrong >= 0) & (wrong <= trials)
+    valid &= np.isfinite(trials)
     if not np.all(valid):
         raise ValueError("errors and n must be whole numbers with 0 ≤ errors ≤ n.")
     if not 0 < delta < 1:
         raise ValueError(f"delta is {delta}: it must be within (0, 1).")
-    bound = betaincinv(wrong + 1, np.maximum(trials - wrong, 1), 1 - delta)
+    bound = betainccinv(wrong + 1, np.maximum(trials - wrong, 1), delta)
     return np.where(wrong == trials, 1.0, bound)
 
 

@@ -49,8 +49,6 @@ class RiskCoverageCurve:
 
         Above the highest score of a resample, where it accepts nothing, its last risk is carried on.
         """
-        if self.n_accepted.ndim == 1:
-            return _ratio(self.n_errors, self.n_accepted)
         last = (self.n_accepted > 0).sum(axis=-1, keepdims=True) - 1
         index = np.minimum(np.arange(self.n_accepted.shape[-1]), last)
         return _ratio(*(np.take_along_axis(x, index, -1) for x in (self.n_errors, self.n_accepted)))
@@ -127,7 +125,8 @@ def risk_coverage_curve(
             axes give as many curves from the same sort.
 
     Raises:
-        ValueError: for empty, non-finite or unequally long input, or errors other than 0 and 1.
+        ValueError: for empty, non-finite or unequally long input, errors other than 0 and 1, or weights
+            that are not such integers or all 0.
     """
     scores, errors = as_pair(score, error)
     order = np.argsort(scores)[::-1]
@@ -136,7 +135,7 @@ def risk_coverage_curve(
     if weight is None:
         accepted, wrong = last_of_ties + 1, np.cumsum(errors[order])[last_of_ties]
     else:
-        counts: Integers = np.asarray(weight)[..., order].astype(np.int64)
+        counts: Integers = _checked(weight, len(scores))[..., order]
         accepted = np.cumsum(counts, axis=-1)[..., last_of_ties]
         wrong = np.cumsum(counts * errors[order], axis=-1)[..., last_of_ties]
     return RiskCoverageCurve(descending[last_of_ties][::-1], accepted[..., ::-1], wrong[..., ::-1])
@@ -208,6 +207,18 @@ def failure_auroc(score: ArrayLike, error: ArrayLike) -> float:
         ValueError: for empty, non-finite or unequally long input, or errors other than 0 and 1.
     """
     return float(risk_coverage_curve(score, error).failure_auroc())
+
+
+def _checked(weight: Integers | Counts, n: int) -> Integers:
+    weights = np.asarray(weight)
+    if not np.issubdtype(weights.dtype, np.integer) or weights.shape[-1:] != (n,):
+        raise ValueError(
+            f"weight has shape {weights.shape} and type {weights.dtype}: it must be integers (…, {n})."
+        )
+    counts = weights.astype(np.int64)
+    if (counts < 0).any() or not counts.any(axis=-1).all():
+        raise ValueError("weight must not be negative, and must count at least one sample.")
+    return counts
 
 
 def _not_nan(threshold: ArrayLike) -> Floats:

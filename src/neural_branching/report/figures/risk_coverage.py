@@ -58,7 +58,9 @@ def risk_coverage(lines: Mapping[str, Line], title: str, band: str = "") -> Figu
     axes.set_ylabel("selective accuracy")
     axes.set_title(title)
     axes.grid(alpha=0.3)
-    axes.legend(
-        loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, title=band, title_fontsize=8
-    )
+    if lines:
+        axes.legend(
+            loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, title=band,
+            title_fontsize=8,
+        )  # fmt: skip
     return figure

@@ -84,7 +84,8 @@ class NearestNeighbours(Score):
 
         def score(given: Answers) -> Floats:
             distances, _ = index.kneighbors(_unit(given.activations))
-            negative: Floats = -distances[:, -1].astype(np.float64)
+            # Rounding may put opposite vectors a bit farther apart than 2.
+            negative: Floats = -np.minimum(distances[:, -1].astype(np.float64), 2)
             return negative
 
         return Scorer(score, {"n": len(answers)})
@@ -93,9 +94,9 @@ class NearestNeighbours(Score):
 class _Nearest:
     """Squared Mahalanobis distance to the nearest of some means, under their shared covariance."""
 
-    def __init__(self, means: Floats, precision: Floats) -> None:
-        # d² = ‖Lᵀ(x − μ)‖² with L Lᵀ the inverse covariance.
-        self.root = np.linalg.cholesky(precision)
+    def __init__(self, means: Floats, covariance: Floats) -> None:
+        # d² = ‖L⁻¹(x − μ)‖² with L Lᵀ the covariance.
+        self.root = np.linalg.inv(np.linalg.cholesky(covariance)).T
         self.means = means @ self.root
 
     def __call__(self, answers: Answers) -> Floats:
@@ -117,9 +118,10 @@ def _nearest_mean(answers: Answers, groups: NDArray[np.int64]) -> _Nearest:
             f"Mahalanobis scores need activations that vary: all {len(answers)} training images of a class "
             "have the same vector at this branch point."
         )
-    precision = LedoitWolf(assume_centered=True).fit(centred).precision_
-    # Symmetric in exact arithmetic; the Cholesky factor needs it to the last bit.
-    return _Nearest(means, (precision + precision.T) / 2)
+    covariance = LedoitWolf(assume_centered=True, store_precision=False).fit(centred).covariance_
+    # Deviations of one length along one axis are not shrunk, and their covariance has no inverse.
+    floor = 1e-9 * np.trace(covariance) / len(covariance)
+    return _Nearest(means, covariance + floor * np.eye(len(covariance)))
 
 
 def _unit(activations: NDArray[np.float32]) -> Floats:

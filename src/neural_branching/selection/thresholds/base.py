@@ -48,7 +48,8 @@ class Certificate:
             average": over calibration draws.
         target: largest tolerated value.
         delta: probability of failure; None on average.
-        bound: upper bound reached, at most the target.
+        bound: upper bound of the test that the threshold passed, at most the target; what is guaranteed
+            is the target.
         n: images that the threshold was fitted on.
         n_accepted: those of them that it accepts.
         errors: the wrong ones among these; on a false-accept limit those accepted.

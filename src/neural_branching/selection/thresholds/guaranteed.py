@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betainccinv
 
 from neural_branching.errors import number
 from neural_branching.selection.arrays import Integers
@@ -24,11 +25,14 @@ from neural_branching.selection.thresholds.base import (
     HeldOut,
     Shortage,
     Threshold,
+    exact,
 )
-from neural_branching.selection.thresholds.plain import threshold_at_coverage
+from neural_branching.selection.thresholds.plain import thresholds_at_coverages
 
+# Tables name the probability of failure where it is another than this.
+DELTA = 0.1
 # Coverage levels of the grid that a sequence of tests walks along: 2, 4 … 100 %.
-LEVELS = np.arange(1, 51) / 50
+LEVELS = tuple(percent / 100 for percent in range(2, 101, 2))
 
 
 class Guaranteed(Threshold):
@@ -47,12 +51,13 @@ class Guaranteed(Threshold):
 
     guarantee: ClassVar[Guarantee] = "with high probability"
 
-    def __init__(self, target: float, delta: float = 0.1) -> None:
+    def __init__(self, target: float, delta: float = DELTA) -> None:
         self.target = number(target, "target", 0, 1, open_low=True, open_high=True)
         self.delta = number(delta, "delta", 0, 1, open_low=True, open_high=True)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.target:.12g}"
+        usual = f"{self.kind} {self.target:.12g}"
+        return usual if self.delta == DELTA else f"{usual} (δ {self.delta:.12g})"
 
     @property
     def promise(self) -> str:
@@ -75,7 +80,7 @@ class Guaranteed(Threshold):
         n = len(held_out.score)
         passed = self.search(curve, held_out)
         if passed is None:
-            return Choice(INFINITY, n, shortage=self._shortage(curve))
+            return Choice(INFINITY, n, shortage=self._shortage(curve, held_out))
         value, bound = passed
         accepted, errors = curve.at(value)
         certificate = Certificate(
@@ -100,16 +105,20 @@ class Guaranteed(Threshold):
             held_out: what else the rule may look at.
         """
 
-    def level(self, curve: RiskCoverageCurve) -> float:
-        """Probability of failure that a single test is given: δ, where the order of tests costs nothing."""
-        return self.delta
+    def needs(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, int]:
+        """Level of a single test, and accepted images without any error that pass one."""
+        return self.delta, least_accepted(self.target, self.delta)
 
-    def _shortage(self, curve: RiskCoverageCurve) -> Shortage:
+    def _shortage(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Shortage:
         """What the most favourable point of the curve would need, its risk taken for the true one."""
-        n, level = int(curve.n[0]), self.level(curve)
-        least = least_accepted(self.target, level)
+        n, (level, least) = int(curve.n[0]), self.needs(curve, held_out)
         zero = f"at least {least} accepted calibration images without an error"
-        below = np.flatnonzero(curve.n_errors < self.target * curve.n_accepted)
+        # Exactly: 0.07 · 100 is above 7 in floats, and a risk equal to the target is proved by no number.
+        share = exact(self.target)
+        below = np.flatnonzero(
+            curve.n_errors.astype(object) * share.denominator
+            < curve.n_accepted.astype(object) * share.numerator
+        )
         if not len(below):
             return Shortage(
                 None,
@@ -128,7 +137,7 @@ class Guaranteed(Threshold):
         enough = (
             f", so about {images:,} calibration images"
             if images > n
-            else (": enough here, had not a stricter threshold that was tested before failed")
+            else ": enough here if no other threshold had to be tested"
         )
         return Shortage(
             accepted,
@@ -154,9 +163,10 @@ class Sgr(Guaranteed):
 
     kind: ClassVar[str] = "sgr"
 
-    def level(self, curve: RiskCoverageCurve) -> float:
+    def needs(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, int]:
         """δ shared out to the steps of the bisection."""
-        return self.delta / _steps(curve)
+        level = self.delta / _steps(curve)
+        return level, least_accepted(self.target, level)
 
     def search(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, float] | None:
         """Bisection for the smallest threshold that passes."""
@@ -164,7 +174,9 @@ class Sgr(Guaranteed):
         best = None
         for _ in range(_steps(curve)):
             middle = (low + high) // 2
-            bound = clopper_pearson_upper(curve.n_errors[middle], curve.n_accepted[middle], self.level(curve))
+            bound = clopper_pearson_upper(
+                curve.n_errors[middle], curve.n_accepted[middle], self.delta / _steps(curve)
+            )
             if bound <= self.target:
                 best, high = (float(curve.threshold[middle]), float(bound)), middle
             else:
@@ -177,8 +189,8 @@ class FixedSequence(Guaranteed):
 
     A grid of thresholds is declared before the calibration images are looked at: those that answer
     2, 4 … 100 % of the *validation* images. From the strictest on, each is tested at the full δ; the
-    first failure ends it, and the last pass is kept. Points expected to accept too few images to pass
-    even without an error are left out.
+    first failure ends it, and the last pass is kept. Points that accept too few calibration images to
+    pass even without an error are left out.
 
     Args:
         target: largest tolerated selective risk r*, within (0, 1).
@@ -192,7 +204,7 @@ class FixedSequence(Guaranteed):
 
     def search(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, float] | None:
         """Walk from the strictest threshold to the first failure."""
-        grid = [threshold_at_coverage(held_out.validation_score, level) for level in LEVELS]
+        grid = thresholds_at_coverages(held_out.validation_score, LEVELS)
         accepted, errors = curve.at(grid)
         least = least_accepted(self.target, self.delta)
         best = None
@@ -224,16 +236,27 @@ def accepted_needed(errors: int, accepted: int, target: float, delta: float) -> 
     def passes(sizes: Integers) -> NDArray[np.bool_]:
         return clopper_pearson_upper(-(-errors * sizes // accepted), sizes, delta) <= target
 
-    low, high = 1, least_accepted(target, delta)
-    while not passes(np.array([high])).any():
+    # Without rounding up the errors the bound falls with m, and nothing below its root can pass.
+    rate = errors / accepted
+    low, high = 0, least_accepted(target, delta)
+    while _unrounded(rate, high, delta) > target:
         low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _unrounded(rate, middle, delta) > target:
+            low = middle
+        else:
+            high = middle
     # Errors are whole, so that the bound goes up and down with m: the first m is looked for in turn.
-    for start in range(low, high, 4096):
-        sizes = np.arange(start, min(start + 4096, high))
-        found = np.flatnonzero(passes(sizes))
-        if len(found):
-            return int(sizes[found[0]])
-    return high
+    start = max(1, low)
+    while not len(found := np.flatnonzero(passes(np.arange(start, start + 4096)))):
+        start += 4096
+    return start + int(found[0])
+
+
+def _unrounded(risk: float, accepted: int, delta: float) -> float:
+    """Clopper–Pearson's bound with a number of errors that need not be whole."""
+    return float(betainccinv(risk * accepted + 1, accepted - risk * accepted, delta))
 
 
 def _steps(curve: RiskCoverageCurve) -> int:

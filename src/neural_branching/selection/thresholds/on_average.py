@@ -129,7 +129,7 @@ class FalseAccept(Threshold):
             guarantee=self.guarantee,
             target=self.target,
             delta=None,
-            bound=1 - rank / (n + 1),
+            bound=(n + 1 - rank) / (n + 1),
             n=n,
             n_accepted=accepted,
             errors=accepted,

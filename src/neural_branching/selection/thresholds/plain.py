@@ -1,6 +1,7 @@
 """Rules without a guarantee for new images."""
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -133,6 +134,11 @@ def threshold_at_coverage(score: ArrayLike, target: float) -> float:
     Raises:
         ValueError: for empty or non-finite scores.
     """
+    return thresholds_at_coverages(score, [target])[0]
+
+
+def thresholds_at_coverages(score: ArrayLike, targets: Sequence[float]) -> list[float]:
+    """The same for several shares, from one sort."""
     ascending = np.sort(as_scores(score))
-    needed = max(1, math.ceil(exact(target) * len(ascending)))
-    return float(ascending[-needed])
+    needed = (max(1, math.ceil(exact(target) * len(ascending))) for target in targets)
+    return [float(ascending[-count]) for count in needed]

@@ -1,0 +1,233 @@
+"""Two settings on the same test images: differences, with intervals over images and spread over seeds."""
+
+import csv
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from neural_branching.errors import InputError, one_of
+from neural_branching.report.cells import Cell, with_interval
+from neural_branching.report.collect import SEEDS, SETTING, Summary, cell, collect
+from neural_branching.report.predictions import Predictions, read_predictions
+from neural_branching.report.results import Row, read_results
+from neural_branching.report.tables import console
+from neural_branching.selection import Bootstrap, RiskCoverageCurve, risk_coverage_curve
+from neural_branching.selection.arrays import Floats
+from neural_branching.selection.intervals import Interval, percentile_interval
+
+COMPARISON = "comparison.csv"
+
+HEADINGS = {
+    "accuracy": "accuracy",
+    "aurc": "AURC",
+    "augrc": "AUGRC",
+    "coverage": "coverage",
+    "selective_accuracy": "selective accuracy",
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of two settings, B − A, over runs paired by their seeds.
+
+    Attributes:
+        metric: key of ``HEADINGS``.
+        first: A's values over the seeds.
+        second: B's values over the seeds.
+        difference: mean of B − A over the seeds; nan where either is undefined.
+        interval: 95 % bootstrap percentile interval of that mean, over images that both answer alike.
+        deviation: standard deviation of B − A over the seeds; None for a single pair.
+    """
+
+    metric: str
+    first: Cell
+    second: Cell
+    difference: float
+    interval: Interval
+    deviation: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two settings that agree in everything else.
+
+    Attributes:
+        shared: the settings that both have in common.
+        pairs: number of runs paired.
+        images: number of test images.
+        differences: one per metric.
+    """
+
+    shared: Mapping[str, str]
+    pairs: int
+    images: int
+    differences: Sequence[Difference]
+
+
+def compare(folder: Path, first: str, second: str) -> list[Comparison]:
+    """Compare the runs of two settings below a folder on the same test images.
+
+    Args:
+        folder: a sweep, or any folder of runs.
+        first: A, as ``column=value`` or several of them joined by commas; columns are those of
+            summary.csv that describe a setting, or ``run``.
+        second: B, likewise.
+
+    Returns:
+        One comparison for each combination of the remaining settings that both sides have.
+
+    Raises:
+        InputError: if a column or value is unknown, no runs of both sides belong together, or their
+            test images differ.
+    """
+    summary = collect(folder)
+    sides = [_matching(summary, text) for text in (first, second)]
+    named = {name for text in (first, second) for name in _filter(text)}
+    shared = [name for name in (*SETTING, *summary.swept) if name not in named and "run" not in named]
+    groups: dict[tuple[str, ...], list[tuple[Row, Row]]] = {}
+    seeded = [{_key(row, (*shared, *SEEDS)): row for row in rows} for rows in sides]
+    for key in seeded[0].keys() & seeded[1].keys():
+        groups.setdefault(key[: len(shared)], []).append((seeded[0][key], seeded[1][key]))
+    if not groups:
+        raise InputError(
+            f"No run with {first} has a partner with {second} that has the same seeds and otherwise the same "
+            f"settings in {folder}: name on both sides what differs, as in subset=fish,branch_point=pool."
+        )
+    return [
+        _compare(folder, dict(zip(shared, key, strict=True)), pairs) for key, pairs in sorted(groups.items())
+    ]
+
+
+def print_comparison(comparisons: Sequence[Comparison], first: str, second: str, folder: Path) -> None:
+    """Print one table per comparison and write them to comparison.csv in the folder."""
+    screen = console()
+    for one in comparisons:
+        varying = {name for name in one.shared if len({other.shared[name] for other in comparisons}) > 1}
+        where = " · ".join(
+            value for name, value in one.shared.items() if name in varying or len(one.shared) < 3
+        )
+        title = f"{where + ': ' if where else ''}{one.images} test images, {one.pairs} pairs of runs"
+        table = Table(title=title)
+        for heading in ("", f"A: {first}", f"B: {second}", "B − A", "its spread over seeds"):
+            table.add_column(heading, justify="right" if heading else "left")
+        for difference in one.differences:
+            spread = "–" if difference.deviation is None else f"±{difference.deviation:.3f}"
+            change = with_interval(difference.difference, difference.interval)
+            table.add_row(
+                HEADINGS[difference.metric], str(difference.first), str(difference.second), change, spread
+            )
+        screen.print(table)
+    screen.print(
+        "[ ]: 95 % bootstrap interval over test images, the same resamples for A and B; ±: standard "
+        "deviation over seeds.",
+        highlight=False,
+        markup=False,
+    )
+    _write(folder / COMPARISON, comparisons, first, second)
+
+
+def _filter(text: str) -> dict[str, str]:
+    pairs = [part.split("=", 1) for part in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise InputError(f"{text!r} does not name a setting: write column=value, as in branch_point=hidden1.")
+    return {name.strip(): value.strip() for name, value in pairs}
+
+
+def _matching(summary: Summary, text: str) -> list[Row]:
+    rows = summary.completed
+    for name, value in _filter(text).items():
+        one_of(name, ("run", *SETTING, *summary.swept), f"The column in {text!r}")
+        one_of(value, dict.fromkeys(str(row[name]) for row in rows), f"{name} in {text!r}")
+        rows = [row for row in rows if str(row[name]) == value]
+    if not rows:
+        raise InputError(f"No run in {summary.folder} has all of {text}.")
+    return rows
+
+
+def _key(row: Row, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in names)
+
+
+def _compare(folder: Path, shared: Mapping[str, str], pairs: Sequence[tuple[Row, Row]]) -> Comparison:
+    tests = [tuple(_test(folder / row["run"]) for row in pair) for pair in pairs]
+    rows, thresholds = tests[0][0][0].row, [[row["threshold_value"] for row in pair] for pair in pairs]
+    for pair, images in zip(pairs, tests, strict=True):
+        if any(not np.array_equal(rows, one.row) or data != tests[0][0][1] for one, data in images):
+            raise InputError(
+                f"The runs {pair[0]['run']} and {pair[1]['run']} in {folder} were tested on different "
+                "images, so that they cannot be paired: compare runs of the same data and subset."
+            )
+    bootstrap = Bootstrap(len(rows))
+    values = [
+        [
+            _metrics(risk_coverage_curve(one.score, one.error), limit)
+            for (one, _), limit in zip(images, limits, strict=True)
+        ]
+        for images, limits in zip(tests, thresholds, strict=True)
+    ]
+    resampled = [
+        [_resampled(one, limit, bootstrap) for (one, _), limit in zip(images, limits, strict=True)]
+        for images, limits in zip(tests, thresholds, strict=True)
+    ]
+    differences = []
+    for metric in HEADINGS:
+        change = [float(b[metric]) - float(a[metric]) for a, b in values]
+        spread = np.mean([b[metric] - a[metric] for a, b in resampled], axis=0)
+        differences.append(
+            Difference(
+                metric=metric,
+                first=cell([_or_none(float(a[metric])) for a, _ in values]),
+                second=cell([_or_none(float(b[metric])) for _, b in values]),
+                difference=float(np.mean(change)),
+                interval=percentile_interval(spread),
+                deviation=statistics.stdev(change) if len(change) > 1 else None,
+            )
+        )
+    return Comparison(shared, len(pairs), len(rows), differences)
+
+
+def _test(run: Path) -> tuple[Predictions, str]:
+    """Test answers in the order of the rows, and the key of the data that these count."""
+    results = read_results(run)
+    test = read_predictions(run, results["classes"]).of("test")
+    return test[np.argsort(test.row)], str(results["artifacts"]["data"]["key"])
+
+
+def _metrics(curve: RiskCoverageCurve, threshold: float | None) -> dict[str, Floats]:
+    accepted, wrong = curve.at(float("inf") if threshold is None else threshold)
+    return {
+        "accuracy": curve.accuracy(),
+        "aurc": curve.aurc(),
+        "augrc": curve.augrc(),
+        "coverage": np.asarray(accepted / curve.n[..., 0]),
+        "selective_accuracy": np.where(accepted > 0, 1 - wrong / np.maximum(accepted, 1), np.nan),
+    }
+
+
+def _resampled(test: Predictions, threshold: float | None, bootstrap: Bootstrap) -> dict[str, Floats]:
+    parts = [_metrics(curve, threshold) for curve in bootstrap.curves(test.score, test.error)]
+    return {metric: np.concatenate([part[metric] for part in parts]) for metric in HEADINGS}
+
+
+def _or_none(value: float) -> float | None:
+    return None if value != value else value
+
+
+def _write(file: Path, comparisons: Sequence[Comparison], first: str, second: str) -> None:
+    shared = list(comparisons[0].shared)
+    header = ["A", "B", *shared, "pairs", "images", "metric", "A_mean", "B_mean"]
+    header += ["difference", "low", "high", "deviation"]
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        for one in comparisons:
+            for row in one.differences:
+                values = [row.first.mean, row.second.mean, row.difference, *row.interval, row.deviation]
+                texts = ["" if value is None or value != value else value for value in values]
+                writer.writerow(
+                    [first, second, *one.shared.values(), one.pairs, one.images, row.metric, *texts]
+                )
