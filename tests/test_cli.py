@@ -158,7 +158,7 @@ def test_an_invalid_value_anywhere_in_a_sweep_starts_nothing(monkeypatch, overri
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["threshold.value=abc"], "threshold.value is 'abc': it must be a number within [0, 1]."),
+        (["threshold.value=abc"], "threshold.value is 'abc': it must be a finite number."),
         (["threshold.value=-0.1"], "threshold.value is -0.1"),
         (["threshold=coverage", "threshold.target=0"], "threshold.target is 0"),
         (["subset=custom", "subset.classes=[digit_0,digit_x]"], "did you mean 'digit_"),

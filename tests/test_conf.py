@@ -50,7 +50,7 @@ UNBOUNDED = ("score/negative_entropy", "score/mahalanobis", "score/knn")
 # What an option needs beside itself.
 COMPANIONS = {
     "data/cifar100": ["subset=fish"],
-    **dict.fromkeys(UNBOUNDED, ["threshold=coverage"]),
+    **{score: ["threshold=coverage"] for score in UNBOUNDED},
     "data/fish_and_flowers": ["subset=fish"],
     "data/image_folder": ["data.root={images}", "subset=custom", "subset.classes=[cat,dog]"],
     "data/source/cifar100": ["data=fish_and_flowers", "subset=fish"],

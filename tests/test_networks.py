@@ -251,3 +251,14 @@ def test_statistics_travel_with_the_weights() -> None:
     loaded.load_state_dict(learned.state_dict())
     assert torch.equal(loaded(torch.tensor([[4.0, 1.0]])), torch.tensor([[1.0, -1.0]]))
     assert not list(learned.parameters())  # nothing to train
+
+
+def test_a_unit_that_hardly_fires_in_training_does_not_drown_the_others() -> None:
+    x = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
+    x[:, 1] = 0
+    x[0, 1] = 1e-3
+    standardize = Standardize((2,))
+    standardize.learn(x)
+    seen = standardize(torch.tensor([[0.5, 3.0], [0.5, -3.0]]))
+    assert seen[:, 1].tolist() == [5, -5]
+    assert seen[:, 0].abs().max() < 1

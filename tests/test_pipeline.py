@@ -360,7 +360,7 @@ def test_held_out_images_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         assert [classes[target] for target in targets] == [table.classes[table.labels[row]] for row in own]
     trained = {image.numpy().tobytes() for image in seen["parent"][0][0]}
     for split in ("validation", "calibration", "test"):
-        judged = result.evaluation.branch[split].rows
+        judged = result.evaluation.branch.material.known[split].rows
         np.testing.assert_array_equal(judged, table.rows(split, classes))
         assert not trained & {images[row].tobytes() for row in judged}
 
@@ -488,7 +488,7 @@ def test_a_fixed_threshold_is_used_as_given_and_a_fitted_one_comes_from_calibrat
 ) -> None:
     assert first.results["threshold"]["value"] == 0.96
     result = run(warm, "threshold=coverage", "threshold.target=0.5")
-    scores = np.sort(result.evaluation.branch["calibration"].score)[::-1]
+    scores = np.sort(result.evaluation.branch.known["calibration"])[::-1]
     assert result.results["threshold"]["value"] == scores[math.ceil(len(scores) / 2) - 1]
     assert result.results["threshold"] | {"split": "calibration", "n": 9} == result.results["threshold"]
 
@@ -502,7 +502,9 @@ def test_the_parent_is_judged_by_its_logits_of_the_subset(warm: Path) -> None:
     restricted = result.results["test"]["parent_restricted"]
     assert restricted["n"] == len(rows) == 12
     assert restricted["accuracy"] == np.mean(picked == result.table.labels[rows])
-    np.testing.assert_array_equal(result.evaluation.parent["test"].logits, logits[np.ix_(rows, [1, 4])])
+    np.testing.assert_array_equal(
+        result.evaluation.parent.material.known["test"].logits, logits[np.ix_(rows, [1, 4])]
+    )
     everyone = result.table.rows("test")
     whole = np.mean(logits[everyone].argmax(1) == result.table.labels[everyone])
     assert result.results["parent"]["test_accuracy"] == whole

@@ -33,7 +33,8 @@ def test_the_defaults(tmp_path: Path) -> None:
     assert found.subset.name == "digits"
     assert found.stage == "hidden2"
     assert found.image_size == 32
-    assert found.threshold.fit([], []) == 0.96
+    assert str(found.score) == "max_softmax"
+    assert str(found.threshold) == "fixed 0.96"
     assert (found.parent_seed, found.branch_seed, found.split.seed) == (0, 0, 0)
     assert found.outputs == tmp_path / "outputs"
     assert not found.outputs.exists()
@@ -81,12 +82,21 @@ def test_own_images_bring_their_own_classes(tmp_path: Path, class_folders) -> No
 
 
 MISTAKES = {
-    "threshold.value=96": r"^threshold\.value is 96: it must be a number within \[0, 1\]\.$",
+    "threshold.value=96": (r"^threshold\.value is 96: scores of score=max_softmax lie within \[0, 1\]\.$"),
+    "score=knn": r"^threshold\.value is 0\.96: scores of score=knn lie within \[-2, 0\]\.$",
+    "score=negative_entropy": r"^threshold\.value is 0\.96: .* lie within \(-inf, 0\]\.$",
+    "score=knn score.k=0 threshold=coverage": r"^score\.k is 0: it must be a whole number of at least 1",
+    "score._target_=neural_branching.selection.scores.outputs.Margn": r"^score\._target_ is '.*Margn', wh",
+    "threshold=random_walk threshold.target=1": r"^threshold\.target is 1: .* within \(0, 1\)\.$",
+    "threshold=sgr threshold.delta=0": r"^threshold\.delta is 0: .* within \(0, 1\)\.$",
+    "threshold=conformal threshold.target=0": r"^threshold\.target is 0: .* within \(0, 1\)\.$",
+    "threshold=false_accept data.classes=[digit_1,digit_2]": r"^threshold=false_accept is fitted",
+    "threshold.value=inf": r"^threshold\.value is inf: it must be a finite number\.$",
     "threshold.value=???": r"^threshold\.value must be given: add threshold\.value=VALUE\.$",
     "~threshold.value": r"^threshold\.value must be given: add threshold\.value=VALUE\.$",
     "+threshold.target=0.5": r"^threshold has no option 'target': allowed are value\.$",
     "threshold=risk threshold.target=-1": r"^threshold\.target is -1:",
-    "threshold._target_=neural_branching.selection.thresholds.Fixd": r"^threshold\._target_ is '.*Fixd', wh",
+    "threshold._target_=neural_branching.selection.thresholds.plain.Fix": r"^threshold\._target_ is '.*Fix'",
     "parent.fit.lr=0": r"^parent\.fit\.lr is 0: it must be a number within \(0, inf\)\.$",
     "parent.fit.optimizer=adm": r"^parent\.fit\.optimizer is 'adm'.* did you mean 'adam'\?",
     "branch.fit.epochs=0": r"^branch\.fit\.epochs is 0:",

@@ -64,7 +64,8 @@ def number(
         and (value < high if open_high else value <= high)
     )
     if not inside:
-        raise ArgumentError(argument, f"is {value!r}: it must be a number within {bounds}.")
+        allowed = "finite number" if bounds == "(-inf, inf)" else f"number within {bounds}"
+        raise ArgumentError(argument, f"is {value!r}: it must be a {allowed}.")
     return float(value)  # type: ignore[arg-type]
 
 

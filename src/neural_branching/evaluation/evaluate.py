@@ -97,7 +97,8 @@ def evaluate(
     Raises:
         InputError: if the score cannot learn from the held-out answers.
     """
-    mine, theirs = judge(branch, score, rule), judge(parent, score, rule)
+    mine = judge(branch, score, rule)
+    theirs = judge(parent, score, rule, "the parent restricted to the subset")
     bootstrap = Bootstrap(len(branch.known["test"]))
     test = branch.known["test"]
     threshold = mine.choice.value

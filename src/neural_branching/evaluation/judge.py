@@ -49,8 +49,14 @@ class Judged:
     foreign: Mapping[str, Floats]
 
 
-def judge(material: Material, score: Score, rule: Threshold) -> Judged:
+def judge(material: Material, score: Score, rule: Threshold, name: str = "the branch") -> Judged:
     """Fit score and threshold on held-out images; nothing here looks at a test label.
+
+    Args:
+        material: the model's answers.
+        score: confidence in an answer.
+        rule: how the threshold is chosen.
+        name: how messages call the model.
 
     Raises:
         InputError: if the score cannot learn from the held-out answers.
@@ -64,7 +70,10 @@ def judge(material: Material, score: Score, rule: Threshold) -> Judged:
                 f"score={score.kind} learns from half of the calibration images of each class, and there is "
                 "only one of each: raise data.split.calibration or choose another score."
             )
-        scorer = score.fit(calibration[~fitted_on])
+        try:
+            scorer = score.fit(calibration[~fitted_on])
+        except InputError as error:
+            raise InputError(f"Of {name}: {error}") from None
     else:
         scorer = score.fit(material.known[score.learns_from] if score.learns_from else None)
     known = {split: scorer(answers) for split, answers in material.known.items() if split != "train"}

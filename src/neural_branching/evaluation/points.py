@@ -71,7 +71,7 @@ def points(judged: Judged, score: Score, bootstrap: Bootstrap) -> list[Point]:
                 coverage=answered / len(scores),
                 coverage_low=coverage[0],
                 coverage_high=coverage[1],
-                selective_accuracy=1 - int(wrong[index]) / answered if answered else float("nan"),
+                selective_accuracy=(answered - int(wrong[index])) / answered if answered else float("nan"),
                 selective_accuracy_low=accuracy[0],
                 selective_accuracy_high=accuracy[1],
                 false_accept_rate=float((foreign >= threshold).mean()) if len(foreign) else None,

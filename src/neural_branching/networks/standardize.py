@@ -5,9 +5,15 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+# Deviations from the mean; of a Gaussian unit one value in two million lies beyond.
+LIMIT = 5.0
+
 
 class Standardize(nn.Module):
-    """Map x to (x − mean) / std as float32.
+    """Map x to (x − mean) / std as float32, cut off at 5 deviations.
+
+    A unit that hardly ever fires in training has a tiny deviation, and is thousands of them away when
+    it does fire, on images of other classes for instance: it must not drown out all others.
 
     The statistics are buffers: they travel with the weights, so that a stored network takes the
     same raw inputs that it was trained on (uint8 pixels for a parent, activations for a branch).
@@ -25,14 +31,14 @@ class Standardize(nn.Module):
         self.register_buffer("mean", torch.zeros(tuple(shape)))
         self.register_buffer("inverse_std", torch.ones(tuple(shape)))
 
-    def learn(self, x: Tensor, floor: float = 0.1) -> None:
+    def learn(self, x: Tensor, floor: float = 1e-6) -> None:
         """Set the statistics from training inputs (n, …), averaging where they have size 1.
 
         Args:
             x: training inputs of any dtype; the sums are taken in float64.
-            floor: least standard deviation to divide by, as a share of the typical one (the root mean
-                square over dimensions): a unit that hardly ever fires in training must not explode
-                when it does, on other classes for instance. Inputs that do not vary are only centred.
+            floor: dimensions whose standard deviation is at most this, or lost in the rounding of
+                their mean, are only centred: a unit that never fires in training must not explode
+                when it does.
         """
         pooled = [0, *(d + 1 for d, size in enumerate(self.mean.shape) if size == 1 and x.shape[d + 1] > 1)]
         total = torch.zeros_like(self.mean, dtype=torch.float64)
@@ -45,12 +51,8 @@ class Standardize(nn.Module):
         mean = total / count
         std = (squares / count - mean.square()).clamp_min(0).sqrt()
         self.mean.copy_(mean)
-        typical = std.square().mean().sqrt()
-        # Below this a deviation is the rounding of its own mean.
-        noise = 1e-7 * mean.abs().max()
-        scale = torch.where(typical > noise, torch.maximum(std, floor * typical), 1.0)
-        self.inverse_std.copy_(1 / scale)
+        self.inverse_std.copy_(torch.where(std > (1e-7 * mean.abs()).clamp_min(floor), 1 / std, 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Standardise a batch of shape (n, …); the result is float32."""
-        return (x - self.mean) * self.inverse_std
+        """Standardise a batch of shape (n, …); the result is float32 within ±5."""
+        return ((x - self.mean) * self.inverse_std).clamp_(-LIMIT, LIMIT)

@@ -87,9 +87,11 @@ def compare(folder: Path, first: str, second: str) -> list[Comparison]:
     summary = collect(folder)
     sides = [_matching(summary, text) for text in (first, second)]
     named = {name for text in (first, second) for name in _filter(text)}
-    shared = [name for name in (*SETTING, *summary.swept) if name not in named and "run" not in named]
+    # Runs that are named one by one are a pair, whatever their seeds.
+    shared = [] if "run" in named else [name for name in (*SETTING, *summary.swept) if name not in named]
+    seeds = [] if "run" in named else [*SEEDS]
     groups: dict[tuple[str, ...], list[tuple[Row, Row]]] = {}
-    seeded = [{_key(row, (*shared, *SEEDS)): row for row in rows} for rows in sides]
+    seeded = [{_key(row, (*shared, *seeds)): row for row in rows} for rows in sides]
     for key in seeded[0].keys() & seeded[1].keys():
         groups.setdefault(key[: len(shared)], []).append((seeded[0][key], seeded[1][key]))
     if not groups:

@@ -85,7 +85,7 @@ class RiskCoverageCurve:
 
     def accuracy(self) -> Floats:
         """Share of right predictions among all samples, float64 (…)."""
-        return np.asarray(1 - self.selective_risk[..., 0])
+        return np.asarray((self.n_accepted[..., 0] - self.n_errors[..., 0]) / self.n[..., 0])
 
     def aurc(self) -> Floats:
         """Area under selective risk over coverage; see ``aurc``."""

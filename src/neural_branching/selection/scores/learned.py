@@ -88,7 +88,7 @@ class Correctness(Score):
         right = ~answers.error
         if right.all() or not right.any():
             raise InputError(
-                f"score={self.kind} learns from right and wrong answers, and all {len(answers)} held-out "
+                f"score={self.kind} learns from right and wrong answers, but all {len(answers)} held-out "
                 f"answers are {'right' if right.all() else 'wrong'}: choose another score."
             )
         model = make_pipeline(StandardScaler(), LogisticRegression()).fit(_inputs(answers), right)

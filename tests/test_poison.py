@@ -1,0 +1,114 @@
+"""Wrong labels of test images, end to end: all that is chosen and every score stay the same."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from conftest import ClassFolders
+from neural_branching import pipeline
+from neural_branching.config import conf_dir
+from neural_branching.settings import Settings
+
+CLASSES = ("cat", "dog", "fox", "owl")
+RECIPE = (
+    *("epochs=12", "batch_size=16", "lr=1e-2", "optimizer=adam", "weight_decay=0", "schedule=constant"),
+    *("label_smoothing=0", "keep=best", "monitor=val/loss", "patience=null", "precision=32-true"),
+)
+OPTIONS = (
+    "data=image_folder",
+    "data.image_size=8",
+    *("data.split.train=0.4", "data.split.validation=0.2", "data.split.calibration=0.4"),
+    *("subset=custom", "subset.classes=[cat,dog]"),
+    *("parent.network.widths=[16,8]", "branch.network.widths=[8]"),
+    *(f"++{part}.fit.{option}" for part in ("parent", "branch") for option in RECIPE),
+    *("trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false"),
+)
+COMBINATIONS = {
+    "temperature, certified": (
+        *("score=temperature", "threshold=fixed_sequence", "threshold.target=0.9", "threshold.delta=0.4"),
+    ),
+    "knn, limit for foreign images": ("score=knn", "score.k=3", "threshold=false_accept"),
+    "correctness, within a risk": ("score=correctness", "threshold=risk"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _process_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for variable in ("PYTORCH_NVML_BASED_CUDA_CHECK", "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(variable, "0")
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def run(images: Path, outputs: Path, combination: tuple[str, ...]) -> pipeline.Run:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", [*OPTIONS, f"data.root={images}", f"outputs={outputs}", *combination])
+    return pipeline.run(Settings.from_config(config))
+
+
+def mislay(folder: Path, every: int) -> None:
+    """Move some images of each class into the folder of the next class, as many as come in."""
+    moves = {
+        file: folder / CLASSES[(label + 1) % len(CLASSES)] / f"{name}_{file.name}"
+        for label, name in enumerate(CLASSES)
+        for file in sorted((folder / name).iterdir())[::every]
+    }
+    for file, target in moves.items():
+        file.rename(target)
+
+
+def chosen(run: pipeline.Run) -> dict[str, Any]:
+    """Everything that is learned or chosen on the way."""
+    results = run.results
+    manifests = {
+        name: json.loads((Path(results["artifacts"][name]["path"]) / "manifest.json").read_text())
+        for name in ("parent", "branch")
+    }
+    return {
+        **{name: results[name] for name in ("score", "threshold", "validation", "calibration")},
+        "temperature": results["reliability"]["temperature"],
+        "parent's threshold": run.evaluation.parent.choice,
+        "parent's score": run.evaluation.parent.scorer.learned,
+        "points": [(point.threshold, point.chosen) for point in run.evaluation.points],
+        "histories": run.histories,
+        "weights": {name: one["files"][pipeline.WEIGHTS]["sha256"] for name, one in manifests.items()},
+        "fits": [run.evaluation.fits(side, "calibration") for side in ("known", "foreign")],
+    }
+
+
+def scores(run: pipeline.Run) -> dict[bytes, tuple[float, float]]:
+    """Branch's and restricted parent's score of every test image, by its pixels."""
+    images, found = run.table.images(), {}
+    for side in ("known", "foreign"):
+        judged = [getattr(one, side)["test"] for one in (run.evaluation.branch, run.evaluation.parent)]
+        rows = getattr(run.evaluation.branch.material, side)["test"].rows
+        found |= {images[row].tobytes(): pair for row, *pair in zip(rows, *judged, strict=True)}
+    return found
+
+
+def test_labels_of_test_images_choose_nothing_from_images_to_results(
+    class_folders: ClassFolders, tmp_path: Path
+) -> None:
+    images = class_folders(CLASSES, train=40, test=10)
+    mislay(images / "train", every=5)  # no model is always right
+    # Both sides start from nothing; later combinations find the models of the first.
+    before = {name: run(images, tmp_path / "before", options) for name, options in COMBINATIONS.items()}
+    mislay(images / "test", every=2)
+    after = {name: run(images, tmp_path / "after", options) for name, options in COMBINATIONS.items()}
+    for name in COMBINATIONS:
+        clean, poisoned = before[name], after[name]
+        np.testing.assert_equal(chosen(poisoned), chosen(clean), err_msg=name)
+        assert scores(poisoned) == scores(clean), name
+        assert len(scores(clean)) == 40
+        assert poisoned.results["test"]["accuracy"] < clean.results["test"]["accuracy"]
+        assert poisoned.results["foreign"]["per_class"] != clean.results["foreign"]["per_class"]
+        assert poisoned.results["test"]["n_accepted"] > 0
+    assert before["temperature, certified"].results["threshold"]["certificate"] is not None
+    assert before["knn, limit for foreign images"].results["threshold"]["images"] == "foreign"

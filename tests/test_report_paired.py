@@ -1,0 +1,137 @@
+"""Two settings on the same test images, paired by seeds."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from neural_branching.errors import InputError
+from neural_branching.report import paired
+from neural_branching.report.paired import HEADINGS, compare, print_comparison
+from neural_branching.report.predictions import read_predictions
+from neural_branching.report.run import write_run
+from neural_branching.selection import augrc, aurc, bootstrap_interval, selective_accuracy
+
+SCORES = ("max_softmax", "margin")
+SEEDS = (0, 1)
+
+
+@pytest.fixture(scope="module")
+def sweep(glyph_run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scores × two seeds of the branch, answering about half of the images."""
+    folder = tmp_path_factory.mktemp("paired")
+    for score in SCORES:
+        for seed in SEEDS:
+            run = glyph_run(
+                f"score={score}", f"branch.seed={seed}", "threshold=coverage", "threshold.target=0.5"
+            )
+            place = folder / f"{score}_{seed}"
+            place.mkdir()
+            write_run(run, place, draw_figures=False)
+    return folder
+
+
+def test_differences_are_recounted(sweep: Path, run) -> None:
+    [found] = compare(sweep, "score=max_softmax", "score=margin")
+    assert (found.pairs, found.images) == (2, run.results["test"]["n"])
+    tests = {
+        (score, seed): read_predictions(sweep / f"{score}_{seed}", run.results["classes"]).of("test")
+        for score in SCORES
+        for seed in SEEDS
+    }
+    for metric, function in (("aurc", aurc), ("augrc", augrc)):
+        change = [
+            function(tests["margin", seed].score, tests["margin", seed].error)
+            - function(tests["max_softmax", seed].score, tests["max_softmax", seed].error)
+            for seed in SEEDS
+        ]
+        [mine] = [one for one in found.differences if one.metric == metric]
+        assert mine.difference == pytest.approx(np.mean(change), abs=1e-12)
+        assert mine.deviation == pytest.approx(np.std(change, ddof=1), abs=1e-12)
+        assert mine.interval[0] <= mine.difference <= mine.interval[1]
+    [accuracy] = [one for one in found.differences if one.metric == "accuracy"]
+    assert accuracy.difference == accuracy.deviation == 0  # a score changes no prediction
+    assert accuracy.interval == (0, 0)
+
+
+def test_the_interval_is_over_images_that_both_answer(sweep: Path, run) -> None:
+    [found] = compare(sweep, "run=max_softmax_0", "run=margin_1")
+    a, b = (
+        read_predictions(sweep / name, run.results["classes"]).of("test")
+        for name in ("max_softmax_0", "margin_1")
+    )
+    [mine] = [one for one in found.differences if one.metric == "aurc"]
+    assert mine.deviation is None
+
+    def difference(index: np.ndarray, _: np.ndarray) -> float:
+        rows = index.astype(int)
+        return aurc(b.score[rows], b.error[rows]) - aurc(a.score[rows], a.error[rows])
+
+    expected = bootstrap_interval(difference, np.arange(len(a)), np.zeros(len(a)))
+    assert mine.interval == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_setting_beside_itself_differs_in_nothing(sweep: Path) -> None:
+    [found] = compare(sweep, "score=margin,branch=mlp", "score=margin,branch=mlp")
+    assert all(one.difference == 0 and one.interval == (0, 0) for one in found.differences)
+
+
+def test_other_settings_are_compared_apart(sweep: Path, glyph_run, tmp_path: Path) -> None:
+    for score in SCORES:
+        for rule in ("coverage", "conformal"):
+            place = tmp_path / f"{score}_{rule}"
+            place.mkdir()
+            run = glyph_run(f"score={score}", f"threshold={rule}", "threshold.target=0.3")
+            write_run(run, place, draw_figures=False)
+    found = compare(tmp_path, "score=max_softmax", "score=margin")
+    assert [one.shared["threshold"] for one in found] == ["conformal 0.3", "coverage 0.3"]
+
+
+def test_selective_accuracy_is_at_each_runs_own_threshold(sweep: Path, run) -> None:
+    [found] = compare(sweep, "run=max_softmax_0", "run=margin_0")
+    [mine] = [one for one in found.differences if one.metric == "selective_accuracy"]
+    for name, side in (("max_softmax_0", mine.first), ("margin_0", mine.second)):
+        everything = read_predictions(sweep / name, run.results["classes"])
+        scores = np.sort(everything.of("calibration").score)
+        threshold = scores[-int(np.ceil(len(scores) / 2))]
+        test = everything.of("test")
+        assert side.mean == pytest.approx(selective_accuracy(test.score, test.error, threshold))
+
+
+def test_the_table_and_the_file_agree(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(paired, "console", lambda: Console(file=text, width=200, markup=False))
+    found = compare(sweep, "score=max_softmax", "score=margin")
+    print_comparison(found, "score=max_softmax", "score=margin", sweep)
+    with (sweep / "comparison.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["metric"] for row in rows] == list(HEADINGS)
+    for row, heading in zip(rows, HEADINGS.values(), strict=True):
+        assert heading in text.getvalue()
+        assert f"{float(row['difference']):.3f} [{float(row['low']):.3f}" in text.getvalue()
+        assert row["A"] == "score=max_softmax"
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        (("score=margin", "margin"), r"'margin' does not name a setting: write column=value"),
+        (("scor=margin", "score=margin"), r"The column in 'scor=margin' is 'scor'.* did you mean 'score'"),
+        (("score=margins", "score=margin"), r"score in 'score=margins' is 'margins'.* did you mean 'margin'"),
+        (("score=margin,run=max_softmax_0", "score=margin"), r"run in .* allowed are margin_0, margin_1\."),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(sweep: Path, sides: tuple[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        compare(sweep, *sides)
+
+
+def test_runs_on_different_images_are_refused(glyph_run, tmp_path: Path) -> None:
+    for name, override in (("three", "seed=0"), ("two", "data.superclasses={digit:[digit_0,digit_1]}")):
+        (tmp_path / name).mkdir()
+        write_run(glyph_run(override), tmp_path / name, draw_figures=False)
+    with pytest.raises(InputError, match="were tested on different images, so that they cannot be paired"):
+        compare(tmp_path, "run=three", "run=two")
