@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from neural_branching import cli
+from neural_branching.config import conf_dir
 
 AUGMENT = "parent.augment={_target_:neural_branching.data.augment.Augmentation,pad:-1}"
 TINY = [
@@ -112,6 +113,49 @@ def test_the_sixteen_jobs_train_one_parent_and_four_branches_and_nothing_the_sec
     assert [[row[column] for column in columns] for row in rows[0]] == [
         [row[column] for column in columns] for row in rows[1]
     ]
+
+
+def test_all_scores_are_compared_by_one_command_and_one_branch(monkeypatch, capsys):
+    assert run(monkeypatch, "train", "-m", *TINY, "score=glob(*)", "threshold=coverage") == 0
+    scores = sorted(file.stem for file in (conf_dir() / "score").glob("*.yaml"))
+    assert sorted(result["score"]["kind"] for result in results()) == scores
+    built = [part for result in results() for part, entry in result["artifacts"].items() if entry["built"]]
+    assert sorted(built) == ["activations", "branch", "data", "parent"]
+    capsys.readouterr()
+    [sweep] = Path("outputs/sweeps").iterdir()
+    assert run(monkeypatch, "report", str(sweep), "--compare", "score=margin", "score=energy") == 0
+    printed = capsys.readouterr().out
+    assert "A: score=margin" in printed
+    assert "1 pairs of runs" in printed
+    assert (sweep / "comparison.csv").is_file()
+    message = run(monkeypatch, "report", str(sweep), "--compare", "score=margin", "score=enery")
+    assert "score in 'score=enery' is 'enery', which is unknown: did you mean 'energy'?" in message
+
+
+def test_a_threshold_that_cannot_be_certified_says_what_it_would_take(monkeypatch, capsys):
+    assert run(monkeypatch, "train", *TINY, "threshold=random_walk", "threshold.target=0.001") == 0
+    [result] = results()
+    assert result["threshold"]["reject_all"]
+    assert result["threshold"]["value"] is None
+    assert result["threshold"]["certificate"] is None
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "threshold none: accepts nothing" in printed
+    assert "not certifiable" in printed
+    assert "at least 2302 accepted calibration images without an error" in printed  # ln .1 / ln .999
+
+
+def test_calibration_images_are_planned_from_a_run(monkeypatch, capsys):
+    assert run(monkeypatch, "train", *TINY) == 0
+    capsys.readouterr()
+    assert (
+        run(monkeypatch, "simulate", "outputs", "--target", "0.5", "--images", "20", "80", "--draws", "5")
+        == 0
+    )
+    printed = capsys.readouterr().out
+    assert "random_walk" in printed
+    assert "n = 80" in printed
+    assert Path("outputs/simulation.png").is_file()
+    assert "target is 2.0" in run(monkeypatch, "simulate", "outputs", "--target", "2")
 
 
 def test_runs_started_in_the_same_second_get_folders_of_their_own(monkeypatch):
