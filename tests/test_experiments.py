@@ -56,4 +56,5 @@ def test_an_experiment_gives_the_numbers_of_its_header(name, tmp_path, monkeypat
     assert statistics.mean(accuracies) == pytest.approx(mean, abs=max(2 * std, 0.015))
     assert statistics.mean(accuracies) >= FLOORS.get(name, 0.0)
     validation = statistics.mean(result["validation"]["accuracy"] for result in results)
-    assert validation == pytest.approx(statistics.mean(accuracies), abs=0.04)
+    # 150 validation and 300 test images: two standard errors of the difference.
+    assert validation == pytest.approx(statistics.mean(accuracies), abs=0.09)

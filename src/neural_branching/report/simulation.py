@@ -18,6 +18,7 @@ from neural_branching.report.predictions import Predictions, read_predictions
 from neural_branching.report.results import Row, read_results
 from neural_branching.report.tables import console
 from neural_branching.selection import risk_coverage_curve
+from neural_branching.selection.scores.base import INFINITY
 from neural_branching.selection.thresholds.base import HeldOut, at_most
 from neural_branching.selection.thresholds.guaranteed import FixedSequence, Guaranteed, Sgr
 from neural_branching.selection.thresholds.random_walk import RandomWalk
@@ -147,7 +148,10 @@ def _redraw(
     chosen = np.empty((draws, len(rules)))
     for draw in range(draws):
         held_out = _drawn(generator, score, error, n, validation, len(calibration))
-        chosen[draw] = [rule.fit(held_out).value for rule in rules]
+        curve = risk_coverage_curve(held_out.score, held_out.error)
+        # The search alone: a fit would also work out, draw by draw, what a failure would have needed.
+        passed = (rule.search(curve, held_out) for rule in rules)
+        chosen[draw] = [INFINITY if one is None else one[0] for one in passed]
     accepted, wrong = population.at(chosen)
     exceeded = ~at_most(wrong.ravel(), accepted.ravel(), target).reshape(wrong.shape)
     coverage = accepted.mean(axis=0) / len(score)
