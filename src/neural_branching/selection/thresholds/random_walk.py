@@ -111,7 +111,9 @@ def boundary(n: int, target: float, delta: float, first: int, last: int) -> tupl
             low = middle
         else:
             high = middle
-    return low, _tolerated(n, target, low, first, last)
+    tolerated = _tolerated(n, target, low, first, last)
+    tolerated.flags.writeable = False  # it is shared by all who ask for it
+    return low, tolerated
 
 
 def meeting_probability(tolerated: Integers, target: float) -> float:
