@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from neural_branching.selection import clopper_pearson_upper, risk_coverage_curve
-from neural_branching.selection.thresholds import guaranteed
+from neural_branching.selection import risk_coverage_curve
 from neural_branching.selection.thresholds.base import HeldOut, Threshold
 from neural_branching.selection.thresholds.guaranteed import FixedSequence, Guaranteed, Sgr
 from neural_branching.selection.thresholds.on_average import Conformal, FalseAccept
@@ -60,15 +58,6 @@ def draws(population: Population, n: int, seed: int, number: int = DRAWS) -> lis
     mistakes = rng.random((number, n)) < population.error(validation) * 2 / 3
     columns = zip(scores, errors, validation, mistakes, foreign, strict=True)
     return [HeldOut(*column) for column in columns]
-
-
-@pytest.fixture(autouse=True)
-def remembered_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exact bound, computed once for the same counts: a thousand draws repeat most of them."""
-    cached = cache(lambda k, n, delta: float(clopper_pearson_upper(k, n, delta)))
-    monkeypatch.setattr(
-        guaranteed, "clopper_pearson_upper", lambda k, n, delta: np.float64(cached(int(k), int(n), delta))
-    )
 
 
 def fitted(rule: Threshold, one: HeldOut) -> float:

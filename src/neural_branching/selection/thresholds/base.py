@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -142,6 +143,7 @@ class Threshold(ABC):
             )
 
 
+@cache
 def exact(target: float) -> Fraction:
     """The decimal number that a float prints as: 1/10 for 0.1, so that counts compare without rounding."""
     return Fraction(repr(float(target)))
@@ -150,5 +152,8 @@ def exact(target: float) -> Fraction:
 def at_most(errors: Integers, counts: Integers, target: float) -> NDArray[np.bool_]:
     """Whether errors ≤ target · counts, in exact arithmetic, bool (m,)."""
     share = exact(target)
-    within = errors.astype(object) * share.denominator <= counts.astype(object) * share.numerator
-    return within.astype(bool)
+    # Python's integers are slow, and only targets of very many decimals need them.
+    fits = int(counts.max(initial=0)) * share.denominator < 2**62
+    kind = np.int64 if fits else object
+    within = errors.astype(kind) * share.denominator <= counts.astype(kind) * share.numerator
+    return np.asarray(within, dtype=bool)

@@ -206,16 +206,11 @@ class FixedSequence(Guaranteed):
         """Walk from the strictest threshold to the first failure."""
         grid = thresholds_at_coverages(held_out.validation_score, LEVELS)
         accepted, errors = curve.at(grid)
-        least = least_accepted(self.target, self.delta)
-        best = None
-        for value, count, wrong in zip(grid, accepted, errors, strict=True):
-            if count < least:
-                continue
-            bound = float(clopper_pearson_upper(wrong, count, self.delta))
-            if bound > self.target:
-                break
-            best = value, bound
-        return best
+        bounds = clopper_pearson_upper(errors, accepted, self.delta)
+        tested = np.flatnonzero(accepted >= least_accepted(self.target, self.delta))
+        failed = np.flatnonzero(bounds[tested] > self.target)
+        passed = tested[: failed[0]] if len(failed) else tested
+        return (grid[passed[-1]], float(bounds[passed[-1]])) if len(passed) else None
 
 
 def least_accepted(target: float, delta: float) -> int:
