@@ -135,3 +135,19 @@ def test_runs_on_different_images_are_refused(glyph_run, tmp_path: Path) -> None
         write_run(glyph_run(override), tmp_path / name, draw_figures=False)
     with pytest.raises(InputError, match="were tested on different images, so that they cannot be paired"):
         compare(tmp_path, "run=three", "run=two")
+
+
+def test_a_pair_in_which_one_answers_nothing_has_no_selective_accuracy(glyph_run, tmp_path: Path) -> None:
+    for name, rule in (("some", "coverage"), ("none", "sgr")):
+        for seed in SEEDS:
+            place = tmp_path / f"{name}_{seed}"
+            place.mkdir()
+            target = 0.5 if name == "some" or seed else 0.001
+            run = glyph_run(f"branch.seed={seed}", f"threshold={rule}", f"threshold.target={target}")
+            write_run(run, place, draw_figures=False)
+    found = compare(tmp_path, "run=some_0", "run=none_0")[0].differences
+    [nothing] = [one for one in found if one.metric == "selective_accuracy"]
+    assert np.isnan(nothing.difference)
+    assert np.isnan(nothing.interval).all()
+    [coverage] = [one for one in found if one.metric == "coverage"]
+    assert coverage.difference == -coverage.first.mean

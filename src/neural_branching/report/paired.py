@@ -38,7 +38,7 @@ class Difference:
         metric: key of ``HEADINGS``.
         first: A's values over the seeds.
         second: B's values over the seeds.
-        difference: mean of B − A over the seeds; nan where either is undefined.
+        difference: mean of B − A over the seeds for which both are defined; nan if there are none.
         interval: 95 % bootstrap percentile interval of that mean, over images that both answer alike.
         deviation: standard deviation of B − A over the seeds; None for a single pair.
     """
@@ -178,13 +178,17 @@ def _compare(folder: Path, shared: Mapping[str, str], pairs: Sequence[tuple[Row,
     differences = []
     for metric in HEADINGS:
         change = [float(b[metric]) - float(a[metric]) for a, b in values]
-        spread = np.mean([b[metric] - a[metric] for a, b in resampled], axis=0)
+        # Where a run answers nothing it has no selective accuracy: such pairs do not count for it.
+        defined = [index for index, value in enumerate(change) if value == value]
+        change = [change[index] for index in defined]
+        pairs_resampled = [resampled[index] for index in defined]
+        spread = [np.mean([b[metric] - a[metric] for a, b in pairs_resampled], axis=0)] if defined else []
         differences.append(
             Difference(
                 metric=metric,
                 first=cell([_or_none(float(a[metric])) for a, _ in values]),
                 second=cell([_or_none(float(b[metric])) for _, b in values]),
-                difference=float(np.mean(change)),
+                difference=statistics.mean(change) if change else float("nan"),
                 interval=percentile_interval(spread),
                 deviation=statistics.stdev(change) if len(change) > 1 else None,
             )
