@@ -174,21 +174,28 @@ def _foreign(
         for label, rate in rates.items():
             table[foreign.classes[label]]["left_out_false_accept_rate"] = rate
     distances = [foreign.distance(foreign.classes[label]) for label in answers.foreign_labels]
+    restricted = (
+        theirs.known["test"],
+        theirs.material.known["test"].error,
+        theirs.foreign["test"],
+        theirs.choice.value,
+    )
     by_distance = {}
     for distance in ("near", "far"):
         chosen = [one == distance for one in distances]
+        given = mine.known["test"], error, scores[chosen], threshold
         by_distance[distance] = (
-            foreign_numbers(mine.known["test"], error, scores[chosen], threshold) if any(chosen) else None
+            {**foreign_numbers(*given), "intervals": foreign_intervals(*given, bootstrap)}
+            if any(chosen)
+            else None
         )
     return {
         **foreign_numbers(mine.known["test"], error, scores, threshold),
         "intervals": foreign_intervals(mine.known["test"], error, scores, threshold, bootstrap),
         **by_distance,
         "per_class": table,
-        "parent_restricted": foreign_numbers(
-            theirs.known["test"],
-            theirs.material.known["test"].error,
-            theirs.foreign["test"],
-            theirs.choice.value,
-        ),
+        "parent_restricted": {
+            **foreign_numbers(*restricted),
+            "intervals": foreign_intervals(*restricted, bootstrap),
+        },
     }

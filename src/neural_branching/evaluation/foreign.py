@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.evaluation.selective import intervals
+from neural_branching.evaluation.selective import resample
 from neural_branching.selection import (
     Answers,
     Bootstrap,
@@ -16,6 +16,7 @@ from neural_branching.selection import (
     risk_coverage_curve,
 )
 from neural_branching.selection.arrays import Floats
+from neural_branching.selection.intervals import percentile_interval
 from neural_branching.selection.thresholds.base import HeldOut, Threshold
 from neural_branching.selection.thresholds.plain import threshold_at_coverage
 
@@ -101,16 +102,23 @@ def foreign_intervals(
     mine = Bootstrap(len(foreign_score), bootstrap.resamples, bootstrap.seed + 1)
     pairs = list(zip(bootstrap.chunks(len(scores)), mine.chunks(len(scores)), strict=True))
     weights = [np.concatenate(pair, axis=1) for pair in pairs]
+    against = resample(
+        {"auroc": RiskCoverageCurve.failure_auroc},
+        (risk_coverage_curve(scores, is_foreign, weight) for weight in weights),
+    )
+    areas = resample(
+        {"scod_aurc": RiskCoverageCurve.aurc, "scod_augrc": RiskCoverageCurve.augrc},
+        (risk_coverage_curve(scores, errors, weight) for weight in weights),
+    )
+    # The threshold that answers 95 % of the subset moves with the resample.
+    fpr95 = [
+        (foreign_score[theirs] >= threshold_at_coverage(score[own], FPR_COVERAGE)).mean()
+        for own, theirs in zip(bootstrap.draws(), mine.draws(), strict=True)
+    ]
     return {
-        "false_accept_rate": mine.mean(foreign_score >= threshold),
-        **intervals(
-            {"auroc": RiskCoverageCurve.failure_auroc},
-            (risk_coverage_curve(scores, is_foreign, weight) for weight in weights),
-        ),
-        **intervals(
-            {"scod_aurc": RiskCoverageCurve.aurc, "scod_augrc": RiskCoverageCurve.augrc},
-            (risk_coverage_curve(scores, errors, weight) for weight in weights),
-        ),
+        "false_accept_rate": mine.share(foreign_score >= threshold),
+        "fpr95": percentile_interval(fpr95),
+        **{name: percentile_interval(values) for name, values in (against | areas).items()},
     }
 
 
@@ -124,6 +132,7 @@ def by_class(foreign: Foreign, answers: Answers, score: Floats, threshold: float
             "n": len(accepted),
             "n_accepted": int(accepted.sum()),
             "false_accept_rate": float(accepted.mean()),
+            "intervals": {"false_accept_rate": Bootstrap(len(accepted)).share(accepted)},
         }
     return table
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from neural_branching.evaluation.judge import Judged
 from neural_branching.selection import Bootstrap, risk_coverage_curve
-from neural_branching.selection.intervals import Interval, percentile_interval
+from neural_branching.selection.intervals import proportion_interval
 from neural_branching.selection.scores.base import Score
 from neural_branching.selection.thresholds.plain import threshold_at_coverage
 
@@ -37,6 +37,8 @@ class Point:
     selective_accuracy_low: float
     selective_accuracy_high: float
     false_accept_rate: float | None
+    false_accept_rate_low: float | None
+    false_accept_rate_high: float | None
 
 
 def points(judged: Judged, score: Score, bootstrap: Bootstrap) -> list[Point]:
@@ -58,11 +60,13 @@ def points(judged: Judged, score: Score, bootstrap: Bootstrap) -> list[Point]:
     counts, mistakes = (np.concatenate(parts) for parts in zip(*resampled, strict=True))
     accuracies = np.where(counts > 0, 1 - mistakes / np.maximum(counts, 1), np.nan)
     foreign = judged.foreign["test"]
+    others = Bootstrap(len(foreign)) if len(foreign) else None
     table = []
     for index, threshold in enumerate(thresholds):
-        coverage: Interval = percentile_interval(counts[:, index] / len(scores))
-        accuracy: Interval = percentile_interval(accuracies[:, index])
-        answered = int(accepted[index])
+        answered, right = int(accepted[index]), int(accepted[index] - wrong[index])
+        coverage = proportion_interval(counts[:, index] / len(scores), answered, len(scores))
+        accuracy = proportion_interval(accuracies[:, index], right, answered)
+        false_accepts = others.share(foreign >= threshold) if others else (None, None)
         table.append(
             Point(
                 threshold=float(threshold),
@@ -71,10 +75,12 @@ def points(judged: Judged, score: Score, bootstrap: Bootstrap) -> list[Point]:
                 coverage=answered / len(scores),
                 coverage_low=coverage[0],
                 coverage_high=coverage[1],
-                selective_accuracy=(answered - int(wrong[index])) / answered if answered else float("nan"),
+                selective_accuracy=right / answered if answered else float("nan"),
                 selective_accuracy_low=accuracy[0],
                 selective_accuracy_high=accuracy[1],
                 false_accept_rate=float((foreign >= threshold).mean()) if len(foreign) else None,
+                false_accept_rate_low=false_accepts[0],
+                false_accept_rate_high=false_accepts[1],
             )
         )
     return table

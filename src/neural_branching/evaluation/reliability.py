@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neural_branching.evaluation.selective import selective_accuracies
 from neural_branching.selection import Answers, Bootstrap, selective_accuracy
 from neural_branching.selection.arrays import Floats
+from neural_branching.selection.intervals import percentile_interval, proportion_interval
 from neural_branching.selection.scores.learned import fit_temperature
 from neural_branching.selection.scores.outputs import softmax
 
 BINS = 15
+EDGES = np.linspace(0, 1, BINS + 1)
 # The confidence whose truth is reported: the original experiment's threshold.
 CLAIM = 0.96
 
@@ -55,13 +58,12 @@ def reliability(calibration: Answers, test: Answers, bootstrap: Bootstrap) -> di
 def bins_of(probabilities: Floats, targets: NDArray[np.int64]) -> Bins:
     """Confidence and accuracy in 15 bins of equal width, (edge, edge]."""
     confidence, right = _top(probabilities, targets)
-    edges = np.linspace(0, 1, BINS + 1)
-    index = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, BINS - 1)
+    index = _bin(confidence)
     count = np.bincount(index, minlength=BINS)
     means = [
         np.bincount(index, values, BINS) / np.where(count, count, np.nan) for values in (confidence, right)
     ]
-    return Bins(edges, count, *means)
+    return Bins(EDGES, count, *means)
 
 
 def equal_width_error(probabilities: Floats, targets: NDArray[np.int64]) -> float:
@@ -104,9 +106,35 @@ def _judge(probabilities: Floats, targets: NDArray[np.int64], bootstrap: Bootstr
             "confidence": CLAIM,
             "n": int(claimed.sum()),
             "accuracy": selective_accuracy(confidence, right == 0, CLAIM),
+            "intervals": {
+                "accuracy": proportion_interval(
+                    np.concatenate(
+                        [selective_accuracies(one, CLAIM) for one in bootstrap.curves(confidence, right == 0)]
+                    ),
+                    int(right[claimed].sum()),
+                    int(claimed.sum()),
+                )
+            },
         },
-        "intervals": {"brier": bootstrap.mean(brier), "nll": bootstrap.mean(loss)},
+        "intervals": {
+            "ece": percentile_interval(_resampled_error(probabilities, targets, bootstrap)),
+            "brier": bootstrap.mean(brier),
+            "nll": bootstrap.mean(loss),
+        },
     }
+
+
+def _resampled_error(probabilities: Floats, targets: NDArray[np.int64], bootstrap: Bootstrap) -> Floats:
+    """Expected calibration error of each resample; larger on average, because resamples are noisier."""
+    confidence, right = _top(probabilities, targets)
+    gaps = np.zeros((len(confidence), BINS))
+    gaps[np.arange(len(confidence)), _bin(confidence)] = right - confidence
+    error: Floats = np.abs(bootstrap.counts @ gaps).sum(axis=1) / len(confidence)
+    return error
+
+
+def _bin(confidence: Floats) -> NDArray[np.int64]:
+    return np.clip(np.searchsorted(EDGES, confidence, side="left") - 1, 0, BINS - 1)
 
 
 def _top(probabilities: Floats, targets: NDArray[np.int64]) -> tuple[Floats, Floats]:

@@ -1,6 +1,6 @@
 """Selective prediction on one set of images, every number with its interval."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from neural_branching.selection import (
     selective_accuracy,
 )
 from neural_branching.selection.arrays import Floats
-from neural_branching.selection.intervals import Interval, percentile_interval
+from neural_branching.selection.intervals import Interval, percentile_interval, proportion_interval
 
 ABSTAIN = "abstain"
 
@@ -44,33 +44,53 @@ def selective(score: Floats, error: NDArray[np.bool_], threshold: float) -> dict
 
 
 def selective_intervals(
-    score: Floats, error: NDArray[np.bool_], threshold: float, bootstrap: Bootstrap
+    score: Floats, error: NDArray[np.bool_], threshold: float, bootstrap: Bootstrap, *, areas: bool = True
 ) -> dict[str, Interval]:
-    """95 % bootstrap percentile intervals of the same numbers, over images, the threshold kept."""
+    """95 % bootstrap intervals of the same numbers, over images, the threshold kept.
 
-    def coverages(curve: RiskCoverageCurve) -> Floats:
-        return np.asarray(curve.at(threshold)[0] / curve.n[..., 0])
-
-    def selective_accuracies(curve: RiskCoverageCurve) -> Floats:
-        accepted, errors = curve.at(threshold)
-        return np.where(accepted > 0, 1 - errors / np.maximum(accepted, 1), np.nan)
-
-    statistics: dict[str, Statistic] = {
-        "accuracy": RiskCoverageCurve.accuracy,
-        "coverage": coverages,
-        "selective_accuracy": selective_accuracies,
-        **AREAS,
+    Args:
+        score: finite reals, float64 (n,).
+        error: whether each answer is wrong, bool (n,).
+        threshold: accept iff score ≥ threshold.
+        bootstrap: resamples of these images.
+        areas: whether to include those of the areas under the curves.
+    """
+    curve = risk_coverage_curve(score, error)
+    accepted, wrong = (int(count) for count in curve.at(threshold))
+    resampled = resample(
+        {
+            "accuracy": RiskCoverageCurve.accuracy,
+            "coverage": lambda one: one.at(threshold)[0] / one.n[..., 0],
+            "selective_accuracy": lambda one: selective_accuracies(one, threshold),
+            **(AREAS if areas else {}),
+        },
+        bootstrap.curves(score, error),
+    )
+    n, right = len(score), int((~error).sum())
+    counts = {
+        "accuracy": (right, n),
+        "coverage": (accepted, n),
+        "selective_accuracy": (accepted - wrong, accepted),
     }
-    return intervals(statistics, bootstrap.curves(score, error))
+    return {
+        name: proportion_interval(values, *counts[name]) if name in counts else percentile_interval(values)
+        for name, values in resampled.items()
+    }
 
 
-def intervals(statistics: Mapping[str, Statistic], curves: Any) -> dict[str, Interval]:
-    """Percentile intervals of statistics of resampled curves, all from one pass over them."""
+def selective_accuracies(curve: RiskCoverageCurve, threshold: float) -> Floats:
+    """Selective accuracy of each resample at a threshold; nan where it accepts nothing."""
+    accepted, wrong = curve.at(threshold)
+    return np.where(accepted > 0, 1 - wrong / np.maximum(accepted, 1), np.nan)
+
+
+def resample(statistics: Mapping[str, Statistic], curves: Iterable[RiskCoverageCurve]) -> dict[str, Floats]:
+    """Values of statistics on resampled curves, all from one pass over them."""
     values: dict[str, list[Floats]] = {name: [] for name in statistics}
     for some in curves:
         for name, statistic in statistics.items():
             values[name].append(statistic(some))
-    return {name: percentile_interval(np.concatenate(found)) for name, found in values.items()}
+    return {name: np.concatenate(found) for name, found in values.items()}
 
 
 def per_class(answers: Answers, score: Floats, threshold: float, classes: Sequence[str]) -> dict[str, Any]:
@@ -85,6 +105,7 @@ def per_class(answers: Answers, score: Floats, threshold: float, classes: Sequen
             "n_accepted": int((scores >= threshold).sum()),
             "coverage": coverage(scores, threshold),
             "selective_accuracy": selective_accuracy(scores, errors, threshold),
+            "intervals": selective_intervals(scores, errors, threshold, Bootstrap(len(scores)), areas=False),
         }
     return table
 

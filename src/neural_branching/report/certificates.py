@@ -38,22 +38,25 @@ class Certified:
     test_selective_accuracy: float
 
 
-def certify(folder: Path, rows: Sequence[Row]) -> list[Certified]:
+def certify(folder: Path, rows: Sequence[Row]) -> tuple[list[Certified], dict[str, str]]:
     """Fit the guaranteed thresholds of a folder's runs again, so that all hold at once.
 
     Every run counts, seeds too: whoever picks the best of them has picked from all. A run that is
-    there twice counts once, and runs whose predictions are lost are left out but counted.
+    there twice counts once.
+
+    Returns:
+        The certificates, and runs that count but whose predictions are lost → why.
     """
     guaranteed = [row for row in rows if row["guarantee"] == Guaranteed.guarantee]
     different = {(row["branch_key"], row["score"], row["threshold"], row["delta"]): row for row in guaranteed}
-    found = []
+    found, lost = [], {}
     for row in different.values():
         run = folder / row["run"]
         try:
             found.append(_certify(run, row, len(different)))
-        except InputError:
-            continue
-    return found
+        except InputError as error:
+            lost[row["run"]] = str(error)
+    return found, lost
 
 
 def _certify(run: Path, row: Row, compared: int) -> Certified:

@@ -51,6 +51,7 @@ class Summary:
         swept: names of further overrides that differ between the finished runs.
         published: subset → published figures to compare with.
         certificates: what is guaranteed of the runs' thresholds, also when the best is chosen.
+        uncertified: runs whose thresholds could not be fitted again for that → why.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class Summary:
     swept: list[str] = field(default_factory=list)
     published: dict[str, Row] = field(default_factory=dict)
     certificates: list[Certified] = field(default_factory=list)
+    uncertified: dict[str, str] = field(default_factory=dict)
 
     def groups(self) -> dict[tuple[Any, ...], list[Row]]:
         """The runs of each setting, one per seed: the same run repeated is still one seed."""
@@ -122,7 +124,9 @@ def collect(folder: Path) -> Summary:
         reason = next(iter(summary.unread.values()), "nothing in it looks like a run")
         raise InputError(f"The folder {folder} has no {RESULTS} of a run in it: {reason.rstrip('.')}.")
     _add_swept(summary)
-    summary.certificates.extend(certify(summary.folder, summary.completed))
+    certificates, uncertified = certify(summary.folder, summary.completed)
+    summary.certificates.extend(certificates)
+    summary.uncertified.update(uncertified)
     return summary
 
 

@@ -40,9 +40,13 @@ def draw(summary: Summary) -> dict[str, Any]:
 
 def _distinct(summary: Summary) -> list[Row]:
     """One run for each branch and score: a threshold changes no curve."""
+    return list({_curve(summary, row): row for row in summary.completed}.values())
+
+
+def _curve(summary: Summary, row: Row) -> tuple[Any, ...]:
+    """What decides a curve."""
     names = ("data", "parent", "subset", "branch_point", "branch", "score", "parent_seed", "branch_seed")
-    curves = {tuple(row[name] for name in (*names, *summary.swept)): row for row in summary.completed}
-    return list(curves.values())
+    return tuple(row[name] for name in (*names, *summary.swept))
 
 
 def _by_branch_point(summary: Summary, rows: list[Row], metric: str) -> dict[str, dict[str, list[float]]]:
@@ -66,7 +70,7 @@ def _lines(summary: Summary, rows: list[Row]) -> tuple[dict[str, Line], bool]:
     for name, mine in groups.items():
         # The numbers are there, only the drawing is lost.
         with suppress(OSError, LookupError, ValueError, TypeError, csv.Error):
-            lines[name] = _line(summary.folder, mine)
+            lines[name] = _line(summary, mine)
     return lines, any(len(mine) > 1 for mine in groups.values())
 
 
@@ -74,16 +78,20 @@ def _differing(rows: list[Row], names: tuple[str, ...]) -> list[str]:
     return [name for name in names if len({row[name] for row in rows}) > 1]
 
 
-def _line(folder: Path, rows: list[Row]) -> Line:
-    accuracies = np.array([_accuracy(folder / row["run"]) for row in rows])
+def _line(summary: Summary, rows: list[Row]) -> Line:
+    accuracies = np.array([_accuracy(summary.folder / row["run"]) for row in rows])
     mean = accuracies.mean(axis=0)
-    points = [(row["test_coverage"], row["test_selective_accuracy"]) for row in rows]
-    answered = [point for point in points if point[1] is not None]
-    point = tuple(np.mean(answered, axis=0)) if answered else None
+    curves = {_curve(summary, row) for row in rows}
+    answered: dict[str, list[tuple[float, float]]] = {}
+    for row in summary.completed:
+        if _curve(summary, row) in curves and row["test_selective_accuracy"] is not None:
+            point = row["test_coverage"], row["test_selective_accuracy"]
+            answered.setdefault(row["threshold"], []).append(point)
+    points = {rule: tuple(np.mean(found, axis=0)) for rule, found in answered.items()}
     if len(rows) == 1:
-        return Line(LEVELS, mean, point)
+        return Line(LEVELS, mean, points)
     deviation = accuracies.std(axis=0, ddof=1)
-    return Line(LEVELS, mean, point, (mean - deviation, mean + deviation))
+    return Line(LEVELS, mean, points, (mean - deviation, np.minimum(mean + deviation, 1)))
 
 
 def _accuracy(run: Path) -> Floats:

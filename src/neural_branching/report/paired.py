@@ -14,7 +14,7 @@ from neural_branching.report.cells import Cell, with_interval
 from neural_branching.report.collect import SEEDS, SETTING, Summary, cell, collect
 from neural_branching.report.predictions import Predictions, read_predictions
 from neural_branching.report.results import Row, read_results
-from neural_branching.report.tables import console
+from neural_branching.report.tables import AREAS_NOTE, console
 from neural_branching.selection import Bootstrap, RiskCoverageCurve, risk_coverage_curve
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.intervals import Interval, percentile_interval
@@ -58,12 +58,14 @@ class Comparison:
     Attributes:
         shared: the settings that both have in common.
         pairs: number of runs paired.
+        unpaired: number of runs of either side, in all comparisons, that have no partner.
         images: number of test images.
         differences: one per metric.
     """
 
     shared: Mapping[str, str]
     pairs: int
+    unpaired: int
     images: int
     differences: Sequence[Difference]
 
@@ -85,8 +87,13 @@ def compare(folder: Path, first: str, second: str) -> list[Comparison]:
             test images differ.
     """
     summary = collect(folder)
+    if _filter(first).keys() != _filter(second).keys():
+        raise InputError(
+            f"{first!r} and {second!r} name different columns: name the same ones on both sides, as in "
+            "subset=fish,branch_point=hidden1 subset=fish,branch_point=hidden2."
+        )
     sides = [_matching(summary, text) for text in (first, second)]
-    named = {name for text in (first, second) for name in _filter(text)}
+    named = _filter(first).keys()
     # Runs that are named one by one are a pair, whatever their seeds.
     shared = [] if "run" in named else [name for name in (*SETTING, *summary.swept) if name not in named]
     seeds = [] if "run" in named else [*SEEDS]
@@ -99,8 +106,10 @@ def compare(folder: Path, first: str, second: str) -> list[Comparison]:
             f"No run with {first} has a partner with {second} that has the same seeds and otherwise the same "
             f"settings in {folder}: name on both sides what differs, as in subset=fish,branch_point=pool."
         )
+    unpaired = len(seeded[0].keys() ^ seeded[1].keys())
     return [
-        _compare(folder, dict(zip(shared, key, strict=True)), pairs) for key, pairs in sorted(groups.items())
+        _compare(folder, dict(zip(shared, key, strict=True)), pairs, unpaired)
+        for key, pairs in sorted(groups.items())
     ]
 
 
@@ -129,6 +138,9 @@ def print_comparison(comparisons: Sequence[Comparison], first: str, second: str,
         highlight=False,
         markup=False,
     )
+    screen.print(AREAS_NOTE, highlight=False)
+    if comparisons[0].unpaired:
+        screen.print(f"{comparisons[0].unpaired} runs have no partner with the same seeds and settings.")
     _write(folder / COMPARISON, comparisons, first, second)
 
 
@@ -154,7 +166,9 @@ def _key(row: Row, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(row[name]) for name in names)
 
 
-def _compare(folder: Path, shared: Mapping[str, str], pairs: Sequence[tuple[Row, Row]]) -> Comparison:
+def _compare(
+    folder: Path, shared: Mapping[str, str], pairs: Sequence[tuple[Row, Row]], unpaired: int
+) -> Comparison:
     tests = [tuple(_test(folder / row["run"]) for row in pair) for pair in pairs]
     rows, thresholds = tests[0][0][0].row, [[row["threshold_value"] for row in pair] for pair in pairs]
     for pair, images in zip(pairs, tests, strict=True):
@@ -193,7 +207,7 @@ def _compare(folder: Path, shared: Mapping[str, str], pairs: Sequence[tuple[Row,
                 deviation=statistics.stdev(change) if len(change) > 1 else None,
             )
         )
-    return Comparison(shared, len(pairs), len(rows), differences)
+    return Comparison(shared, len(pairs), unpaired, len(rows), differences)
 
 
 def _test(run: Path) -> tuple[Predictions, str]:

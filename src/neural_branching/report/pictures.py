@@ -27,13 +27,20 @@ def draw(results: dict[str, Any], evaluation: "Evaluation") -> dict[str, Any]:
         "branch": _line(branch, evaluation.bootstrap),
         "parent restricted": _line(parent, evaluation.bootstrap),
     }
+    pictures = {}
     if evaluation.foreign.classes:
         curve = evaluation.scod_curve()
-        lines["branch, foreign images as errors"] = Line(curve.coverage, 1 - curve.selective_risk)
+        accepted, wrong = (int(count) for count in curve.at(branch.choice.value))
+        points = {"": (accepted / int(curve.n[0]), 1 - wrong / accepted)} if accepted else {}
+        pictures["scod"] = risk_coverage(
+            {"branch": Line(curve.coverage, 1 - curve.selective_risk, points)},
+            f"{where}, answered foreign images count as errors",
+            images="all test images, foreign ones too,",
+        )
     before, after = evaluation.diagrams()
     numbers = results["reliability"]
     names = ("before scaling", f"after, temperature {numbers['temperature']:.2f}")
-    return {
+    return pictures | {
         "risk_coverage": risk_coverage(lines, f"{where}, score {score}", "bands: 95 % bootstrap"),
         "reliability": reliability(
             dict(zip(names, (before, after), strict=True)),
@@ -63,5 +70,5 @@ def _line(judged: "Judged", bootstrap: Bootstrap) -> Line:
     resampled = np.concatenate([some.at_coverage(levels) for some in bootstrap.curves(score, error)])
     band = np.array([percentile_interval(column) for column in resampled.T])
     accepted, wrong = (int(count) for count in curve.at(judged.choice.value))
-    point = (accepted / len(score), 1 - wrong / accepted) if accepted else None
-    return Line(levels, 1 - curve.at_coverage(levels), point, (1 - band[:, 1], 1 - band[:, 0]))
+    points = {"": (accepted / len(score), 1 - wrong / accepted)} if accepted else {}
+    return Line(levels, 1 - curve.at_coverage(levels), points, (1 - band[:, 1], 1 - band[:, 0]))

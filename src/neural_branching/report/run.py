@@ -16,7 +16,7 @@ from neural_branching.report.results import (
     write_predictions,
     write_results,
 )
-from neural_branching.report.tables import console
+from neural_branching.report.tables import AREAS_NOTE, console
 from neural_branching.report.tensorboard import write_events
 from neural_branching.selection import risk_coverage_curve
 
@@ -68,6 +68,7 @@ def print_run(run: "Run", folder: Path) -> None:
         intervals = numbers.get("intervals", {})
         table.add_row(name, *(with_interval(numbers.get(key), intervals.get(key)) for key in keys))
     screen.print(table)
+    screen.print(f"[ ]: 95 % bootstrap interval. {AREAS_NOTE}", highlight=False)
     for line in _sentences(results):
         screen.print(line, highlight=False, soft_wrap=True)
     screen.print(f"{provenance(results)}. Results in {folder}", highlight=False, soft_wrap=True)
@@ -105,6 +106,13 @@ def _sentences(results: dict[str, Any]) -> list[str]:
         apart = [
             f"{name} {foreign[name]['false_accept_rate']:.3f}" for name in ("near", "far") if foreign[name]
         ]
+        rates = {
+            entry["left_out_false_accept_rate"]: name
+            for name, entry in foreign["per_class"].items()
+            if "left_out_false_accept_rate" in entry
+        }
+        if rates:
+            apart.append(f"a class left out of the fit up to {max(rates):.3f}, {rates[max(rates)]}")
         lines.append(
             f"foreign classes: {interval} of {foreign['n']} images answered ({', '.join(apart)}); "
             f"AUROC {foreign['auroc']:.3f}, FPR95 {foreign['fpr95']:.3f}"

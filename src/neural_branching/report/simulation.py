@@ -10,7 +10,7 @@ import numpy as np
 from rich.progress import track
 from rich.table import Table
 
-from neural_branching.errors import InputError
+from neural_branching.errors import InputError, whole
 from neural_branching.report.cells import markdown_table
 from neural_branching.report.collect import SEEDS, SETTING, Summary, collect
 from neural_branching.report.figures.simulation import simulation
@@ -72,8 +72,9 @@ def simulate(
         InputError: if the folder holds no completed run, or a number is out of range.
     """
     rules = [rule(target, delta) for rule in RULES]
-    if draws < 1 or min(sizes, default=0) < 1:
-        raise InputError(f"--draws {draws} and --images {list(sizes)} must be whole numbers of at least 1.")
+    whole(draws, "--draws", 1)
+    for n in sizes:
+        whole(n, "--images", 1)
     groups = _settings(collect(folder))
     if not groups:
         raise InputError(f"No run in {folder} has been completed: there are no scores to draw from.")

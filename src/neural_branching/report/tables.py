@@ -12,8 +12,9 @@ from neural_branching.report.collect import SEEDS, Summary, cell
 from neural_branching.report.metrics import SHOWN
 from neural_branching.report.results import Row
 
-NOTES = """\
-AURC: one point per distinct score, trapezoids over coverage (Jaeger et al., 2023).
+AREAS_NOTE = "AURC: one point per distinct score, trapezoids over coverage (Jaeger et al., 2023)."
+NOTES = f"""\
+{AREAS_NOTE}
 ECE: 15 bins of equal width; scaled: after temperature scaling on the calibration split.
 ± is the standard deviation over seeds, [ ] the 95 % bootstrap interval over test images."""
 
@@ -30,10 +31,13 @@ def print_summary(summary: Summary) -> None:
     if summary.completed:
         header, lines = _settings(summary)
         _print(screen, f"{len(summary.completed)} runs, test images", header, lines, len(SHOWN))
+        screen.print(NOTES, highlight=False)
     if summary.certificates:
         header, lines = _certificates(summary)
         _print(screen, "Certificates", header, lines, len(lines[0]) - len(_shown(summary)))
         screen.print(_certificate_note(summary.certificates), highlight=False)
+    for run, reason in summary.uncertified.items():
+        screen.print(f"not certified again {run}: {reason}", highlight=False, soft_wrap=True)
     for row in summary.failed:
         failure = Text(f"{row['status']} {row['run']}: {row['error']}", style="red")
         screen.print(failure, soft_wrap=True)
@@ -62,6 +66,9 @@ def markdown(summary: Summary) -> str:
     if summary.certificates:
         parts += ["## Certificates", "", *markdown_table(*_certificates(summary)), ""]
         parts += [_certificate_note(summary.certificates), ""]
+    if summary.uncertified:
+        rows = [[run, reason] for run, reason in summary.uncertified.items()]
+        parts += ["## Not certified again", "", *markdown_table(["run", "why"], rows), ""]
     if summary.failed or summary.unread:
         rows = [[row["run"], f"{row['status']}: {row['error']}"] for row in summary.failed]
         rows += [[run, reason] for run, reason in summary.unread.items()]
@@ -110,16 +117,16 @@ def _certificates(summary: Summary) -> tuple[list[str], list[list[str]]]:
     for one in summary.certificates:
         settings.setdefault(tuple(str(one.row[name]) for name in names), []).append(one)
     header = [name.replace("_", " ") for name in names]
-    header += ["δ", "n", "certified", "test coverage", "test selective accuracy"]
-    several = summary.certificates[0].compared > 1
-    if several:
-        header += ["δ shared", "certified", "test coverage", "test selective accuracy"]
+    compared = summary.certificates[0].compared
+    header += ["n", *(f"alone: {name}" for name in _CERTIFIED)]
+    if compared > 1:
+        header += [f"best of {compared}: {name}" for name in _CERTIFIED]
     lines = []
     for key, mine in settings.items():
-        line = [*key, f"{mine[0].delta:g}", str(mine[0].alone.n)]
+        line = [*key, str(mine[0].alone.n), f"{mine[0].delta:g}"]
         line += [_share([one.alone.certificate is not None for one in mine])]
         line += [str(cell([one.row[name] for one in mine])) for name in _TEST]
-        if several:
+        if compared > 1:
             line += [f"{mine[0].delta / mine[0].compared:.2g}"]
             line += [_share([one.adjusted.certificate is not None for one in mine])]
             line += [str(cell([one.test_coverage for one in mine]))]
@@ -129,6 +136,7 @@ def _certificates(summary: Summary) -> tuple[list[str], list[list[str]]]:
 
 
 _TEST = ("test_coverage", "test_selective_accuracy")
+_CERTIFIED = ("δ", "certified", "test coverage", "test selective accuracy")
 
 
 def _certificate_note(certificates: Sequence[Certified]) -> str:
@@ -140,8 +148,8 @@ def _certificate_note(certificates: Sequence[Certified]) -> str:
     if compared == 1:
         return alone
     return (
-        f"{alone} To choose the best of {compared} afterwards, rely on the columns to the right: they share "
-        f"δ out to all of them (Bonferroni, δ / {compared})."
+        f"{alone} To choose the best of {compared} afterwards, rely on the columns that say so: they share δ "
+        f"out to all of them (Bonferroni, δ / {compared})."
     )
 
 

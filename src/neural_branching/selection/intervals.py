@@ -78,6 +78,11 @@ class Bootstrap:
         """Interval of the mean of one value per image, shape (n,)."""
         return percentile_interval(self.counts @ np.asarray(values, dtype=np.float64) / self.n)
 
+    def share(self, chosen: ArrayLike) -> Interval:
+        """Interval of the share of images that are chosen, booleans (n,)."""
+        mine = np.asarray(chosen, dtype=np.float64)
+        return proportion_interval(self.counts @ mine / self.n, int(mine.sum()), self.n)
+
     def curves(self, score: ArrayLike, error: ArrayLike) -> Iterator[RiskCoverageCurve]:
         """Risk–coverage curves of the resamples, some at a time."""
         for counts in self.chunks(self.n):
@@ -101,6 +106,23 @@ def percentile_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
         return float("nan"), float("nan")
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def proportion_interval(resampled: ArrayLike, part: int, whole: int) -> Interval:
+    """Interval of a proportion: bootstrap percentiles, or exact where resampling cannot vary it.
+
+    Where all or none of the images count, so they do in every resample; the exact two-sided interval
+    (Clopper & Pearson, 1934) then says what the number of images leaves open.
+
+    Args:
+        resampled: the proportion's values on resamples.
+        part: images that count, in the sample itself.
+        whole: images; with none there is no interval.
+    """
+    if whole and part in (0, whole):
+        open_end = float(clopper_pearson_upper(0, whole, (1 - LEVEL) / 2))
+        return (0.0, open_end) if part == 0 else (1 - open_end, 1.0)
+    return percentile_interval(resampled)
 
 
 def bootstrap_interval(

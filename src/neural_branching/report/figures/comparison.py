@@ -31,7 +31,8 @@ def comparison(
         ):
             there = [point for point in order if point in points]
             # Side by side, so that the error bars of different groups do not hide one another.
-            x = [order.index(point) + 0.05 * (index - (len(values) - 1) / 2) for point in there]
+            place = 2 * index + (1 if kind else 0) - (len(values) - 0.5)
+            x = [order.index(point) + 0.03 * place for point in there]
             deviations = np.array([_deviation(points[point]) for point in there])
             axes.errorbar(
                 x,
@@ -46,7 +47,7 @@ def comparison(
             )
     axes.set_xticks(range(len(order)), order)
     axes.set_xlim(-0.5, len(order) - 0.5)
-    axes.set_xlabel("branch point")
+    axes.set_xlabel("branch point (bars: standard deviation over seeds)")
     axes.set_ylabel(label)
     axes.grid(alpha=0.3, axis="y")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)

@@ -44,9 +44,9 @@ def histograms(
     for axes, (name, scores, color) in zip(panels, groups, strict=True):
         clipped = np.clip(scores, edges[0], edges[-1])
         axes.hist(clipped, edges, weights=np.full(len(scores), 1 / len(scores)), color=color, alpha=0.85)
-        accepted = float((scores >= threshold).mean())
+        accepted = int((scores >= threshold).sum())
         axes.annotate(
-            f"{name}: {len(scores)} images, {accepted:.1%} accepted", (0.01, 0.97), xycoords="axes fraction",
+            f"{name}: {accepted} of {len(scores)} images accepted", (0.01, 0.97), xycoords="axes fraction",
             va="top", fontsize=9, bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.5},
         )  # fmt: skip
         if np.isfinite(threshold):

@@ -42,6 +42,7 @@ def reliability(diagrams: Mapping[str, "Bins"], errors: Mapping[str, float], tit
         below.set_xlabel("confidence in the answer")
     rows[0, 0].set_ylabel("accuracy")
     rows[1, 0].set_ylabel("images")
-    rows[0, 0].legend(loc="upper left", fontsize=8, frameon=False)
+    handles, labels = rows[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=11)
     return figure

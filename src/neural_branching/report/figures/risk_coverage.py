@@ -1,13 +1,13 @@
 """Selective accuracy against coverage."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from neural_branching.report.figures.style import PALETTE, STYLES, blank
+from neural_branching.report.figures.style import MARKERS, PALETTE, STYLES, blank
 
 
 @dataclass(frozen=True)
@@ -17,24 +17,29 @@ class Line:
     Attributes:
         coverage: within [0, 1], falling.
         selective_accuracy: 1 − selective risk.
-        point: (coverage, selective accuracy) at the threshold; None if nothing is accepted.
+        points: threshold rule → (coverage, selective accuracy) at its threshold; none where it accepts
+            nothing.
         band: lower and upper selective accuracy at the same coverages; None for no band.
     """
 
     coverage: ArrayLike
     selective_accuracy: ArrayLike
-    point: tuple[float, float] | None = None
+    points: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     band: tuple[ArrayLike, ArrayLike] | None = None
 
 
-def risk_coverage(lines: Mapping[str, Line], title: str, band: str = "") -> Figure:
-    """Selective accuracy against coverage, one line per name; dots mark the thresholds.
+def risk_coverage(
+    lines: Mapping[str, Line], title: str, band: str = "", images: str = "test images"
+) -> Figure:
+    """Selective accuracy against coverage, one line per name; marks stand at the thresholds.
 
     Args:
         lines: name → curve.
         title: of the figure.
         band: what the shaded bands are.
+        images: whose share coverage is.
     """
+    rules = list(dict.fromkeys(rule for line in lines.values() for rule in line.points))
     figure = blank(7.6, 4.2)
     axes = figure.add_subplot()
     lowest = 1.0
@@ -49,12 +54,16 @@ def risk_coverage(lines: Mapping[str, Line], title: str, band: str = "") -> Figu
             axes.fill_between(
                 coverage, bottom, np.asarray(line.band[1]), color=color, alpha=0.15, linewidth=0
             )
-        if line.point is not None:
-            axes.plot(*line.point, "o", color=color, markersize=7, markeredgecolor="white")
+        for rule, point in line.points.items():
+            marker = MARKERS[rules.index(rule) % len(MARKERS)]
+            axes.plot(*point, marker, color=color, markersize=7, markeredgecolor="white")
         lowest = min(lowest, float(np.nanmin(bottom[coverage >= 0.1], initial=1.0)))
     axes.set_xlim(0, 1.01)
     axes.set_ylim(max(0.0, lowest - 0.05), 1.01)
-    axes.set_xlabel("coverage: share of test images answered (dot: at the threshold)")
+    marked = " (mark: at the threshold)" if rules else ""
+    axes.set_xlabel(f"coverage: share of {images} answered{marked}")
+    for index, rule in enumerate(rules if len(rules) > 1 else []):
+        axes.plot([], [], MARKERS[index % len(MARKERS)], color="#555555", label=rule)
     axes.set_ylabel("selective accuracy")
     axes.set_title(title)
     axes.grid(alpha=0.3)

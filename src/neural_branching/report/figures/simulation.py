@@ -33,9 +33,10 @@ def simulation(records: Sequence["Kept"], title: str) -> Figure:
         axes.minorticks_off()
         axes.set_ylim(-0.02, 1.04)
         axes.grid(alpha=0.3)
+    for axes in panels[max(0, len(settings) - columns) : len(settings)]:
+        axes.set_xlabel("calibration images", fontsize=9)
     for axes in panels[len(settings) :]:
         axes.axis("off")
-    figure.supxlabel("calibration images", fontsize=10)
     figure.supylabel("coverage kept", fontsize=10)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)

@@ -17,7 +17,7 @@ HEADER = ("threshold", "answered", "coverage", "selective accuracy", "foreign an
 def thresholds(points: Sequence["Point"], title: str) -> Figure:
     """One line per threshold, with 95 % intervals; the run's own is marked."""
     lines = threshold_lines(points)
-    figure = blank(8.2, 1.0 + 0.3 * len(lines))
+    figure = blank(9.2, 1.0 + 0.3 * len(lines))
     axes = figure.add_subplot()
     axes.axis("off")
     table = axes.table(lines, colLabels=HEADER, loc="center", cellLoc="center", bbox=Bbox.unit())
@@ -41,7 +41,8 @@ def threshold_lines(points: Sequence["Point"]) -> list[list[str]]:
         coverage = f"{point.coverage:.3f}  [{point.coverage_low:.3f}, {point.coverage_high:.3f}]"
         low, high = point.selective_accuracy_low, point.selective_accuracy_high
         accuracy = f"{point.selective_accuracy:.3f}  [{low:.3f}, {high:.3f}]" if point.n_accepted else "–"
-        foreign = "–" if point.false_accept_rate is None else f"{point.false_accept_rate:.3f}"
+        rate, ends = point.false_accept_rate, (point.false_accept_rate_low, point.false_accept_rate_high)
+        foreign = "–" if rate is None else f"{rate:.3f}  [{ends[0]:.3f}, {ends[1]:.3f}]"
         own = " (this run)" if point.chosen else ""
         lines.append([f"{point.threshold:.4g}{own}", str(point.n_accepted), coverage, accuracy, foreign])
     return lines

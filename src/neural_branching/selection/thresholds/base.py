@@ -51,6 +51,8 @@ class Certificate:
         delta: probability of failure; None on average.
         bound: upper bound of the test that the threshold passed, at most the target; what is guaranteed
             is the target.
+        level: probability of failure at which that bound was computed: a share of δ, where a rule tests
+            several thresholds; None on average.
         n: images that the threshold was fitted on.
         n_accepted: those of them that it accepts.
         errors: the wrong ones among these; on a false-accept limit those accepted.
@@ -62,6 +64,7 @@ class Certificate:
     target: float
     delta: float | None
     bound: float
+    level: float | None
     n: int
     n_accepted: int
     errors: int
@@ -74,7 +77,8 @@ class Shortage:
     Attributes:
         accepted: accepted images that would be needed at the most favourable point seen; None if no
             number of images would do.
-        images: calibration images that this takes at the coverage of that point; None likewise.
+        images: calibration images that this takes at the coverage of that point, at the very least; None
+            likewise.
         sentence: the same in words.
     """
 

@@ -63,8 +63,8 @@ class Guaranteed(Threshold):
     def promise(self) -> str:
         """Target and probability."""
         return (
-            f"at most {self.target:.12g} errors among the answers to new images, except with probability "
-            f"{self.delta:.6g} over the draw of the calibration images"
+            f"a share of at most {self.target:.12g} of the answers to new images is wrong, except with "
+            f"probability {self.delta:.6g} over the draw of the calibration images"
         )
 
     def among(self, settings: int) -> Self:
@@ -90,6 +90,7 @@ class Guaranteed(Threshold):
             target=self.target,
             delta=self.delta,
             bound=bound,
+            level=self.needs(curve, held_out)[0],
             n=n,
             n_accepted=int(accepted),
             errors=int(errors),
@@ -127,23 +128,23 @@ class Guaranteed(Threshold):
                 f"{self.target:g}, so that more images will not help, a better branch or score might "
                 f"({zero} would do)",
             )
+        # A few lucky images at the top prove nothing, where there are points that could.
+        solid = below[curve.n_accepted[below] >= least]
+        below = solid if len(solid) else below
         # The normal approximation says where; the exact bound then says how many.
         gap = self.target - curve.selective_risk[below]
         total = np.maximum(least, self.target * (1 - self.target) / gap**2) / curve.coverage[below]
         best = below[np.argmin(total)]
         errors, seen = int(curve.n_errors[best]), int(curve.n_accepted[best])
         accepted = accepted_needed(errors, seen, self.target, level)
-        images = math.ceil(accepted * n / seen)
-        enough = (
-            f", so about {images:,} calibration images"
-            if images > n
-            else ": enough here if no other threshold had to be tested"
-        )
+        images = max(n + 1, math.ceil(accepted * n / seen))
+        found = f" (or {accepted:,} at the risk of {errors / seen:.3f} seen at coverage {seen / n:.2f})"
         return Shortage(
             accepted,
-            images if images > n else n,
-            f"not certifiable with {n} calibration images: it takes {zero}, or {accepted:,} at the risk of "
-            f"{errors / seen:.3f} seen at coverage {seen / n:.2f}{enough}",
+            images,
+            f"not certifiable with {n} calibration images: it takes {zero}{found if errors else ''}, at the "
+            f"very least {images:,} calibration images at this coverage; the luckiest point seen is taken "
+            "for the true risk, so expect to need more",
         )
 
 

@@ -47,7 +47,7 @@ class Conformal(Threshold):
     def promise(self) -> str:
         """The expectation, and that a single draw may exceed it."""
         return (
-            f"at most {self.target:.12g} wrong answers per new image, abstentions counted as right, on "
+            f"a share of at most {self.target:.12g} of all new images is answered wrongly, on "
             "average over calibration draws; a single draw may exceed it"
         )
 
@@ -70,6 +70,7 @@ class Conformal(Threshold):
             target=self.target,
             delta=None,
             bound=(errors + 1) / (n + 1),
+            level=None,
             n=n,
             n_accepted=accepted,
             errors=errors,
@@ -106,8 +107,8 @@ class FalseAccept(Threshold):
     def promise(self) -> str:
         """The expectation, and for which foreign images."""
         return (
-            f"answers at most {self.target:.12g} of new images of the same foreign classes, on average over "
-            "calibration draws; a single draw, or another foreign class, may exceed it"
+            f"answers a share of at most {self.target:.12g} of new images of the same foreign classes, on "
+            "average over calibration draws; a single draw, or another foreign class, may exceed it"
         )
 
     def fit(self, held_out: HeldOut) -> Choice:
@@ -130,6 +131,7 @@ class FalseAccept(Threshold):
             target=self.target,
             delta=None,
             bound=(n + 1 - rank) / (n + 1),
+            level=None,
             n=n,
             n_accepted=accepted,
             errors=accepted,

@@ -79,7 +79,8 @@ class Coverage(Threshold):
     def promise(self) -> str:
         """What holds on the calibration images."""
         return (
-            f"answers at least {self.target:.12g} of the calibration images; new images scatter around that"
+            f"answers a share of at least {self.target:.12g} of the calibration images; new images scatter "
+            "around that"
         )
 
     def fit(self, held_out: HeldOut) -> Choice:
@@ -112,8 +113,8 @@ class Risk(Threshold):
     def promise(self) -> str:
         """No guarantee, said plainly."""
         return (
-            f"at most {self.target:.12g} errors among answered calibration images; guarantees nothing: more "
-            "than half of all draws exceed it on new images"
+            f"a share of at most {self.target:.12g} of the answers to calibration images is wrong; "
+            "guarantees nothing: typically more than half of all draws exceed it on new images"
         )
 
     def fit(self, held_out: HeldOut) -> Choice:
