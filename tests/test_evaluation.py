@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scipy.stats import binomtest
 from sklearn.metrics import log_loss, roc_auc_score
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
@@ -185,8 +186,12 @@ def test_every_class_is_recounted(pair: str) -> None:
         mine = test.targets == label
         scores = result.branch.known["test"][mine].tolist()
         expected = recount(scores, wrong(test[mine]), result.numbers["threshold"]["value"])
-        assert set(table[name]) == {"n", "accuracy", "n_accepted", "coverage", "selective_accuracy"}
-        assert same(expected, table[name])
+        shown = dict(table[name])
+        intervals = shown.pop("intervals")
+        assert set(shown) == {"n", "accuracy", "n_accepted", "coverage", "selective_accuracy"}
+        assert same(expected, shown)
+        assert set(intervals) == {"accuracy", "coverage", "selective_accuracy"}
+        assert all(low <= shown[key] <= high for key, (low, high) in intervals.items() if low == low)
     assert sum(entry["n"] for entry in table.values()) == 64
     assert len({entry["n"] for entry in table.values()}) == 3
 
@@ -238,7 +243,8 @@ def test_nothing_accepted_has_no_selective_accuracy() -> None:
         assert math.isnan(entry["selective_accuracy"])
         assert not math.isnan(entry["accuracy"])
     assert np.array(test["confusion"]["counts"])[:, :3].sum() == 0
-    assert test["intervals"]["coverage"] == (0, 0)
+    # No image of 64 answered: resampling cannot tell that a few of many might be.
+    assert test["intervals"]["coverage"] == (0, pytest.approx(1 - 0.025 ** (1 / 64)))
     assert np.isnan(test["intervals"]["selective_accuracy"]).all()
     assert numbers["foreign"]["false_accept_rate"] == numbers["foreign"]["n_accepted"] == 0
     assert evaluated("max_softmax at a fixed threshold").numbers["threshold"]["reject_all"] is False
@@ -312,10 +318,23 @@ def test_intervals_are_those_of_the_plain_functions() -> None:
         assert found[name] == pytest.approx(bootstrap_interval(statistic, scores, errors), rel=1e-12), name
 
 
+def test_proportions_that_resampling_cannot_vary_get_the_exact_interval() -> None:
+    scores, errors = np.linspace(0.1, 0.9, 50), np.zeros(50, dtype=bool)
+    found = selective_intervals(scores, errors, 0.5, Bootstrap(50, resamples=100), areas=False)
+    assert set(found) == {"accuracy", "coverage", "selective_accuracy"}
+    accepted = int((scores >= 0.5).sum())
+    assert found["accuracy"] == (pytest.approx(binomtest(50, 50).proportion_ci().low), 1)
+    assert found["selective_accuracy"] == (
+        pytest.approx(binomtest(accepted, accepted).proportion_ci().low),
+        1,
+    )
+    assert 0 < found["coverage"][0] < found["coverage"][1] < 1
+
+
 def test_resamples_that_accept_nothing_have_no_say_in_selective_accuracy() -> None:
-    scores, errors = np.array([0.9, 0.1, 0.2, 0.3]), np.array([True, False, False, False])
-    found = selective_intervals(scores, errors, 0.8, Bootstrap(4, resamples=200))
-    assert found["selective_accuracy"] == (0, 0)
+    scores, errors = np.array([0.9, 0.85, 0.2, 0.3, 0.1]), np.array([True, False, False, False, True])
+    found = selective_intervals(scores, errors, 0.8, Bootstrap(5, resamples=200))
+    assert found["selective_accuracy"] == (0, 1)
     assert found["coverage"][0] == 0
     expected = bootstrap_interval(lambda s, e: selective_accuracy(s, e, 0.8), scores, errors, resamples=200)
     assert found["selective_accuracy"] == expected
@@ -325,7 +344,8 @@ def test_foreign_intervals_resample_both_sides_apart() -> None:
     result = evaluated("temperature with a certificate")
     own, others = result.branch.known["test"], result.branch.foreign["test"]
     error, threshold = BRANCH.known["test"].error, result.numbers["threshold"]["value"]
-    values: dict[str, list[float]] = {"false_accept_rate": [], "auroc": [], "scod_aurc": [], "scod_augrc": []}
+    names = ("false_accept_rate", "auroc", "fpr95", "scod_aurc", "scod_augrc")
+    values: dict[str, list[float]] = {name: [] for name in names}
     draws = zip(Bootstrap(64).draws(), Bootstrap(38, seed=1).draws(), strict=True)
     for mine, theirs in draws:
         expected = foreign_numbers(own[mine], error[mine], others[theirs], threshold)
@@ -724,7 +744,10 @@ def test_foreign_numbers_are_recounted(pair: str) -> None:
         some = [
             s for s, label in zip(others, labels, strict=True) if near[("bus", "fox", "elk")[label]] == wanted
         ]
-        assert numbers[name] == pytest.approx(by_hand(own, errors, some, threshold))
+        assert same(numbers[name], by_hand(own, errors, some, threshold))
+        assert all(
+            low <= numbers[name][key] <= high for key, (low, high) in numbers[name]["intervals"].items()
+        )
     assert numbers["near"]["n"] + numbers["far"]["n"] == numbers["n"] == 38
     assert list(numbers["per_class"]) == ["bus", "fox", "elk"]
     for label, name in enumerate(("bus", "fox", "elk")):
@@ -734,9 +757,12 @@ def test_foreign_numbers_are_recounted(pair: str) -> None:
         assert entry["n"] == len(mine)
         assert entry["n_accepted"] == sum(score >= threshold for score in mine)
         assert entry["false_accept_rate"] == entry["n_accepted"] / entry["n"]
+        low, high = entry["intervals"]["false_accept_rate"]
+        assert low <= entry["false_accept_rate"] <= high
+        assert low < high
     restricted = result.parent.known["test"].tolist(), wrong(PARENT.known["test"])
     theirs = by_hand(*restricted, result.parent.foreign["test"].tolist(), result.parent.choice.value)
-    assert numbers["parent_restricted"] == pytest.approx(theirs)
+    assert same(numbers["parent_restricted"], theirs)
 
 
 def test_fpr95_takes_equal_scores_together() -> None:
@@ -888,7 +914,8 @@ def test_a_threshold_that_refuses_everything_comes_last(score: Score) -> None:
     assert last.threshold == math.inf
     assert last.chosen
     assert not any(point.chosen for point in points[:-1])
-    assert last.n_accepted == last.coverage == last.coverage_low == last.coverage_high == 0
+    assert last.n_accepted == last.coverage == last.coverage_low == 0
+    assert last.coverage_high == pytest.approx(1 - 0.025 ** (1 / 64))
     accuracies = last.selective_accuracy, last.selective_accuracy_low, last.selective_accuracy_high
     assert np.isnan(accuracies).all()
     assert last.false_accept_rate == 0
