@@ -34,6 +34,7 @@ SWEPT = {
     "6_coverage": ("threshold=coverage", "threshold.target=0.6"),
 }
 GUARANTEED = list(SWEPT)[:-1]
+TEST = ("test coverage", "test selective accuracy")
 COLUMNS = (
     *("certified_target", "certified_delta", "certified_bound", "certificates_compared"),
     *("adjusted_threshold", "adjusted_bound", "adjusted_test_coverage", "adjusted_test_selective_accuracy"),
@@ -201,13 +202,18 @@ def test_a_threshold_that_certifies_nothing_stays_silent(certificates: dict[str,
 # What is lost.
 
 
-@pytest.mark.parametrize("file", ["predictions.csv", "config.yaml"])
-def test_a_run_that_lost_a_file_is_left_out_but_counted(file: str, sweep: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [("predictions.csv", "predictions.csv cannot be read"), ("config.yaml", "is lost or damaged")],
+)
+def test_a_run_that_lost_a_file_is_left_out_but_counted(file: str, why: str, sweep: Path) -> None:
     (sweep / "1_sgr" / file).unlink()
     found = collect(sweep)
     assert [one.row["run"] for one in found.certificates] == [name for name in GUARANTEED if name != "1_sgr"]
     assert {one.compared for one in found.certificates} == {6}
     assert len(found.completed) == 7
+    assert list(found.uncertified) == ["1_sgr"]
+    assert why in found.uncertified["1_sgr"]
 
 
 HEADER = "row,split,fits,label,prediction,score\n"
@@ -222,20 +228,23 @@ LINES = {
 def test_a_run_that_lost_a_splits_predictions_is_left_out_but_counted(split: str, sweep: Path) -> None:
     text = HEADER + "".join(line for name, line in LINES.items() if name != split)
     (sweep / "3_sequence" / "predictions.csv").write_text(text)
-    found = collect(sweep).certificates
-    names = [one.row["run"] for one in found]
+    found = collect(sweep)
+    names = [one.row["run"] for one in found.certificates]
     assert "3_sequence" not in names
     assert len(names) == 5
-    assert {one.compared for one in found} == {6}
+    assert {one.compared for one in found.certificates} == {6}
+    assert list(found.uncertified) == ["3_sequence"]
+    assert "has lost predictions of a whole split" in found.uncertified["3_sequence"]
 
 
 @pytest.mark.parametrize("score", ["nan", "inf"])
 def test_predictions_without_a_finite_score_are_left_out_but_counted(score: str, sweep: Path) -> None:
     text = HEADER + "".join(LINES.values()).replace("0.5", score)
     (sweep / "0_sgr" / "predictions.csv").write_text(text)
-    found = collect(sweep).certificates
-    assert "0_sgr" not in [one.row["run"] for one in found]
-    assert {one.compared for one in found} == {6}
+    found = collect(sweep)
+    assert "0_sgr" not in [one.row["run"] for one in found.certificates]
+    assert {one.compared for one in found.certificates} == {6}
+    assert list(found.uncertified) == ["0_sgr"]
 
 
 def test_if_every_prediction_is_lost_nothing_is_certified(sweep: Path) -> None:
@@ -243,8 +252,29 @@ def test_if_every_prediction_is_lost_nothing_is_certified(sweep: Path) -> None:
         file.unlink()
     found = collect(sweep)
     assert found.certificates == []
+    assert list(found.uncertified) == GUARANTEED
     assert "## Certificates" not in markdown(found)
+    assert [line[0] for line in table(markdown(found), "Not certified again")[1]] == GUARANTEED
     assert len(found.completed) == 7
+
+
+def test_what_could_not_be_certified_again_is_named_with_its_reason(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sweep / "1_sgr" / "predictions.csv").unlink()
+    found = collect(sweep)
+    header, lines = table(markdown(found), "Not certified again")
+    assert header == ["run", "why"]
+    assert lines == [["1_sgr", found.uncertified["1_sgr"]]]
+    print_summary(found)
+    assert f"not certified again 1_sgr: {found.uncertified['1_sgr']}" in capsys.readouterr().out
+
+
+def test_where_nothing_is_lost_nothing_is_named(summary: Summary, capsys: pytest.CaptureFixture[str]) -> None:
+    assert summary.uncertified == {}
+    assert "Not certified again" not in markdown(summary)
+    print_summary(summary)
+    assert "not certified again" not in capsys.readouterr().out
 
 
 # What is written.
@@ -272,15 +302,15 @@ def test_the_markdown_has_a_line_per_setting_with_its_seeds_together(
 ) -> None:
     header, lines = table(markdown(summary), "Certificates")
     assert header == [
-        "subset", "branch point", "score", "threshold", "δ", "n",
-        *("certified", "test coverage", "test selective accuracy"),
-        "δ shared", *("certified", "test coverage", "test selective accuracy"),
+        "subset", "branch point", "score", "threshold", "n",
+        *("alone: δ", "alone: certified", *(f"alone: {name}" for name in TEST)),
+        *("best of 6: δ", "best of 6: certified", *(f"best of 6: {name}" for name in TEST)),
     ]  # fmt: skip
     assert [line[2:6] for line in lines] == [
-        ["max_softmax", "sgr 0.25", "0.1", "120"],
-        ["max_softmax", "fixed_sequence 0.25", "0.1", "120"],
-        ["temperature", "sgr 0.25", "0.1", "60"],
-        ["max_softmax", "sgr 0.01", "0.1", "120"],
+        ["max_softmax", "sgr 0.25", "120", "0.1"],
+        ["max_softmax", "fixed_sequence 0.25", "120", "0.1"],
+        ["temperature", "sgr 0.25", "60", "0.1"],
+        ["max_softmax", "sgr 0.01", "120", "0.1"],
     ]
     seeds = [certificates[name] for name in GUARANTEED[:3]]
     mine = lines[0]
@@ -301,11 +331,12 @@ def test_the_markdown_has_a_line_per_setting_with_its_seeds_together(
 
 def test_the_note_says_how_many_share_delta(summary: Summary, sweep: Path) -> None:
     text = markdown(summary)
-    assert "best of 6" in text
+    assert "To choose the best of 6 afterwards" in text
     assert "δ / 6" in text
     alone = markdown(kept(sweep, "0_sgr", "6_coverage"))
     header, [line] = table(alone, "Certificates")
-    assert "δ shared" not in header
+    assert header[-4:] == [f"alone: {name}" for name in ("δ", "certified", *TEST)]
+    assert "best of" not in alone
     assert len(line) == len(header)
     assert "Certificates bound the selective risk of one run" in alone
     assert "Bonferroni" not in alone

@@ -19,7 +19,7 @@ from neural_branching.report.figures.confusion import confusion
 from neural_branching.report.figures.histograms import BINS, histograms
 from neural_branching.report.figures.reliability import reliability
 from neural_branching.report.figures.risk_coverage import Line, risk_coverage
-from neural_branching.report.figures.style import FOREIGN, PALETTE, RIGHT, STYLES, WRONG
+from neural_branching.report.figures.style import FOREIGN, MARKERS, PALETTE, RIGHT, STYLES, WRONG
 from neural_branching.report.figures.thresholds import HEADER, threshold_lines, thresholds
 
 NOTHING = np.empty(0)
@@ -44,18 +44,50 @@ def texts(labels: Sequence) -> list[str]:
 
 
 def test_the_risk_coverage_figure_draws_its_lines_and_points() -> None:
-    lines = {"a": Line([1.0, 0.5], [0.7, 0.9], (0.5, 0.9)), "b": Line([1.0, 0.2], [0.6, 1.0])}
+    lines = {"a": Line([1.0, 0.5], [0.7, 0.9], {"": (0.5, 0.9)}), "b": Line([1.0, 0.2], [0.6, 1.0])}
     [axes] = risk_coverage(lines, "title").axes
     assert data(axes) == [((1.0, 0.5), (0.7, 0.9)), ((0.5,), (0.9,)), ((1.0, 0.2), (0.6, 1.0))]
     assert axes.lines[0].get_color() == axes.lines[1].get_color() != axes.lines[2].get_color()
     assert texts(axes.get_legend().get_texts()) == ["a", "b"]
     assert axes.get_title() == "title"
+    assert axes.get_xlabel() == "coverage: share of test images answered (mark: at the threshold)"
     assert axes.get_ylim()[0] == pytest.approx(0.55)
     assert not axes.collections
 
 
+def test_marks_of_the_risk_coverage_figure_differ_by_their_rule() -> None:
+    lines = {
+        "a": Line([1.0, 0.5], [0.7, 0.9], {"sgr": (0.5, 0.9), "risk": (0.6, 0.8)}),
+        "b": Line([1.0, 0.2], [0.6, 1.0], {"risk": (0.2, 1.0), "bayes": (1.0, 0.6)}),
+    }
+    figure = risk_coverage(lines, "title")
+    [axes] = figure.axes
+    marks = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    places = [(line.get_xdata()[0], line.get_ydata()[0]) for line in marks]
+    assert places == [(0.5, 0.9), (0.6, 0.8), (0.2, 1.0), (1.0, 0.6)]
+    assert [line.get_marker() for line in marks] == [MARKERS[index] for index in (0, 1, 1, 2)]
+    colours = [line.get_color() for line in marks]
+    assert colours == [PALETTE[0], PALETTE[0], PALETTE[1], PALETTE[1]]
+    assert texts(axes.get_legend().get_texts()) == ["a", "b", "sgr", "risk", "bayes"]
+    shown = [handle.get_marker() for handle in axes.get_legend().legend_handles[2:]]
+    assert shown == list(MARKERS[:3])
+    assert draws_without_a_warning(figure)
+
+
+def test_a_single_rule_needs_no_entry_in_the_legend() -> None:
+    lines = {name: Line([1.0, 0.5], [0.7, 0.9], {"sgr": (0.5, 0.9)}) for name in ("a", "b")}
+    [axes] = risk_coverage(lines, "title").axes
+    assert texts(axes.get_legend().get_texts()) == ["a", "b"]
+    assert [line.get_marker() for line in axes.lines[1::2]] == [MARKERS[0]] * 2
+
+
+def test_the_risk_coverage_figure_says_whose_share_coverage_is() -> None:
+    [axes] = risk_coverage({"a": Line([1.0], [0.7])}, "title", images="all images").axes
+    assert axes.get_xlabel() == "coverage: share of all images answered"  # and no mark to explain
+
+
 def test_the_risk_coverage_figure_fills_its_bands() -> None:
-    line = Line([1.0, 0.5], [0.7, 0.9], None, ([0.4, 0.8], [0.75, 0.95]))
+    line = Line([1.0, 0.5], [0.7, 0.9], {}, ([0.4, 0.8], [0.75, 0.95]))
     [axes] = risk_coverage({"a": line}, "title", "bands: made up").axes
     [band] = axes.collections
     corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
@@ -72,7 +104,7 @@ def test_accuracies_at_very_small_coverages_do_not_stretch_the_risk_coverage_fig
 
 def test_undefined_parts_of_a_curve_are_left_out() -> None:
     nan = math.nan
-    line = Line([1.0, 0.5, 0.2], [0.7, nan, nan], None, ([0.6, nan, nan], [0.8, nan, nan]))
+    line = Line([1.0, 0.5, 0.2], [0.7, nan, nan], {}, ([0.6, nan, nan], [0.8, nan, nan]))
     figure = risk_coverage({"a": line}, "title")
     assert figure.axes[0].get_ylim()[0] == pytest.approx(0.55)
     assert draws_without_a_warning(figure)
@@ -126,6 +158,7 @@ def test_the_comparison_figure_shows_mean_and_standard_deviation() -> None:
     assert (high - low) / 2 == pytest.approx(np.std([0.5, 0.7], ddof=1))
     assert not axes.containers[1][2]  # nothing varies, no error bars
     assert texts(axes.get_xticklabels()) == ["hidden1", "hidden2"]
+    assert axes.get_xlabel() == "branch point (bars: standard deviation over seeds)"
     assert axes.get_ylabel() == "accuracy"
     names = ["fish", "fish, parent restricted", "flowers", "flowers, parent restricted"]
     assert texts(axes.get_legend().get_texts()) == names
@@ -136,10 +169,10 @@ def test_groups_of_the_comparison_stand_side_by_side_at_their_branch_point() -> 
     values = {"a": {"x": [0.1], "z": [0.1]}, "b": {"y": [0.2]}}
     [axes] = comparison(values, values, ["x", "y", "z"], "accuracy").axes
     places = [container[0].get_xdata().tolist() for container in axes.containers]
-    assert places[0] == places[1]
-    assert [round(place) for place in places[0]] == [0, 2]
-    assert [round(place) for place in places[2]] == [1]
-    assert places[0][0] < 0 < places[2][0] - 1
+    assert places == [
+        pytest.approx([-0.045, 1.955]), pytest.approx([-0.015, 1.985]),
+        pytest.approx([1.015]), pytest.approx([1.045]),
+    ]  # fmt: skip
 
 
 # Reliability.
@@ -196,9 +229,10 @@ def test_the_histograms_show_the_share_of_each_group() -> None:
         assert len(axes.patches) == BINS
         assert sum(heights(axes)) == pytest.approx(1)
         [note] = axes.texts
-        accepted = np.mean(scores >= 1.5)
-        assert note.get_text().startswith(name)
-        assert f"{len(scores)} images, {accepted:.1%} accepted" in note.get_text()
+        accepted = sum(score >= 1.5 for score in scores)
+        assert 0 < accepted < len(scores)
+        label = "foreign classes" if name == "foreign" else name
+        assert note.get_text() == f"{label}: {accepted} of {len(scores)} images accepted"
         assert {to_hex(patch.get_facecolor()) for patch in axes.patches} == {to_hex(color)}
         assert [line.get_xdata()[0] for line in axes.lines] == [1.5]
     everything = np.concatenate(list(groups.values()))
@@ -242,7 +276,7 @@ def test_a_threshold_that_accepts_nothing_has_no_line_in_the_histograms() -> Non
     figure = histograms(scores, scores, scores, math.inf, "score", "title")
     for axes in figure.axes:
         assert not axes.lines
-        assert "3 images, 0.0% accepted" in axes.texts[0].get_text()
+        assert axes.texts[0].get_text().endswith(": 0 of 3 images accepted")
     assert figure.axes[-1].get_xlabel() == "score: score (everything is refused)"
     assert draws_without_a_warning(figure)
 
@@ -250,10 +284,10 @@ def test_a_threshold_that_accepts_nothing_has_no_line_in_the_histograms() -> Non
 @pytest.mark.parametrize("value", [0.0, 1.0, -1e12, 1e17])
 def test_constant_scores_fill_one_bin(value: float) -> None:
     figure = histograms(np.full(5, value), np.full(2, value), NOTHING, value, "score", "title")
-    for axes in figure.axes:
+    for axes, note in zip(figure.axes, ("right: 5 of 5", "wrong: 2 of 2"), strict=True):
         assert sorted(heights(axes))[-1] == pytest.approx(1)
         assert sum(heights(axes)) == pytest.approx(1)
-        assert "100.0% accepted" in axes.texts[0].get_text()
+        assert axes.texts[0].get_text() == f"{note} images accepted"
     assert draws_without_a_warning(figure)
 
 
@@ -267,14 +301,15 @@ def test_scores_that_differ_by_a_rounding_error_are_drawn() -> None:
 # Thresholds.
 
 POINTS = [
-    Point(0.25, False, 9, 0.9, 0.8, 1.0, 2 / 3, 0.5, 0.75, 0.5),
-    Point(0.123456, True, 5, 0.5, 0.4, 0.6, 0.8, 0.7, 0.9, 0.125),
-    Point(math.inf, False, 0, 0.0, 0.0, 0.0, math.nan, math.nan, math.nan, 0.0),
+    Point(0.25, False, 9, 0.9, 0.8, 1.0, 2 / 3, 0.5, 0.75, 0.5, 0.4, 0.6),
+    Point(0.123456, True, 5, 0.5, 0.4, 0.6, 0.8, 0.7, 0.9, 0.125, 0.1, 0.2),
+    Point(math.inf, False, 0, 0.0, 0.0, 0.0, math.nan, math.nan, math.nan, 0.0, 0.0, 0.1),
 ]
+FOREIGN_RATE = ("false_accept_rate", "false_accept_rate_low", "false_accept_rate_high")
 CELLS = [
-    ["0.25", "9", "0.900  [0.800, 1.000]", "0.667  [0.500, 0.750]", "0.500"],
-    ["0.1235 (this run)", "5", "0.500  [0.400, 0.600]", "0.800  [0.700, 0.900]", "0.125"],
-    ["inf", "0", "0.000  [0.000, 0.000]", "–", "0.000"],
+    ["0.25", "9", "0.900  [0.800, 1.000]", "0.667  [0.500, 0.750]", "0.500  [0.400, 0.600]"],
+    ["0.1235 (this run)", "5", "0.500  [0.400, 0.600]", "0.800  [0.700, 0.900]", "0.125  [0.100, 0.200]"],
+    ["inf", "0", "0.000  [0.000, 0.000]", "–", "0.000  [0.000, 0.100]"],
 ]
 
 
@@ -305,6 +340,6 @@ def test_a_refusing_threshold_can_be_the_runs_own() -> None:
 
 
 def test_without_foreign_classes_the_table_has_no_number_for_them() -> None:
-    lines = threshold_lines([replace(point, false_accept_rate=None) for point in POINTS])
+    lines = threshold_lines([replace(point, **dict.fromkeys(FOREIGN_RATE)) for point in POINTS])
     assert [line[-1] for line in lines] == ["–"] * 3
     assert [line[:-1] for line in lines] == [line[:-1] for line in CELLS]

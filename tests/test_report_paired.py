@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from neural_branching.selection import augrc, aurc, bootstrap_interval, selectiv
 
 SCORES = ("max_softmax", "margin")
 SEEDS = (0, 1)
+DIFFERENT = "name different columns: name the same ones on both sides"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def sweep(glyph_run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_differences_are_recounted(sweep: Path, run) -> None:
     [found] = compare(sweep, "score=max_softmax", "score=margin")
-    assert (found.pairs, found.images) == (2, run.results["test"]["n"])
+    assert (found.pairs, found.unpaired, found.images) == (2, 0, run.results["test"]["n"])
     tests = {
         (score, seed): read_predictions(sweep / f"{score}_{seed}", run.results["classes"]).of("test")
         for score in SCORES
@@ -113,15 +115,44 @@ def test_the_table_and_the_file_agree(sweep: Path, monkeypatch: pytest.MonkeyPat
         assert heading in text.getvalue()
         assert f"{float(row['difference']):.3f} [{float(row['low']):.3f}" in text.getvalue()
         assert row["A"] == "score=max_softmax"
+    assert "AURC: one point per distinct score" in text.getvalue()
+    assert "Without a partner" not in text.getvalue()
+
+
+@pytest.mark.parametrize("sides", [SCORES, SCORES[::-1]], ids=" ".join)
+def test_runs_without_a_partner_are_counted(
+    sides: tuple[str, str], sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(sweep, tmp_path / "sweep"))
+    shutil.rmtree(folder / "margin_1")
+    named = [f"score={score}" for score in sides]
+    found = compare(folder, *named)
+    assert [(one.pairs, one.unpaired) for one in found] == [(1, 1)]
+    text = io.StringIO()
+    monkeypatch.setattr(paired, "console", lambda: Console(file=text, width=200, markup=False))
+    print_comparison(found, *named, folder)
+    assert "Without a partner of the same seeds and settings: 1 of the runs." in text.getvalue()
+
+
+def test_columns_may_be_named_in_any_order(sweep: Path) -> None:
+    [found] = compare(sweep, "score=margin,branch=mlp", "branch=mlp,score=max_softmax")
+    assert (found.pairs, found.unpaired) == (2, 0)
 
 
 @pytest.mark.parametrize(
     ("sides", "message"),
     [
         (("score=margin", "margin"), r"'margin' does not name a setting: write column=value"),
-        (("scor=margin", "score=margin"), r"The column in 'scor=margin' is 'scor'.* did you mean 'score'"),
+        (("scor=margin", "scor=other"), r"The column in 'scor=margin' is 'scor'.* did you mean 'score'"),
         (("score=margins", "score=margin"), r"score in 'score=margins' is 'margins'.* did you mean 'margin'"),
-        (("score=margin,run=max_softmax_0", "score=margin"), r"run in .* allowed are margin_0, margin_1\."),
+        (
+            ("score=margin,run=max_softmax_0", "score=margin,run=margin_0"),
+            r"run in .* allowed are margin_0, margin_1\.",
+        ),
+        (("score=margin,branch=mlp", "score=max_softmax"), DIFFERENT),
+        (("score=margin", "score=max_softmax,branch=mlp"), DIFFERENT),
+        (("score=margin", "branch=mlp"), DIFFERENT),
+        (("scor=margin", "score=margins"), DIFFERENT),  # said first
     ],
 )
 def test_what_cannot_be_compared_is_refused(sweep: Path, sides: tuple[str, str], message: str) -> None:

@@ -27,7 +27,7 @@ from neural_branching.report.run import print_run, provenance, write_run
 from neural_branching.settings import Settings
 
 FILES = {"results.json", "config.yaml", "curve.csv", "scod_curve.csv", "thresholds.csv", "predictions.csv"}
-FIGURES = {"risk_coverage", "reliability", "scores", "confusion", "thresholds"}
+FIGURES = {"risk_coverage", "scod", "reliability", "scores", "confusion", "thresholds"}
 BOTH = pytest.mark.parametrize("which", ["folder", "silent"])
 
 
@@ -90,7 +90,10 @@ def test_results_have_every_key(folder: Path) -> None:
     assert judged | {"intervals", "threshold"} <= results["test"]["parent_restricted"].keys()
     assert {"intervals", "per_class", "confusion"} <= results["test"].keys()
     assert {"temperature", "before", "after"} <= results["reliability"].keys()
-    assert {"ece", "nll", "brier", "claim"} <= results["reliability"]["before"].keys()
+    for numbers in (results["reliability"]["before"], results["reliability"]["after"]):
+        assert {"ece", "nll", "brier", "claim", "intervals"} <= numbers.keys()
+        assert numbers["intervals"].keys() == {"ece", "nll", "brier"}
+        assert numbers["claim"]["intervals"].keys() == {"accuracy"}
     assert {"near", "far", "per_class", "intervals", "parent_restricted"} <= results["foreign"].keys()
     assert 0 <= results["parent"]["test_accuracy"] <= 1
     assert results["artifacts"].keys() == {"data", "parent", "activations", "branch"}
@@ -142,6 +145,20 @@ def test_numbers_that_are_none_become_null(tmp_path: Path, silent: Path) -> None
     assert results["test"]["coverage"] == 0
     assert results["test"]["accuracy"] is not None
     assert results["foreign"]["false_accept_rate"] == 0
+
+
+def test_where_no_image_counts_the_interval_is_exact(silent: Path) -> None:
+    results = read_results(silent)
+    nothing = {
+        60: (results["test"]["intervals"]["coverage"],),
+        40: (results["foreign"]["intervals"]["false_accept_rate"],),
+        20: [each["intervals"]["false_accept_rate"] for each in results["foreign"]["per_class"].values()],
+    }
+    for n, intervals in nothing.items():
+        for low, high in intervals:
+            assert low == 0
+            assert (1 - high) ** n == pytest.approx(0.025)  # Clopper & Pearson, two-sided
+    assert len(nothing[20]) == 2
 
 
 # Files.
@@ -314,7 +331,11 @@ def test_the_points_are_recounted_from_the_predictions(place: Path) -> None:
         right = sum(line["label"] == line["prediction"] for line in mine)
         expected = right / len(mine) if mine else math.nan
         assert float(point["selective_accuracy"]) == pytest.approx(expected, nan_ok=True)
-        assert float(point["false_accept_rate"]) == pytest.approx((len(answered) - len(mine)) / 40)
+        share = (len(answered) - len(mine)) / 40
+        assert float(point["false_accept_rate"]) == pytest.approx(share)
+        low, high = (float(point[f"false_accept_rate_{end}"]) for end in ("low", "high"))
+        assert 0 <= low <= share <= high <= 1
+        assert low < high
     [own] = [point for point in points if point["chosen"] == "True"]
     assert float(own["threshold"]) == threshold_of(results)
     assert int(own["n_accepted"]) == results["test"]["n_accepted"]
@@ -350,28 +371,46 @@ def test_a_run_that_answers_nothing_is_drawn(silent_run: pipeline.Run) -> None:
         stream = io.BytesIO()
         figure.savefig(stream, dpi=60)
         assert is_a_picture(Image.open(stream)), name
-    [axes] = drawn["risk_coverage"].axes
-    assert [len(line.get_xdata()) for line in axes.lines[:2]] == [100, 100]  # and no dot after either
+    for name, curves in (("risk_coverage", 2), ("scod", 1)):
+        [axes] = drawn[name].axes
+        assert len(axes.lines) == curves  # and no mark after any
+        assert all(len(line.get_xdata()) > 1 for line in axes.lines)
+        assert "mark" not in axes.get_xlabel()
 
 
-def test_the_curves_are_drawn_with_their_bands_and_dots(run: pipeline.Run) -> None:
+def test_the_curves_are_drawn_with_their_bands_and_marks(run: pipeline.Run) -> None:
     drawn = draw(run.results, run.evaluation)
     [axes] = drawn["risk_coverage"].axes
-    names = ["branch", "parent restricted", "branch, foreign images as errors"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == names
-    branch, dot, parent, parents_dot, scod = axes.lines
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["branch", "parent restricted"]
+    assert axes.get_xlabel() == "coverage: share of test images answered (mark: at the threshold)"
+    branch, mark, parent, parents_mark = axes.lines
     for line, point, numbers in (
-        (branch, dot, run.results["test"]),
-        (parent, parents_dot, run.results["test"]["parent_restricted"]),
+        (branch, mark, run.results["test"]),
+        (parent, parents_mark, run.results["test"]["parent_restricted"]),
     ):
         assert line.get_xdata().tolist() == pytest.approx([level / 100 for level in range(100, 0, -1)])
         assert line.get_ydata()[0] == pytest.approx(numbers["accuracy"])
         shown = (point.get_xdata()[0], point.get_ydata()[0])
         assert shown == pytest.approx((numbers["coverage"], numbers["selective_accuracy"]))
-    assert scod.get_ydata()[0] == pytest.approx(run.results["test"]["accuracy"] * 0.6)
     band = axes.collections[0].get_paths()[0].vertices
     ends = sorted(set(band[np.isclose(band[:, 0], 1), 1]))
     assert [ends[0], ends[-1]] == pytest.approx(run.results["test"]["intervals"]["accuracy"])
+
+
+def test_the_curve_with_foreign_images_is_a_figure_of_its_own(run: pipeline.Run) -> None:
+    [axes] = draw(run.results, run.evaluation)["scod"].axes
+    curve, mark = axes.lines
+    test, foreign = run.results["test"], run.results["foreign"]
+    assert curve.get_xdata()[0] == 1
+    assert curve.get_ydata()[0] == pytest.approx(test["accuracy"] * 0.6)
+    answered = test["n_accepted"] + foreign["n_accepted"]
+    right = test["n_accepted"] * test["selective_accuracy"]
+    shown = (mark.get_xdata()[0], mark.get_ydata()[0])
+    assert shown == pytest.approx((answered / 100, right / answered))
+    assert shown in [pytest.approx(point) for point in zip(*curve.get_data(), strict=True)]
+    assert not axes.collections  # without a band
+    assert "foreign images count as errors" in axes.get_title()
+    assert "all test images, foreign ones too" in axes.get_xlabel()
 
 
 def test_bands_contain_their_lines(run: pipeline.Run) -> None:
@@ -470,6 +509,7 @@ def test_the_printed_table_has_the_numbers(
             low, high = numbers["intervals"][name]
             assert f"{numbers[name]:.3f} [{low:.3f}, {high:.3f}]" in text
     assert "digits at hidden2 · 60 test images" in text
+    assert "[ ]: 95 % bootstrap interval. AURC: one point per distinct score" in text
     assert str(folder) in text
     assert f"score max_softmax, threshold {run.results['threshold']['value']:.3f} (coverage 0.6" in text
     assert "fitted on 120 calibration images)" in text
@@ -570,7 +610,8 @@ def test_a_subset_of_every_class_has_nothing_foreign(
     results = read_results(tmp_path)
     assert results["foreign"] is None
     assert results["threshold"]["n"] == 0
-    assert {line["false_accept_rate"] for line in rows(tmp_path / "thresholds.csv")} == {""}
+    for name in ("false_accept_rate", "false_accept_rate_low", "false_accept_rate_high"):
+        assert {line[name] for line in rows(tmp_path / "thresholds.csv")} == {""}
     assert {line["label"] for line in rows(tmp_path / "predictions.csv")} == set(complete.settings.known)
     assert {line["fits"] for line in rows(tmp_path / "predictions.csv")} == {""}
     print_run(complete, tmp_path)
@@ -581,7 +622,7 @@ def test_a_subset_of_every_class_has_nothing_foreign(
     events.Reload()
     assert math.isnan(events.Scalars("test/false_accept_rate")[0].value)
     drawn = draw(complete.results, complete.evaluation)
-    assert drawn.keys() == FIGURES
+    assert drawn.keys() == FIGURES - {"scod"}
     assert "foreign" not in "".join(text.get_text() for text in drawn["scores"].findobj(match=_has_text))
     names = [text.get_text() for text in drawn["risk_coverage"].axes[0].get_legend().get_texts()]
     assert names == ["branch", "parent restricted"]

@@ -97,8 +97,9 @@ def test_tables_and_figures_are_written(runs: Path, capsys: pytest.CaptureFixtur
     [
         ((1.5, 0.1, [10], 1), "target is 1.5"),
         ((0.1, 0.0, [10], 1), "delta is 0.0"),
-        ((0.1, 0.1, [0], 1), "--images"),
-        ((0.1, 0.1, [10], 0), "--draws 0"),
+        ((0.1, 0.1, [0], 1), r"--images is 0: it must be a whole number of at least 1\."),
+        ((0.1, 0.1, [10, -3], 1), r"--images is -3: it must be a whole number of at least 1\."),
+        ((0.1, 0.1, [10], 0), r"--draws is 0: it must be a whole number of at least 1\."),
     ],
 )
 def test_numbers_out_of_range_are_refused(runs: Path, arguments: tuple, message: str) -> None:

@@ -237,7 +237,7 @@ def test_a_threshold_that_accepts_nothing_is_summarised_too(silent: Path, tmp_pa
     assert "–" in (place / "summary.md").read_text()
 
 
-def test_a_setting_that_answers_nothing_has_a_curve_without_a_dot(silent: Path) -> None:
+def test_a_setting_that_answers_nothing_has_a_curve_without_a_mark(silent: Path) -> None:
     [axes] = comparison.draw(collect(silent))["risk_coverage"].axes
     [line] = axes.lines
     assert len(line.get_xdata()) == 100
@@ -350,6 +350,7 @@ def test_a_damaged_configuration_does_not_stop_the_summary(
     summary = summarize(tmp_path)
     assert [row["run"] for row in summary.completed] == ["0", "1"]
     assert [(one.row["run"], one.compared) for one in summary.certificates] == [("0", 2)]
+    assert list(summary.uncertified) == ["1"]
 
 
 # Seeds and settings.
@@ -391,10 +392,17 @@ def test_seeds_of_one_setting_are_aggregated(run: pipeline.Run, tmp_path: Path) 
 
 def test_a_single_run_has_no_deviation_but_an_interval(folder: Path) -> None:
     [record] = collect(folder).settings()
-    test = read_results(folder)["test"]
+    results = read_results(folder)
+    test = results["test"]
     assert record["seeds"] == 1
     assert record["test_accuracy"] == Cell(test["accuracy"], None, tuple(test["intervals"]["accuracy"]))
-    assert record["test_ece"].interval is None
+    for name, numbers in (("test_ece", "before"), ("test_ece_scaled", "after")):
+        numbers = results["reliability"][numbers]
+        low, high = numbers["intervals"]["ece"]
+        assert low < high
+        assert record[name] == Cell(numbers["ece"], None, (low, high))
+        assert str(record[name]) == f"{numbers['ece']:.3f} [{low:.3f}, {high:.3f}]"
+    assert record["temperature"].interval is None
     assert "±" not in str(record["test_accuracy"])
     assert "[" in str(record["test_accuracy"])
 
@@ -540,19 +548,62 @@ def test_seeds_are_averaged_in_the_comparison(
     assert compared["test AURC (smaller is better)"] == {"digits": {"hidden2": [aurc, aurc]}}
 
 
-def test_thresholds_change_no_curve(
+def with_rule(run: pipeline.Run, rule: str, coverage: float, accuracy: float, seed: int = 0) -> pipeline.Run:
+    """The run as if this rule had answered so much, so well."""
+    return changed(
+        run,
+        seeds={"split": 0, "parent": 0, "branch": seed},
+        threshold={**run.results["threshold"], "rule": rule},
+        test=on_test(run, coverage=coverage, selective_accuracy=accuracy),
+    )
+
+
+def test_thresholds_change_no_curve_but_mark_it(
     run: pipeline.Run, tmp_path: Path, capture: Callable[[Path], Captured]
 ) -> None:
-    rules = ("coverage 0.6", "risk 0.1")
     runs = {
-        rule: changed(run, threshold={**run.results["threshold"], "rule": rule, "value": 0.5 + index / 9})
-        for index, rule in enumerate(rules)
+        "0": with_rule(run, "coverage 0.6", 0.6, 0.8),
+        "1": with_rule(run, "risk 0.1", 0.25, 0.9),
+        "2": with_rule(run, "sgr 0.001", 0.0, math.nan),
     }
     summary_folder = write_all(runs, tmp_path)
-    lines, compared, _ = capture(summary_folder)
-    assert len(lines) == 1
+    lines, compared, band = capture(summary_folder)
+    [line] = lines.values()
+    assert line.points == {"coverage 0.6": (0.6, 0.8), "risk 0.1": (0.25, 0.9)}  # sgr answers nothing
+    assert line.band is None
+    assert band == ""
     assert compared["test accuracy"] == {"digits": {"hidden2": [run.results["test"]["accuracy"]]}}
-    assert len(collect(summary_folder).settings()) == 2
+    assert len(collect(summary_folder).settings()) == 3
+
+
+def test_every_rule_marks_the_mean_of_its_own_seeds(
+    run: pipeline.Run, tmp_path: Path, capture: Callable[[Path], Captured]
+) -> None:
+    answered = {
+        ("coverage 0.6", 0): (0.5, 0.7), ("coverage 0.6", 1): (0.7, 0.8),
+        ("risk 0.1", 0): (0.2, 0.9), ("risk 0.1", 1): (0.0, math.nan),
+    }  # fmt: skip
+    runs = {
+        f"{index}": with_rule(run, rule, *point, seed)
+        for index, ((rule, seed), point) in enumerate(answered.items())
+    }
+    runs["elsewhere"] = changed(with_rule(run, "risk 0.1", 1.0, 0.1), branch_point="hidden1")
+    lines, _, _ = capture(write_all(runs, tmp_path))
+    assert lines["digits · hidden2"].points == {
+        "coverage 0.6": pytest.approx((0.6, 0.75)), "risk 0.1": pytest.approx((0.2, 0.9)),
+    }  # fmt: skip
+    assert lines["digits · hidden1"].points == {"risk 0.1": (1.0, 0.1)}
+
+
+def test_a_band_ends_at_one(run: pipeline.Run, tmp_path: Path, capture: Callable[[Path], Captured]) -> None:
+    write_all({str(seed): with_rule(run, "coverage 0.6", 0.6, 0.8, seed) for seed in (0, 1)}, tmp_path)
+    for seed, risk in enumerate((0.0, 0.2)):
+        text = f"threshold,n_accepted,coverage,selective_risk\n0.1,4,1.0,{risk}\n"
+        (tmp_path / str(seed) / "curve.csv").write_text(text)
+    [line] = capture(tmp_path)[0].values()
+    low, high = map(np.asarray, line.band)
+    assert low == pytest.approx(0.9 - np.std([1, 0.8], ddof=1))
+    assert (high == 1).all()
 
 
 def test_the_curve_of_several_seeds_is_their_mean_with_their_standard_deviation(
@@ -580,14 +631,14 @@ def test_the_curve_of_several_seeds_is_their_mean_with_their_standard_deviation(
         assert mean[place] == pytest.approx(np.mean(values))
         assert high[place] - mean[place] == pytest.approx(np.std(values, ddof=1))
         assert mean[place] - low[place] == pytest.approx(np.std(values, ddof=1))
-    assert line.point == pytest.approx((0.55, 0.8))  # of the seeds that answer anything
+    assert line.points == {"coverage 0.6": pytest.approx((0.55, 0.8))}  # of the seeds that answer anything
 
 
 def test_several_seeds_are_drawn_with_their_band(run: pipeline.Run, tmp_path: Path) -> None:
     figure = comparison.draw(collect(two_runs(run, SEEDS[1], tmp_path)))["risk_coverage"]
     [axes] = figure.axes
     assert len(axes.collections) == 1
-    curve, dot = axes.lines
+    curve, mark = axes.lines
     assert curve.get_ydata()[0] == pytest.approx(run.results["test"]["accuracy"])
-    assert dot.get_ydata()[0] == pytest.approx(run.results["test"]["selective_accuracy"])
+    assert mark.get_ydata()[0] == pytest.approx(run.results["test"]["selective_accuracy"])
     assert "standard deviation" in axes.get_legend().get_title().get_text()

@@ -574,9 +574,9 @@ def test_shortages_say_what_would_do(rule: type[Guaranteed]) -> None:
     told = {"help": 0, "zero": 0, "some": 0}
     pattern = (
         r"not certifiable with (\d+) calibration images: it takes at least (\d+) accepted calibration images "
-        r"without an error(?: \(or ([\d,]+) at the risk of (\d\.\d{3}) seen at coverage (\d\.\d\d)\))?, at the "
-        r"very least ([\d,]+) calibration images at this coverage; the luckiest point seen is taken for the "
-        r"true risk, so expect to need more"
+        r"without an error(?: \(or ([\d,]+) at the risk of (\d\.\d{3}) seen at coverage (\d\.\d\d)\))?, at "
+        r"the very least ([\d,]+) calibration images at this coverage; the luckiest point seen is taken for "
+        r"the true risk, so expect to need more"
     )
     for given_samples, target, delta in draws(100, seed=4):
         one = rule(target, delta)
@@ -626,8 +626,8 @@ def test_shortages_of_a_worked_example() -> None:
     assert shortage.sentence == (
         "not certifiable with 30 calibration images: it takes at least 22 accepted calibration images "
         f"without an error (or {needed} at the risk of 0.050 seen at coverage 0.67), at the very least "
-        f"{math.ceil(needed * 1.5)} calibration images at this coverage; the luckiest point seen is taken for the "
-        "true risk, so expect to need more"
+        f"{math.ceil(needed * 1.5)} calibration images at this coverage; the luckiest point seen is taken "
+        "for the true risk, so expect to need more"
     )
 
 

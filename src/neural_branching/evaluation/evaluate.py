@@ -9,6 +9,7 @@ from sklearn.metrics import log_loss
 
 from neural_branching.evaluation.foreign import (
     Foreign,
+    accept_interval,
     by_class,
     foreign_intervals,
     foreign_numbers,
@@ -185,7 +186,7 @@ def _foreign(
         chosen = [one == distance for one in distances]
         given = mine.known["test"], error, scores[chosen], threshold
         by_distance[distance] = (
-            {**foreign_numbers(*given), "intervals": foreign_intervals(*given, bootstrap)}
+            {**foreign_numbers(*given), "intervals": accept_interval(scores[chosen], threshold)}
             if any(chosen)
             else None
         )
@@ -196,6 +197,6 @@ def _foreign(
         "per_class": table,
         "parent_restricted": {
             **foreign_numbers(*restricted),
-            "intervals": foreign_intervals(*restricted, bootstrap),
+            "intervals": accept_interval(theirs.foreign["test"], theirs.choice.value),
         },
     }

@@ -16,7 +16,7 @@ from neural_branching.selection import (
     risk_coverage_curve,
 )
 from neural_branching.selection.arrays import Floats
-from neural_branching.selection.intervals import percentile_interval
+from neural_branching.selection.intervals import Interval, percentile_interval
 from neural_branching.selection.thresholds.base import HeldOut, Threshold
 from neural_branching.selection.thresholds.plain import threshold_at_coverage
 
@@ -99,14 +99,13 @@ def foreign_intervals(
     """
     scores, is_foreign = _against(score, foreign_score)
     errors = np.concatenate([error, np.ones(len(foreign_score), dtype=bool)])
-    mine = Bootstrap(len(foreign_score), bootstrap.resamples, bootstrap.seed + 1)
+    mine = apart(len(foreign_score))
     pairs = list(zip(bootstrap.chunks(len(scores)), mine.chunks(len(scores)), strict=True))
     weights = [np.concatenate(pair, axis=1) for pair in pairs]
-    against = resample(
+    values = resample(
         {"auroc": RiskCoverageCurve.failure_auroc},
         (risk_coverage_curve(scores, is_foreign, weight) for weight in weights),
-    )
-    areas = resample(
+    ) | resample(
         {"scod_aurc": RiskCoverageCurve.aurc, "scod_augrc": RiskCoverageCurve.augrc},
         (risk_coverage_curve(scores, errors, weight) for weight in weights),
     )
@@ -118,8 +117,19 @@ def foreign_intervals(
     return {
         "false_accept_rate": mine.share(foreign_score >= threshold),
         "fpr95": percentile_interval(fpr95),
-        **{name: percentile_interval(values) for name, values in (against | areas).items()},
+        **{name: percentile_interval(found) for name, found in values.items()},
     }
+
+
+def apart(n: int) -> Bootstrap:
+    """Resamples of n foreign images, drawn apart from those of the subset's images."""
+    return Bootstrap(n, seed=1)
+
+
+def accept_interval(foreign_score: Floats, threshold: float) -> dict[str, Interval]:
+    """The interval of the false-accept rate alone, for parts of the foreign images."""
+    accepted = foreign_score >= threshold
+    return {"false_accept_rate": apart(len(accepted)).share(accepted)}
 
 
 def by_class(foreign: Foreign, answers: Answers, score: Floats, threshold: float) -> dict[str, Any]:
@@ -132,7 +142,7 @@ def by_class(foreign: Foreign, answers: Answers, score: Floats, threshold: float
             "n": len(accepted),
             "n_accepted": int(accepted.sum()),
             "false_accept_rate": float(accepted.mean()),
-            "intervals": {"false_accept_rate": Bootstrap(len(accepted)).share(accepted)},
+            "intervals": accept_interval(score[answers.foreign_labels == label], threshold),
         }
     return table
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neural_branching.evaluation.foreign import apart
 from neural_branching.evaluation.judge import Judged
 from neural_branching.selection import Bootstrap, risk_coverage_curve
 from neural_branching.selection.intervals import proportion_interval
@@ -60,7 +61,7 @@ def points(judged: Judged, score: Score, bootstrap: Bootstrap) -> list[Point]:
     counts, mistakes = (np.concatenate(parts) for parts in zip(*resampled, strict=True))
     accuracies = np.where(counts > 0, 1 - mistakes / np.maximum(counts, 1), np.nan)
     foreign = judged.foreign["test"]
-    others = Bootstrap(len(foreign)) if len(foreign) else None
+    others = apart(len(foreign)) if len(foreign) else None
     table = []
     for index, threshold in enumerate(thresholds):
         answered, right = int(accepted[index]), int(accepted[index] - wrong[index])

@@ -125,12 +125,17 @@ def _judge(probabilities: Floats, targets: NDArray[np.int64], bootstrap: Bootstr
 
 
 def _resampled_error(probabilities: Floats, targets: NDArray[np.int64], bootstrap: Bootstrap) -> Floats:
-    """Expected calibration error of each resample; larger on average, because resamples are noisier."""
+    """Expected calibration error of each resample, less the excess that resamples have on average.
+
+    Resamples are noisier than the sample, which the error, a mean of absolute gaps, counts as miscalibration.
+    """
     confidence, right = _top(probabilities, targets)
     gaps = np.zeros((len(confidence), BINS))
     gaps[np.arange(len(confidence)), _bin(confidence)] = right - confidence
-    error: Floats = np.abs(bootstrap.counts @ gaps).sum(axis=1) / len(confidence)
-    return error
+    errors = np.abs(bootstrap.counts @ gaps).sum(axis=1) / len(confidence)
+    excess = errors.mean() - np.abs(gaps.sum(axis=0)).sum() / len(confidence)
+    shifted: Floats = np.maximum(errors - excess, 0)
+    return shifted
 
 
 def _bin(confidence: Floats) -> NDArray[np.int64]:

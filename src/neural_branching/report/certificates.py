@@ -7,7 +7,7 @@ from pathlib import Path
 from neural_branching.config import build
 from neural_branching.errors import InputError
 from neural_branching.report.predictions import read_predictions
-from neural_branching.report.results import Row, read_config, read_results
+from neural_branching.report.results import CONFIG, Row, read_config, read_results
 from neural_branching.selection import coverage, selective_accuracy
 from neural_branching.selection.thresholds.base import Choice, HeldOut
 from neural_branching.selection.thresholds.guaranteed import Guaranteed
@@ -62,7 +62,10 @@ def certify(folder: Path, rows: Sequence[Row]) -> tuple[list[Certified], dict[st
 def _certify(run: Path, row: Row, compared: int) -> Certified:
     classes = read_results(run)["classes"]
     predictions = read_predictions(run, classes)
-    rule: Guaranteed = build(read_config(run).get("threshold") or {}, "threshold")
+    config = read_config(run)
+    if not isinstance(config.get("threshold"), dict):
+        raise InputError(f"{run / CONFIG} is lost or damaged: repeat the run that made it.")
+    rule: Guaranteed = build(config["threshold"], "threshold")
     mine, validation = predictions.of("calibration", fits="threshold"), predictions.of("validation")
     test = predictions.of("test")
     if not (len(mine) and len(validation) and len(test)):

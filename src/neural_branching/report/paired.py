@@ -140,7 +140,9 @@ def print_comparison(comparisons: Sequence[Comparison], first: str, second: str,
     )
     screen.print(AREAS_NOTE, highlight=False)
     if comparisons[0].unpaired:
-        screen.print(f"{comparisons[0].unpaired} runs have no partner with the same seeds and settings.")
+        screen.print(
+            f"Without a partner of the same seeds and settings: {comparisons[0].unpaired} of the runs."
+        )
     _write(folder / COMPARISON, comparisons, first, second)
 
 

@@ -1,7 +1,7 @@
 """How sure a number is: exact binomial bounds and bootstrap percentile intervals."""
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -63,16 +63,14 @@ class Bootstrap:
     def draws(self) -> Iterator[NDArray[np.int64]]:
         """Row numbers of each resample, int64 (n,)."""
         generator = np.random.default_rng(self.seed)
-        for _ in range(self.resamples):
-            yield generator.integers(self.n, size=self.n)
+        rows = max(1, _CHUNK // self.n)
+        for start in range(0, self.resamples, rows):
+            yield from generator.integers(self.n, size=(min(rows, self.resamples - start), self.n))
 
-    @cached_property
+    @property
     def counts(self) -> Counts:
         """How often each resample holds each image, (resamples, n)."""
-        counts = np.empty((self.resamples, self.n), dtype=np.uint16)
-        for row, drawn in zip(counts, self.draws(), strict=True):
-            row[:] = np.bincount(drawn, minlength=self.n)
-        return counts
+        return _counts(self.n, self.resamples, self.seed)
 
     def mean(self, values: ArrayLike) -> Interval:
         """Interval of the mean of one value per image, shape (n,)."""
@@ -93,6 +91,15 @@ class Bootstrap:
         rows = max(1, _CHUNK // width)
         for start in range(0, self.resamples, rows):
             yield self.counts[start : start + rows]
+
+
+@lru_cache(maxsize=8)  # classes of one size, and the jobs of a sweep, share their resamples
+def _counts(n: int, resamples: int, seed: int) -> Counts:
+    counts = np.empty((resamples, n), dtype=np.uint16)
+    for row, drawn in zip(counts, Bootstrap(n, resamples, seed).draws(), strict=True):
+        row[:] = np.bincount(drawn, minlength=n)
+    counts.flags.writeable = False
+    return counts
 
 
 def percentile_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
