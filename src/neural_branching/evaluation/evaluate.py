@@ -186,7 +186,10 @@ def _foreign(
         chosen = [one == distance for one in distances]
         given = mine.known["test"], error, scores[chosen], threshold
         by_distance[distance] = (
-            {**foreign_numbers(*given), "intervals": accept_interval(scores[chosen], threshold)}
+            {
+                **foreign_numbers(*given),
+                "intervals": accept_interval(scores[chosen], threshold, bootstrap.resamples),
+            }
             if any(chosen)
             else None
         )
@@ -197,6 +200,6 @@ def _foreign(
         "per_class": table,
         "parent_restricted": {
             **foreign_numbers(*restricted),
-            "intervals": accept_interval(theirs.foreign["test"], theirs.choice.value),
+            "intervals": accept_interval(theirs.foreign["test"], theirs.choice.value, bootstrap.resamples),
         },
     }

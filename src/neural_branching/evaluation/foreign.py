@@ -16,7 +16,7 @@ from neural_branching.selection import (
     risk_coverage_curve,
 )
 from neural_branching.selection.arrays import Floats
-from neural_branching.selection.intervals import Interval, percentile_interval
+from neural_branching.selection.intervals import RESAMPLES, Interval, percentile_interval
 from neural_branching.selection.thresholds.base import HeldOut, Threshold
 from neural_branching.selection.thresholds.plain import threshold_at_coverage
 
@@ -99,7 +99,7 @@ def foreign_intervals(
     """
     scores, is_foreign = _against(score, foreign_score)
     errors = np.concatenate([error, np.ones(len(foreign_score), dtype=bool)])
-    mine = apart(len(foreign_score))
+    mine = apart(len(foreign_score), bootstrap.resamples)
     pairs = list(zip(bootstrap.chunks(len(scores)), mine.chunks(len(scores)), strict=True))
     weights = [np.concatenate(pair, axis=1) for pair in pairs]
     values = resample(
@@ -121,15 +121,17 @@ def foreign_intervals(
     }
 
 
-def apart(n: int) -> Bootstrap:
+def apart(n: int, resamples: int = RESAMPLES) -> Bootstrap:
     """Resamples of n foreign images, drawn apart from those of the subset's images."""
-    return Bootstrap(n, seed=1)
+    return Bootstrap(n, resamples, seed=1)
 
 
-def accept_interval(foreign_score: Floats, threshold: float) -> dict[str, Interval]:
+def accept_interval(
+    foreign_score: Floats, threshold: float, resamples: int = RESAMPLES
+) -> dict[str, Interval]:
     """The interval of the false-accept rate alone, for parts of the foreign images."""
     accepted = foreign_score >= threshold
-    return {"false_accept_rate": apart(len(accepted)).share(accepted)}
+    return {"false_accept_rate": apart(len(accepted), resamples).share(accepted)}
 
 
 def by_class(foreign: Foreign, answers: Answers, score: Floats, threshold: float) -> dict[str, Any]:
