@@ -24,6 +24,7 @@ from neural_branching.report.metrics import METRICS
 from neural_branching.report.pictures import draw
 from neural_branching.report.results import read_config, read_results, write_results
 from neural_branching.report.run import print_run, provenance, write_run
+from neural_branching.selection import clopper_pearson_upper
 from neural_branching.settings import Settings
 
 FILES = {"results.json", "config.yaml", "curve.csv", "scod_curve.csv", "thresholds.csv", "predictions.csv"}
@@ -553,7 +554,15 @@ def test_a_certificate_is_printed(
     [line] = [line for line in capsys.readouterr().out.splitlines() if "certificate:" in line]
     certificate = certified.results["threshold"]["certificate"]
     assert certificate["quantity"] in line
-    assert certificate["guarantee"] in line
+    assert f"≤ {certificate['target']:g}" in line
+    if certificate["delta"] is None:
+        assert "on average" in line
+    else:
+        # The bound can be recomputed from what is printed.
+        assert f"except with probability {certificate['delta']:g}" in line
+        assert f"at level {certificate['level']:.3g} is {certificate['bound']:.3f}" in line
+        counts = certificate["errors"], certificate["n_accepted"]
+        assert certificate["bound"] == clopper_pearson_upper(*counts, certificate["level"])
     assert f"{certificate['bound']:.3f}" in line
     assert expected.format(**certificate) in line
 

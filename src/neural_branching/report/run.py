@@ -126,8 +126,11 @@ def _certificate(certificate: dict[str, Any]) -> str:
         seen = f"{certificate['n_accepted']} of {certificate['n']} foreign images accepted"
     else:
         seen = f"{certificate['errors']} errors among {certificate['n_accepted']} accepted"
-    bound, guarantee = f"its test's bound is {certificate['bound']:.3f}", certificate["guarantee"]
-    return f"{certificate['quantity']} ≤ {certificate['target']:g} {guarantee}; {bound}, from {seen}"
+    target, bound = f"{certificate['quantity']} ≤ {certificate['target']:g}", certificate["bound"]
+    if certificate["delta"] is None:
+        return f"{target} {certificate['guarantee']} (bound {bound:.3f}, from {seen})"
+    level = f"Clopper–Pearson's bound at level {certificate['level']:.3g} is {bound:.3f}"
+    return f"{target} except with probability {certificate['delta']:g} ({level}, from {seen})"
 
 
 def _probabilities(reliability: dict[str, Any]) -> list[str]:
