@@ -65,6 +65,14 @@ def in_a_process(*arguments, code=0):
     return done.stdout + done.stderr, time.perf_counter() - start
 
 
+@pytest.fixture(scope="module")
+def moment():
+    """Seconds that a process takes to import Hydra and numpy on this machine, now: machines differ."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import hydra, numpy, scipy.special, yaml"], check=True)
+    return time.perf_counter() - start
+
+
 def results(folder="outputs"):
     files = sorted(Path(folder).rglob("results.json"), key=lambda file: file.stat().st_mtime)
     return [json.loads(file.read_text()) for file in files]
@@ -220,11 +228,12 @@ def test_an_invalid_value_anywhere_in_a_sweep_starts_nothing(monkeypatch, overri
         (["subset=fishes"], "Could not find 'subset/fishes'"),
     ],
 )
-def test_errors_of_torch_free_parts_come_in_a_moment_and_leave_nothing(overrides, sentence):
+def test_errors_of_torch_free_parts_come_in_a_moment_and_leave_nothing(overrides, sentence, moment):
     output, seconds = in_a_process("train", *overrides, code=1)
     assert sentence in output
     assert "Traceback" not in output
-    assert seconds < 4  # about 0.8 on an idle machine; torch alone takes longer than that
+    # About 0.8 s and 2 moments on an idle machine; torch alone takes longer than 4.
+    assert seconds < max(4, 4 * moment)
     assert not Path("outputs").exists()
 
 
