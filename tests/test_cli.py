@@ -259,7 +259,14 @@ def test_ctrl_c_leaves_nothing_half_written_and_the_command_works_again(monkeypa
     several = ["-m", "subset=digits,upper"] if sweep else []
     endless = [*several, *TINY, "parent.fit.epochs=1000000"]
     command = [sys.executable, "-m", "neural_branching", "train", *endless]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell starts what runs in the background with the signal ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not list(Path("outputs").glob("store/parent/.building-*")):
         assert process.poll() is None
