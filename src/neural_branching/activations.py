@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
-from torch.nn import functional as F
 
 from neural_branching.classifier import Classifier
 from neural_branching.data.batches import TensorDataModule
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
+from neural_branching.readout import Readout
 from neural_branching.row_file import RowFile
 from neural_branching.store import Artifact, Facts
 
@@ -24,24 +24,35 @@ RECIPE = 1
 BATCH = 512
 
 
-def readout(output: Tensor) -> Tensor:
-    """What a branch sees of a stage's output: one vector per image.
-
-    Feature maps (n, c, h, w) become 2 × 2 average-pooled vectors (n, 4c); vectors stay as they are.
-    """
-    return F.adaptive_avg_pool2d(output, 2).flatten(1) if output.ndim == 4 else output
-
-
-def stage_widths(parent: Classifier, image_shape: Sequence[int]) -> dict[str, int]:
-    """Length of the vector that each stage offers a branch, found by a pass over one blank image."""
+def stage_shapes(
+    parent: Classifier, image_shape: Sequence[int], stages: Sequence[str]
+) -> dict[str, tuple[int, ...]]:
+    """Shape of some stages' outputs for one image, found by a pass over one blank image."""
     image = torch.zeros(1, *image_shape, dtype=torch.uint8, device=parent.device)
     with torch.inference_mode():
-        return {name: readout(output).shape[1] for name, output in parent.eval().walk(image)}
+        return {name: tuple(output.shape[1:]) for name, output in parent.eval().walk(image, stages)}
+
+
+def stage_width(parent: Classifier, image_shape: Sequence[int], stage: str, readout: Readout) -> int:
+    """Length of the vectors that a readout makes of a stage.
+
+    Raises:
+        InputError: if the readout does not fit the stage.
+    """
+    shape = stage_shapes(parent, image_shape, (stage,))[stage]
+    return readout(torch.empty(1, *shape, device="meta"), parent.network.class_token).shape[1]
 
 
 @torch.inference_mode()
-def extract(parent: Classifier, images: NDArray[np.uint8], folder: Path, device: torch.device) -> Facts:
-    """Write the activations of all images at every stage, one safetensors file per stage.
+def extract(
+    parent: Classifier,
+    images: NDArray[np.uint8],
+    folder: Path,
+    device: torch.device,
+    stages: Sequence[str] | None = None,
+    readout: Readout | None = None,
+) -> Facts:
+    """Write the activations of all images at some stages, one safetensors file per stage.
 
     The parent is put into evaluation mode: no dropout, stored batch-norm statistics. Row i of every
     file belongs to image i. Files grow batch by batch, so that memory does not limit their size.
@@ -51,6 +62,8 @@ def extract(parent: Classifier, images: NDArray[np.uint8], folder: Path, device:
         images: uint8, shape (n, 3, height, width); may be memory-mapped.
         folder: where ``<stage>.safetensors`` is written, float32 (n, width) under "activations".
         device: where the forward pass runs.
+        stages: names of the stages; None for the network's main stages.
+        readout: how outputs become vectors; None for each stage's default.
 
     Returns:
         Number of images and width of every stage.
@@ -58,8 +71,13 @@ def extract(parent: Classifier, images: NDArray[np.uint8], folder: Path, device:
     Raises:
         InputError: if the disk has no room for the files; nothing is written then.
     """
-    n = len(images)
-    widths = stage_widths(parent, images.shape[1:])
+    n, readout = len(images), readout or Readout("auto")
+    stages = stages or parent.network.main_stages
+    token = parent.network.class_token
+    widths = {
+        name: readout(torch.empty(1, *shape, device="meta"), token).shape[1]
+        for name, shape in stage_shapes(parent, images.shape[1:], stages).items()
+    }
     _check_room(folder, 4 * n * sum(widths.values()))
     parent = parent.to(device).eval()
     with ExitStack() as stack:
@@ -70,9 +88,9 @@ def extract(parent: Classifier, images: NDArray[np.uint8], folder: Path, device:
         }
         for start in range(0, n, BATCH):
             batch = torch.from_numpy(np.array(images[start : start + BATCH])).to(device)
-            for name, output in parent.walk(batch):
+            for name, output in parent.walk(batch, stages):
                 # Written while it is still in the processor's cache.
-                files[name].append(readout(output).cpu())
+                files[name].append(readout(output, token).cpu())
     return {"images": n, "widths": widths}
 
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from neural_branching.classifier import Classifier
 from neural_branching.fit import Fit
-from neural_branching.networks.staged import StagedNetwork
+from neural_branching.networks.network import Network
 from neural_branching.networks.standardize import Standardize
 
 RECIPE = 2
@@ -19,7 +19,7 @@ class Branch(Classifier):
         width: length of the branch point's vectors.
     """
 
-    def __init__(self, network: StagedNetwork, fit: Fit, width: int) -> None:
+    def __init__(self, network: Network, fit: Fit, width: int) -> None:
         super().__init__(Standardize((width,)), network, fit)
 
     def learn_standardization(self, activations: Tensor) -> None:

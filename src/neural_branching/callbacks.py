@@ -62,11 +62,11 @@ def check(jobs: list[DictConfig], folder: Path) -> None:
     _check_writable(folder)
     _check_writable(settings[0].outputs / "store")
     # Only now torch, for what only the networks know; and data last, which may have to be downloaded.
-    from neural_branching import pipeline
+    from neural_branching import models, pipeline
     from neural_branching.store import store_at
 
     for one in settings:
-        pipeline.check(one)
+        models.check_models(one)
     for one in {repr(one.config["data"]): one for one in settings}.values():
         pipeline.ensure_data(one, store_at(one.outputs / "store"))
 

@@ -1,6 +1,6 @@
 """The LightningModule that parents and branches share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from neural_branching.data.batches import Batches, TensorDataModule
 from neural_branching.fit import Fit
-from neural_branching.networks.staged import StagedNetwork
+from neural_branching.networks.network import Network
 from neural_branching.networks.standardize import Standardize
 
 
@@ -27,7 +27,7 @@ class Classifier(pl.LightningModule):
         fit: the training recipe.
     """
 
-    def __init__(self, standardize: Standardize, network: StagedNetwork, fit: Fit) -> None:
+    def __init__(self, standardize: Standardize, network: Network, fit: Fit) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.standardize = standardize
@@ -39,9 +39,9 @@ class Classifier(pl.LightningModule):
         output: Tensor = self.network(self.standardize(x), until=until)
         return output
 
-    def walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Every stage's name and output, in order, from one pass over raw inputs (n, …)."""
-        return self.network.walk(self.standardize(x))
+    def walk(self, x: Tensor, stages: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Name and output of some stages, in order, from one pass over raw inputs (n, …)."""
+        return self.network.walk(self.standardize(x), stages)
 
     def batch_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean loss of one batch (a scalar): the place to change what is optimised."""

@@ -23,6 +23,7 @@ usage: neural-branching COMMAND ...
 
 commands:
   train [-m] [OVERRIDES]   parent → activations → branch → threshold; -m sweeps comma-separated values
+  stages [OVERRIDES]       the parent's branch points: shape, readout, MACs and parameters, without training
   report FOLDER            table and figures of every run below a folder; --compare A B pairs two settings
   simulate FOLDER          what each guaranteed threshold would keep with other numbers of calibration images
 
@@ -30,6 +31,7 @@ examples:
   neural-branching train subset=lower branch_point=hidden1 threshold.value=0.8
   neural-branching train -m subset=digits,upper,lower branch_point=hidden1,hidden2
   neural-branching train experiment=cifar100_fish
+  neural-branching stages parent=torchvision parent.model=resnet18
   neural-branching train -m "score=glob(*)" threshold=coverage
   neural-branching report outputs/sweeps/NAME --compare score=margin score=energy
   neural-branching simulate outputs/sweeps/NAME --target 0.1 --images 300 1000 3000
@@ -43,7 +45,7 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP)
         sys.exit(0 if arguments else 2)
-    commands = {"train": train, "report": report, "simulate": simulate}
+    commands = {"train": train, "stages": stages, "report": report, "simulate": simulate}
     try:
         command = commands[one_of(arguments[0], commands, "The command")]
         command(arguments[1:])
@@ -112,6 +114,44 @@ def train_job(config: "DictConfig") -> float | None:
         print_run(run, folder)
     accuracy: float = run.results["validation"]["accuracy"]
     return accuracy
+
+
+def stages(arguments: list[str]) -> None:
+    """List the branch points of the parent that a configuration describes.
+
+    Args:
+        arguments: overrides as ``train`` takes them, and ``--all``.
+
+    Raises:
+        InputError: if the configuration cannot be used.
+    """
+    parser = argparse.ArgumentParser(
+        prog="neural-branching stages", description="The parent's branch points, without training it."
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="every node or submodule, not only the main stages"
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="as for train, such as parent=convnet"
+    )
+    options = parser.parse_args(arguments)
+
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    from neural_branching.config import conf_dir
+    from neural_branching.settings import Settings
+
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            settings = Settings.from_config(compose("train", options.overrides))
+    except HydraException as error:
+        raise InputError(str(error)) from error
+
+    from neural_branching.report.stages import print_stages
+    from neural_branching.report.stages import stages as found
+
+    print_stages(settings, found(settings, every=options.all), every=options.all)
 
 
 def report(arguments: list[str]) -> None:

@@ -11,6 +11,8 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from neural_branching.errors import ArgumentError, InputError
 
+_COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 def conf_dir() -> Path:
     """The folder of configuration groups: inside an installed package, or at the top of a checkout.
@@ -49,7 +51,8 @@ def build(node: dict[str, Any], where: str, **late: Any) -> Any:
     Args:
         node: plain values with a ``_target_``.
         where: the node's place in the configuration, for messages.
-        late: arguments that only the code knows (shapes, numbers of classes).
+        late: arguments that only the code knows (shapes, numbers of classes); targets of other
+            people's making need not take them.
 
     Raises:
         InputError: for options that the target does not have or lacks, and for values that its
@@ -60,14 +63,20 @@ def build(node: dict[str, Any], where: str, **late: Any) -> Any:
     try:
         target = get_object(node["_target_"])
     except Exception as error:
-        raise InputError(f"{where}._target_ is {node['_target_']!r}, which cannot be imported.") from error
+        reason = str(error.__cause__ or error).splitlines()[0].rstrip(".")
+        raise InputError(
+            f"{where}._target_ is {node['_target_']!r}, which cannot be imported: {reason}."
+        ) from error
     parameters = inspect.signature(target).parameters
+    free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    late = {name: value for name, value in late.items() if name in parameters or free}
     options = [name for name in parameters if name not in late]
     for name in node:
-        if name != "_target_" and name not in options:
+        if name != "_target_" and name not in options and not free:
             raise InputError(f"{where} has no option {name!r}: allowed are {', '.join(options) or 'none'}.")
     for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in node and name not in late:
+        needed = parameter.default is parameter.empty and parameter.kind not in _COLLECTING
+        if needed and name not in node and name not in late:
             raise InputError(f"{where}.{name} must be given: add {where}.{name}=VALUE.")
     try:
         return instantiate(node, **late, _convert_="all")

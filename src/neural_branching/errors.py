@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# More names than this are not listed in a sentence.
+MANY = 40
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -31,11 +34,17 @@ def one_of(value: object, allowed: Iterable[str], argument: str) -> str:
     """Return ``value`` if it is among ``allowed``.
 
     Raises:
-        ArgumentError: otherwise, naming the nearest allowed value and then all of them.
+        ArgumentError: otherwise, naming the nearest allowed value and then all of them, or the five
+            nearest if they are many.
     """
     names = list(allowed)
     if isinstance(value, str) and value in names:
         return value
+    if len(names) > MANY:
+        near = get_close_matches(str(value), names, n=5, cutoff=0) or names[:5]
+        raise ArgumentError(
+            argument, f"is {value!r}, which is unknown: the nearest of {len(names)} are {', '.join(near)}."
+        )
     near = get_close_matches(str(value), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ArgumentError(argument, f"is {value!r}, which is unknown: {hint}allowed are {', '.join(names)}.")

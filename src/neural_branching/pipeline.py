@@ -21,22 +21,21 @@ from safetensors.torch import load_file, save_file
 
 from neural_branching import activations as act
 from neural_branching.branch import RECIPE as BRANCH_RECIPE
-from neural_branching.branch import Branch
 from neural_branching.classifier import Classifier
-from neural_branching.config import build
 from neural_branching.data.batches import TensorDataModule
 from neural_branching.data.pixels import PixelDataModule
 from neural_branching.data.split import SPLITS
 from neural_branching.data.table import DataTable, ensure_table
-from neural_branching.errors import one_of
 from neural_branching.evaluation.evaluate import Evaluation, evaluate
 from neural_branching.evaluation.foreign import Foreign
 from neural_branching.evaluation.judge import Material
+from neural_branching.models import augmentation, check_models, new_branch, new_parent
+from neural_branching.networks.weights import read_state
 from neural_branching.parent import RECIPE as PARENT_RECIPE
-from neural_branching.parent import Parent
+from neural_branching.readout import Readout
 from neural_branching.selection import Answers
 from neural_branching.settings import Settings
-from neural_branching.store import Artifact, Facts, Store, store_at
+from neural_branching.store import Artifact, Facts, Store, sha256_of, store_at
 from neural_branching.training import History, best_epoch, fit
 
 log = logging.getLogger(__name__)
@@ -57,21 +56,6 @@ class Run:
     histories: Mapping[str, History]
 
 
-def check(settings: Settings) -> None:
-    """Check what only the networks know, without computing anything.
-
-    Raises:
-        InputError: if the branch point is no stage of the parent, or an option of a network, the
-            augmentation or the accelerator cannot be used.
-    """
-    settings.compute.device()
-    with torch.device("meta"):
-        widths = act.stage_widths(_new_parent(settings), _image_shape(settings))
-        one_of(settings.stage, widths, "branch_point.stage")
-        _new_branch(settings, widths[settings.stage])
-    _augment(settings)
-
-
 def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     """Do what is missing, evaluate, and return everything that the report needs.
 
@@ -80,9 +64,9 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
         overrides: what the user typed, recorded so that a summary can tell runs apart.
 
     Raises:
-        InputError: as ``check``, and for data, a disk or a training run that fails.
+        InputError: as ``check_models``, and for data, a disk or a training run that fails.
     """
-    check(settings)
+    check_models(settings)
     settings.compute.apply()
     store = store_at(settings.outputs / "store")
     table = ensure_data(settings, store)
@@ -90,7 +74,8 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     activations = ensure_activations(settings, store, table, parent)
     branch = ensure_branch(settings, store, table, parent)
     foreign = Foreign.of(settings.classes, settings.known, settings.config["data"]["superclasses"] or {})
-    held_out = _held_out(settings, table, activations, branch, foreign)
+    logits = ensure_logits(settings, store, table, parent)
+    held_out = _held_out(settings, table, activations, logits, branch, foreign)
     evaluation = evaluate(
         held_out.branch, held_out.parent, settings.score, settings.threshold, settings.classes, foreign
     )
@@ -126,45 +111,88 @@ def ensure_parent(settings: Settings, store: Store, table: DataTable) -> Artifac
         "recipe": PARENT_RECIPE,
         "data": table.artifact.key,
         "split": table.split_key,
-        "network": config["network"],
+        "labels": settings.labels.of,
+        "network": _content(config["network"]),
         "normalize": config["normalize"],
-        "augment": config["augment"],
-        "fit": vars(settings.parent_fit),
-        "seed": settings.parent_seed,
     }
+    if settings.checkpoint is None:
+        recipe = {"augment": config["augment"], "fit": vars(settings.parent_fit)}
+        identity |= {**recipe, "seed": settings.parent_seed}
+    else:
+        identity |= {"checkpoint": sha256_of(settings.checkpoint)}
 
-    def train(folder: Path) -> Facts:
+    def make(folder: Path) -> Facts:
         pl.seed_everything(settings.parent_seed, verbose=False)
-        parent = _new_parent(settings)
-        recipe = settings.parent_fit
-        pixels = ensure_data(settings, store, pixels=True)
-        data = PixelDataModule(pixels, recipe.batch_size, settings.parent_seed, _augment(settings))
+        parent = new_parent(settings)
+        pixels, recipe = ensure_data(settings, store, pixels=True), settings.parent_fit
+        data = PixelDataModule(
+            pixels, settings.labels, recipe.batch_size, settings.parent_seed, augmentation(settings)
+        )
         data.setup("fit")
-        parent.learn_normalization(data.train[0])
-        return _train(parent, data, settings, f"parent {config['name']}", folder)
+        if settings.checkpoint is None:
+            parent.learn_normalization(data.train[0])
+            return _train(parent, data, settings, f"parent {config['name']}", folder)
+        if not parent.adopt(read_state(settings.checkpoint), f"The checkpoint {settings.checkpoint}"):
+            parent.learn_normalization(data.train[0])
+        return _save(parent, [], folder)
 
-    return store.fetch("parent", identity, train, needs=(WEIGHTS, HISTORY))
+    return store.fetch("parent", identity, make, needs=(WEIGHTS, HISTORY))
+
+
+def _content(network: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a network's configuration decides its weights: of a file of weights, what is in it."""
+    weights = network.get("weights")
+    if not isinstance(weights, str) or not Path(weights).is_file():
+        return dict(network)
+    return {**network, "weights": sha256_of(Path(weights))}
+
+
+def ensure_logits(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> Artifact:
+    """The parent's activations at its main stages, logits among them, for all rows of the table."""
+    return _activations(settings, store, table, parent, None, Readout("auto"))
 
 
 def ensure_activations(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> Artifact:
-    """The parent's activations at every stage, for all rows of the table."""
+    """The parent's activations at the branch point, for all rows of the table.
+
+    One pass keeps all main stages with their default readouts, so that jobs share it. Another readout
+    or another node of a graph takes a pass of its own.
+    """
+    with torch.device("meta"):
+        shared = settings.stage in new_parent(settings).network.main_stages
+    if shared and settings.readout.kind == "auto":
+        return _activations(settings, store, table, parent, None, settings.readout)
+    return _activations(settings, store, table, parent, (settings.stage,), settings.readout)
+
+
+def _activations(
+    settings: Settings,
+    store: Store,
+    table: DataTable,
+    parent: Artifact,
+    stages: Sequence[str] | None,
+    readout: Readout,
+) -> Artifact:
     identity = {
         "recipe": act.RECIPE,
         "data": table.artifact.key,
         "weights": parent.sha(WEIGHTS),
-        "network": settings.config["parent"]["network"],
+        "network": _content(settings.config["parent"]["network"]),
+        "stages": stages,
+        "readout": readout.kind,
         "precision": "float32",
     }
 
     def compute(folder: Path) -> Facts:
-        network = _new_parent(settings)
+        network = new_parent(settings)
         network.load_state_dict(load_file(parent.path / WEIGHTS))
         images = ensure_data(settings, store, pixels=True).images()
-        log.info("Computing the activations of %s images at every stage.", f"{len(images):,}")
-        return act.extract(network, images, folder, settings.compute.device())
+        where = "every stage" if stages is None else ", ".join(stages)
+        log.info("Computing the activations of %s images at %s.", f"{len(images):,}", where)
+        return act.extract(network, images, folder, settings.compute.device(), stages, readout)
 
-    needs = (f"{settings.stage}.safetensors", "logits.safetensors")
-    return store.fetch("activations", identity, compute, needs=needs)
+    read = ("logits",) if stages is None else stages
+    return store.fetch("activations", identity, compute, needs=[f"{name}.safetensors" for name in read])
 
 
 def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> Artifact:
@@ -189,7 +217,7 @@ def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Ar
         )
         data.prepare_data()
         data.setup("fit")
-        branch = _new_branch(settings, data.train[0].shape[1])
+        branch = new_branch(settings, data.train[0].shape[1])
         branch.learn_standardization(data.train[0])
         return _train(branch, data, settings, f"branch {settings.subset.name} at {settings.stage}", folder)
 
@@ -199,37 +227,15 @@ def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Ar
 def _train(module: Classifier, data: TensorDataModule, settings: Settings, title: str, folder: Path) -> Facts:
     """Fit, write weights and history, and return the facts that are worth recording."""
     log.info("Training the %s on %s images.", title, f"{len(data.train[1]):,}")
-    history = fit(module, data, settings.compute, title)
+    return _save(module, fit(module, data, settings.compute, title), folder)
+
+
+def _save(module: Classifier, history: History, folder: Path) -> Facts:
     save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, folder / WEIGHTS)
     (folder / HISTORY).write_text(json.dumps(history))
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    best = best_epoch(history, module.fit)
+    best = best_epoch(history, module.fit) if history else 0
     return {"parameters": parameters, "epochs": len(history), "best_epoch": best}
-
-
-def _image_shape(settings: Settings) -> tuple[int, int, int]:
-    return 3, settings.image_size, settings.image_size
-
-
-def _new_parent(settings: Settings) -> Parent:
-    config, shape = settings.config["parent"], _image_shape(settings)
-    network = build(config["network"], "parent.network", in_shape=shape, num_classes=len(settings.known))
-    return Parent(network, settings.parent_fit, shape, config["normalize"])
-
-
-def _new_branch(settings: Settings, width: int) -> Branch:
-    network = build(
-        settings.config["branch"]["network"],
-        "branch.network",
-        in_shape=(width,),
-        num_classes=len(settings.classes),
-    )
-    return Branch(network, settings.branch_fit, width)
-
-
-def _augment(settings: Settings) -> Any:
-    config = settings.config["parent"]["augment"]
-    return None if config is None else build(config, "parent.augment")
 
 
 @dataclass(frozen=True)
@@ -237,20 +243,26 @@ class _HeldOut:
     """What branch and parent say about the images that no model was fitted to."""
 
     branch: Material
-    parent: Material
+    parent: Material | None
     parent_accuracy: dict[str, tuple[float, int]]
 
 
 @torch.inference_mode()
 def _held_out(
-    settings: Settings, table: DataTable, activations: Artifact, artifact: Artifact, foreign: Foreign
+    settings: Settings,
+    table: DataTable,
+    activations: Artifact,
+    logits_artifact: Artifact,
+    artifact: Artifact,
+    foreign: Foreign,
 ) -> _HeldOut:
     """Answers by split: the only function that reads the test rows, once per run."""
     weights = load_file(artifact.path / WEIGHTS)
-    model = _new_branch(settings, len(weights["standardize.mean"])).eval()
+    model = new_branch(settings, len(weights["standardize.mean"])).eval()
     model.load_state_dict(weights)
-    columns = [table.classes.index(name) for name in settings.classes]
-    vectors, logits = act.read(activations, settings.stage), act.read(activations, "logits")
+    labels = settings.labels
+    columns = labels.columns(settings.classes)
+    vectors, logits = act.read(activations, settings.stage), act.read(logits_artifact, "logits")
     branch, parent = Material({}, {}), Material({}, {})
 
     def ask(split: str, classes: Sequence[str]) -> tuple[Answers, Answers]:
@@ -261,7 +273,7 @@ def _held_out(
         seen = vectors[rows]
         return (
             Answers(rows, targets, model(seen).numpy(), seen.numpy()),
-            Answers(rows, targets, logits[rows][:, columns].numpy(), seen.numpy()),
+            Answers(rows, targets, logits[rows][:, columns or []].numpy(), seen.numpy()),
         )
 
     accuracy = {}
@@ -270,10 +282,10 @@ def _held_out(
     for split in ("calibration", "test"):
         branch.foreign[split], parent.foreign[split] = ask(split, foreign.classes)
     for split in HELD_OUT:
-        everyone = table.rows(split)
-        right = logits[everyone].argmax(1).numpy() == table.labels[everyone]
+        everyone = table.rows(split, tuple(labels.of))
+        right = logits[everyone].argmax(1).numpy() == labels.targets(table.classes)[table.labels[everyone]]
         accuracy[split] = float(right.mean()), len(everyone)
-    return _HeldOut(branch, parent, accuracy)
+    return _HeldOut(branch, parent if columns else None, accuracy)
 
 
 def _results(
@@ -289,10 +301,11 @@ def _results(
     return {
         "status": "completed",
         "data": config["data"]["name"],
-        "images": {"n": len(table), "skipped": table.skipped},
+        "images": {"n": len(table), "skipped": table.skipped, "disjoint": settings.split.disjoint},
         "subset": settings.subset.name,
         "classes": list(settings.classes),
         "branch_point": settings.stage,
+        "readout": settings.readout.kind,
         "seeds": {
             "split": settings.split.seed,
             "parent": settings.parent_seed,
@@ -301,7 +314,10 @@ def _results(
         **evaluation.numbers,
         "parent": {
             "name": config["parent"]["name"],
-            "classes": len(settings.known),
+            "classes": len(settings.labels.of),
+            "labels": settings.labels.kind,
+            "logits": len(settings.labels.names),
+            "checkpoint": None if settings.checkpoint is None else str(settings.checkpoint),
             "validation_accuracy": validation[0],
             "validation_n": validation[1],
             "test_accuracy": test[0],

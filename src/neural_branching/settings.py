@@ -1,25 +1,31 @@
 """One run's settings, checked without importing torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
 from neural_branching.compute import Compute
 from neural_branching.config import build, only_keys, plain
 from neural_branching.data.hashes import FileHashes
+from neural_branching.data.labels import Labels
 from neural_branching.data.sources.base import Source
 from neural_branching.data.split import Split
 from neural_branching.data.subset import Subset
 from neural_branching.errors import ArgumentError, InputError, one_of, whole
 from neural_branching.fit import Fit
+from neural_branching.readout import Readout
 from neural_branching.selection.scores.base import Score
 from neural_branching.selection.thresholds.base import Threshold
 
+_PARENT = {"name", "network", "fit", "augment", "normalize", "seed", "labels", "classes", "checkpoint"}
+_PARENT |= {"model", "weights"}  # of torchvision's, for short
 _TOP = {"data", "subset", "parent", "branch_point", "branch", "score", "threshold", "trainer"}
 _TOP |= {"seed", "outputs", "published"}
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Settings:
         outputs: folder of the store, the runs and the sweeps.
         known: every class of the data set, in label order.
         classes: the subset's classes, in label order.
+        labels: what the parent tells apart.
+        checkpoint: the parent's weights from elsewhere; None if it is trained here.
     """
 
     config: dict[str, Any]
@@ -45,7 +53,10 @@ class Settings:
     classes: tuple[str, ...]
     parent_fit: Fit
     parent_seed: int
+    labels: Labels
+    checkpoint: Path | None
     stage: str
+    readout: Readout
     branch_fit: Fit
     branch_seed: int
     score: Score
@@ -63,9 +74,9 @@ class Settings:
         data, parent, branch = values["data"], values["parent"], values["branch"]
         only_keys(values, _TOP, "The configuration")
         only_keys(data, {"name", "root", "classes", "superclasses", "image_size", "source", "split"}, "data")
-        only_keys(parent, {"name", "network", "fit", "augment", "normalize", "seed"}, "parent")
+        only_keys(parent, _PARENT, "parent")
         only_keys(branch, {"name", "network", "fit", "seed"}, "branch")
-        only_keys(values["branch_point"], {"stage"}, "branch_point")
+        only_keys(values["branch_point"], {"stage", "readout"}, "branch_point")
         score, threshold = build(values["score"], "score"), build(values["threshold"], "threshold")
         subset = build(values["subset"], "subset")
         split = build(data["split"], "data.split")
@@ -75,10 +86,11 @@ class Settings:
         known = _known_classes(source, data["classes"], hashes)
         split.check(source.counts(known, hashes))
         classes = subset.resolve(known, data["superclasses"] or {})
-        try:
-            threshold.check(score, foreign=len(classes) < len(known))
-        except ArgumentError as error:
-            raise ArgumentError(f"threshold.{error.argument}", error.problem) from None
+        _placed("threshold", lambda: threshold.check(score, foreign=len(classes) < len(known)))
+        labels = _placed(
+            "parent",
+            lambda: Labels(parent["labels"], parent["classes"], known, classes, data["superclasses"] or {}),
+        )
         return cls(
             config=values,
             outputs=outputs,
@@ -90,13 +102,33 @@ class Settings:
             classes=classes,
             parent_fit=build(parent["fit"], "parent.fit"),
             parent_seed=whole(parent["seed"], "parent.seed", 0),
+            labels=labels,
+            checkpoint=_checkpoint(parent["checkpoint"]),
             stage=str(values["branch_point"]["stage"]),
+            readout=_placed("branch_point", lambda: Readout(values["branch_point"]["readout"])),
             branch_fit=build(branch["fit"], "branch.fit"),
             branch_seed=whole(branch["seed"], "branch.seed", 0),
             score=score,
             threshold=threshold,
             compute=build(values["trainer"], "trainer"),
         )
+
+
+def _placed(place: str, action: Callable[[], T]) -> T:
+    """Do something and say of a refused argument where in the configuration it stands."""
+    try:
+        return action()
+    except ArgumentError as error:
+        raise ArgumentError(f"{place}.{error.argument}", error.problem) from None
+
+
+def _checkpoint(file: object) -> Path | None:
+    if file is None:
+        return None
+    path = Path(str(file)).expanduser().absolute()
+    if not path.is_file():
+        raise InputError(f"parent.checkpoint is {str(file)!r}: there is no such file.")
+    return path
 
 
 def _known_classes(source: Source, chosen: Sequence[str] | None, hashes: FileHashes) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from neural_branching.data.batches import Augment, TensorDataModule
+from neural_branching.data.labels import Labels
 from neural_branching.data.table import DataTable
 
 
@@ -12,19 +13,29 @@ class PixelDataModule(TensorDataModule):
 
     Args:
         table: the data set.
+        labels: what the parent tells apart; images of other classes are left out.
         batch_size: images per step.
         seed: seed of the order of the batches and of the augmentation.
         augment: applied to training batches (uint8).
     """
 
-    def __init__(self, table: DataTable, batch_size: int, seed: int, augment: Augment | None = None) -> None:
+    def __init__(
+        self,
+        table: DataTable,
+        labels: Labels,
+        batch_size: int,
+        seed: int,
+        augment: Augment | None = None,
+    ) -> None:
         super().__init__(batch_size, seed, augment)
         self.table = table
+        self.labels = labels
 
     def load(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Read the rows of both splits from the memory-mapped table."""
         return self._read("train"), self._read("validation")
 
     def _read(self, split: str) -> tuple[Tensor, Tensor]:
-        rows = self.table.rows(split)
-        return torch.from_numpy(self.table.images()[rows]), torch.from_numpy(self.table.labels[rows])
+        rows = self.table.rows(split, tuple(self.labels.of), learner="parent")
+        targets = self.labels.targets(self.table.classes)[self.table.labels[rows]]
+        return torch.from_numpy(self.table.images()[rows]), torch.from_numpy(targets)

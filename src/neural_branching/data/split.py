@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from neural_branching.errors import ArgumentError, InputError, number, whole
 
 SPLITS = ("train", "validation", "calibration", "test")
+# How splits are stored: the last two stand in for "train" where parent and branch share no image.
+CODES = (*SPLITS, "parent", "branch")
 
 
 class Split:
@@ -23,6 +25,8 @@ class Split:
         calibration: share that thresholds are fitted on; no model ever sees it.
         test: share of *all* images, taken first, if the source has no test images of its own.
         seed: seed of the split, apart from the seeds of models.
+        disjoint: give each half of the training images to the parent alone and to branches alone:
+            what a parent has memorised is then not what its branches learn from.
 
     Raises:
         InputError: if a share is outside (0, 1] or the first three do not add up to 1.
@@ -35,6 +39,7 @@ class Split:
         calibration: float = 0.2,
         test: float = 0.2,
         seed: int = 0,
+        disjoint: bool = False,
     ) -> None:
         shares = {"train": train, "validation": validation, "calibration": calibration, "test": test}
         self.shares = {name: number(share, name, 0, 1, open_low=True) for name, share in shares.items()}
@@ -44,6 +49,9 @@ class Split:
                 "train", f"+ validation + calibration is {total:g}: the three must add up to 1."
             )
         self.seed = whole(seed, "seed", 0)
+        if not isinstance(disjoint, bool):
+            raise ArgumentError("disjoint", f"is {disjoint!r}: it must be true or false.")
+        self.disjoint = disjoint
 
     def check(self, counts: Mapping[str, tuple[int, int]]) -> None:
         """Refuse shares that leave a split without any image of some class, before images are read.
@@ -70,22 +78,22 @@ class Split:
             classes: class names.
 
         Returns:
-            int8, shape (n,), indices into ``SPLITS``.
+            int8, shape (n,), indices into ``CODES``.
 
         Raises:
             InputError: if a split would have no image of some class.
         """
-        assignment = np.full(len(labels), SPLITS.index("test"), dtype=np.int8)
+        assignment = np.full(len(labels), CODES.index("test"), dtype=np.int8)
         for label, name in enumerate(classes):
             rows = np.flatnonzero((labels == label) & ~is_test)
             digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
             rows = np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(rows)
-            start = 0
-            for split, size in self._sizes(len(rows), bool(is_test.any())).items():
-                assignment[rows[start : start + size]] = SPLITS.index(split)
+            start, sizes = 0, self._sizes(len(rows), bool(is_test.any()))
+            for split, size in sizes.items():
+                assignment[rows[start : start + size]] = CODES.index(split)
                 start += size
             mine = assignment[labels == label]
-            found = {split: int(np.sum(mine == code)) for code, split in enumerate(SPLITS)}
+            found = {split: int(np.sum(mine == CODES.index(split))) for split in (*sizes, "test")}
             _refuse_empty(found, name, len(mine))
         return assignment
 
@@ -96,17 +104,16 @@ class Split:
         validation = round(self.shares["validation"] * rest)
         calibration = round(self.shares["calibration"] * rest)
         sizes = {} if own_test else {"test": test}
-        return sizes | {
-            "validation": validation,
-            "calibration": calibration,
-            "train": rest - validation - calibration,
-        }
+        train = rest - validation - calibration
+        halves = {"parent": train - train // 2, "branch": train // 2} if self.disjoint else {"train": train}
+        return sizes | {"validation": validation, "calibration": calibration} | halves
 
 
 def _refuse_empty(sizes: Mapping[str, int], name: str, images: int) -> None:
     for split, size in sizes.items():
         if size <= 0:
+            share = split if split in SPLITS else "train"
             raise InputError(
                 f"The {split} split has no image of class {name!r}, which has {images} images in all: "
-                f"raise data.split.{split} or add images of that class."
+                f"raise data.split.{share} or add images of that class."
             )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.sources.base import Images, Source
-from neural_branching.data.split import SPLITS, Split
+from neural_branching.data.split import CODES, Split
 from neural_branching.errors import InputError
 from neural_branching.store import Artifact, Facts, Store
 
@@ -30,7 +30,7 @@ class DataTable:
         artifact: the stored table; its key stands for the content of the images.
         classes: class names; labels are indices into them.
         labels: int64, shape (n,).
-        split: int8, shape (n,), indices into ``SPLITS``.
+        split: int8, shape (n,), indices into ``CODES``.
         split_key: checksum of the stored split.
         skipped: number of broken images that the source left out.
     """
@@ -42,9 +42,20 @@ class DataTable:
     split_key: str
     skipped: int
 
-    def rows(self, split: str, classes: Sequence[str] | None = None) -> NDArray[np.int64]:
-        """Row numbers of a split, of all classes or of some, ascending (int64)."""
-        chosen = self.split == SPLITS.index(split)
+    def rows(
+        self, split: str, classes: Sequence[str] | None = None, *, learner: str = "branch"
+    ) -> NDArray[np.int64]:
+        """Row numbers of a split, of all classes or of some, ascending (int64).
+
+        Args:
+            split: "train", "validation", "calibration" or "test".
+            classes: class names; None for all.
+            learner: whose training images "train" means, "parent" or "branch", where the split keeps
+                them apart.
+        """
+        chosen = self.split == CODES.index(split)
+        if split == "train":
+            chosen |= self.split == CODES.index(learner)
         if classes is not None:
             chosen &= np.isin(self.labels, [self.classes.index(name) for name in classes])
         return np.flatnonzero(chosen)
@@ -127,6 +138,7 @@ def ensure_table(
         return {}
 
     identity = {"recipe": RECIPE, "data": table.key, "shares": split.shares, "seed": split.seed}
+    identity |= {"disjoint": True} if split.disjoint else {}
     splits = store.fetch("split", identity, assign, needs=("split.npy",))
     return DataTable(
         artifact=table,

@@ -33,7 +33,8 @@ class Evaluation:
     Attributes:
         numbers: the blocks ``score`` … ``foreign`` of results.json.
         branch: the branch, judged.
-        parent: the parent restricted to the subset, judged by the same score and rule on the same images.
+        parent: the parent restricted to the subset, judged by the same score and rule on the same images;
+            None if it does not know each of the classes.
         foreign: the classes that the branch was not trained on.
         points: what several thresholds would do.
         bootstrap: the resamples of the test images that all intervals come from.
@@ -41,7 +42,7 @@ class Evaluation:
 
     numbers: dict[str, Any]
     branch: Judged
-    parent: Judged
+    parent: Judged | None
     foreign: Foreign
     points: Sequence[Point]
     bootstrap: Bootstrap
@@ -77,7 +78,7 @@ class Evaluation:
 
 def evaluate(
     branch: Material,
-    parent: Material,
+    parent: Material | None,
     score: Score,
     rule: Threshold,
     classes: Sequence[str],
@@ -89,7 +90,8 @@ def evaluate(
 
     Args:
         branch: the branch's answers.
-        parent: the parent's logits of the subset's classes, for the same images.
+        parent: the parent's logits of the subset's classes, for the same images; None if it was not
+            trained to tell them apart.
         score: confidence in an answer.
         rule: how the threshold is chosen.
         classes: the subset's class names.
@@ -99,7 +101,7 @@ def evaluate(
         InputError: if the score cannot learn from the held-out answers.
     """
     mine = judge(branch, score, rule)
-    theirs = judge(parent, score, rule, "the parent restricted to the subset")
+    theirs = judge(parent, score, rule, "the parent restricted to the subset") if parent else None
     bootstrap = Bootstrap(len(branch.known["test"]))
     test = branch.known["test"]
     threshold = mine.choice.value
@@ -127,13 +129,7 @@ def evaluate(
         "test": {
             **_on(mine, "test"),
             "intervals": selective_intervals(mine.known["test"], test.error, threshold, bootstrap),
-            "parent_restricted": {
-                **_on(theirs, "test"),
-                "intervals": selective_intervals(
-                    theirs.known["test"], parent.known["test"].error, theirs.choice.value, bootstrap
-                ),
-                "threshold": theirs.choice.value,
-            },
+            "parent_restricted": _restricted(theirs, bootstrap) if theirs else None,
             "per_class": per_class(test, mine.known["test"], threshold, classes),
             "confusion": confusion(test, mine.known["test"], threshold, classes),
         },
@@ -164,8 +160,17 @@ def _on(judged: Judged, split: str) -> dict[str, Any]:
     return selective(judged.known[split], judged.material.known[split].error, judged.choice.value)
 
 
+def _restricted(theirs: Judged, bootstrap: Bootstrap) -> dict[str, Any]:
+    error, threshold = theirs.material.known["test"].error, theirs.choice.value
+    return {
+        **_on(theirs, "test"),
+        "intervals": selective_intervals(theirs.known["test"], error, threshold, bootstrap),
+        "threshold": threshold,
+    }
+
+
 def _foreign(
-    mine: Judged, theirs: Judged, rule: Threshold, foreign: Foreign, bootstrap: Bootstrap
+    mine: Judged, theirs: Judged | None, rule: Threshold, foreign: Foreign, bootstrap: Bootstrap
 ) -> dict[str, Any]:
     answers, scores = mine.material.foreign["test"], mine.foreign["test"]
     error, threshold = mine.material.known["test"].error, mine.choice.value
@@ -175,12 +180,6 @@ def _foreign(
         for label, rate in rates.items():
             table[foreign.classes[label]]["left_out_false_accept_rate"] = rate
     distances = [foreign.distance(foreign.classes[label]) for label in answers.foreign_labels]
-    restricted = (
-        theirs.known["test"],
-        theirs.material.known["test"].error,
-        theirs.foreign["test"],
-        theirs.choice.value,
-    )
     by_distance = {}
     for distance in ("near", "far"):
         chosen = [one == distance for one in distances]
@@ -198,8 +197,14 @@ def _foreign(
         "intervals": foreign_intervals(mine.known["test"], error, scores, threshold, bootstrap),
         **by_distance,
         "per_class": table,
-        "parent_restricted": {
-            **foreign_numbers(*restricted),
-            "intervals": accept_interval(theirs.foreign["test"], theirs.choice.value, bootstrap.resamples),
-        },
+        "parent_restricted": _foreign_restricted(theirs, bootstrap) if theirs else None,
+    }
+
+
+def _foreign_restricted(theirs: Judged, bootstrap: Bootstrap) -> dict[str, Any]:
+    scores, threshold = theirs.foreign["test"], theirs.choice.value
+    error = theirs.material.known["test"].error
+    return {
+        **foreign_numbers(theirs.known["test"], error, scores, threshold),
+        "intervals": accept_interval(scores, threshold, bootstrap.resamples),
     }

@@ -1,20 +1,19 @@
-"""A network as an ordered sequence of named stages."""
+"""A network written as an ordered sequence of named stages."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from neural_branching.errors import one_of
+from neural_branching.networks.network import Network
 
 
-class StagedNetwork(nn.Module):
+class StagedNetwork(Network):
     """Stages run in order; the forward pass may stop after any of them.
 
-    The last stage gives the logits. A stage's name stands for its output *after* the
-    non-linearity.
+    A stage's name stands for its output *after* the non-linearity.
 
     Args:
-        stages: name → module, in order.
+        stages: name → module, in order; the last gives the logits and is named so.
     """
 
     def __init__(self, stages: Mapping[str, nn.Module]) -> None:
@@ -26,25 +25,13 @@ class StagedNetwork(nn.Module):
         """Names of the stages in order."""
         return tuple(self.stages)
 
-    def forward(self, x: Tensor, until: str | None = None) -> Tensor:
-        """Run the stages up to and including ``until`` (all of them if None).
-
-        Args:
-            x: input batch, shape (n, …).
-            until: name of the last stage to run; later stages cost nothing.
-
-        Raises:
-            InputError: if there is no stage of that name.
-        """
-        last = self.stage_names[-1] if until is None else one_of(until, self.stage_names, "until")
+    def walk(self, x: Tensor, stages: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Name and output of some stages, each as soon as it is computed."""
+        left = set(stages)
         for name, stage in self.stages.items():
+            if not left:
+                return
             x = stage(x)
-            if name == last:
-                break
-        return x
-
-    def walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Every stage's name and output, in order, each as soon as it is computed."""
-        for name, stage in self.stages.items():
-            x = stage(x)
-            yield name, x
+            if name in left:
+                left.remove(name)
+                yield name, x

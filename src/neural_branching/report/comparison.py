@@ -55,7 +55,9 @@ def _by_branch_point(summary: Summary, rows: list[Row], metric: str) -> dict[str
     values: dict[str, dict[str, list[float]]] = {}
     for row in rows:
         group = " · ".join([row["subset"], *(str(row[name]) for name in differing)])
-        values.setdefault(group, {}).setdefault(row["branch_point"], []).append(row[metric])
+        found = values.setdefault(group, {})
+        if row[metric] is not None:
+            found.setdefault(row["branch_point"], []).append(row[metric])
     return values
 
 

@@ -23,10 +23,9 @@ def draw(results: dict[str, Any], evaluation: "Evaluation") -> dict[str, Any]:
     test = branch.material.known["test"]
     where = f"{results['subset']} at {results['branch_point']}"
     score = results["score"]["name"]
-    lines = {
-        "branch": _line(branch, evaluation.bootstrap),
-        "parent restricted": _line(parent, evaluation.bootstrap),
-    }
+    lines = {"branch": _line(branch, evaluation.bootstrap)}
+    if parent:
+        lines["parent restricted"] = _line(parent, evaluation.bootstrap)
     pictures = {}
     if evaluation.foreign.classes:
         curve = evaluation.scod_curve()

@@ -90,6 +90,8 @@ def write_points(folder: Path, points: Sequence["Point"]) -> None:
 def write_predictions(folder: Path, evaluation: "Evaluation", classes: Sequence[str]) -> None:
     """Write one line per held-out image: what the branch and its parent answered, and how surely.
 
+    The parent's columns are empty if it does not know each of the classes.
+
     ``row`` is the image's row in the data table, the same for every run on the same images; ``fits``
     says what the image was used for: the score, the threshold or nothing. Images of foreign classes
     come last.
@@ -102,15 +104,18 @@ def write_predictions(folder: Path, evaluation: "Evaluation", classes: Sequence[
     def lines() -> Iterable[list[Any]]:
         for side in ("known", "foreign"):
             for split, score in getattr(branch, side).items():
-                mine, theirs = (getattr(model.material, side)[split] for model in (branch, parent))
+                mine = getattr(branch.material, side)[split]
+                theirs: Any = (None,) * len(mine), (None,) * len(mine)
+                if parent:
+                    predictions = getattr(parent.material, side)[split].predictions
+                    theirs = [classes[label] for label in predictions], getattr(parent, side)[split]
                 columns = zip(
                     mine.rows,
                     evaluation.fits(side, split),
                     mine.targets,
                     mine.predictions,
                     score,
-                    theirs.predictions,
-                    getattr(parent, side)[split],
+                    *theirs,
                     mine.logits,
                     strict=True,
                 )
@@ -123,7 +128,7 @@ def write_predictions(folder: Path, evaluation: "Evaluation", classes: Sequence[
                         classes[prediction],
                         _text(value),
                         int(value >= threshold),
-                        classes[parent_prediction],
+                        _text(parent_prediction),
                         _text(parent_value),
                         *(f"{logit:.6g}" for logit in logits),
                     ]

@@ -60,7 +60,9 @@ def print_run(run: "Run", folder: Path) -> None:
     for heading in ("", "accuracy", "AURC", "coverage", "selective accuracy"):
         table.add_column(heading, justify="left" if not heading else "right")
     published = results["published"]
-    rows: list[tuple[str, dict[str, Any]]] = [("branch", test), ("parent restricted to the subset", parent)]
+    rows: list[tuple[str, dict[str, Any]]] = [("branch", test)]
+    if parent:
+        rows.append(("parent restricted to the subset", parent))
     if published:
         rows.append((published["source"], published))
     for name, numbers in rows:
@@ -118,7 +120,10 @@ def _sentences(results: dict[str, Any]) -> list[str]:
             f"AUROC {foreign['auroc']:.3f}, FPR95 {foreign['fpr95']:.3f}"
         )
     parent = results["parent"]
-    return [*lines, f"parent on all {parent['classes']} classes: {parent['test_accuracy']:.3f}"]
+    what = f"{parent['classes']} classes"
+    if parent["labels"] == "coarse":
+        what = f"{parent['logits']} superclasses of {what}"
+    return [*lines, f"parent on its {what}: {parent['test_accuracy']:.3f}"]
 
 
 def _certificate(certificate: dict[str, Any]) -> str:

@@ -1,0 +1,74 @@
+"""What a parent learns to tell apart: classes or superclasses, of all the images or of some."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neural_branching.errors import ArgumentError, InputError, one_of
+
+
+class Labels:
+    """The labels of a parent.
+
+    Args:
+        kind: "fine" (one label per class) or "coarse" (one per superclass).
+        classes: "all", "others" (all that the subset does not have: the branch then adds classes
+            that the parent has never seen) or a list of class names.
+        known: every class of the data set, in its order.
+        subset: the classes of the branch.
+        superclasses: name → classes, as the data set's configuration gives it.
+
+    Attributes:
+        of: class → label, for the classes whose images the parent is trained on.
+        names: the labels in the order of the parent's logits.
+
+    Raises:
+        InputError: for an unknown kind or class, fewer than two labels, and, if coarse, for a class
+            that belongs to no superclass or to several.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        classes: str | Sequence[str],
+        known: Sequence[str],
+        subset: Sequence[str],
+        superclasses: Mapping[str, Sequence[str]],
+    ) -> None:
+        self.kind = one_of(kind, ("fine", "coarse"), "labels")
+        if isinstance(classes, str):
+            one_of(classes, ("all", "others"), "classes")
+            chosen = [name for name in known if classes == "all" or name not in subset]
+        else:
+            asked = [one_of(name, known, "a class in parent.classes") for name in classes]
+            chosen = [name for name in known if name in asked]
+        self.of = {name: name if kind == "fine" else _superclass(name, superclasses) for name in chosen}
+        order = known if kind == "fine" else superclasses
+        self.names = tuple(name for name in order if name in self.of.values())
+        if len(self.names) < 2:
+            found = ", ".join(self.names) or "nothing"
+            raise ArgumentError(
+                "classes", f"leaves the parent with {found} to tell apart: it needs at least two labels."
+            )
+
+    def targets(self, classes: Sequence[str]) -> NDArray[np.int64]:
+        """Index of each class's label, int64; −1 for classes that the parent is not trained on."""
+        return np.array([self.names.index(self.of[name]) if name in self.of else -1 for name in classes])
+
+    def columns(self, classes: Sequence[str]) -> list[int] | None:
+        """The parent's logits of some classes; None if it does not know each of them by itself."""
+        if self.kind == "coarse" or not set(classes) <= self.of.keys():
+            return None
+        return [self.names.index(name) for name in classes]
+
+
+def _superclass(name: str, superclasses: Mapping[str, Sequence[str]]) -> str:
+    found = [superclass for superclass, members in superclasses.items() if name in members]
+    if len(found) != 1:
+        state = f"to {' and '.join(found)}" if found else "to none"
+        raise InputError(
+            f"parent.labels is 'coarse', and class {name!r} belongs {state} of data.superclasses: "
+            "it must belong to exactly one."
+        )
+    return found[0]

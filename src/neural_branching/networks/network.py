@@ -1,0 +1,56 @@
+"""What a network must offer to be branched from: named stages, and a forward pass that stops at one."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor, nn
+
+from neural_branching.errors import one_of
+
+
+class Network(nn.Module):
+    """A network whose intermediate outputs have names; the last of them is called "logits".
+
+    Attributes:
+        class_token: whether the first of a stage's tokens (n, tokens, width) stands for the image.
+    """
+
+    class_token = False
+
+    @property
+    @abstractmethod
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of all stages in the order in which they are computed; the last is "logits"."""
+
+    @property
+    def main_stages(self) -> tuple[str, ...]:
+        """The stages whose activations are worth keeping together, "logits" among them."""
+        return self.stage_names
+
+    @property
+    def bare(self) -> nn.Module:
+        """The module that weights trained elsewhere belong to."""
+        return self
+
+    @abstractmethod
+    def walk(self, x: Tensor, stages: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Name and output of some stages, in order, from one pass that ends with the last of them.
+
+        Args:
+            x: input batch, shape (n, …).
+            stages: names among ``stage_names``.
+        """
+
+    def forward(self, x: Tensor, until: str | None = None) -> Tensor:
+        """Run the network up to and including a stage; later stages cost nothing.
+
+        Args:
+            x: input batch, shape (n, …).
+            until: name of the last stage to run; None for the logits.
+
+        Raises:
+            InputError: if there is no stage of that name.
+        """
+        last = "logits" if until is None else one_of(until, self.stage_names, "until")
+        ((_, output),) = self.walk(x, (last,))
+        return output

@@ -1,0 +1,79 @@
+"""Weights that were made elsewhere: files of several kinds, and their fit to a network."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import BadZipFile
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from neural_branching.errors import InputError
+
+
+def read_state(file: Path) -> dict[str, Tensor]:
+    """Named tensors of a ``.safetensors`` file, or of a PyTorch or Lightning checkpoint.
+
+    Only tensors and plain values are read (``weights_only``): a file can run no code.
+
+    Raises:
+        InputError: if the file is missing, truncated or holds no named tensors.
+    """
+    if not file.is_file():
+        raise InputError(f"The checkpoint {file} does not exist: give the file of a network's weights.")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise InputError(
+            f"The checkpoint {file} cannot be read ({reason}): it must be a safetensors file or a state "
+            "dict of tensors that torch.load(weights_only=True) accepts, complete."
+        ) from error
+    for name in ("state_dict", "model"):  # as Lightning and torchvision's references wrap it
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not isinstance(content, Mapping) or not content:
+        raise InputError(
+            f"The checkpoint {file} holds no state dict: its content is a {type(content).__name__}."
+        )
+    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, *, other_classes: bool = False) -> None:
+    """Load named tensors into a module, all of them.
+
+    Args:
+        module: the network.
+        state: name → tensor.
+        what: what the tensors are, for messages.
+        other_classes: leave the last layer as it is if it is of another number of classes.
+
+    Raises:
+        InputError: if tensors are missing, left over or of another shape, naming the first.
+    """
+    mine = module.state_dict()
+    last = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in module.named_parameters()))[-1]
+    chosen = dict(state)
+    for name, tensor in mine.items():
+        if name not in chosen:
+            raise InputError(
+                f"{what} lacks {name!r}, which {type(module).__name__} has: is it another network's?"
+            )
+        theirs = chosen[name]
+        if theirs.shape != tensor.shape:
+            if other_classes and name.rpartition(".")[0] == last:
+                chosen[name] = tensor
+                continue
+            raise InputError(
+                f"{what} has {name!r} of shape {tuple(theirs.shape)}, where {type(module).__name__} "
+                f"needs {tuple(tensor.shape)}."
+            )
+    if extra := chosen.keys() - mine.keys():
+        raise InputError(
+            f"{what} has {min(extra)!r}, which {type(module).__name__} lacks: is it another network's?"
+        )
+    module.load_state_dict(chosen)

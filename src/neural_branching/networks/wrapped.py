@@ -1,0 +1,91 @@
+"""Anyone's ``nn.Module`` as a network with branch points."""
+
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor, nn
+
+from neural_branching.errors import InputError
+from neural_branching.networks.network import Network
+
+
+class WrappedModule(Network):
+    """A module whose branch points are the names of its submodules.
+
+    A stage's output is what the submodule returns when it is *first* called; the pass is broken off
+    as soon as the last stage asked for has been seen, so that later layers cost nothing. Any control
+    flow is allowed. "logits" is what the module itself returns.
+
+    Args:
+        module: maps (n, 3, h, w) to logits (n, classes).
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of all submodules as ``named_modules`` gives them, then "logits"."""
+        return (*(name for name, _ in self.module.named_modules() if name), "logits")
+
+    @property
+    def main_stages(self) -> tuple[str, ...]:
+        """Submodules of the first level, then "logits"."""
+        return (*(name for name, _ in self.module.named_children()), "logits")
+
+    @property
+    def bare(self) -> nn.Module:
+        """The module itself."""
+        return self.module
+
+    def walk(self, x: Tensor, stages: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Name and output of some stages, once the pass has reached the last of them.
+
+        Raises:
+            InputError: if the pass never calls a stage, or a stage returns no tensor.
+        """
+        seen: dict[str, Tensor] = {}
+        missing = set(stages)
+
+        def keep(name: str, output: object) -> None:
+            if name in seen:
+                return
+            if not isinstance(output, Tensor):
+                raise InputError(
+                    f"The stage {name!r} of {type(self.module).__name__} returns a "
+                    f"{type(output).__name__}: a branch point must return one tensor."
+                )
+            seen[name] = output
+            missing.discard(name)
+            if not missing:
+                raise _StageReachedError
+
+        hooks = [
+            self.module.get_submodule(name).register_forward_hook(
+                lambda module, inputs, output, name=name: keep(name, output)
+            )
+            for name in stages
+            if name != "logits"
+        ]
+        try:
+            keep("logits", self.module(x)) if "logits" in missing else self.module(x)
+        except _StageReachedError:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for name in stages:
+            if name not in seen:
+                raise InputError(
+                    f"The stage {name!r} of {type(self.module).__name__} is never called in a forward pass."
+                )
+        yield from seen.items()
+
+
+class _StageReachedError(Exception):
+    """The last stage asked for has been computed."""
+
+
+def as_network(module: nn.Module) -> Network:
+    """The module itself if it names its stages, else wrapped so that its submodules do."""
+    return module if isinstance(module, Network) else WrappedModule(module)

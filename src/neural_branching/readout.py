@@ -1,0 +1,78 @@
+"""What a branch sees of a stage's output: one vector per image."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from neural_branching.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Readout:
+    """Turns a stage's output into vectors.
+
+    Args:
+        kind: "flatten" (every value), "poolN" (feature maps averaged to N × N), "class_token" (the
+            first token), "mean_token" (the mean of all tokens), or "auto": 2 × 2 averages of feature
+            maps, the class token of tokens or, where the network has none, their mean; vectors, and
+            maps no larger than that, as they are.
+
+    Raises:
+        InputError: for any other kind.
+    """
+
+    def __init__(self, kind: str) -> None:
+        if not isinstance(kind, str) or not re.fullmatch(
+            r"auto|flatten|class_token|mean_token|pool[1-9]\d*", kind
+        ):
+            raise ArgumentError(
+                "readout",
+                f"is {kind!r}, which is unknown: allowed are auto, flatten, pool1, pool2, …, class_token "
+                "and mean_token.",
+            )
+        self.kind = kind
+
+    def resolve(self, shape: tuple[int, ...], class_token: bool) -> str:
+        """The kind that is meant for a stage.
+
+        Args:
+            shape: shape of the stage's output for one image: (c, h, w), (tokens, width) or (width,).
+            class_token: whether the network has one.
+
+        Raises:
+            InputError: if the readout does not fit the shape.
+        """
+        if self.kind == "auto":
+            if len(shape) == 2:
+                return "class_token" if class_token else "mean_token"
+            return "pool2" if len(shape) == 3 and min(shape[1:]) > 2 else "flatten"
+        needed = 3 if self.kind.startswith("pool") else 2 if self.kind.endswith("token") else len(shape)
+        if len(shape) != needed:
+            kinds = {1: "a vector", 2: "tokens", 3: "feature maps"}
+            raise ArgumentError(
+                "readout",
+                f"is {self.kind!r}, which needs {kinds[needed]}: this stage gives "
+                f"{kinds.get(len(shape), 'an output')} of shape {shape}.",
+            )
+        if self.kind.startswith("pool") and int(self.kind[4:]) > min(shape[1:]):
+            raise ArgumentError(
+                "readout",
+                f"is {self.kind!r}, which would only repeat the values of {shape[1]} × {shape[2]} maps.",
+            )
+        if self.kind == "class_token" and not class_token:
+            raise ArgumentError("readout", "is 'class_token', which this network lacks: use mean_token.")
+        return self.kind
+
+    def __call__(self, output: Tensor, class_token: bool) -> Tensor:
+        """Map a stage's output (n, …) to vectors (n, width)."""
+        from torch.nn import functional as F  # what is typed is checked without torch
+
+        kind = self.resolve(tuple(output.shape[1:]), class_token)
+        if kind.startswith("pool"):
+            return F.adaptive_avg_pool2d(output, int(kind[4:])).flatten(1)
+        if kind == "class_token":
+            return output[:, 0]
+        return output.mean(1) if kind == "mean_token" else output.flatten(1)

@@ -1,0 +1,89 @@
+"""The branch points of a parent as a table, without training it."""
+
+from dataclasses import dataclass
+
+import torch
+from rich.table import Table
+
+from neural_branching.activations import stage_shapes
+from neural_branching.cost import macs, parameters
+from neural_branching.errors import InputError
+from neural_branching.models import image_shape, new_parent
+from neural_branching.readout import Readout
+from neural_branching.report.tables import console
+from neural_branching.settings import Settings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One branch point.
+
+    Attributes:
+        name: what ``branch_point.stage`` takes.
+        shape: shape of its output for one image.
+        readout: the default readout.
+        width: length of the vector that a branch sees by default.
+        macs: multiply–accumulates from the image up to there.
+        parameters: parameters that its output depends on.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    readout: str
+    width: int
+    macs: int
+    parameters: int
+
+
+def stages(settings: Settings, *, every: bool = False) -> list[Stage]:
+    """The branch points of a run's parent.
+
+    Args:
+        settings: the run's settings.
+        every: all of them, instead of those whose activations are kept together.
+
+    Raises:
+        InputError: if the parent cannot be built.
+    """
+    shape, found = image_shape(settings), []
+    with torch.device("meta"):
+        parent = new_parent(settings)
+    token, readout = parent.network.class_token, Readout("auto")
+    for name in parent.network.stage_names if every else parent.network.main_stages:
+        try:
+            output = stage_shapes(parent, shape, (name,))[name]
+        except InputError:  # no tensor of activations: not a branch point
+            continue
+        found.append(
+            Stage(
+                name=name,
+                shape=output,
+                readout=readout.resolve(output, token),
+                width=readout(torch.empty(1, *output, device="meta"), token).shape[1],
+                macs=macs(parent, shape, name),
+                parameters=parameters(parent, shape, name),
+            )
+        )
+    return found
+
+
+def print_stages(settings: Settings, found: list[Stage], *, every: bool) -> None:
+    """Print the table."""
+    size, screen = settings.image_size, console()
+    name = settings.config["parent"]["name"]
+    table = Table(title=f"Branch points of {name}, images of {size} × {size} pixels")
+    for heading in ("stage", "shape", "readout", "width", "MACs up to there", "parameters up to there"):
+        table.add_column(heading, justify="left" if heading in ("stage", "shape", "readout") else "right")
+    for stage in found:
+        numbers = (stage.width, stage.macs, stage.parameters)
+        shape = " × ".join(map(str, stage.shape))
+        table.add_row(stage.name, shape, stage.readout, *(f"{number:,}" for number in numbers))
+    screen.print(table)
+    screen.print(
+        "MACs: multiply–accumulates of one image; biases and norms are not counted.", highlight=False
+    )
+    if not every:
+        screen.print(
+            "These are kept from one pass; --all lists every node or submodule, each at a pass of its own.",
+            highlight=False,
+        )
