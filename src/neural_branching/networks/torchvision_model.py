@@ -100,7 +100,8 @@ class TorchvisionModel(Network):
 
 def _truncate(extractor: fx.GraphModule) -> None:
     """Remove what lies beyond the last node: assertions keep all that they look at alive."""
-    for graph in (extractor.train_graph, extractor.eval_graph):
+    graphs: list[fx.Graph] = [extractor.train_graph, extractor.eval_graph]  # type: ignore[list-item]
+    for graph in graphs:
         for node in list(graph.nodes):
             if node.op == "call_function" and node.target is torch._assert:
                 graph.erase_node(node)
