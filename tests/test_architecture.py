@@ -16,7 +16,7 @@ NAME = "neural_branching"
 # Rooms from left to right; a room may import from rooms further left, and from itself.
 ROOMS = (
     ("errors",),
-    ("store", "config", "fit", "compute", "row_file", "readout"),
+    ("store", "config", "fit", "compute", "row_file", "readout", "views"),
     ("selection",),
     ("data",),
     ("networks",),
@@ -48,6 +48,7 @@ ONLY: dict[str, set[str]] = {
         "compute",
         "fit",
         "readout",
+        "views",
         "data.hashes",
         "data.labels",
         "data.sources.base",
@@ -75,6 +76,7 @@ QUICK = (
     "neural_branching.data.subset",
     "neural_branching.data.labels",
     "neural_branching.readout",
+    "neural_branching.views",
     "neural_branching.data.table",
     "neural_branching.report.summary",
     "neural_branching.report.paired",

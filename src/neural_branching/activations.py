@@ -1,7 +1,7 @@
 """The frozen parent's activations: every stage of every image, from one pass, kept on disk."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,12 +13,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from neural_branching.classifier import Classifier
-from neural_branching.data.batches import TensorDataModule
+from neural_branching.data.batches import Augment, TensorDataModule
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
 from neural_branching.readout import Readout
 from neural_branching.row_file import RowFile
 from neural_branching.store import Artifact, Facts
+from neural_branching.views import Views
 
 RECIPE = 1
 BATCH = 512
@@ -33,17 +34,21 @@ def stage_shapes(
         return {name: tuple(output.shape[1:]) for name, output in parent.eval().walk(image, stages)}
 
 
-def stage_width(parent: Classifier, image_shape: Sequence[int], stage: str, readout: Readout) -> int:
-    """Length of the vectors that a readout makes of a stage.
+def stage_widths(
+    parent: Classifier, image_shape: Sequence[int], stages: Sequence[str] | None, readout: Readout
+) -> dict[str, int]:
+    """Length of the vectors that a readout makes of some stages, None for the network's main stages.
 
     Raises:
-        InputError: if the readout does not fit the stage.
+        InputError: if the readout does not fit a stage.
     """
-    shape = stage_shapes(parent, image_shape, (stage,))[stage]
-    return readout(torch.empty(1, *shape, device="meta"), parent.network.class_token).shape[1]
+    shapes = stage_shapes(parent, image_shape, stages or parent.network.main_stages)
+    token = parent.network.class_token
+    return {
+        name: readout(torch.empty(1, *shape, device="meta"), token).shape[1] for name, shape in shapes.items()
+    }
 
 
-@torch.inference_mode()
 def extract(
     parent: Classifier,
     images: NDArray[np.uint8],
@@ -71,13 +76,65 @@ def extract(
     Raises:
         InputError: if the disk has no room for the files; nothing is written then.
     """
-    n, readout = len(images), readout or Readout("auto")
-    stages = stages or parent.network.main_stages
-    token = parent.network.class_token
-    widths = {
-        name: readout(torch.empty(1, *shape, device="meta"), token).shape[1]
-        for name, shape in stage_shapes(parent, images.shape[1:], stages).items()
-    }
+    batches = (
+        torch.from_numpy(np.array(images[start : start + BATCH])) for start in range(0, len(images), BATCH)
+    )
+    return _write(parent, batches, len(images), images.shape[1:], folder, device, stages, readout)
+
+
+def extract_views(
+    parent: Classifier,
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    views: Views,
+    augment: Augment,
+    folder: Path,
+    device: torch.device,
+    stages: Sequence[str] | None = None,
+    readout: Readout | None = None,
+) -> Facts:
+    """Write the activations of augmented views of some images; as ``extract``, view after view.
+
+    Args:
+        parent: the frozen network.
+        images: uint8, shape (n, 3, height, width); may be memory-mapped.
+        rows: which of them; row ``v · len(rows) + i`` of every file is view v of image ``rows[i]``.
+        views: their number and seed.
+        augment: maps a batch of images and a generator to a changed batch.
+        folder: where the files are written.
+        device: where the forward pass runs.
+        stages: names of the stages; None for the network's main stages.
+        readout: how outputs become vectors; None for each stage's default.
+
+    Returns:
+        Number of vectors and width of every stage.
+
+    Raises:
+        InputError: if the disk has no room for the files; nothing is written then.
+    """
+    generator = torch.Generator().manual_seed(views.seed)
+    batches = (
+        augment(torch.from_numpy(images[rows[start : start + BATCH]]), generator)
+        for _ in range(views.count)
+        for start in range(0, len(rows), BATCH)
+    )
+    n = views.count * len(rows)
+    return _write(parent, batches, n, images.shape[1:], folder, device, stages, readout)
+
+
+@torch.inference_mode()
+def _write(
+    parent: Classifier,
+    batches: Iterable[Tensor],
+    n: int,
+    image_shape: Sequence[int],
+    folder: Path,
+    device: torch.device,
+    stages: Sequence[str] | None,
+    readout: Readout | None,
+) -> Facts:
+    readout, token = readout or Readout("auto"), parent.network.class_token
+    widths = stage_widths(parent, image_shape, stages, readout)
     _check_room(folder, 4 * n * sum(widths.values()))
     parent = parent.to(device).eval()
     with ExitStack() as stack:
@@ -86,9 +143,8 @@ def extract(
             name: stack.enter_context(RowFile(folder / f"{name}.safetensors", n, width, disk))
             for name, width in widths.items()
         }
-        for start in range(0, n, BATCH):
-            batch = torch.from_numpy(np.array(images[start : start + BATCH])).to(device)
-            for name, output in parent.walk(batch, stages):
+        for batch in batches:
+            for name, output in parent.walk(batch.to(device), tuple(widths)):
                 # Written while it is still in the processor's cache.
                 files[name].append(readout(output, token).cpu())
     return {"images": n, "widths": widths}
@@ -117,6 +173,7 @@ class ActivationDataModule(TensorDataModule):
         stage: the branch point.
         batch_size: rows per step.
         seed: seed of the order of the batches.
+        views: asks the store for the activations of views of the training images; None for none.
     """
 
     def __init__(
@@ -127,9 +184,11 @@ class ActivationDataModule(TensorDataModule):
         stage: str,
         batch_size: int,
         seed: int,
+        views: Callable[[], Artifact] | None = None,
     ) -> None:
         super().__init__(batch_size, seed)
         self.activations = activations
+        self.views = views
         self.table = table
         self.classes = tuple(classes)
         self.stage = stage
@@ -137,10 +196,19 @@ class ActivationDataModule(TensorDataModule):
     def prepare_data(self) -> None:
         """Make sure that the activations are in the store."""
         self.activations()
+        if self.views:
+            self.views()
 
     def load(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Read the subset's rows of the training and validation splits."""
-        return self.select("train"), self.select("validation")
+        """Read the subset's rows of the training split with its views, and of the validation split."""
+        x, y = self.select("train")
+        if self.views:
+            everyone = self.table.rows("train")
+            mine = np.flatnonzero(np.isin(everyone, self.table.rows("train", self.classes)))
+            vectors = read(self.views(), self.stage)
+            vectors = vectors.view(-1, len(everyone), vectors.shape[1])[:, mine]
+            x, y = torch.cat([x, vectors.flatten(0, 1)]), torch.cat([y, y.repeat(len(vectors))])
+        return (x, y), self.select("validation")
 
     def select(self, split: str) -> tuple[Tensor, Tensor]:
         """Activations float32 (n, width) and targets int64 (n,) of the subset in a split."""

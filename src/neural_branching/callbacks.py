@@ -67,8 +67,12 @@ def check(jobs: list[DictConfig], folder: Path) -> None:
 
     for one in settings:
         models.check_models(one)
-    for one in {repr(one.config["data"]): one for one in settings}.values():
-        pipeline.ensure_data(one, store_at(one.outputs / "store"))
+    tables = {}
+    for one in settings:
+        data = repr(one.config["data"])
+        if data not in tables:
+            tables[data] = pipeline.ensure_data(one, store_at(one.outputs / "store"))
+        models.check_budget(one, len(tables[data]), len(tables[data].rows("train")))
 
 
 def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:

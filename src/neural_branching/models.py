@@ -1,14 +1,15 @@
 """Networks and augmentation from a run's settings: what takes torch to build and to check."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
-from neural_branching.activations import stage_width
+from neural_branching.activations import stage_widths
 from neural_branching.branch import Branch
 from neural_branching.config import build
+from neural_branching.data.batches import Augment
 from neural_branching.errors import ArgumentError, InputError, one_of
+from neural_branching.networks.network import Network
 from neural_branching.parent import Parent
 from neural_branching.settings import Settings
 
@@ -48,10 +49,53 @@ def new_branch(settings: Settings, width: int) -> Branch:
     return Branch(network, settings.branch_fit, width)
 
 
-def augmentation(settings: Settings) -> Any:
+def augmentation(settings: Settings) -> Augment | None:
     """What changes the parent's training images; None if nothing does."""
     config = settings.config["parent"]["augment"]
-    return None if config is None else build(config, "parent.augment")
+    augment: Augment | None = None if config is None else build(config, "parent.augment")
+    return augment
+
+
+def view_augmentation(settings: Settings) -> Augment:
+    """What makes views of the branch's training images."""
+    augment: Augment = build(settings.config["views"]["augment"], "views.augment")
+    return augment
+
+
+def kept_stages(settings: Settings, network: Network) -> tuple[str, ...] | None:
+    """The stages that one pass for this run's branch point keeps; None for all main stages.
+
+    One pass keeps all main stages with their default readouts, so that jobs share it. Another readout
+    or another node of a graph takes a pass of its own.
+    """
+    shared = settings.stage in network.main_stages and settings.readout.kind == "auto"
+    return None if shared else (settings.stage,)
+
+
+def check_budget(settings: Settings, images: int, training_images: int) -> None:
+    """Check that the activations fit into the budget, before anything is trained.
+
+    Args:
+        settings: the run's settings.
+        images: number of all images.
+        training_images: number of those that views are made of.
+
+    Raises:
+        InputError: if a pass would take more bytes than ``views.budget``.
+    """
+    with torch.device("meta"):
+        parent = new_parent(settings)
+    stages = kept_stages(settings, parent.network)
+    widths = stage_widths(parent, image_shape(settings), stages, settings.readout)
+    vectors = max(images, settings.views.count * training_images)
+    needed = 4 * vectors * sum(widths.values())
+    if needed > settings.views.budget:
+        views = f"{settings.views.count} views of {training_images:,} images"
+        what = f"{images:,} images" if vectors == images else views
+        raise InputError(
+            f"The activations of {what} at {', '.join(widths)} take {needed:,} bytes, and views.budget is "
+            f"{settings.views.budget:,}: raise it, or take fewer views or a smaller readout."
+        )
 
 
 def check_models(settings: Settings) -> None:
@@ -73,11 +117,13 @@ def check_models(settings: Settings) -> None:
                 f"{len(settings.labels.names)} logits, one per label."
             )
         try:
-            width = stage_width(parent, image_shape(settings), settings.stage, settings.readout)
+            stages = (settings.stage,)
+            width = stage_widths(parent, image_shape(settings), stages, settings.readout)[settings.stage]
         except ArgumentError as error:
             raise ArgumentError(f"branch_point.{error.argument}", error.problem) from None
         new_branch(settings, width)
     augmentation(settings)
+    view_augmentation(settings)
 
 
 def _logits_shape(parent: Parent, shape: Sequence[int]) -> tuple[int, ...]:

@@ -29,7 +29,15 @@ from neural_branching.data.table import DataTable, ensure_table
 from neural_branching.evaluation.evaluate import Evaluation, evaluate
 from neural_branching.evaluation.foreign import Foreign
 from neural_branching.evaluation.judge import Material
-from neural_branching.models import augmentation, check_models, new_branch, new_parent
+from neural_branching.models import (
+    augmentation,
+    check_budget,
+    check_models,
+    kept_stages,
+    new_branch,
+    new_parent,
+    view_augmentation,
+)
 from neural_branching.networks.weights import read_state
 from neural_branching.parent import RECIPE as PARENT_RECIPE
 from neural_branching.readout import Readout
@@ -70,6 +78,7 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     settings.compute.apply()
     store = store_at(settings.outputs / "store")
     table = ensure_data(settings, store)
+    check_budget(settings, len(table), len(table.rows("train")))
     parent = ensure_parent(settings, store, table)
     activations = ensure_activations(settings, store, table, parent)
     branch = ensure_branch(settings, store, table, parent)
@@ -149,20 +158,22 @@ def _content(network: Mapping[str, Any]) -> dict[str, Any]:
 
 def ensure_logits(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> Artifact:
     """The parent's activations at its main stages, logits among them, for all rows of the table."""
-    return _activations(settings, store, table, parent, None, Readout("auto"))
+    return _activations(settings, store, table, parent, None, ("logits",), Readout("auto"))
 
 
 def ensure_activations(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> Artifact:
-    """The parent's activations at the branch point, for all rows of the table.
-
-    One pass keeps all main stages with their default readouts, so that jobs share it. Another readout
-    or another node of a graph takes a pass of its own.
-    """
+    """The parent's activations at the branch point, for all rows of the table."""
     with torch.device("meta"):
-        shared = settings.stage in new_parent(settings).network.main_stages
-    if shared and settings.readout.kind == "auto":
-        return _activations(settings, store, table, parent, None, settings.readout)
-    return _activations(settings, store, table, parent, (settings.stage,), settings.readout)
+        stages = kept_stages(settings, new_parent(settings).network)
+    return _activations(settings, store, table, parent, stages, (settings.stage,), settings.readout)
+
+
+def ensure_views(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> Artifact:
+    """The parent's activations at the branch point, for augmented views of the training images."""
+    with torch.device("meta"):
+        stages = kept_stages(settings, new_parent(settings).network)
+    needed = (settings.stage,)
+    return _activations(settings, store, table, parent, stages, needed, settings.readout, views=True)
 
 
 def _activations(
@@ -171,7 +182,10 @@ def _activations(
     table: DataTable,
     parent: Artifact,
     stages: Sequence[str] | None,
+    needed: Sequence[str],
     readout: Readout,
+    *,
+    views: bool = False,
 ) -> Artifact:
     identity = {
         "recipe": act.RECIPE,
@@ -182,17 +196,26 @@ def _activations(
         "readout": readout.kind,
         "precision": "float32",
     }
+    if views:
+        made = {"count": settings.views.count, "seed": settings.views.seed}
+        identity["views"] = {**made, "augment": settings.config["views"]["augment"], "split": table.split_key}
 
     def compute(folder: Path) -> Facts:
         network = new_parent(settings)
         network.load_state_dict(load_file(parent.path / WEIGHTS))
         images = ensure_data(settings, store, pixels=True).images()
-        where = "every stage" if stages is None else ", ".join(stages)
-        log.info("Computing the activations of %s images at %s.", f"{len(images):,}", where)
-        return act.extract(network, images, folder, settings.compute.device(), stages, readout)
+        where, device = "every stage" if stages is None else ", ".join(stages), settings.compute.device()
+        if not views:
+            log.info("Computing the activations of %s images at %s.", f"{len(images):,}", where)
+            return act.extract(network, images, folder, device, stages, readout)
+        rows, count = table.rows("train"), settings.views.count
+        log.info("Computing the activations of %d views of %s images at %s.", count, f"{len(rows):,}", where)
+        augment = view_augmentation(settings)
+        return act.extract_views(
+            network, images, rows, settings.views, augment, folder, device, stages, readout
+        )
 
-    read = ("logits",) if stages is None else stages
-    return store.fetch("activations", identity, compute, needs=[f"{name}.safetensors" for name in read])
+    return store.fetch("activations", identity, compute, needs=[f"{name}.safetensors" for name in needed])
 
 
 def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> Artifact:
@@ -208,12 +231,21 @@ def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Ar
         "fit": vars(settings.branch_fit),
         "seed": settings.branch_seed,
     }
+    ask_views = partial(ensure_views, settings, store, table, parent) if settings.views.count else None
+    if ask_views:
+        identity["views"] = ask_views().sha(f"{settings.stage}.safetensors")
 
     def train(folder: Path) -> Facts:
         pl.seed_everything(settings.branch_seed, verbose=False)
         recipe = settings.branch_fit
         data = act.ActivationDataModule(
-            ask, table, settings.classes, settings.stage, recipe.batch_size, settings.branch_seed
+            ask,
+            table,
+            settings.classes,
+            settings.stage,
+            recipe.batch_size,
+            settings.branch_seed,
+            ask_views,
         )
         data.prepare_data()
         data.setup("fit")
@@ -306,6 +338,7 @@ def _results(
         "classes": list(settings.classes),
         "branch_point": settings.stage,
         "readout": settings.readout.kind,
+        "views": settings.views.count,
         "seeds": {
             "split": settings.split.seed,
             "parent": settings.parent_seed,

@@ -19,10 +19,11 @@ from neural_branching.fit import Fit
 from neural_branching.readout import Readout
 from neural_branching.selection.scores.base import Score
 from neural_branching.selection.thresholds.base import Threshold
+from neural_branching.views import Views
 
 _PARENT = {"name", "network", "fit", "augment", "normalize", "seed", "labels", "classes", "checkpoint"}
 _PARENT |= {"model", "weights"}  # of torchvision's, for short
-_TOP = {"data", "subset", "parent", "branch_point", "branch", "score", "threshold", "trainer"}
+_TOP = {"data", "subset", "parent", "branch_point", "views", "branch", "score", "threshold", "trainer"}
 _TOP |= {"seed", "outputs", "published"}
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class Settings:
     checkpoint: Path | None
     stage: str
     readout: Readout
+    views: Views
     branch_fit: Fit
     branch_seed: int
     score: Score
@@ -106,6 +108,7 @@ class Settings:
             checkpoint=_checkpoint(parent["checkpoint"]),
             stage=str(values["branch_point"]["stage"]),
             readout=_placed("branch_point", lambda: Readout(values["branch_point"]["readout"])),
+            views=build({k: v for k, v in values["views"].items() if k != "augment"}, "views"),
             branch_fit=build(branch["fit"], "branch.fit"),
             branch_seed=whole(branch["seed"], "branch.seed", 0),
             score=score,

@@ -93,7 +93,9 @@ class Split:
                 assignment[rows[start : start + size]] = CODES.index(split)
                 start += size
             mine = assignment[labels == label]
-            found = {split: int(np.sum(mine == CODES.index(split))) for split in CODES if split in {*sizes, "test"}}
+            found = {
+                split: int(np.sum(mine == CODES.index(split))) for split in CODES if split in {*sizes, "test"}
+            }
             _refuse_empty(found, name, len(mine))
         return assignment
 

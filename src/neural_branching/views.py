@@ -1,0 +1,21 @@
+"""Augmented views of the training images, computed once and kept like other activations."""
+
+from neural_branching.errors import whole
+
+
+class Views:
+    """How many views of every training image a branch learns from, beside the image itself.
+
+    Args:
+        count: views per image; 0 for none. Each is another random change by the augmentation.
+        seed: seed of the changes, apart from the seeds of models.
+        budget: largest number of bytes that the activations of one pass may take on the disk.
+
+    Raises:
+        InputError: for negative numbers or a budget below 1.
+    """
+
+    def __init__(self, count: int = 0, seed: int = 0, budget: int = 8_000_000_000) -> None:
+        self.count = whole(count, "count", 0)
+        self.seed = whole(seed, "seed", 0)
+        self.budget = whole(budget, "budget", 1)
