@@ -29,6 +29,8 @@ ROOMS = (
     ("settings",),
     ("models",),
     ("cost",),
+    ("artifacts",),
+    ("baselines",),
     ("report",),
     ("pipeline",),
     ("callbacks",),

@@ -62,7 +62,7 @@ def check(jobs: list[DictConfig], folder: Path) -> None:
     _check_writable(folder)
     _check_writable(settings[0].outputs / "store")
     # Only now torch, for what only the networks know; and data last, which may have to be downloaded.
-    from neural_branching import models, pipeline
+    from neural_branching import artifacts, models
     from neural_branching.store import store_at
 
     for one in settings:
@@ -71,7 +71,7 @@ def check(jobs: list[DictConfig], folder: Path) -> None:
     for one in settings:
         data = repr(one.config["data"])
         if data not in tables:
-            tables[data] = pipeline.ensure_data(one, store_at(one.outputs / "store"))
+            tables[data] = artifacts.ensure_data(one, store_at(one.outputs / "store"))
         models.check_budget(one, len(tables[data]), len(tables[data].rows("train")))
 
 

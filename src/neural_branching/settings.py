@@ -24,7 +24,8 @@ from neural_branching.views import Views
 _PARENT = {"name", "network", "fit", "augment", "normalize", "seed", "labels", "classes", "checkpoint"}
 _PARENT |= {"model", "weights"}  # of torchvision's, for short
 _TOP = {"data", "subset", "parent", "branch_point", "views", "branch", "score", "threshold", "trainer"}
-_TOP |= {"seed", "outputs", "published"}
+_TOP |= {"seed", "outputs", "published", "baselines"}
+BASELINES = ("restricted", "linear_probe", "knn", "random_parent", "scratch", "fine_tuned", "random_labels")
 
 T = TypeVar("T")
 
@@ -42,6 +43,9 @@ class Settings:
         classes: the subset's classes, in label order.
         labels: what the parent tells apart.
         checkpoint: the parent's weights from elsewhere; None if it is trained here.
+        baselines: names among ``BASELINES`` of what to compare the branch with.
+        untrained: leave the parent at its initial weights (a baseline).
+        random_labels: train the branch on labels that say nothing about the images (a baseline).
     """
 
     config: dict[str, Any]
@@ -64,6 +68,9 @@ class Settings:
     score: Score
     threshold: Threshold
     compute: Compute
+    baselines: tuple[str, ...] = ()
+    untrained: bool = False
+    random_labels: bool = False
 
     @classmethod
     def from_config(cls, config: DictConfig) -> "Settings":
@@ -114,6 +121,7 @@ class Settings:
             score=score,
             threshold=threshold,
             compute=build(values["trainer"], "trainer"),
+            baselines=_baselines(values["baselines"]),
         )
 
 
@@ -132,6 +140,16 @@ def _checkpoint(file: object) -> Path | None:
     if not path.is_file():
         raise InputError(f"parent.checkpoint is {str(file)!r}: there is no such file.")
     return path
+
+
+def _baselines(chosen: object) -> tuple[str, ...]:
+    if chosen is None or chosen == "all":
+        return BASELINES if chosen else ()
+    if not isinstance(chosen, Sequence) or isinstance(chosen, str):
+        raise InputError(
+            f"baselines is {chosen!r}: it must be all, null or a list among {', '.join(BASELINES)}."
+        )
+    return tuple(dict.fromkeys(one_of(name, BASELINES, "a name in baselines") for name in chosen))
 
 
 def _known_classes(source: Source, chosen: Sequence[str] | None, hashes: FileHashes) -> tuple[str, ...]:

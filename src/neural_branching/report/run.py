@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from neural_branching.report.baselines import HEADER, NOTE, baseline_lines
 from neural_branching.report.cells import number, with_interval
 from neural_branching.report.pictures import draw
 from neural_branching.report.results import (
@@ -71,6 +72,14 @@ def print_run(run: "Run", folder: Path) -> None:
         table.add_row(name, *(with_interval(numbers.get(key), intervals.get(key)) for key in keys))
     screen.print(table)
     screen.print(f"[ ]: 95 % bootstrap interval. {AREAS_NOTE}", highlight=False)
+    if results["baselines"]:
+        table = Table(title="Baselines")
+        for heading in HEADER:
+            table.add_column(heading, justify="left" if heading == HEADER[0] else "right")
+        for entries in baseline_lines(results["baselines"]):
+            table.add_row(*(entry.replace(" [", "\n[") for entry in entries))
+        screen.print(table)
+        screen.print(NOTE, highlight=False)
     for line in _sentences(results):
         screen.print(line, highlight=False, soft_wrap=True)
     screen.print(f"{provenance(results)}. Results in {folder}", highlight=False, soft_wrap=True)

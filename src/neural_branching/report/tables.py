@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from neural_branching.report.baselines import HEADER, summary_lines
+from neural_branching.report.baselines import NOTE as BASELINES_NOTE
 from neural_branching.report.cells import Cell, markdown_table, number
 from neural_branching.report.certificates import Certified
 from neural_branching.report.collect import SEEDS, Summary, cell
@@ -32,6 +34,11 @@ def print_summary(summary: Summary) -> None:
         header, lines = _settings(summary)
         _print(screen, f"{len(summary.completed)} runs, test images", header, lines, len(SHOWN))
         screen.print(NOTES, highlight=False)
+    names = _shown(summary) if summary.completed else []
+    if lines := summary_lines(summary, names):
+        header = [*(name.replace("_", " ") for name in names), *HEADER]
+        _print(screen, "Baselines, test images", header, lines, len(HEADER) - 1)
+        screen.print(BASELINES_NOTE, highlight=False)
     if summary.certificates:
         header, lines = _certificates(summary)
         _print(screen, "Certificates", header, lines, len(lines[0]) - len(_shown(summary)))
@@ -63,6 +70,10 @@ def markdown(summary: Summary) -> str:
             rows = [[str(row[name]) for name in names] + _of_run(row) for row in summary.completed]
             header = [*names, *(str(metric.heading) for metric in SHOWN)]
             parts += ["## Runs", "", *markdown_table(header, rows), ""]
+    names = _shown(summary) if summary.completed else []
+    if lines := summary_lines(summary, names):
+        header = [*(name.replace("_", " ") for name in names), *HEADER]
+        parts += ["## Baselines", "", *markdown_table(header, lines), "", BASELINES_NOTE, ""]
     if summary.certificates:
         parts += ["## Certificates", "", *markdown_table(*_certificates(summary)), ""]
         parts += [_certificate_note(summary.certificates), ""]

@@ -1,0 +1,240 @@
+"""What a branch must be compared with: simpler heads, other parents, and no parent at all.
+
+Every baseline is a variation of the run's own settings, built and kept by the same functions as the
+run itself.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor
+
+from neural_branching import activations as act
+from neural_branching.artifacts import (
+    ensure_activations,
+    ensure_branch,
+    ensure_logits,
+    ensure_parent,
+    load_branch,
+    load_parent,
+)
+from neural_branching.cost import macs, parameters
+from neural_branching.data.labels import Labels
+from neural_branching.data.table import DataTable
+from neural_branching.evaluation.baselines import Outcome, differences, outcome
+from neural_branching.fit import Fit
+from neural_branching.models import image_shape
+from neural_branching.selection import Answers
+from neural_branching.settings import BASELINES, Settings
+from neural_branching.store import Artifact, Store
+
+NEIGHBOURS = (1, 5, 10, 20, 50)
+LINEAR = {"_target_": "neural_branching.networks.mlp.MLP", "widths": [], "dropout": 0.0}
+
+
+@dataclass(frozen=True)
+class Model:
+    """Something that answers the branch's question, and what it costs.
+
+    Attributes:
+        logits: float32 (test images, classes).
+        macs: multiply–accumulates per image, from the pixels on.
+        trained: number of parameters that were trained for this subset.
+        seconds: how long that training took, when it was done.
+    """
+
+    logits: Tensor
+    macs: int
+    trained: int
+    seconds: float
+
+
+def costs(settings: Settings, table: DataTable, artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
+    """What the branch costs to run, to train and to keep.
+
+    The seconds that the cache has saved are those that the parent would have taken to compute the
+    training images' activations anew in every epoch, less those that the cache took to build.
+
+    Args:
+        settings: the run's settings.
+        table: the images.
+        artifacts: those of the run.
+    """
+    parent, branch = load_parent(settings, artifacts["parent"]), load_branch(settings, artifacts["branch"])
+    shape, width = image_shape(settings), len(branch.standardize.mean)
+    kept = [artifacts[name] for name in ("activations", "views") if name in artifacts]
+    seconds = sum(float(one.manifest["seconds"]) for one in kept)
+    per_image = seconds / sum(one.facts["images"] for one in kept)
+    learned = len(table.rows("train", settings.classes)) * (1 + settings.views.count)
+    epochs = artifacts["branch"].facts["epochs"]
+    prefix, head = macs(parent, shape, settings.stage), macs(branch, (width,))
+    return {
+        "macs": {
+            "to_branch_point": prefix,
+            "branch": head,
+            "path": prefix + head,
+            "parent": macs(parent, shape),
+        },
+        "parameters": {
+            "to_branch_point": parameters(parent, shape, settings.stage),
+            "branch": parameters(branch, (width,)),
+            "parent": parameters(parent, shape),
+        },
+        "cache": {
+            "bytes": sum(file["bytes"] for one in kept for file in one.manifest["files"].values()),
+            "build_seconds": seconds,
+            "saved_seconds": epochs * learned * per_image - seconds,
+        },
+        "training_seconds": float(artifacts["branch"].manifest["seconds"]),
+    }
+
+
+def baselines(
+    settings: Settings, store: Store, table: DataTable, artifacts: Mapping[str, Artifact], branch: Answers
+) -> dict[str, Any]:
+    """The baselines that were asked for, each beside the branch on the same test images.
+
+    Args:
+        settings: the run's settings.
+        store: where artifacts are kept.
+        table: the images.
+        artifacts: those of the run.
+        branch: the branch's answers to the subset's test images.
+
+    Returns:
+        "branch" and the name of each baseline → accuracy, AURC by the largest softmax probability,
+        cost, and the branch's lead with its interval; None where a baseline does not apply. Empty if
+        none was asked for.
+    """
+    if not settings.baselines:
+        return {}
+    bench = _Bench(settings, store, table, artifacts)
+    mine = outcome(branch.logits, branch.targets)
+    result: dict[str, Any] = {"branch": _record(mine, bench.branch(settings))}
+    for name in settings.baselines:
+        model = bench.models[name]()
+        if model is None:
+            result[name] = None
+            continue
+        theirs = outcome(model.logits.numpy(), branch.targets)
+        result[name] = {**_record(theirs, model), "branch_lead": differences(mine, theirs)}
+    return result
+
+
+def _record(one: Outcome, model: Model) -> dict[str, Any]:
+    numbers = {"n": len(one.error), "accuracy": one.accuracy, "aurc": one.aurc}
+    return {
+        **numbers,
+        "macs": model.macs,
+        "trained_parameters": model.trained,
+        "training_seconds": model.seconds,
+    }
+
+
+class _Bench:
+    """Builds each baseline from one run's settings."""
+
+    def __init__(
+        self, settings: Settings, store: Store, table: DataTable, artifacts: Mapping[str, Artifact]
+    ) -> None:
+        self.settings, self.store, self.table, self.parent = settings, store, table, artifacts["parent"]
+        self.shape = image_shape(settings)
+        self.rows = table.rows("test", settings.classes)
+        self.models: dict[str, Callable[[], Model | None]] = {
+            "restricted": self.restricted,
+            "linear_probe": lambda: self.branch(_with_head(settings, LINEAR)),
+            "knn": self.neighbours,
+            "random_parent": lambda: self.branch(replace(settings, untrained=True, checkpoint=None)),
+            "scratch": lambda: self.pixels(None),
+            "fine_tuned": lambda: self.pixels(self.parent),
+            "random_labels": lambda: self.branch(replace(settings, random_labels=True)),
+        }
+        assert tuple(self.models) == BASELINES
+
+    def branch(self, settings: Settings) -> Model:
+        """A head on activations, of the run's parent or of an untrained one."""
+        parent = ensure_parent(settings, self.store, self.table)
+        artifact = ensure_branch(settings, self.store, self.table, parent)
+        seen = act.read(
+            ensure_activations(settings, self.store, self.table, parent), settings.stage, self.rows
+        )
+        head = load_branch(settings, artifact)
+        prefix = macs(load_parent(settings, parent), self.shape, settings.stage)
+        with torch.inference_mode():
+            logits = head(seen)
+        return Model(
+            logits,
+            prefix + macs(head, (seen.shape[1],)),
+            parameters(head, (seen.shape[1],)),
+            float(artifact.manifest["seconds"]),
+        )
+
+    def restricted(self) -> Model | None:
+        """The parent's logits of the subset's classes; None if it does not know each of them."""
+        columns = self.settings.labels.columns(self.settings.classes)
+        if columns is None:
+            return None
+        kept = ensure_logits(self.settings, self.store, self.table, self.parent)
+        logits = act.read(kept, "logits", self.rows)[:, columns]
+        return Model(logits, macs(load_parent(self.settings, self.parent), self.shape), 0, 0.0)
+
+    def neighbours(self) -> Model:
+        """Votes of the nearest training images in standardised activations; validation chooses how many."""
+        settings, table = self.settings, self.table
+        kept = ensure_activations(settings, self.store, table, self.parent)
+        head = load_branch(settings, ensure_branch(settings, self.store, table, self.parent))
+        rows = {split: table.rows(split, settings.classes) for split in ("train", "validation", "test")}
+        with torch.inference_mode():
+            x = {
+                split: head.standardize(act.read(kept, settings.stage, mine)).numpy()
+                for split, mine in rows.items()
+            }
+        y = {split: act.subset_targets(table, mine, settings.classes) for split, mine in rows.items()}
+        fitted = [
+            KNeighborsClassifier(k, weights="distance").fit(x["train"], y["train"])
+            for k in NEIGHBOURS
+            if k <= len(x["train"])
+        ]
+        best = max(fitted, key=lambda one: one.score(x["validation"], y["validation"]))
+        votes = torch.from_numpy(np.asarray(best.predict_proba(x["test"]), dtype=np.float32))
+        prefix = macs(load_parent(settings, self.parent), self.shape, settings.stage)
+        return Model((votes + 1e-6).log(), prefix + x["train"].size, 0, 0.0)
+
+    def pixels(self, start: Artifact | None) -> Model:
+        """The parent's architecture trained on the subset's pixels, anew or from the parent's weights."""
+        settings = _on_pixels(self.settings)
+        if start:
+            settings = replace(settings, parent_fit=_gentler(settings.parent_fit))
+        artifact = ensure_parent(settings, self.store, self.table, start)
+        logits = act.read(ensure_logits(settings, self.store, self.table, artifact), "logits", self.rows)
+        model = load_parent(settings, artifact)
+        return Model(
+            logits,
+            macs(model, self.shape),
+            parameters(model, self.shape),
+            float(artifact.manifest["seconds"]),
+        )
+
+
+def _with_head(settings: Settings, network: Mapping[str, Any]) -> Settings:
+    branch = {**settings.config["branch"], "network": dict(network)}
+    return replace(settings, config={**settings.config, "branch": branch})
+
+
+def _on_pixels(settings: Settings) -> Settings:
+    """The same parent with the subset's classes as its only labels."""
+    classes: Sequence[str] = list(settings.classes)
+    labels = Labels("fine", classes, settings.known, classes, {})
+    parent = {**settings.config["parent"]}
+    if "weights" in parent["network"]:
+        parent["network"] = {**parent["network"], "weights": None}
+    return replace(settings, labels=labels, checkpoint=None, config={**settings.config, "parent": parent})
+
+
+def _gentler(fit: Fit) -> Fit:
+    """A quarter of the epochs at a tenth of the learning rate."""
+    return Fit(**{**vars(fit), "epochs": max(1, fit.epochs // 4), "lr": fit.lr / 10})
