@@ -23,6 +23,7 @@ usage: neural-branching COMMAND ...
 
 commands:
   train [-m] [OVERRIDES]   parent → activations → branch → threshold; -m sweeps comma-separated values
+  study [OVERRIDES]        train -m over all main stages of the parent: accuracy, AURC and MACs by depth
   stages [OVERRIDES]       the parent's branch points: shape, readout, MACs and parameters, without training
   report FOLDER            table and figures of every run below a folder; --compare A B pairs two settings
   simulate FOLDER          what each guaranteed threshold would keep with other numbers of calibration images
@@ -31,7 +32,9 @@ examples:
   neural-branching train subset=lower branch_point=hidden1 threshold.value=0.8
   neural-branching train -m subset=digits,upper,lower branch_point=hidden1,hidden2
   neural-branching train experiment=cifar100_fish
+  neural-branching train subset=lower baselines=all
   neural-branching stages parent=torchvision parent.model=resnet18
+  neural-branching study subset=digits,upper,lower parent=convnet
   neural-branching train -m "score=glob(*)" threshold=coverage
   neural-branching report outputs/sweeps/NAME --compare score=margin score=energy
   neural-branching simulate outputs/sweeps/NAME --target 0.1 --images 300 1000 3000
@@ -45,7 +48,7 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP)
         sys.exit(0 if arguments else 2)
-    commands = {"train": train, "stages": stages, "report": report, "simulate": simulate}
+    commands = {"train": train, "study": study, "stages": stages, "report": report, "simulate": simulate}
     try:
         command = commands[one_of(arguments[0], commands, "The command")]
         command(arguments[1:])
@@ -152,6 +155,39 @@ def stages(arguments: list[str]) -> None:
     from neural_branching.report.stages import stages as found
 
     print_stages(settings, found(settings, every=options.all), every=options.all)
+
+
+def study(arguments: list[str]) -> None:
+    """Sweep the branch points of a parent: every main stage, beside whatever else is swept.
+
+    Args:
+        arguments: overrides as ``train -m`` takes them.
+
+    Raises:
+        InputError: if the configuration cannot be used.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    from neural_branching.config import conf_dir
+    from neural_branching.settings import Settings
+
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+            first = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0][0]
+            settings = Settings.from_config(compose("train", first))
+    except HydraException as error:
+        raise InputError(str(error)) from error
+
+    from neural_branching.models import new_parent
+
+    names = ",".join(new_parent(settings).network.main_stages)
+    train(["-m", *arguments, f"branch_point.stage={names}"])
 
 
 def report(arguments: list[str]) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from neural_branching.report.collect import Summary
 from neural_branching.report.figures.comparison import comparison
+from neural_branching.report.figures.depth import depth
 from neural_branching.report.figures.risk_coverage import Line, risk_coverage
 from neural_branching.report.results import CURVE, Row
 from neural_branching.selection.arrays import Floats
@@ -26,7 +28,7 @@ def draw(summary: Summary) -> dict[str, Any]:
     rows = _distinct(summary)
     if not rows:
         return {}
-    order = list(dict.fromkeys(row["branch_point"] for row in rows))
+    order = _by_depth(rows)
     lines, several = _lines(summary, rows)
     band = "bands: standard deviation\nover seeds" if several else ""
     result = {"risk_coverage": risk_coverage(lines, "Branches on the test images", band)}
@@ -35,7 +37,32 @@ def draw(summary: Summary) -> dict[str, Any]:
             _by_branch_point(summary, rows, f"{prefix}_{metric}") for prefix in ("test", "restricted")
         )
         result[metric] = comparison(values, baselines, order, label)
+    if len(order) > 1 and all(row["path_macs"] for row in rows):
+        result["depth"] = _depth(summary, rows, order)
     return result
+
+
+def _by_depth(rows: list[Row]) -> list[str]:
+    """Branch points from the image to the logits, as far as their costs tell."""
+    costs = {row["branch_point"]: row["prefix_macs"] or 0 for row in rows}
+    return sorted(costs, key=costs.__getitem__)  # stable: equal costs stay as they came
+
+
+def _depth(summary: Summary, rows: list[Row], order: list[str]) -> Figure:
+    shares = [{**row, "share": row["path_macs"] / row["parent_macs"]} for row in rows]
+    panels = {
+        "test accuracy": _by_branch_point(summary, rows, "test_accuracy"),
+        "test AURC": _by_branch_point(summary, rows, "test_aurc"),
+        "MACs, of the parent's": _by_branch_point(summary, shares, "share"),
+    }
+    beside = {
+        label: {
+            group: [value for values in points.values() for value in values]
+            for group, points in _by_branch_point(summary, rows, metric).items()
+        }
+        for label, metric in (("test accuracy", "restricted_accuracy"), ("test AURC", "restricted_aurc"))
+    }
+    return depth(panels, beside, order)
 
 
 def _distinct(summary: Summary) -> list[Row]:

@@ -91,5 +91,11 @@ METRICS = (
         may_lack=True,
     ),
     Metric("parent_test_accuracy", ("parent", "test_accuracy")),
+    Metric("prefix_macs", ("cost", "macs", "to_branch_point"), may_lack=True),
+    Metric("path_macs", ("cost", "macs", "path"), may_lack=True),
+    Metric("parent_macs", ("cost", "macs", "parent"), may_lack=True),
+    Metric("branch_parameters", ("branch", "parameters")),
+    Metric("training_seconds", ("cost", "training_seconds"), may_lack=True),
+    Metric("cache_bytes", ("cost", "cache", "bytes"), may_lack=True),
 )
 SHOWN = tuple(metric for metric in METRICS if metric.heading)
