@@ -20,14 +20,13 @@ from neural_branching.artifacts import (
     ensure_logits,
     ensure_parent,
     load_branch,
-    load_parent,
 )
-from neural_branching.cost import macs, parameters
+from neural_branching.cost import Cost, cost
 from neural_branching.data.labels import Labels
 from neural_branching.data.table import DataTable
 from neural_branching.evaluation.baselines import Outcome, differences, outcome
 from neural_branching.fit import Fit
-from neural_branching.models import image_shape
+from neural_branching.models import image_shape, new_branch, new_parent
 from neural_branching.selection import Answers
 from neural_branching.settings import BASELINES, Settings
 from neural_branching.store import Artifact, Store
@@ -64,25 +63,24 @@ def costs(settings: Settings, table: DataTable, artifacts: Mapping[str, Artifact
         table: the images.
         artifacts: those of the run.
     """
-    parent, branch = load_parent(settings, artifacts["parent"]), load_branch(settings, artifacts["branch"])
-    shape, width = image_shape(settings), len(branch.standardize.mean)
+    parent, prefix = _parent_cost(settings), _parent_cost(settings, settings.stage)
+    head = _head_cost(settings, artifacts["activations"].facts["widths"][settings.stage])
     kept = [artifacts[name] for name in ("activations", "views") if name in artifacts]
     seconds = sum(float(one.manifest["seconds"]) for one in kept)
     per_image = seconds / sum(one.facts["images"] for one in kept)
     learned = len(table.rows("train", settings.classes)) * (1 + settings.views.count)
     epochs = artifacts["branch"].facts["epochs"]
-    prefix, head = macs(parent, shape, settings.stage), macs(branch, (width,))
     return {
         "macs": {
-            "to_branch_point": prefix,
-            "branch": head,
-            "path": prefix + head,
-            "parent": macs(parent, shape),
+            "to_branch_point": prefix.macs,
+            "branch": head.macs,
+            "path": prefix.macs + head.macs,
+            "parent": parent.macs,
         },
         "parameters": {
-            "to_branch_point": parameters(parent, shape, settings.stage),
-            "branch": parameters(branch, (width,)),
-            "parent": parameters(parent, shape),
+            "to_branch_point": prefix.parameters,
+            "branch": head.parameters,
+            "parent": parent.parameters,
         },
         "cache": {
             "bytes": sum(file["bytes"] for one in kept for file in one.manifest["files"].values()),
@@ -142,7 +140,6 @@ class _Bench:
         self, settings: Settings, store: Store, table: DataTable, artifacts: Mapping[str, Artifact]
     ) -> None:
         self.settings, self.store, self.table, self.parent = settings, store, table, artifacts["parent"]
-        self.shape = image_shape(settings)
         self.rows = table.rows("test", settings.classes)
         self.models: dict[str, Callable[[], Model | None]] = {
             "restricted": self.restricted,
@@ -163,13 +160,13 @@ class _Bench:
             ensure_activations(settings, self.store, self.table, parent), settings.stage, self.rows
         )
         head = load_branch(settings, artifact)
-        prefix = macs(load_parent(settings, parent), self.shape, settings.stage)
+        price = _head_cost(settings, seen.shape[1])
         with torch.inference_mode():
             logits = head(seen)
         return Model(
             logits,
-            prefix + macs(head, (seen.shape[1],)),
-            parameters(head, (seen.shape[1],)),
+            _parent_cost(settings, settings.stage).macs + price.macs,
+            price.parameters,
             float(artifact.manifest["seconds"]),
         )
 
@@ -180,7 +177,7 @@ class _Bench:
             return None
         kept = ensure_logits(self.settings, self.store, self.table, self.parent)
         logits = act.read(kept, "logits", self.rows)[:, columns]
-        return Model(logits, macs(load_parent(self.settings, self.parent), self.shape), 0, 0.0)
+        return Model(logits, _parent_cost(self.settings).macs, 0, 0.0)
 
     def neighbours(self) -> Model:
         """Votes of the nearest training images in standardised activations; validation chooses how many."""
@@ -201,7 +198,7 @@ class _Bench:
         ]
         best = max(fitted, key=lambda one: one.score(x["validation"], y["validation"]))
         votes = torch.from_numpy(np.asarray(best.predict_proba(x["test"]), dtype=np.float32))
-        prefix = macs(load_parent(settings, self.parent), self.shape, settings.stage)
+        prefix = _parent_cost(settings, settings.stage).macs
         return Model((votes + 1e-6).log(), prefix + x["train"].size, 0, 0.0)
 
     def pixels(self, start: Artifact | None) -> Model:
@@ -211,13 +208,18 @@ class _Bench:
             settings = replace(settings, parent_fit=_gentler(settings.parent_fit))
         artifact = ensure_parent(settings, self.store, self.table, start)
         logits = act.read(ensure_logits(settings, self.store, self.table, artifact), "logits", self.rows)
-        model = load_parent(settings, artifact)
-        return Model(
-            logits,
-            macs(model, self.shape),
-            parameters(model, self.shape),
-            float(artifact.manifest["seconds"]),
-        )
+        price = _parent_cost(settings)
+        return Model(logits, price.macs, price.parameters, float(artifact.manifest["seconds"]))
+
+
+def _parent_cost(settings: Settings, until: str | None = None) -> Cost:
+    with torch.device("meta"):
+        return cost(new_parent(settings), image_shape(settings), until)
+
+
+def _head_cost(settings: Settings, width: int) -> Cost:
+    with torch.device("meta"):
+        return cost(new_branch(settings, width), (width,))
 
 
 def _with_head(settings: Settings, network: Mapping[str, Any]) -> Settings:

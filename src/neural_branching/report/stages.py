@@ -6,7 +6,7 @@ import torch
 from rich.table import Table
 
 from neural_branching.activations import stage_shapes
-from neural_branching.cost import macs, parameters
+from neural_branching.cost import cost
 from neural_branching.errors import InputError
 from neural_branching.models import image_shape, new_parent
 from neural_branching.readout import Readout
@@ -54,14 +54,15 @@ def stages(settings: Settings, *, every: bool = False) -> list[Stage]:
             output = stage_shapes(parent, shape, (name,))[name]
         except InputError:  # no tensor of activations: not a branch point
             continue
+        price = cost(parent, shape, name)
         found.append(
             Stage(
                 name=name,
                 shape=output,
                 readout=readout.resolve(output, token),
                 width=readout(torch.empty(1, *output, device="meta"), token).shape[1],
-                macs=macs(parent, shape, name),
-                parameters=parameters(parent, shape, name),
+                macs=price.macs,
+                parameters=price.parameters,
             )
         )
     return found

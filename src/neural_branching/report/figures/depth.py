@@ -35,6 +35,9 @@ def depth(
                 spread if any(spread) else None,
                 color=colour,
                 marker=MARKERS[index % len(MARKERS)],
+                # Groups that coincide, as costs do, stay visible as rings around one another.
+                markersize=5 + 3 * (len(groups) - 1 - index),
+                markerfacecolor="none",
                 capsize=3,
                 label=group,
             )

@@ -1,0 +1,130 @@
+"""What stands beside a branch: other heads, other parents, none; and what each costs."""
+
+import math
+
+import numpy as np
+import pytest
+
+from neural_branching.baselines import NEIGHBOURS
+from neural_branching.errors import InputError
+from neural_branching.evaluation.baselines import differences, outcome
+from neural_branching.report.baselines import HEADER, baseline_lines
+from neural_branching.settings import BASELINES
+from conftest import ORDINARY, GlyphRun
+
+WIDTHS, PIXELS, CLASSES = (16, 12), 3 * 16 * 16, 3
+TO_HIDDEN2 = PIXELS * 16 + 16 * 12
+
+
+@pytest.fixture(scope="module")
+def compared(glyph_run: GlyphRun) -> dict:
+    return glyph_run(*ORDINARY, "baselines=all").results["baselines"]
+
+
+def test_every_baseline_is_there_in_its_order(compared: dict) -> None:
+    assert list(compared) == ["branch", *BASELINES]
+    assert {one["n"] for one in compared.values()} == {60}
+
+
+def test_a_run_that_asks_for_none_has_none(glyph_run: GlyphRun) -> None:
+    assert glyph_run(*ORDINARY).results["baselines"] == {}
+
+
+def test_the_branch_is_the_run_s_own(glyph_run: GlyphRun, compared: dict) -> None:
+    test = glyph_run(*ORDINARY).results["test"]
+    assert compared["branch"]["accuracy"] == pytest.approx(test["accuracy"])
+    assert compared["branch"]["aurc"] == pytest.approx(test["aurc"])
+    assert compared["restricted"]["accuracy"] == pytest.approx(test["parent_restricted"]["accuracy"])
+    assert compared["restricted"]["aurc"] == pytest.approx(test["parent_restricted"]["aurc"])
+
+
+def test_costs_are_the_closed_forms(compared: dict) -> None:
+    head = 12 * 8 + 8 * CLASSES
+    assert compared["branch"]["macs"] == TO_HIDDEN2 + head
+    assert compared["branch"]["trained_parameters"] == head + 8 + CLASSES
+    assert compared["linear_probe"]["macs"] == TO_HIDDEN2 + 12 * CLASSES
+    assert compared["linear_probe"]["trained_parameters"] == 12 * CLASSES + CLASSES
+    assert compared["restricted"]["macs"] == TO_HIDDEN2 + 12 * 5  # five classes
+    assert compared["knn"]["macs"] == TO_HIDDEN2 + 150 * 12  # half of 100 images of 3 classes
+    assert compared["random_parent"]["macs"] == compared["random_labels"]["macs"] == TO_HIDDEN2 + head
+    for name in ("scratch", "fine_tuned"):
+        assert compared[name]["macs"] == TO_HIDDEN2 + 12 * CLASSES
+        assert compared[name]["trained_parameters"] == TO_HIDDEN2 + 12 * CLASSES + 16 + 12 + CLASSES
+    assert compared["restricted"]["trained_parameters"] == compared["knn"]["trained_parameters"] == 0
+
+
+def test_nothing_is_learned_from_random_labels(compared: dict) -> None:
+    control = compared["random_labels"]
+    # Three classes of twenty test images: chance is 1/3, five deviations of it .30.
+    assert control["accuracy"] < 1 / 3 + 0.3
+    assert compared["branch"]["accuracy"] > 0.6
+    assert control["branch_lead"]["accuracy"]["interval"][0] > 0
+
+
+def test_a_lead_is_the_difference_and_lies_in_its_interval(compared: dict) -> None:
+    for name in BASELINES:
+        one = compared[name]
+        for metric in ("accuracy", "aurc"):
+            lead = one["branch_lead"][metric]
+            assert lead["difference"] == pytest.approx(compared["branch"][metric] - one[metric])
+            assert lead["interval"][0] <= lead["difference"] <= lead["interval"][1]
+
+
+def test_baselines_are_kept(glyph_run: GlyphRun, compared: dict) -> None:
+    again = glyph_run(*ORDINARY, "baselines=all", "threshold.target=0.61").results["baselines"]
+    # Seconds of training are those of the first time, so that equal numbers mean that nothing was built.
+    assert again == compared
+
+
+def test_a_list_is_kept_in_its_order(glyph_run: GlyphRun) -> None:
+    found = glyph_run(*ORDINARY, "baselines=[knn,restricted,knn]").results["baselines"]
+    assert list(found) == ["branch", "knn", "restricted"]
+
+
+@pytest.mark.parametrize("value", ["some", "3", "[knn,knm]"])
+def test_an_unknown_baseline_is_refused(glyph_run: GlyphRun, value: str) -> None:
+    with pytest.raises(InputError, match="baselines.*(must be all, null or a list|did you mean 'knn')"):
+        glyph_run(f"baselines={value}")
+
+
+def test_a_parent_that_does_not_know_the_classes_cannot_be_restricted(glyph_run: GlyphRun) -> None:
+    found = glyph_run(*ORDINARY, "parent.labels=coarse", "baselines=[restricted,knn]").results["baselines"]
+    assert found["restricted"] is None
+    assert [line[0] for line in baseline_lines(found)] == ["branch", "knn"]
+
+
+def test_lines_have_an_entry_for_each_heading(compared: dict) -> None:
+    lines = baseline_lines(compared)
+    assert [line[0] for line in lines][:3] == ["branch", "parent restricted", "linear probe"]
+    assert {len(line) for line in lines} == {len(HEADER)}
+
+
+def test_an_outcome_is_right_by_the_largest_logit_and_sure_by_its_softmax() -> None:
+    one = outcome(np.log(np.array([[0.7, 0.3], [0.4, 0.6]], dtype=np.float32)), np.array([0, 0]))
+    assert one.error.tolist() == [False, True]
+    assert one.score == pytest.approx([0.7, 0.6])
+    assert one.accuracy == 0.5
+
+
+def test_a_model_leads_itself_by_nothing() -> None:
+    rng = np.random.default_rng(0)
+    one = outcome(rng.normal(size=(40, 3)).astype(np.float32), rng.integers(3, size=40))
+    for lead in differences(one, one).values():
+        assert lead == {"difference": 0.0, "interval": (0.0, 0.0)}
+
+
+def test_costs_of_a_run(glyph_run: GlyphRun) -> None:
+    run = glyph_run(*ORDINARY)
+    cost = run.results["cost"]
+    assert cost["macs"]["path"] == cost["macs"]["to_branch_point"] + cost["macs"]["branch"]
+    assert cost["macs"]["to_branch_point"] == TO_HIDDEN2
+    assert cost["macs"]["parent"] == TO_HIDDEN2 + 12 * 5
+    assert cost["parameters"]["branch"] == run.results["branch"]["parameters"]
+    assert cost["parameters"]["parent"] == run.results["parent"]["parameters"]
+    n = run.results["images"]["n"]
+    assert cost["cache"]["bytes"] >= 4 * n * (16 + 12 + 5)
+    assert math.isfinite(cost["cache"]["saved_seconds"])
+
+
+def test_neighbours_are_tried_in_ascending_numbers() -> None:
+    assert list(NEIGHBOURS) == sorted(set(NEIGHBOURS))
