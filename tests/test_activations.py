@@ -21,10 +21,12 @@ from neural_branching.fit import Fit
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
 from neural_branching.parent import Parent
+from neural_branching.readout import Readout
 from neural_branching.store import Artifact, Store
 
 IMAGE, N, BATCH = (3, 12, 12), 40, 16
 CPU = torch.device("cpu")
+AUTO = Readout("auto")
 IMAGES = np.random.default_rng(0).integers(0, 256, (N, *IMAGE), dtype=np.uint8)
 
 
@@ -51,6 +53,11 @@ def new_parent(kind: str) -> Parent:
     return parent
 
 
+def widths(parent: Parent) -> dict[str, int]:
+    """What a branch would see at every stage, by the default readout."""
+    return act.stage_widths(parent, IMAGE, None, AUTO)
+
+
 def fetched(parent: Parent, tmp_path: Path) -> Artifact:
     store = Store(tmp_path / "store")
     return store.fetch("activations", {}, lambda folder: act.extract(parent, IMAGES, folder, CPU))
@@ -64,12 +71,12 @@ def test_cached_equals_direct_bit_for_bit_at_every_stage(kind: str, tmp_path: Pa
     for stage in direct.network.stage_names:
         with torch.no_grad():
             batches = torch.from_numpy(IMAGES).split(BATCH)
-            expected = torch.cat([act.readout(direct(batch, until=stage)) for batch in batches])
+            expected = torch.cat([AUTO(direct(batch, until=stage), False) for batch in batches])
         cached = act.read(artifact, stage)
         assert cached.dtype == torch.float32
         assert torch.equal(cached, expected), stage
     assert artifact.facts["images"] == N
-    assert artifact.facts["widths"] == act.stage_widths(new_parent(kind).to("meta"), IMAGE)
+    assert artifact.facts["widths"] == widths(new_parent(kind).to("meta"))
 
 
 @pytest.mark.parametrize("kind", ["mlp", "convnet"])
@@ -112,9 +119,9 @@ def test_maps_are_averaged_over_their_four_quadrants() -> None:
     maps = torch.randn(5, 3, 8, 6, generator=torch.Generator().manual_seed(0))
     quadrants = [maps[:, :, rows, columns].mean((2, 3)) for rows in (slice(4), slice(4, 8))
                  for columns in (slice(3), slice(3, 6))]  # fmt: skip
-    torch.testing.assert_close(act.readout(maps), torch.stack(quadrants, 2).flatten(1))
+    torch.testing.assert_close(AUTO(maps, False), torch.stack(quadrants, 2).flatten(1))
     vectors = torch.randn(5, 7)
-    assert act.readout(vectors) is vectors
+    assert torch.equal(AUTO(vectors, False), vectors)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "convnet"])
@@ -124,7 +131,7 @@ def test_widths_are_known_without_computing(kind: str) -> None:
         if kind == "mlp"
         else {"stem": 8, "block1": 16, "block2": 32, "block3": 64, "pool": 16, "logits": 4}
     )
-    assert act.stage_widths(new_parent(kind).to("meta"), IMAGE) == expected
+    assert widths(new_parent(kind).to("meta")) == expected
 
 
 def test_a_full_disk_is_refused_beforehand_and_nothing_is_left(

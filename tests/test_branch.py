@@ -73,7 +73,11 @@ def test_stored_weights_take_the_same_raw_activations() -> None:
 
 def test_a_branch_has_branch_points_of_its_own() -> None:
     module, (x, _) = branch(widths=(8, 5)), blobs(10, 1)
-    assert [name for name, _ in module.walk(x)] == ["hidden1", "hidden2", "logits"]
+    assert [name for name, _ in module.walk(x, module.network.stage_names)] == [
+        "hidden1",
+        "hidden2",
+        "logits",
+    ]
     assert module(x, until="hidden2").shape == (10, 5)
 
 

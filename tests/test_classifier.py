@@ -229,6 +229,6 @@ def test_forward_standardises_raw_inputs_and_can_stop() -> None:
     module.standardize.learn(x)
     direct = module.network(module.standardize(x))
     assert torch.equal(module(x), direct)
-    for name, output in module.walk(x):
+    for name, output in module.walk(x, module.network.stage_names):
         assert torch.equal(module(x, until=name), output)
     assert not torch.equal(direct, module.network(x.float()))

@@ -34,6 +34,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "threshold": ("selection.thresholds",),
     "fit": ("fit",),
     "trainer": ("compute",),
+    "views": ("views", "data.augment"),
     "experiment": (),
     "hydra": (),
 }
@@ -41,11 +42,17 @@ HOMES: dict[str, tuple[str, ...]] = {
 # What only the code knows: the arguments that `build` is given beside the configuration.
 LATE = {"in_shape", "num_classes"}
 
+# What stands beside an object's own options and is built for itself, later.
+BESIDE = {"neural_branching.views.Views": {"augment"}}
+
 # Where an option goes, for groups that are used in other places than their own.
 PLACES = {"fit": ["fit@parent.fit", "fit@branch.fit"]}
 
 # Scores that the default threshold, a probability, does not fit.
 UNBOUNDED = ("score/negative_entropy", "score/mahalanobis", "score/knn")
+
+# Branch points that only a transformer has.
+TRANSFORMERS = ("patches", "block4", "block5", "block6", "norm")
 
 # What an option needs beside itself.
 COMPANIONS = {
@@ -56,6 +63,7 @@ COMPANIONS = {
     "data/source/cifar100": ["data=fish_and_flowers", "subset=fish"],
     "data/source/image_folder": ["data=image_folder", "data.root={images}", "subset=custom",
                                  "subset.classes=[cat,dog]"],
+    **{f"branch_point/{stage}": ["parent=vit"] for stage in TRANSFORMERS},
     "subset/custom": ["subset.classes=[digit_1,lower_l]"],
     "subset/fish": ["data=fish_and_flowers"],
     "subset/flowers": ["data=cifar100"],
@@ -85,7 +93,8 @@ def raw(config: Any) -> Any:
 def bind(place: str, node: dict[str, Any]) -> None:
     """Import the target and call its signature, not the target."""
     signature = inspect.signature(get_object(node["_target_"]))
-    options = {name: value for name, value in node.items() if name != "_target_"}
+    beside = BESIDE.get(node["_target_"], set())
+    options = {name: value for name, value in node.items() if name not in {"_target_", *beside}}
     late = dict.fromkeys(LATE & signature.parameters.keys())
     assert not late.keys() & options.keys(), f"{place} repeats what the code knows"
     try:
@@ -163,13 +172,18 @@ def test_the_whole_configuration_with_hydras_part_binds() -> None:
 def test_every_stage_offered_is_one_of_a_network() -> None:
     from neural_branching.networks.convnet import ConvNet
     from neural_branching.networks.mlp import MLP
+    from neural_branching.networks.vit import VisionTransformer
 
-    networks = (ConvNet((3, 8, 8), 2, 1), MLP((4,), 2, (2, 2)))
+    networks = (ConvNet((3, 8, 8), 2, 1), MLP((4,), 2, (2, 2)), VisionTransformer((3, 8, 8), 2))
     stages = {stage for network in networks for stage in network.stages}
+    assert set(TRANSFORMERS) == set(networks[2].stages) - set(networks[0].stages)
     offered = {file.removeprefix("branch_point/") for file in OPTIONS if file.startswith("branch_point/")}
     assert offered == stages
     for stage in offered:
-        assert raw(OmegaConf.load(CONF / "branch_point" / f"{stage}.yaml")) == {"stage": stage}
+        assert raw(OmegaConf.load(CONF / "branch_point" / f"{stage}.yaml")) == {
+            "stage": stage,
+            "readout": "auto",
+        }
 
 
 def test_the_superclasses_of_cifar100_are_20_of_5_classes_each() -> None:

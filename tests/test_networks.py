@@ -61,7 +61,7 @@ def test_stage_names_are_in_order() -> None:
 @pytest.mark.parametrize("kind", ["mlp", "convnet"])
 def test_stopping_at_a_stage_gives_that_stage_of_a_full_pass(kind: str) -> None:
     network, x = small(kind).eval(), images()
-    outputs = dict(network.walk(x))
+    outputs = dict(network.walk(x, network.stage_names))
     assert tuple(outputs) == network.stage_names
     for name, output in outputs.items():
         assert torch.equal(network(x, until=name), output)
@@ -72,7 +72,7 @@ def test_stopping_at_a_stage_gives_that_stage_of_a_full_pass(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["mlp", "convnet"])
 def test_stages_behind_the_branch_point_are_never_run(kind: str) -> None:
     network = small(kind).eval()
-    expected = dict(network.walk(images()))
+    expected = dict(network.walk(images(), network.stage_names))
     for position, name in reversed(list(enumerate(network.stage_names))):
         for later in network.stage_names[position + 1 :]:
             network.stages[later] = Explodes()
@@ -91,7 +91,7 @@ def test_hidden_stages_are_post_relu_and_the_mlp_is_the_textbook_formula() -> No
     h1, h2, out = (network.stages[name][1] for name in network.stage_names)
     hidden1 = F.relu(F.linear(x.flatten(1), h1.weight, h1.bias))
     hidden2 = F.relu(F.linear(hidden1, h2.weight, h2.bias))
-    outputs = dict(network.walk(x))
+    outputs = dict(network.walk(x, network.stage_names))
     assert torch.equal(outputs["hidden1"], hidden1)
     assert torch.equal(outputs["hidden2"], hidden2)
     assert torch.equal(outputs["logits"], F.linear(hidden2, out.weight, out.bias))
@@ -104,7 +104,7 @@ def test_dropout_sits_at_the_input_of_the_next_layer() -> None:
     clean = network.eval()(x, until="hidden1")
     network.train()
     torch.manual_seed(3)
-    outputs = dict(network.walk(x))
+    outputs = dict(network.walk(x, network.stage_names))
     torch.manual_seed(3)
     dropped = F.dropout(clean, 0.5, training=True)
     assert not torch.equal(dropped, clean)
@@ -128,7 +128,8 @@ def test_mlp_without_widths_is_linear() -> None:
 
 def test_convnet_shapes_and_size() -> None:
     network = ConvNet(IMAGE, 6).eval()
-    shapes = {name: tuple(output.shape) for name, output in network.walk(torch.zeros(2, *IMAGE))}
+    outputs = network.walk(torch.zeros(2, *IMAGE), network.stage_names)
+    shapes = {name: tuple(output.shape) for name, output in outputs}
     assert shapes == {
         "stem": (2, 16, 32, 32),
         "block1": (2, 32, 16, 16),
@@ -142,7 +143,7 @@ def test_convnet_shapes_and_size() -> None:
 
 def test_convnet_stages_are_post_relu_and_pool_is_the_global_mean() -> None:
     network = small("convnet").eval()
-    outputs = dict(network.walk(images()))
+    outputs = dict(network.walk(images(), network.stage_names))
     for name in CONV_STAGES[:4]:
         assert (outputs[name] >= 0).all()
         assert (outputs[name] == 0).any()
