@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from neural_branching.data.split import SPLITS, Split
+from neural_branching.data.split import CODES, SPLITS, Split
 from neural_branching.errors import InputError
 
 CLASSES = ("crab", "shark", "tulip")
@@ -135,3 +135,34 @@ def test_an_empty_split_is_known_from_the_counts_alone() -> None:
     with pytest.raises(InputError, match=r"The test split has no image of class 'b'"):
         Split().check({"a": (20, 10), "b": (20, 0)})
     Split().check({"a": (20, 0), "b": (20, 0)})
+
+
+@pytest.mark.parametrize("own_test", [False, True])
+def test_disjoint_halves_the_training_images_alone(own_test: bool) -> None:
+    labels = labels_of(50, 41)
+    is_test = np.arange(91) % 5 == 0 if own_test else no_test(labels)
+    together = Split().assign(labels, is_test, CLASSES[:2])
+    apart = Split(disjoint=True).assign(labels, is_test, CLASSES[:2])
+    train = SPLITS.index("train")
+    halves = np.isin(apart, [CODES.index("parent"), CODES.index("branch")])
+    np.testing.assert_array_equal(halves, together == train)
+    np.testing.assert_array_equal(apart[~halves], together[~halves])
+    for label in range(2):
+        parent, branch = (
+            int(np.sum(apart[labels == label] == CODES.index(learner))) for learner in ("parent", "branch")
+        )
+        assert parent - branch in (0, 1)
+
+
+def test_disjoint_needs_an_image_for_each_learner() -> None:
+    split = Split(train=0.2, validation=0.4, calibration=0.4)
+    split.check({"a": (5, 5)})
+    apart = Split(train=0.2, validation=0.4, calibration=0.4, disjoint=True)
+    with pytest.raises(InputError, match=r"The branch split has no image of class 'a'.*data\.split\.train"):
+        apart.check({"a": (5, 5)})
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_disjoint_is_true_or_false(value: object) -> None:
+    with pytest.raises(InputError, match=r"^disjoint is .*: it must be true or false\.$"):
+        Split(disjoint=value)  # type: ignore[arg-type]

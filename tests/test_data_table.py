@@ -14,13 +14,14 @@ import torch
 from PIL import Image
 
 from neural_branching.data.hashes import FileHashes
+from neural_branching.data.labels import Labels
 from neural_branching.data.pixels import PixelDataModule
 from neural_branching.data.sources.base import Images
 from neural_branching.data.sources.image_folder import ImageFolder
 from neural_branching.data.split import SPLITS, Split
 from neural_branching.data.table import DataTable, ensure_table
 from neural_branching.errors import InputError
-from neural_branching.store import Store
+from neural_branching.store import Store, key_of
 
 PETS = ("cat", "dog")
 
@@ -118,7 +119,7 @@ def test_the_order_of_reading_does_not_matter(store: Path) -> None:
 
 def test_pixels_for_training_are_the_tables(class_folders: Callable, store: Path) -> None:
     table = table_of(store, class_folders(PETS, train=10))
-    data = PixelDataModule(table, batch_size=4, seed=0)
+    data = PixelDataModule(table, Labels("fine", "all", PETS, PETS[:1], {}), batch_size=4, seed=0)
     data.setup("fit")
     for split, (x, y) in (("train", data.train), ("validation", data.validation)):
         assert x.dtype == torch.uint8
@@ -258,3 +259,46 @@ def test_a_store_that_cannot_be_written_is_one_sentence(class_folders: Callable,
     store.write_text("in the way")
     with pytest.raises(InputError, match=r"The store .* cannot be written"):
         table_of(store, root)
+
+
+# --- images of parent and branch ------------------------------------------------------------------
+
+
+def test_parent_and_branch_may_have_images_of_their_own(class_folders: Callable, store: Path) -> None:
+    root = class_folders(PETS, train=23)
+    together, apart = (table_of(store, root, split=Split(disjoint=disjoint)) for disjoint in (False, True))
+    assert together.artifact.key == apart.artifact.key  # the images are the same, and decoded once
+    assert together.split_key != apart.split_key
+    np.testing.assert_array_equal(together.rows("train", learner="parent"), together.rows("train"))
+    parent, branch = (apart.rows("train", learner=learner) for learner in ("parent", "branch"))
+    assert not set(parent) & set(branch)
+    np.testing.assert_array_equal(np.union1d(parent, branch), together.rows("train"))
+    np.testing.assert_array_equal(apart.rows("train"), branch)
+    for split in SPLITS[1:]:
+        for learner in ("parent", "branch"):
+            np.testing.assert_array_equal(apart.rows(split, learner=learner), together.rows(split))
+    for name in PETS:
+        assert len(apart.rows("train", [name], learner="parent")) >= len(apart.rows("train", [name])) > 0
+
+
+def test_a_split_that_keeps_nothing_apart_is_stored_as_before(class_folders: Callable, store: Path) -> None:
+    table = table_of(store, class_folders(PETS, train=10), split=Split(disjoint=False))
+    assert set(table.split) <= set(range(len(SPLITS)))
+    [kept] = (store / "split").iterdir()
+    identity = {"recipe": 1, "data": table.artifact.key, "shares": Split().shares, "seed": 0}
+    assert kept.name == key_of("split", identity)
+
+
+def test_pixels_are_the_parents_own_of_the_classes_that_it_tells_apart(
+    class_folders: Callable, store: Path
+) -> None:
+    classes = ("cat", "dog", "emu")
+    root = class_folders(classes, train=12)
+    table = table_of(store, root, classes=classes, split=Split(disjoint=True), pixels=True)
+    data = PixelDataModule(table, Labels("fine", ["emu", "cat"], classes, ["dog"], {}), 4, 0)
+    data.setup("fit")
+    for split, (x, y) in (("train", data.train), ("validation", data.validation)):
+        rows = table.rows(split, ("cat", "emu"), learner="parent")
+        assert len(rows) > 0
+        np.testing.assert_array_equal(x.numpy(), table.images()[rows])
+        assert [("cat", "emu")[target] for target in y] == [classes[table.labels[row]] for row in rows]

@@ -99,6 +99,13 @@ MISTAKES = {
     "threshold._target_=neural_branching.selection.thresholds.plain.Fix": r"^threshold\._target_ is '.*Fix'",
     "parent.fit.lr=0": r"^parent\.fit\.lr is 0: it must be a number within \(0, inf\)\.$",
     "parent.fit.optimizer=adm": r"^parent\.fit\.optimizer is 'adm'.* did you mean 'adam'\?",
+    "parent.labels=medium": r"^parent\.labels is 'medium'.* fine, coarse",
+    "parent.classes=rest": r"^parent\.classes is 'rest'.* all, others",
+    "parent.classes=[digit_1]": r"^parent\.classes leaves the parent with digit_1 to tell apart",
+    "parent.labels=coarse data.superclasses.upper=[upper_A]": r"^parent\.labels is 'coarse', and class",
+    "parent.checkpoint=/nowhere.pt": r"^parent\.checkpoint is '/nowhere\.pt': there is no such file\.$",
+    "branch_point.readout=pool0": r"^branch_point\.readout is 'pool0', which is unknown",
+    "data.split.disjoint=maybe": r"^data\.split\.disjoint is 'maybe': it must be true or false\.$",
     "branch.fit.epochs=0": r"^branch\.fit\.epochs is 0:",
     "branch.fit.keep=last": r"^branch\.fit\.patience is 10 while keep is 'last'",
     "+branch.fit.epoch=3": r"^branch\.fit has no option 'epoch'",
@@ -138,3 +145,19 @@ def test_a_mistake_is_answered_with_its_place(tmp_path: Path, overrides: str) ->
         settings(tmp_path, *overrides.split())
     assert "\n" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the place is put in front twice; a value that is no list is looped over"
+)
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[digit_1,digit_l]", r"^a class in parent\.classes is 'digit_l'"),
+        ("null", r"^parent\.classes is None"),
+        ("5", r"^parent\.classes is 5"),
+    ],
+)
+def test_a_mistake_in_the_parents_classes_is_answered(tmp_path: Path, value: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        settings(tmp_path, f"parent.classes={value}")

@@ -1,0 +1,59 @@
+"""Costs are the closed forms, and finding them out changes nothing."""
+
+import pytest
+import torch
+
+from neural_branching.branch import Branch
+from neural_branching.cost import macs, parameters
+from neural_branching.fit import Fit
+from neural_branching.networks.convnet import ConvNet
+from neural_branching.networks.mlp import MLP
+from neural_branching.parent import Parent
+
+IMAGE, FIT = (3, 32, 32), Fit(1, 1, 0.1)
+
+
+def test_the_costs_of_a_perceptron_by_stage() -> None:
+    parent = Parent(MLP(IMAGE, 6, (1024, 512)), FIT, IMAGE, "pixel")
+    layers = {"hidden1": (3072, 1024), "hidden2": (1024, 512), "logits": (512, 6)}
+    products = weights = 0
+    for stage, (n, m) in layers.items():
+        products, weights = products + n * m, weights + n * m + m
+        assert macs(parent, IMAGE, stage) == products
+        assert parameters(parent, IMAGE, stage) == weights
+    assert macs(parent, IMAGE) == 3_673_088
+    assert parameters(parent, IMAGE) == weights
+
+
+def test_the_costs_of_a_branch() -> None:
+    branch = Branch(MLP((512,), 3, (256,)), FIT, 512)
+    assert macs(branch, (512,)) == 131_840
+    assert parameters(branch, (512,)) == 131_840 + 256 + 3
+
+
+def test_parameters_behind_the_branch_point_do_not_count() -> None:
+    parent = Parent(ConvNet(IMAGE, 6), FIT, IMAGE)
+    whole = sum(parameter.numel() for parameter in parent.parameters())
+    assert parameters(parent, IMAGE) == whole
+    assert parameters(parent, IMAGE, "pool") == whole - (128 * 6 + 6)
+    assert parameters(parent, IMAGE, "stem") == 3 * 9 * 16 + 2 * 16
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_nothing_is_changed(training: bool) -> None:
+    parent = Parent(ConvNet(IMAGE, 6, 2), FIT, IMAGE).train(training)
+    before = {name: value.clone() for name, value in parent.state_dict().items()}
+    macs(parent, IMAGE)
+    parameters(parent, IMAGE, "block1")
+    assert parent.training == training
+    assert all(torch.equal(value, before[name]) for name, value in parent.state_dict().items())
+    assert all(parameter.grad is None for parameter in parent.parameters())
+    assert {value.device.type for value in parent.state_dict().values()} == {"cpu"}
+
+
+def test_costs_do_not_depend_on_whether_gradients_are_on() -> None:
+    parent = Parent(ConvNet(IMAGE, 6, 2), FIT, IMAGE)
+    assert parent.training
+    with_gradients = macs(parent, IMAGE)
+    with torch.no_grad():
+        assert macs(parent, IMAGE) == with_gradients
