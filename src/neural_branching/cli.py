@@ -134,6 +134,7 @@ def stages(arguments: list[str]) -> None:
     parser.add_argument(
         "--all", action="store_true", help="every node or submodule, not only the main stages"
     )
+    parser.add_argument("--latency", action="store_true", help="also measure passes of 1 and of 256 images")
     parser.add_argument(
         "overrides", nargs="*", metavar="OVERRIDE", help="as for train, such as parent=convnet"
     )
@@ -154,7 +155,7 @@ def stages(arguments: list[str]) -> None:
     from neural_branching.report.stages import print_stages
     from neural_branching.report.stages import stages as found
 
-    print_stages(settings, found(settings, every=options.all), every=options.all)
+    print_stages(settings, found(settings, every=options.all, timed=options.latency), every=options.all)
 
 
 def study(arguments: list[str]) -> None:

@@ -39,3 +39,25 @@ def cost(model: Classifier, shape: Sequence[int], until: str | None = None) -> C
     used = torch.autograd.grad(output.sum(), mine, allow_unused=True)
     count = sum(one.numel() for one, found in zip(mine, used, strict=True) if found is not None)
     return Cost(int(counter.get_total_flops()) // 2, count)
+
+
+def latency(model: Classifier, shape: Sequence[int], until: str | None = None, batch: int = 1) -> float:
+    """Median milliseconds of a pass up to a stage, on the model's device with torch's own threads.
+
+    Args:
+        model: parent or branch.
+        shape: shape of one raw input.
+        until: name of the last stage; None for the logits.
+        batch: number of inputs at once.
+    """
+    from torch.utils.benchmark import Timer  # slow to import, and only wanted here
+
+    x = torch.zeros(batch, *shape, dtype=torch.uint8, device=model.device)
+    model.eval()
+    with torch.inference_mode():
+        timer = Timer(
+            "model(x, until=until)",
+            globals={"model": model, "x": x, "until": until},
+            num_threads=torch.get_num_threads(),
+        )
+        return float(timer.blocked_autorange(min_run_time=0.3).median) * 1000
