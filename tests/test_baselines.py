@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
+from conftest import ORDINARY, GlyphRun
 from neural_branching.baselines import NEIGHBOURS
 from neural_branching.errors import InputError
 from neural_branching.evaluation.baselines import differences, outcome
 from neural_branching.report.baselines import HEADER, baseline_lines
 from neural_branching.settings import BASELINES
-from conftest import ORDINARY, GlyphRun
 
 WIDTHS, PIXELS, CLASSES = (16, 12), 3 * 16 * 16, 3
 TO_HIDDEN2 = PIXELS * 16 + 16 * 12
@@ -83,7 +83,7 @@ def test_a_list_is_kept_in_its_order(glyph_run: GlyphRun) -> None:
 
 @pytest.mark.parametrize("value", ["some", "3", "[knn,knm]"])
 def test_an_unknown_baseline_is_refused(glyph_run: GlyphRun, value: str) -> None:
-    with pytest.raises(InputError, match="baselines.*(must be all, null or a list|did you mean 'knn')"):
+    with pytest.raises(InputError, match=r"baselines.*(must be all, null or a list|did you mean 'knn')"):
         glyph_run(f"baselines={value}")
 
 

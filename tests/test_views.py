@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from conftest import ORDINARY, GlyphRun
 from neural_branching import activations as act
 from neural_branching.data.augment import Augmentation
 from neural_branching.errors import InputError
@@ -14,7 +15,6 @@ from neural_branching.fit import Fit
 from neural_branching.networks.mlp import MLP
 from neural_branching.parent import Parent
 from neural_branching.views import Views
-from conftest import ORDINARY, GlyphRun
 
 SHAPE = (3, 12, 12)
 CPU = torch.device("cpu")
@@ -89,7 +89,9 @@ def test_targets_repeat_with_the_views(glyph_run: GlyphRun) -> None:
 def test_the_budget_is_checked_before_anything_is_trained(glyph_run: GlyphRun) -> None:
     with pytest.raises(InputError, match=r"activations of 600 images at .* bytes, and views.budget is 1,000"):
         glyph_run(*ORDINARY, "views.budget=1000", "parent.seed=77")
-    with pytest.raises(InputError, match=r"The activations of 100 views of 250 images at .*: raise it, or take"):
+    with pytest.raises(
+        InputError, match=r"The activations of 100 views of 250 images at .*: raise it, or take"
+    ):
         glyph_run(*ORDINARY, "views.budget=1000000", "views.count=100", "parent.seed=77")
 
 

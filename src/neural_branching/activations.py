@@ -34,6 +34,26 @@ def stage_shapes(
         return {name: tuple(output.shape[1:]) for name, output in parent.eval().walk(image, stages)}
 
 
+def main_stages(parent: Classifier, image_shape: Sequence[int]) -> tuple[str, ...]:
+    """The network's main stages, without those that give no activations.
+
+    Of anyone's module some children may never be called, or return several things.
+    """
+    names = parent.network.main_stages
+    try:
+        return tuple(stage_shapes(parent, image_shape, names))
+    except InputError:
+        return tuple(name for name in names if _gives_activations(parent, image_shape, name))
+
+
+def _gives_activations(parent: Classifier, image_shape: Sequence[int], stage: str) -> bool:
+    try:
+        stage_shapes(parent, image_shape, (stage,))
+    except InputError:
+        return False
+    return True
+
+
 def stage_widths(
     parent: Classifier, image_shape: Sequence[int], stages: Sequence[str] | None, readout: Readout
 ) -> dict[str, int]:
@@ -42,7 +62,7 @@ def stage_widths(
     Raises:
         InputError: if the readout does not fit a stage.
     """
-    shapes = stage_shapes(parent, image_shape, stages or parent.network.main_stages)
+    shapes = stage_shapes(parent, image_shape, stages or main_stages(parent, image_shape))
     token = parent.network.class_token
     return {
         name: readout(torch.empty(1, *shape, device="meta"), token).shape[1] for name, shape in shapes.items()

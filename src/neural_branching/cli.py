@@ -138,7 +138,7 @@ def stages(arguments: list[str]) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="OVERRIDE", help="as for train, such as parent=convnet"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
 
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
@@ -185,9 +185,13 @@ def study(arguments: list[str]) -> None:
     except HydraException as error:
         raise InputError(str(error)) from error
 
-    from neural_branching.models import new_parent
+    import torch
 
-    names = ",".join(new_parent(settings).network.main_stages)
+    from neural_branching.activations import main_stages
+    from neural_branching.models import image_shape, new_parent
+
+    with torch.device("meta"):
+        names = ",".join(main_stages(new_parent(settings), image_shape(settings)))
     train(["-m", *arguments, f"branch_point.stage={names}"])
 
 

@@ -22,7 +22,6 @@ from neural_branching.selection.thresholds.base import Threshold
 from neural_branching.views import Views
 
 _PARENT = {"name", "network", "fit", "augment", "normalize", "seed", "labels", "classes", "checkpoint"}
-_PARENT |= {"model", "weights"}  # of torchvision's, for short
 _TOP = {"data", "subset", "parent", "branch_point", "views", "branch", "score", "threshold", "trainer"}
 _TOP |= {"seed", "outputs", "published", "baselines"}
 BASELINES = ("restricted", "linear_probe", "knn", "random_parent", "scratch", "fine_tuned", "random_labels")
@@ -83,7 +82,7 @@ class Settings:
         data, parent, branch = values["data"], values["parent"], values["branch"]
         only_keys(values, _TOP, "The configuration")
         only_keys(data, {"name", "root", "classes", "superclasses", "image_size", "source", "split"}, "data")
-        only_keys(parent, _PARENT, "parent")
+        only_keys(parent, _PARENT | ({"model", "weights"} & parent["network"].keys()), "parent")
         only_keys(branch, {"name", "network", "fit", "seed"}, "branch")
         only_keys(values["branch_point"], {"stage", "readout"}, "branch_point")
         score, threshold = build(values["score"], "score"), build(values["threshold"], "threshold")

@@ -40,8 +40,12 @@ class Labels:
         if isinstance(classes, str):
             one_of(classes, ("all", "others"), "classes")
             chosen = [name for name in known if classes == "all" or name not in subset]
+        elif not isinstance(classes, Sequence):
+            raise ArgumentError(
+                "classes", f"is {classes!r}: it must be all, others or a list of class names."
+            )
         else:
-            asked = [one_of(name, known, "a class in parent.classes") for name in classes]
+            asked = [one_of(name, known, "classes (each of them)") for name in classes]
             chosen = [name for name in known if name in asked]
         self.of = {name: name if kind == "fine" else _superclass(name, superclasses) for name in chosen}
         order = known if kind == "fine" else superclasses

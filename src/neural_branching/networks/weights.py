@@ -1,12 +1,10 @@
 """Weights that were made elsewhere: files of several kinds, and their fit to a network."""
 
-import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from zipfile import BadZipFile
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -26,8 +24,11 @@ def read_state(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on pickles of newer protocols, which are refused below
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    # What torch's reader raises on a file that is no checkpoint depends on the file's first bytes.
+    except Exception as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise InputError(
             f"The checkpoint {file} cannot be read ({reason}): it must be a safetensors file or a state "
@@ -76,4 +77,5 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, *, other_cla
         raise InputError(
             f"{what} has {min(extra)!r}, which {type(module).__name__} lacks: is it another network's?"
         )
-    module.load_state_dict(chosen)
+    if not any(tensor.is_meta for tensor in mine.values()):  # else only whether it fits is asked
+        module.load_state_dict(chosen)

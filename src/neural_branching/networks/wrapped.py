@@ -26,12 +26,12 @@ class WrappedModule(Network):
     @property
     def stage_names(self) -> tuple[str, ...]:
         """Names of all submodules as ``named_modules`` gives them, then "logits"."""
-        return (*(name for name, _ in self.module.named_modules() if name), "logits")
+        return (*(name for name, _ in self.module.named_modules() if name not in ("", "logits")), "logits")
 
     @property
     def main_stages(self) -> tuple[str, ...]:
         """Submodules of the first level, then "logits"."""
-        return (*(name for name, _ in self.module.named_children()), "logits")
+        return (*(name for name, _ in self.module.named_children() if name != "logits"), "logits")
 
     @property
     def bare(self) -> nn.Module:
@@ -54,6 +54,11 @@ class WrappedModule(Network):
                 raise InputError(
                     f"The stage {name!r} of {type(self.module).__name__} returns a "
                     f"{type(output).__name__}: a branch point must return one tensor."
+                )
+            if output.ndim < 2 or len(output) != len(x):
+                raise InputError(
+                    f"The stage {name!r} of {type(self.module).__name__} returns shape "
+                    f"{tuple(output.shape)} for {len(x)} images: it must return one entry per image, (n, …)."
                 )
             seen[name] = output
             missing.discard(name)

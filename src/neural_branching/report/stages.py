@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from rich.table import Table
 
-from neural_branching.activations import stage_shapes
+from neural_branching.activations import main_stages, stage_shapes
 from neural_branching.cost import cost, latency
 from neural_branching.errors import InputError
 from neural_branching.models import image_shape, new_parent
@@ -58,7 +58,7 @@ def stages(settings: Settings, *, every: bool = False, timed: bool = False) -> l
     settings.compute.apply()
     real = new_parent(settings).to(settings.compute.device()) if timed else None
     token, readout = parent.network.class_token, Readout("auto")
-    for name in parent.network.stage_names if every else parent.network.main_stages:
+    for name in parent.network.stage_names if every else main_stages(parent, shape):
         try:
             output = stage_shapes(parent, shape, (name,))[name]
         except InputError:  # no tensor of activations: not a branch point
