@@ -64,6 +64,7 @@ COMPANIONS = {
     "data/source/image_folder": ["data=image_folder", "data.root={images}", "subset=custom",
                                  "subset.classes=[cat,dog]"],
     **{f"branch_point/{stage}": ["parent=vit"] for stage in TRANSFORMERS},
+    "parent/custom": ["parent.network._target_=torch.nn.Flatten"],
     "subset/custom": ["subset.classes=[digit_1,lower_l]"],
     "subset/fish": ["data=fish_and_flowers"],
     "subset/flowers": ["data=cifar100"],
@@ -80,7 +81,7 @@ def hydra() -> Iterator[None]:
 def targets(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Every node below this one that describes an object."""
     if isinstance(node, dict):
-        if "_target_" in node:
+        if node.get("_target_", "???") != "???":  # what the user has to give is not there yet
             yield place, node
         for name, value in node.items():
             yield from targets(value, f"{place}.{name}")

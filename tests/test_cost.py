@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from neural_branching.branch import Branch
-from neural_branching.cost import macs, parameters
+from neural_branching.cost import cost, latency
 from neural_branching.fit import Fit
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
@@ -19,32 +19,32 @@ def test_the_costs_of_a_perceptron_by_stage() -> None:
     products = weights = 0
     for stage, (n, m) in layers.items():
         products, weights = products + n * m, weights + n * m + m
-        assert macs(parent, IMAGE, stage) == products
-        assert parameters(parent, IMAGE, stage) == weights
-    assert macs(parent, IMAGE) == 3_673_088
-    assert parameters(parent, IMAGE) == weights
+        assert cost(parent, IMAGE, stage).macs == products
+        assert cost(parent, IMAGE, stage).parameters == weights
+    assert cost(parent, IMAGE).macs == 3_673_088
+    assert cost(parent, IMAGE).parameters == weights
 
 
 def test_the_costs_of_a_branch() -> None:
     branch = Branch(MLP((512,), 3, (256,)), FIT, 512)
-    assert macs(branch, (512,)) == 131_840
-    assert parameters(branch, (512,)) == 131_840 + 256 + 3
+    assert cost(branch, (512,)).macs == 131_840
+    assert cost(branch, (512,)).parameters == 131_840 + 256 + 3
 
 
 def test_parameters_behind_the_branch_point_do_not_count() -> None:
     parent = Parent(ConvNet(IMAGE, 6), FIT, IMAGE)
     whole = sum(parameter.numel() for parameter in parent.parameters())
-    assert parameters(parent, IMAGE) == whole
-    assert parameters(parent, IMAGE, "pool") == whole - (128 * 6 + 6)
-    assert parameters(parent, IMAGE, "stem") == 3 * 9 * 16 + 2 * 16
+    assert cost(parent, IMAGE).parameters == whole
+    assert cost(parent, IMAGE, "pool").parameters == whole - (128 * 6 + 6)
+    assert cost(parent, IMAGE, "stem").parameters == 3 * 9 * 16 + 2 * 16
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_nothing_is_changed(training: bool) -> None:
     parent = Parent(ConvNet(IMAGE, 6, 2), FIT, IMAGE).train(training)
     before = {name: value.clone() for name, value in parent.state_dict().items()}
-    macs(parent, IMAGE)
-    parameters(parent, IMAGE, "block1")
+    cost(parent, IMAGE)
+    cost(parent, IMAGE, "block1")
     assert parent.training == training
     assert all(torch.equal(value, before[name]) for name, value in parent.state_dict().items())
     assert all(parameter.grad is None for parameter in parent.parameters())
@@ -54,6 +54,11 @@ def test_nothing_is_changed(training: bool) -> None:
 def test_costs_do_not_depend_on_whether_gradients_are_on() -> None:
     parent = Parent(ConvNet(IMAGE, 6, 2), FIT, IMAGE)
     assert parent.training
-    with_gradients = macs(parent, IMAGE)
+    with_gradients = cost(parent, IMAGE).macs
     with torch.no_grad():
-        assert macs(parent, IMAGE) == with_gradients
+        assert cost(parent, IMAGE).macs == with_gradients
+
+
+def test_a_pass_takes_time() -> None:
+    branch = Branch(MLP((16,), 3, [8]), FIT, 16)
+    assert 0 < latency(branch, (16,), batch=1) < 10_000

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision import models
 
-from neural_branching.cost import macs, parameters
+from neural_branching.cost import cost
 from neural_branching.errors import InputError
 from neural_branching.fit import Fit
 from neural_branching.networks.torchvision_model import TorchvisionModel
@@ -114,13 +114,13 @@ def test_weights_that_change_are_seen_by_nodes_known_before() -> None:
 
 def test_macs_and_parameters_of_published_models() -> None:
     resnet18, vit = parent("resnet18", 224, 1000), parent("vit_b_16", 224, 1000)
-    assert macs(resnet18, (3, 224, 224)) == 1_814_073_344
-    assert parameters(resnet18, (3, 224, 224)) == 11_689_512
+    assert cost(resnet18, (3, 224, 224)).macs == 1_814_073_344
+    assert cost(resnet18, (3, 224, 224)).parameters == 11_689_512
     conv1 = 112 * 112 * 7 * 7 * 3 * 64
-    assert macs(resnet18, (3, 224, 224), "relu") == conv1 == 118_013_952
-    assert parameters(resnet18, (3, 224, 224), "conv1") == 7 * 7 * 3 * 64
+    assert cost(resnet18, (3, 224, 224), "relu").macs == conv1 == 118_013_952
+    assert cost(resnet18, (3, 224, 224), "conv1").parameters == 7 * 7 * 3 * 64
     # Assertions on shapes must not keep the rest of the transformer alive.
-    assert macs(vit, (3, 224, 224), "conv_proj") == 196 * 16 * 16 * 3 * 768 == 115_605_504
+    assert cost(vit, (3, 224, 224), "conv_proj").macs == 196 * 16 * 16 * 3 * 768 == 115_605_504
     assert vit.network.class_token
 
 

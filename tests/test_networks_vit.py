@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from neural_branching.cost import macs, parameters
+from neural_branching.cost import cost
 from neural_branching.errors import InputError
 from neural_branching.fit import Fit
 from neural_branching.networks.vit import Block, VisionTransformer
@@ -96,18 +96,18 @@ def test_macs_and_parameters_are_the_closed_form(options: dict[str, int]) -> Non
     t = patches + 1
     parent = Parent(VisionTransformer(shape, 10, **options), Fit(1, 1, 0.1), shape)
     block = t * d * 3 * d + 2 * t * t * d + t * d * d + 8 * t * d * d
-    assert macs(parent, shape, "patches") == patches * 3 * p * p * d
+    assert cost(parent, shape, "patches").macs == patches * 3 * p * p * d
     for i in range(1, depth + 1):
-        assert macs(parent, shape, f"block{i}") == patches * 3 * p * p * d + i * block
-    assert macs(parent, shape, "norm") == macs(parent, shape, f"block{depth}")
-    assert macs(parent, shape) == macs(parent, shape, "norm") + d * 10
+        assert cost(parent, shape, f"block{i}").macs == patches * 3 * p * p * d + i * block
+    assert cost(parent, shape, "norm").macs == cost(parent, shape, f"block{depth}").macs
+    assert cost(parent, shape).macs == cost(parent, shape, "norm").macs + d * 10
 
     embedding = 3 * p * p * d + d + d + t * d
     weights = 2 * 2 * d + (3 * d * d + 3 * d) + (d * d + d) + (4 * d * d + 4 * d) + (4 * d * d + d)
-    assert parameters(parent, shape, "patches") == embedding
-    assert parameters(parent, shape, "block2") == embedding + 2 * weights
+    assert cost(parent, shape, "patches").parameters == embedding
+    assert cost(parent, shape, "block2").parameters == embedding + 2 * weights
     everything = embedding + depth * weights + 2 * d + d * 10 + 10
-    assert parameters(parent, shape) == sum(p.numel() for p in parent.parameters()) == everything
+    assert cost(parent, shape).parameters == sum(p.numel() for p in parent.parameters()) == everything
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from neural_branching.cost import macs
+from neural_branching.cost import cost
 from neural_branching.errors import InputError
 from neural_branching.fit import Fit
 from neural_branching.networks.mlp import MLP
@@ -118,9 +118,9 @@ def test_no_hook_is_left_behind_whatever_happens() -> None:
 
 def test_macs_are_those_of_the_path_that_is_run() -> None:
     parent = Parent(Theirs(), Fit(1, 1, 0.1), IMAGE)
-    assert macs(parent, IMAGE, "stem") == 48 * 6
-    assert macs(parent, IMAGE, "twice") == 48 * 6 + 6 * 6
-    assert macs(parent, IMAGE) == 48 * 6 + 2 * 6 * 6 + 6 * 4
+    assert cost(parent, IMAGE, "stem").macs == 48 * 6
+    assert cost(parent, IMAGE, "twice").macs == 48 * 6 + 6 * 6
+    assert cost(parent, IMAGE).macs == 48 * 6 + 2 * 6 * 6 + 6 * 4
 
 
 def test_a_module_that_is_never_called_is_refused() -> None:

@@ -118,7 +118,6 @@ def test_a_model_of_torchvision_is_branched_from_at_any_node(outputs: Path) -> N
     assert inner.results["parent"]["name"] == "resnet18"
 
 
-@pytest.mark.xfail(strict=True, reason="torch warns of every tensor that is copied into an empty network")
 def test_weights_of_a_file_start_a_model_of_torchvision(outputs: Path, tmp_path: Path) -> None:
     settings, file = settings_of(outputs, *RESNET, "branch_point.stage=avgpool"), tmp_path / "weights.pt"
     torch.save(new_parent(settings).network.bare.state_dict(), file)
@@ -300,7 +299,6 @@ def test_anyones_module_is_a_parent(theirs: str, outputs: Path) -> None:
     assert torch.equal(vectors(result), direct(result))
 
 
-@pytest.mark.xfail(strict=True, reason="a list of modules is itself never called, and counts as a main stage")
 def test_modules_in_a_list_are_branch_points(theirs: str, outputs: Path) -> None:
     result = run(outputs, *network(f"{theirs}.Theirs,beside:1"), "branch_point.stage=blocks.0")
     assert vectors(result).shape == (len(result.table), 5)

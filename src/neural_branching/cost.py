@@ -28,15 +28,15 @@ def cost(model: Classifier, shape: Sequence[int], until: str | None = None) -> C
     as nothing; with gradients on, attention is not fused into an operation that it does not know.
 
     Args:
-        model: parent or branch; on the device "meta" nothing is computed but shapes.
+        model: parent or branch, left as it was; on the device "meta" nothing is computed but shapes.
         shape: shape of one raw input.
         until: name of the last stage; None for the logits.
     """
-    model.eval()
-    with FlopCounterMode(display=False) as counter:
-        output = model(torch.zeros(1, *shape, device=model.device), until=until)
-    mine = list(model.parameters())
-    used = torch.autograd.grad(output.sum(), mine, allow_unused=True)
+    mine, training = list(model.parameters()), model.training
+    with torch.inference_mode(False), torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        output = model.eval()(torch.zeros(1, *shape, device=model.device), until=until).sum()
+    used = torch.autograd.grad(output, mine, allow_unused=True)
+    model.train(training)
     count = sum(one.numel() for one, found in zip(mine, used, strict=True) if found is not None)
     return Cost(int(counter.get_total_flops()) // 2, count)
 

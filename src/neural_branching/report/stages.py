@@ -1,7 +1,7 @@
 """The branch points of a parent as a table, without training it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from rich.table import Table
@@ -38,7 +38,7 @@ class Stage:
     width: int
     macs: int
     parameters: int
-    latency: Mapping[int, float]
+    latency: Mapping[int, float] = field(default_factory=dict)
 
 
 def stages(settings: Settings, *, every: bool = False, timed: bool = False) -> list[Stage]:
