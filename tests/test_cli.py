@@ -311,3 +311,40 @@ def test_report_gives_the_summary_of_any_folder(monkeypatch, capsys):
     assert "2 runs" in capsys.readouterr().out
     assert Path("outputs/summary.csv").is_file()
     assert Path("outputs/accuracy.png").is_file()
+
+
+def test_stages_lists_branch_points_without_training(monkeypatch, capsys):
+    assert run(monkeypatch, "stages", "parent=convnet", "parent.network.width=2") == 0
+    printed = capsys.readouterr().out
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("│")] == [
+        *("stem", "block1", "block2", "block3", "pool", "logits")
+    ]
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["parent=torchvision", "parent.model=resnet81"], "parent.network.model is 'resnet81'"),
+        (["parent=mpl"], "Could not find 'parent/mpl'"),
+        (["parent.model=resnet18"], "Could not override 'parent.model'"),
+    ],
+)
+def test_stages_answers_a_mistake_in_a_sentence(monkeypatch, arguments, message):
+    assert message in str(run(monkeypatch, "stages", *arguments))
+
+
+def test_a_study_runs_every_main_stage_from_one_pass(monkeypatch, capsys):
+    assert run(monkeypatch, "study", *TINY, "subset=digits,upper") == 0
+    found = results()
+    assert sorted((one["subset"], one["branch_point"]) for one in found) == [
+        (subset, stage) for subset in ("digits", "upper") for stage in ("hidden1", "hidden2", "logits")
+    ]
+    assert sum(one["artifacts"]["activations"]["built"] for one in found) == 1
+    [figure] = Path("outputs/sweeps").rglob("depth.png")
+    assert figure.stat().st_size > 10_000
+
+
+def test_a_study_of_an_unknown_subset_starts_nothing(monkeypatch):
+    assert "Could not find 'subset/nope'" in str(run(monkeypatch, "study", "subset=nope"))
+    assert not Path("outputs").exists()

@@ -22,6 +22,8 @@ FLOORS = {
     "cifar100_flowers": 0.66,
     "cifar100_convnet_fish": 0.90,
     "cifar100_convnet_flowers": 0.845,
+    "cifar100_coarse_fish": 0.825,
+    "cifar100_coarse_flowers": 0.755,
 }
 
 
