@@ -1,12 +1,14 @@
 """What stands beside a branch: other heads, other parents, none; and what each costs."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conftest import ORDINARY, GlyphRun
-from neural_branching.baselines import NEIGHBOURS
+from neural_branching.baselines import NEIGHBOURS, _anew, _on_pixels
 from neural_branching.errors import InputError
 from neural_branching.evaluation.baselines import differences, outcome
 from neural_branching.report.baselines import HEADER, baseline_lines
@@ -128,3 +130,14 @@ def test_costs_of_a_run(glyph_run: GlyphRun) -> None:
 
 def test_neighbours_are_tried_in_ascending_numbers() -> None:
     assert list(NEIGHBOURS) == sorted(set(NEIGHBOURS))
+
+
+def test_baselines_without_the_parent_know_none_of_its_weights(glyph_run: GlyphRun, tmp_path: Path) -> None:
+    settings = glyph_run(*ORDINARY).settings
+    network = {**settings.config["parent"]["network"], "weights": "somewhere"}
+    config = {**settings.config, "parent": {**settings.config["parent"], "network": network}}
+    brought = replace(settings, checkpoint=tmp_path / "weights.pt", config=config)
+    for anew in (_anew(brought), _on_pixels(brought)):
+        assert anew.checkpoint is None
+        assert anew.config["parent"]["network"]["weights"] is None
+    assert brought.config["parent"]["network"]["weights"] == "somewhere"

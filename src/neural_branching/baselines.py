@@ -145,7 +145,7 @@ class _Bench:
             "restricted": self.restricted,
             "linear_probe": lambda: self.branch(_with_head(settings, LINEAR)),
             "knn": self.neighbours,
-            "random_parent": lambda: self.branch(replace(settings, untrained=True, checkpoint=None)),
+            "random_parent": lambda: self.branch(replace(_anew(settings), untrained=True)),
             "scratch": lambda: self.pixels(None),
             "fine_tuned": lambda: self.pixels(self.parent),
             "random_labels": lambda: self.branch(replace(settings, random_labels=True)),
@@ -231,10 +231,15 @@ def _on_pixels(settings: Settings) -> Settings:
     """The same parent with the subset's classes as its only labels."""
     classes: Sequence[str] = list(settings.classes)
     labels = Labels("fine", classes, settings.known, classes, {})
+    return replace(_anew(settings), labels=labels)
+
+
+def _anew(settings: Settings) -> Settings:
+    """The same parent without weights that were made elsewhere."""
     parent = {**settings.config["parent"]}
     if "weights" in parent["network"]:
         parent["network"] = {**parent["network"], "weights": None}
-    return replace(settings, labels=labels, checkpoint=None, config={**settings.config, "parent": parent})
+    return replace(settings, checkpoint=None, config={**settings.config, "parent": parent})
 
 
 def _gentler(fit: Fit) -> Fit:
