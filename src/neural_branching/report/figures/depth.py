@@ -49,6 +49,6 @@ def depth(
     beside = (
         "; dashed: parent restricted" if any(any(groups.values()) for groups in baselines.values()) else ""
     )
-    axes.set_xlabel(f"branch point (bars: standard deviation over seeds{beside})")
+    axes.set_xlabel(f"branch point (bars: standard deviation over seeds{dashed})")
     figure.axes[0].legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     return figure
