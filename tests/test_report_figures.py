@@ -16,6 +16,7 @@ from neural_branching.evaluation.points import Point
 from neural_branching.evaluation.reliability import Bins, bins_of
 from neural_branching.report.figures.comparison import comparison
 from neural_branching.report.figures.confusion import confusion
+from neural_branching.report.figures.depth import depth
 from neural_branching.report.figures.histograms import BINS, histograms
 from neural_branching.report.figures.reliability import reliability
 from neural_branching.report.figures.risk_coverage import Line, risk_coverage
@@ -343,3 +344,19 @@ def test_without_foreign_classes_the_table_has_no_number_for_them() -> None:
     lines = threshold_lines([replace(point, **dict.fromkeys(FOREIGN_RATE)) for point in POINTS])
     assert [line[-1] for line in lines] == ["–"] * 3
     assert [line[:-1] for line in lines] == [line[:-1] for line in CELLS]
+
+
+@pytest.mark.parametrize("beside", [{}, {"accuracy": {"fish": [0.8]}}])
+def test_depth_shares_branch_points_and_says_what_is_dashed(beside: dict) -> None:
+    panels = {
+        "accuracy": {"fish": {"stem": [0.7, 0.8], "pool": [0.9]}, "flowers": {"pool": [0.6]}},
+        "MACs": {"fish": {"stem": [0.1], "pool": [1.0]}},
+    }
+    figure = depth(panels, beside, ["stem", "pool"])
+    first, last = figure.axes
+    assert [label.get_text() for label in last.get_xticklabels()] == ["stem", "pool"]
+    assert [axes.get_ylabel() for axes in figure.axes] == list(panels)
+    assert ("dashed" in last.get_xlabel()) == bool(beside)
+    [stem, _] = first.containers[0].lines[0].get_ydata()
+    assert stem == pytest.approx(0.75)
+    assert draws_without_a_warning(figure)

@@ -46,9 +46,8 @@ def depth(
         axes.set_ylabel(label)
         axes.grid(alpha=0.3, axis="y")
     axes.set_xticks(range(len(order)), order, rotation=30 if len(order) > 6 else 0)
-    beside = (
-        "; dashed: parent restricted" if any(any(groups.values()) for groups in baselines.values()) else ""
-    )
+    drawn = any(any(groups.values()) for groups in baselines.values())
+    dashed = "; dashed: parent restricted" if drawn else ""
     axes.set_xlabel(f"branch point (bars: standard deviation over seeds{dashed})")
     figure.axes[0].legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     return figure
