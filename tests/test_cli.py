@@ -291,7 +291,10 @@ def test_help_answers_without_torch():
     output, _ = in_a_process("--help")
     assert "train" in output
     output, _ = in_a_process("train", "--help")
-    assert "branch_point: block1, block2, block3, hidden1, hidden2, logits, pool, stem" in output
+    assert (
+        "branch_point: block1, block2, block3, block4, block5, block6, hidden1, hidden2, logits, norm"
+        in output
+    )
     output, _ = in_a_process("tarin", code=1)
     assert "did you mean 'train'?" in output
 

@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from conftest import ClassFolders
-from neural_branching import pipeline
+from neural_branching import artifacts, pipeline
 from neural_branching.config import conf_dir
 from neural_branching.settings import Settings
 
@@ -78,7 +78,7 @@ def chosen(run: pipeline.Run) -> dict[str, Any]:
         "parent's score": run.evaluation.parent.scorer.learned,
         "points": [(point.threshold, point.chosen) for point in run.evaluation.points],
         "histories": run.histories,
-        "weights": {name: one["files"][pipeline.WEIGHTS]["sha256"] for name, one in manifests.items()},
+        "weights": {name: one["files"][artifacts.WEIGHTS]["sha256"] for name, one in manifests.items()},
         "fits": [run.evaluation.fits(side, "calibration") for side in ("known", "foreign")],
     }
 

@@ -202,7 +202,12 @@ def test_the_summary_is_printed_with_what_was_skipped(
 
 
 def test_the_summary_draws_comparisons(written: Path) -> None:
-    assert {file.name for file in written.glob("*.png")} == {"risk_coverage.png", "accuracy.png", "aurc.png"}
+    assert {file.name for file in written.glob("*.png")} == {
+        "risk_coverage.png",
+        "accuracy.png",
+        "aurc.png",
+        "depth.png",
+    }
     for file in written.glob("*.png"):
         with Image.open(file) as image:
             assert len(np.unique(np.asarray(image.convert("L")))) > 20
@@ -305,7 +310,7 @@ def test_a_damaged_curve_does_not_stop_the_others(text: str | None, sweep: Path)
     file = sweep / "2_upper_hidden2" / "curve.csv"
     file.unlink() if text is None else file.write_text(text)
     drawn = comparison.draw(collect(sweep))
-    assert drawn.keys() == {"risk_coverage", "accuracy", "aurc"}
+    assert drawn.keys() == {"risk_coverage", "accuracy", "aurc", "depth"}
     names = [entry.get_text() for entry in drawn["risk_coverage"].axes[0].get_legend().get_texts()]
     assert names == ["digits · hidden2", "digits · hidden1"]
 

@@ -52,24 +52,15 @@ class Model:
     seconds: float
 
 
-def costs(settings: Settings, table: DataTable, artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
-    """What the branch costs to run, to train and to keep.
-
-    The seconds that the cache has saved are those that the parent would have taken to compute the
-    training images' activations anew in every epoch, less those that the cache took to build.
+def costs(settings: Settings, artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
+    """What the branch costs to run and to keep.
 
     Args:
         settings: the run's settings.
-        table: the images.
         artifacts: those of the run.
     """
     parent, prefix = _parent_cost(settings), _parent_cost(settings, settings.stage)
     head = _head_cost(settings, artifacts["activations"].facts["widths"][settings.stage])
-    kept = [artifacts[name] for name in ("activations", "views") if name in artifacts]
-    seconds = sum(float(one.manifest["seconds"]) for one in kept)
-    per_image = seconds / sum(one.facts["images"] for one in kept)
-    learned = len(table.rows("train", settings.classes)) * (1 + settings.views.count)
-    epochs = artifacts["branch"].facts["epochs"]
     return {
         "macs": {
             "to_branch_point": prefix.macs,
@@ -82,13 +73,31 @@ def costs(settings: Settings, table: DataTable, artifacts: Mapping[str, Artifact
             "branch": head.parameters,
             "parent": parent.parameters,
         },
-        "cache": {
-            "bytes": sum(file["bytes"] for one in kept for file in one.manifest["files"].values()),
-            "build_seconds": seconds,
-            "saved_seconds": epochs * learned * per_image - seconds,
-        },
-        "training_seconds": float(artifacts["branch"].manifest["seconds"]),
+        "cache_bytes": sum(
+            file["bytes"] for one in _kept(artifacts) for file in one.manifest["files"].values()
+        ),
     }
+
+
+def saved_seconds(settings: Settings, table: DataTable, artifacts: Mapping[str, Artifact]) -> float:
+    """Seconds that the cache has saved this branch's training.
+
+    The parent would have computed the training images' activations anew in every epoch, at the pace
+    at which the cache was built; what building it took is taken off.
+
+    Args:
+        settings: the run's settings.
+        table: the images.
+        artifacts: those of the run.
+    """
+    seconds = sum(float(one.manifest["seconds"]) for one in _kept(artifacts))
+    per_image = seconds / sum(one.facts["images"] for one in _kept(artifacts))
+    learned = len(table.rows("train", settings.classes)) * (1 + settings.views.count)
+    return round(artifacts["branch"].facts["epochs"] * learned * per_image - seconds, 3)
+
+
+def _kept(artifacts: Mapping[str, Artifact]) -> list[Artifact]:
+    return [artifacts[name] for name in ("activations", "views") if name in artifacts]
 
 
 def baselines(

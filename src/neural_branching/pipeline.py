@@ -19,7 +19,7 @@ from neural_branching.artifacts import (
     ensure_views,
     load_branch,
 )
-from neural_branching.baselines import baselines, costs
+from neural_branching.baselines import baselines, costs, saved_seconds
 from neural_branching.data.split import SPLITS
 from neural_branching.data.table import DataTable
 from neural_branching.evaluation.evaluate import Evaluation, evaluate
@@ -73,16 +73,20 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     artifacts = {"data": table.artifact, "parent": parent, "activations": activations, "branch": branch}
     if settings.views.count:
         artifacts["views"] = ensure_views(settings, store, table, parent)
+    compared = baselines(settings, store, table, artifacts, held_out.branch.known["test"])
+    provenance = {
+        name: {**artifacts[name].provenance(), "built": built}
+        for name, built in store.claim(artifacts).items()
+    }
+    # Beside the other seconds, so that the rest of two equal runs compares equal.
+    provenance["activations"]["saved_seconds"] = saved_seconds(settings, table, artifacts)
     return Run(
         settings=settings,
         results={
             **_results(settings, table, artifacts, evaluation, held_out.parent_accuracy),
-            "cost": costs(settings, table, artifacts),
-            "baselines": baselines(settings, store, table, artifacts, held_out.branch.known["test"]),
-            "artifacts": {
-                name: {**artifacts[name].provenance(), "built": built}
-                for name, built in store.claim(artifacts).items()
-            },
+            "cost": costs(settings, artifacts),
+            "baselines": compared,
+            "artifacts": provenance,
             "overrides": list(overrides),
         },
         evaluation=evaluation,

@@ -95,7 +95,7 @@ METRICS = (
     Metric("path_macs", ("cost", "macs", "path"), may_lack=True),
     Metric("parent_macs", ("cost", "macs", "parent"), may_lack=True),
     Metric("branch_parameters", ("branch", "parameters")),
-    Metric("training_seconds", ("cost", "training_seconds"), may_lack=True),
-    Metric("cache_bytes", ("cost", "cache", "bytes"), may_lack=True),
+    Metric("training_seconds", ("artifacts", "branch", "build_seconds"), may_lack=True),
+    Metric("cache_bytes", ("cost", "cache_bytes"), may_lack=True),
 )
 SHOWN = tuple(metric for metric in METRICS if metric.heading)

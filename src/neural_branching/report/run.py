@@ -132,7 +132,7 @@ def _sentences(results: dict[str, Any]) -> list[str]:
     what = f"{parent['classes']} classes"
     if parent["labels"] == "coarse":
         what = f"{parent['logits']} superclasses of {what}"
-    return [*lines, f"parent on its {what}: {parent['test_accuracy']:.3f}"]
+    return [*lines, f"parent on all {what}: {parent['test_accuracy']:.3f}"]
 
 
 def _certificate(certificate: dict[str, Any]) -> str:
