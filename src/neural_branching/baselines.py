@@ -93,7 +93,8 @@ def saved_seconds(settings: Settings, table: DataTable, artifacts: Mapping[str, 
     seconds = sum(float(one.manifest["seconds"]) for one in _kept(artifacts))
     per_image = seconds / sum(one.facts["images"] for one in _kept(artifacts))
     learned = len(table.rows("train", settings.classes)) * (1 + settings.views.count)
-    return round(artifacts["branch"].facts["epochs"] * learned * per_image - seconds, 3)
+    epochs = int(artifacts["branch"].facts["epochs"])
+    return round(epochs * learned * per_image - seconds, 3)
 
 
 def _kept(artifacts: Mapping[str, Artifact]) -> list[Artifact]:
