@@ -91,7 +91,7 @@ def saved_seconds(settings: Settings, table: DataTable, artifacts: Mapping[str, 
         artifacts: those of the run.
     """
     seconds = sum(float(one.manifest["seconds"]) for one in _kept(artifacts))
-    per_image = seconds / sum(one.facts["images"] for one in _kept(artifacts))
+    per_image = seconds / sum(int(one.facts["images"]) for one in _kept(artifacts))
     learned = len(table.rows("train", settings.classes)) * (1 + settings.views.count)
     epochs = int(artifacts["branch"].facts["epochs"])
     return round(epochs * learned * per_image - seconds, 3)
