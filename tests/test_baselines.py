@@ -1,16 +1,20 @@
 """What stands beside a branch: other heads, other parents, none; and what each costs."""
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from conftest import ORDINARY, GlyphRun
 from neural_branching.baselines import NEIGHBOURS, _anew, _on_pixels
 from neural_branching.errors import InputError
 from neural_branching.evaluation.baselines import differences, outcome
 from neural_branching.report.baselines import HEADER, baseline_lines
+from neural_branching.report.run import write_run
+from neural_branching.report.summary import summarize
 from neural_branching.settings import BASELINES
 
 WIDTHS, PIXELS, CLASSES = (16, 12), 3 * 16 * 16, 3
@@ -142,3 +146,37 @@ def test_baselines_without_the_parent_know_none_of_its_weights(glyph_run: GlyphR
         assert anew.checkpoint is None
         assert anew.config["parent"]["network"]["weights"] is None
     assert brought.config["parent"]["network"]["weights"] == "somewhere"
+
+
+def test_votes_of_neighbours_are_in_the_store(glyph_run: GlyphRun, compared: dict) -> None:
+    settings = glyph_run(*ORDINARY).settings
+    kept = list((settings.outputs / "store" / "neighbours").glob("*/votes.safetensors"))
+    assert kept
+    for votes in kept:
+        found = load_file(votes)["votes"]
+        assert found.sum(1).numpy() == pytest.approx(np.ones(len(found)), abs=1e-5)
+
+
+def test_a_summary_lists_every_model_of_every_run(
+    glyph_run: GlyphRun, compared: dict, tmp_path: Path
+) -> None:
+    write_run(glyph_run(*ORDINARY, "baselines=all"), tmp_path, draw_figures=False)
+    summary = summarize(tmp_path)
+    with (tmp_path / "baselines.csv").open() as stream:
+        lines = {line["model"]: line for line in csv.DictReader(stream)}
+    assert list(lines) == ["branch", *BASELINES]
+    for name, line in lines.items():
+        assert float(line["accuracy"]) == pytest.approx(compared[name]["accuracy"])
+    lead = compared["knn"]["branch_lead"]["aurc"]
+    found = [float(lines["knn"][f"branch_lead_aurc{end}"]) for end in ("", "_low", "_high")]
+    assert found == pytest.approx([lead["difference"], *lead["interval"]])
+    assert lines["branch"]["branch_lead_aurc"] == ""
+    assert "## Baselines" in (tmp_path / "summary.md").read_text()
+    assert [row["baselines"].keys() for row in summary.completed] == [compared.keys()]
+
+
+def test_a_summary_without_baselines_has_no_file_of_them(glyph_run: GlyphRun, tmp_path: Path) -> None:
+    write_run(glyph_run(*ORDINARY), tmp_path, draw_figures=False)
+    summarize(tmp_path)
+    assert not (tmp_path / "baselines.csv").exists()
+    assert "Baselines" not in (tmp_path / "summary.md").read_text()

@@ -351,3 +351,19 @@ def test_a_study_runs_every_main_stage_from_one_pass(monkeypatch, capsys):
 def test_a_study_of_an_unknown_subset_starts_nothing(monkeypatch):
     assert "Could not find 'subset/nope'" in str(run(monkeypatch, "study", "subset=nope"))
     assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "study"])
+def test_a_checkpoint_that_is_torn_starts_nothing(monkeypatch, command):
+    Path("torn.safetensors").write_bytes(b"\x40\x00")
+    answer = str(run(monkeypatch, command, *TINY, "parent.checkpoint=torn.safetensors"))
+    assert "torn.safetensors cannot be read" in answer
+    assert "\n" not in answer
+    assert not Path("outputs").exists()
+
+
+def test_images_that_a_network_cannot_take_are_a_sentence(monkeypatch):
+    arguments = ["parent=torchvision", "parent.model=inception_v3", "branch_point.stage=logits"]
+    answer = str(run(monkeypatch, "train", *[one for one in TINY if "parent.network" not in one], *arguments))
+    assert answer.startswith("parent.network cannot take images of 3 × 12 × 12: ")
+    assert "\n" not in answer

@@ -6,15 +6,17 @@ run itself.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from neural_branching import activations as act
 from neural_branching.artifacts import (
+    WEIGHTS,
     ensure_activations,
     ensure_branch,
     ensure_logits,
@@ -29,8 +31,10 @@ from neural_branching.fit import Fit
 from neural_branching.models import image_shape, new_branch, new_parent
 from neural_branching.selection import Answers
 from neural_branching.settings import BASELINES, Settings
-from neural_branching.store import Artifact, Store
+from neural_branching.store import Artifact, Facts, Store
 
+RECIPE = 1
+VOTES = "votes.safetensors"
 NEIGHBOURS = (1, 5, 10, 20, 50)
 LINEAR = {"_target_": "neural_branching.networks.mlp.MLP", "widths": [], "dropout": 0.0}
 
@@ -193,23 +197,39 @@ class _Bench:
         """Votes of the nearest training images in standardised activations; validation chooses how many."""
         settings, table = self.settings, self.table
         kept = ensure_activations(settings, self.store, table, self.parent)
-        head = load_branch(settings, ensure_branch(settings, self.store, table, self.parent))
+        branch = ensure_branch(settings, self.store, table, self.parent)
         rows = {split: table.rows(split, settings.classes) for split in ("train", "validation", "test")}
-        with torch.inference_mode():
+        identity = {
+            "recipe": RECIPE,
+            "activations": kept.sha(f"{settings.stage}.safetensors"),
+            "split": table.split_key,
+            "classes": settings.classes,
+            "standardize": branch.sha(WEIGHTS),
+            "neighbours": NEIGHBOURS,
+        }
+
+        def vote(folder: Path) -> Facts:
+            standardize = load_branch(settings, branch).standardize
             x = {
-                split: head.standardize(act.read(kept, settings.stage, mine)).numpy()
-                for split, mine in rows.items()
+                name: standardize(act.read(kept, settings.stage, mine)).numpy() for name, mine in rows.items()
             }
-        y = {split: act.subset_targets(table, mine, settings.classes) for split, mine in rows.items()}
-        fitted = [
-            KNeighborsClassifier(k, weights="distance").fit(x["train"], y["train"])
-            for k in NEIGHBOURS
-            if k <= len(x["train"])
+            y = {name: act.subset_targets(table, mine, settings.classes) for name, mine in rows.items()}
+            fitted = [
+                KNeighborsClassifier(k, weights="distance").fit(x["train"], y["train"])
+                for k in NEIGHBOURS
+                if k <= len(x["train"])
+            ]
+            best = max(fitted, key=lambda one: one.score(x["validation"], y["validation"]))
+            votes = torch.from_numpy(best.predict_proba(x["test"])).float()
+            save_file({"votes": votes}, folder / VOTES)
+            return {"k": best.n_neighbors}
+
+        votes = load_file(self.store.fetch("neighbours", identity, vote, needs=(VOTES,)).path / VOTES)[
+            "votes"
         ]
-        best = max(fitted, key=lambda one: one.score(x["validation"], y["validation"]))
-        votes = torch.from_numpy(np.asarray(best.predict_proba(x["test"]), dtype=np.float32))
+        width = kept.facts["widths"][settings.stage]
         prefix = _parent_cost(settings, settings.stage).macs
-        return Model((votes + 1e-6).log(), prefix + x["train"].size, 0, 0.0)
+        return Model((votes + 1e-6).log(), prefix + len(rows["train"]) * width, 0, 0.0)
 
     def pixels(self, start: Artifact | None) -> Model:
         """The parent's architecture trained on the subset's pixels, anew or from the parent's weights."""

@@ -86,13 +86,22 @@ def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:
             f"{name}={value}" for name, value in (config.hydra.sweeper.params or {}).items()
         ] + overrides
         try:
-            loader = GlobalHydra.instance().config_loader()
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
-            [batch] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-            return [compose(config_name, job) for job in batch]
+            return compose_jobs(overrides, config_name)
         except HydraException as error:
             sys.exit(str(error))
     return [_task(config)]
+
+
+def compose_jobs(overrides: list[str], config_name: str) -> list[DictConfig]:
+    """The configuration of every job that overrides with commas stand for, while Hydra is initialised.
+
+    Raises:
+        HydraException: if an override cannot be parsed or composed.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+    [batch] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return [compose(config_name, job) for job in batch]
 
 
 def _task(config: DictConfig) -> DictConfig:

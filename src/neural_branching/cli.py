@@ -14,6 +14,8 @@ from neural_branching.errors import InputError, one_of
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from neural_branching.settings import Settings
+
 log = logging.getLogger(__name__)
 
 HELP = """\
@@ -140,17 +142,7 @@ def stages(arguments: list[str]) -> None:
     )
     options = parser.parse_intermixed_args(arguments)
 
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-
-    from neural_branching.config import conf_dir
-    from neural_branching.settings import Settings
-
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            settings = Settings.from_config(compose("train", options.overrides))
-    except HydraException as error:
-        raise InputError(str(error)) from error
+    settings = _first_job(options.overrides)
 
     from neural_branching.report.stages import print_stages
     from neural_branching.report.stages import stages as found
@@ -167,23 +159,14 @@ def study(arguments: list[str]) -> None:
     Raises:
         InputError: if the configuration cannot be used.
     """
-    from hydra import compose, initialize_config_dir
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    from neural_branching.config import conf_dir
-    from neural_branching.settings import Settings
-
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            loader = GlobalHydra.instance().config_loader()
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
-            first = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0][0]
-            settings = Settings.from_config(compose("train", first))
-    except HydraException as error:
-        raise InputError(str(error)) from error
+    parser = argparse.ArgumentParser(
+        prog="neural-branching study", description="train -m over all main stages of the parent."
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="as for train -m, such as subset=a,b"
+    )
+    overrides = parser.parse_args(arguments).overrides
+    settings = _first_job(overrides)
 
     import torch
 
@@ -192,7 +175,22 @@ def study(arguments: list[str]) -> None:
 
     with torch.device("meta"):
         names = ",".join(main_stages(new_parent(settings), image_shape(settings)))
-    train(["-m", *arguments, f"branch_point.stage={names}"])
+    train(["-m", *overrides, f"branch_point.stage={names}"])
+
+
+def _first_job(overrides: list[str]) -> "Settings":
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+
+    from neural_branching.callbacks import compose_jobs
+    from neural_branching.config import conf_dir
+    from neural_branching.settings import Settings
+
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return Settings.from_config(compose_jobs(overrides, "train")[0])
+    except HydraException as error:
+        raise InputError(str(error)) from error
 
 
 def report(arguments: list[str]) -> None:

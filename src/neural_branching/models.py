@@ -10,6 +10,7 @@ from neural_branching.config import build
 from neural_branching.data.batches import Augment
 from neural_branching.errors import ArgumentError, InputError, one_of
 from neural_branching.networks.network import Network
+from neural_branching.networks.weights import read_state
 from neural_branching.parent import Parent
 from neural_branching.settings import Settings
 
@@ -103,14 +104,16 @@ def check_models(settings: Settings) -> None:
 
     Raises:
         InputError: if the branch point is no stage of the parent, the readout does not fit it, the
-            parent gives no logits of its labels, or an option of a network, the augmentation or the
-            accelerator cannot be used.
+            parent cannot take the images or gives no logits of its labels, its checkpoint does not fit,
+            or an option of a network, the augmentation or the accelerator cannot be used.
     """
     settings.compute.device()
     with torch.device("meta"):
         parent = new_parent(settings)
         one_of(settings.stage, parent.network.stage_names, "branch_point.stage")
         shape = _logits_shape(parent, image_shape(settings))
+        if settings.checkpoint:
+            parent.adopt(read_state(settings.checkpoint), f"The checkpoint {settings.checkpoint}")
         if shape != (len(settings.labels.names),):
             raise InputError(
                 f"parent.network gives an output of shape {shape} for an image: it must give "
@@ -127,5 +130,13 @@ def check_models(settings: Settings) -> None:
 
 
 def _logits_shape(parent: Parent, shape: Sequence[int]) -> tuple[int, ...]:
-    with torch.inference_mode():
-        return tuple(parent.eval()(torch.zeros(1, *shape, dtype=torch.uint8)).shape[1:])
+    try:
+        with torch.inference_mode():
+            return tuple(parent.eval()(torch.zeros(1, *shape, dtype=torch.uint8)).shape[1:])
+    except InputError:
+        raise
+    except Exception as error:  # anyone's module may raise anything
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise InputError(
+            f"parent.network cannot take images of {' × '.join(map(str, shape))}: {reason}."
+        ) from error

@@ -45,7 +45,8 @@ class TorchvisionModel(Network):
         if weights is not None:
             fill(self.model, _state(model, weights), f"weights={weights}", other_classes=True)
         self.class_token = model.startswith("vit_")
-        self._nodes = tuple(get_graph_node_names(self.model)[1][1:])
+        # Dropout and side exits are nodes in training only: the names are those of evaluation.
+        self._nodes = tuple(get_graph_node_names(self.model, suppress_diff_warning=True)[1][1:])
         self._extractors: dict[tuple[str, ...], tuple[torch.device, nn.Module]] = {}
 
     @property
@@ -92,7 +93,7 @@ class TorchvisionModel(Network):
         placed, extractor = self._extractors.get(stages, (None, None))
         if extractor is None or placed != device:
             nodes = {self._nodes[-1] if name == "logits" else name: name for name in stages}
-            extractor = create_feature_extractor(self.model, nodes)
+            extractor = create_feature_extractor(self.model, nodes, suppress_diff_warning=True)
             _truncate(extractor)
             self._extractors[stages] = device, extractor
         return extractor.train(self.training)

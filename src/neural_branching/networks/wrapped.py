@@ -12,8 +12,9 @@ class WrappedModule(Network):
     """A module whose branch points are the names of its submodules.
 
     A stage's output is what the submodule returns when it is *first* called; the pass is broken off
-    as soon as the last stage asked for has been seen, so that later layers cost nothing. Any control
-    flow is allowed. "logits" is what the module itself returns.
+    as soon as the last stage asked for has been seen, so that later layers cost nothing. Control flow
+    may depend on anything but the values in a tensor: shapes are found on tensors that have none.
+    "logits" is what the module itself returns.
 
     Args:
         module: maps (n, 3, h, w) to logits (n, classes).

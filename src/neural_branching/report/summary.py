@@ -24,6 +24,7 @@ def summarize(folder: Path, *, events: bool = False) -> Summary:
     summary = collect(folder)
     _write_csv(summary)
     (folder / "summary.md").write_text(markdown(summary))
+    _write_baselines(summary)
     drawn = draw(summary)
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png")
@@ -47,6 +48,34 @@ def _write_csv(summary: Summary) -> None:
             )
         writer.writerows(summary.failed)
 
+
+def _write_baselines(summary: Summary) -> None:
+    """One line per run and model; no file if no run has baselines."""
+    compared = [
+        (row, name, one) for row in summary.completed for name, one in row["baselines"].items() if one
+    ]
+    if not compared:
+        return
+    names = ["run", *SETTING, *summary.swept, *SEEDS]
+    with (summary.folder / "baselines.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([*names, "model", *_MODEL, *(f"{lead}{end}" for lead in _LEADS for end in _ENDS)])
+        for row, name, one in compared:
+            leads = [
+                one["branch_lead"][lead] if "branch_lead" in one else None for lead in ("accuracy", "aurc")
+            ]
+            numbers = [
+                value
+                for lead in leads
+                for value in ((lead["difference"], *lead["interval"]) if lead else [""] * 3)
+            ]
+            writer.writerow(
+                [*(row[column] for column in names), name, *(one[key] for key in _MODEL), *numbers]
+            )
+
+
+_MODEL = ("n", "accuracy", "aurc", "macs", "trained_parameters", "training_seconds")
+_LEADS, _ENDS = ("branch_lead_accuracy", "branch_lead_aurc"), ("", "_low", "_high")
 
 _CERTIFIED = (
     *("certified_target", "certified_delta", "certified_bound", "certificates_compared"),
