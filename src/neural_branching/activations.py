@@ -194,6 +194,7 @@ class ActivationDataModule(TensorDataModule):
         batch_size: rows per step.
         seed: seed of the order of the batches.
         views: asks the store for the activations of views of the training images; None for none.
+        per_class: only so many training images of each class, with their views; None for all.
     """
 
     def __init__(
@@ -205,6 +206,7 @@ class ActivationDataModule(TensorDataModule):
         batch_size: int,
         seed: int,
         views: Callable[[], Artifact] | None = None,
+        per_class: int | None = None,
     ) -> None:
         super().__init__(batch_size, seed)
         self.activations = activations
@@ -212,6 +214,7 @@ class ActivationDataModule(TensorDataModule):
         self.table = table
         self.classes = tuple(classes)
         self.stage = stage
+        self.per_class = per_class
 
     def prepare_data(self) -> None:
         """Make sure that the activations are in the store."""
@@ -224,7 +227,7 @@ class ActivationDataModule(TensorDataModule):
         x, y = self.select("train")
         if self.views:
             everyone = self.table.rows("train")
-            mine = np.flatnonzero(np.isin(everyone, self.table.rows("train", self.classes)))
+            mine = np.flatnonzero(np.isin(everyone, self._rows("train")))
             vectors = read(self.views(), self.stage)
             vectors = vectors.view(-1, len(everyone), vectors.shape[1])[:, mine]
             x, y = torch.cat([x, vectors.flatten(0, 1)]), torch.cat([y, y.repeat(len(vectors))])
@@ -232,9 +235,12 @@ class ActivationDataModule(TensorDataModule):
 
     def select(self, split: str) -> tuple[Tensor, Tensor]:
         """Activations float32 (n, width) and targets int64 (n,) of the subset in a split."""
-        rows = self.table.rows(split, self.classes)
+        rows = self._rows(split)
         targets = subset_targets(self.table, rows, self.classes)
         return read(self.activations(), self.stage, rows), torch.from_numpy(targets)
+
+    def _rows(self, split: str) -> NDArray[np.int64]:
+        return self.table.rows(split, self.classes, per_class=self.per_class)
 
 
 def subset_targets(table: DataTable, rows: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.int64]:

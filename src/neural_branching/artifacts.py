@@ -79,6 +79,11 @@ def ensure_parent(
         identity |= {"checkpoint": sha256_of(settings.checkpoint)}
     if settings.untrained:
         identity |= {"untrained": True}
+    per_class = settings.images_per_class if settings.learner == "branch" else None
+    if per_class:
+        identity |= {"images_per_class": per_class}
+    if settings.split.disjoint and settings.learner == "branch":
+        identity |= {"learner": "branch"}
     if start:
         identity |= {"start": start.sha(WEIGHTS)}
 
@@ -87,7 +92,13 @@ def ensure_parent(
         parent = new_parent(settings)
         pixels, recipe = ensure_data(settings, store, pixels=True), settings.parent_fit
         data = PixelDataModule(
-            pixels, settings.labels, recipe.batch_size, settings.parent_seed, augmentation(settings)
+            pixels,
+            settings.labels,
+            recipe.batch_size,
+            settings.parent_seed,
+            augmentation(settings),
+            learner=settings.learner,
+            per_class=per_class,
         )
         data.setup("fit")
         if settings.untrained:
@@ -191,6 +202,8 @@ def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Ar
     ask_views = partial(ensure_views, settings, store, table, parent) if settings.views.count else None
     if settings.random_labels:
         identity["random_labels"] = True
+    if settings.images_per_class:
+        identity["images_per_class"] = settings.images_per_class
     if ask_views:
         identity["views"] = ask_views().sha(f"{settings.stage}.safetensors")
 
@@ -205,6 +218,7 @@ def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Ar
             recipe.batch_size,
             settings.branch_seed,
             ask_views,
+            settings.images_per_class,
         )
         data.prepare_data()
         data.setup("fit")

@@ -96,7 +96,8 @@ def saved_seconds(settings: Settings, table: DataTable, artifacts: Mapping[str, 
     """
     seconds = sum(float(one.manifest["seconds"]) for one in _kept(artifacts))
     per_image = seconds / sum(int(one.facts["images"]) for one in _kept(artifacts))
-    learned = len(table.rows("train", settings.classes)) * (1 + settings.views.count)
+    images = len(table.rows("train", settings.classes, per_class=settings.images_per_class))
+    learned = images * (1 + settings.views.count)
     epochs = int(artifacts["branch"].facts["epochs"])
     return round(epochs * learned * per_image - seconds, 3)
 
@@ -198,7 +199,10 @@ class _Bench:
         settings, table = self.settings, self.table
         kept = ensure_activations(settings, self.store, table, self.parent)
         branch = ensure_branch(settings, self.store, table, self.parent)
-        rows = {split: table.rows(split, settings.classes) for split in ("train", "validation", "test")}
+        rows = {
+            split: table.rows(split, settings.classes, per_class=settings.images_per_class)
+            for split in ("train", "validation", "test")
+        }
         identity = {
             "recipe": RECIPE,
             "activations": kept.sha(f"{settings.stage}.safetensors"),
@@ -207,6 +211,8 @@ class _Bench:
             "standardize": branch.sha(WEIGHTS),
             "neighbours": NEIGHBOURS,
         }
+        if settings.images_per_class:
+            identity["images_per_class"] = settings.images_per_class
 
         def vote(folder: Path) -> Facts:
             standardize = load_branch(settings, branch).standardize
@@ -224,9 +230,8 @@ class _Bench:
             save_file({"votes": votes}, folder / VOTES)
             return {"k": best.n_neighbors}
 
-        votes = load_file(self.store.fetch("neighbours", identity, vote, needs=(VOTES,)).path / VOTES)[
-            "votes"
-        ]
+        artifact = self.store.fetch("neighbours", identity, vote, needs=(VOTES,))
+        votes = load_file(artifact.path / VOTES)["votes"]
         width = kept.facts["widths"][settings.stage]
         prefix = _parent_cost(settings, settings.stage).macs
         return Model((votes + 1e-6).log(), prefix + len(rows["train"]) * width, 0, 0.0)
@@ -258,10 +263,12 @@ def _with_head(settings: Settings, network: Mapping[str, Any]) -> Settings:
 
 
 def _on_pixels(settings: Settings) -> Settings:
-    """The same parent with the subset's classes as its only labels."""
+    """The parent's architecture and recipe, for the subset's classes on the branch's training images."""
     classes: Sequence[str] = list(settings.classes)
     labels = Labels("fine", classes, settings.known, classes, {})
-    return replace(_anew(settings), labels=labels)
+    epochs = settings.baseline_epochs or settings.parent_fit.epochs
+    recipe = Fit(**{**vars(settings.parent_fit), "epochs": epochs}).stretched(settings.stretch)
+    return replace(_anew(settings), labels=labels, parent_fit=recipe, learner="branch")
 
 
 def _anew(settings: Settings) -> Settings:

@@ -1,5 +1,7 @@
 """How a classifier is fitted: everything about training that changes what is computed."""
 
+from math import ceil
+
 from neural_branching.errors import ArgumentError, number, one_of, whole
 
 INFINITY = float("inf")
@@ -65,3 +67,8 @@ class Fit:
             raise ArgumentError(
                 "patience", f"is {patience} while keep is 'last': stopping early needs keep=best."
             )
+
+    def stretched(self, factor: float) -> "Fit":
+        """The same recipe with ``factor`` times the epochs and the patience, rounded up."""
+        patience = None if self.patience is None else ceil(self.patience * factor)
+        return Fit(**{**vars(self), "epochs": ceil(self.epochs * factor), "patience": patience})

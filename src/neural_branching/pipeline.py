@@ -121,7 +121,7 @@ def _held_out(
     branch, parent = Material({}, {}), Material({}, {})
 
     def ask(split: str, classes: Sequence[str]) -> tuple[Answers, Answers]:
-        rows = table.rows(split, classes)
+        rows = table.rows(split, classes, per_class=settings.images_per_class)
         targets = act.subset_targets(table, rows, settings.classes)
         foreign_targets = -1 - act.subset_targets(table, rows, foreign.classes)
         targets = np.where(targets < 0, foreign_targets, targets)

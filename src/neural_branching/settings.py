@@ -1,6 +1,6 @@
 """One run's settings, checked without importing torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from neural_branching.views import Views
 
 _PARENT = {"name", "network", "fit", "augment", "normalize", "seed", "labels", "classes", "checkpoint"}
 _TOP = {"data", "subset", "parent", "branch_point", "views", "branch", "score", "threshold", "trainer"}
-_TOP |= {"seed", "outputs", "published", "baselines"}
+_TOP |= {"seed", "outputs", "published", "baselines", "baseline_epochs"}
 BASELINES = ("restricted", "linear_probe", "knn", "random_parent", "scratch", "fine_tuned", "random_labels")
 
 T = TypeVar("T")
@@ -43,8 +43,13 @@ class Settings:
         labels: what the parent tells apart.
         checkpoint: the parent's weights from elsewhere; None if it is trained here.
         baselines: names among ``BASELINES`` of what to compare the branch with.
+        baseline_epochs: how long baselines learn from pixels; None for as long as the parent.
         untrained: leave the parent at its initial weights (a baseline).
         random_labels: train the branch on labels that say nothing about the images (a baseline).
+        images_per_class: how many training images of each class the branch may learn from; None for all.
+        stretch: how many times more epochs make as many steps of them as of all.
+        learner: whose training images the network on pixels learns from, the parent's or, in a baseline
+            of the branch, the "branch"'s.
     """
 
     config: dict[str, Any]
@@ -68,8 +73,12 @@ class Settings:
     threshold: Threshold
     compute: Compute
     baselines: tuple[str, ...] = ()
+    baseline_epochs: int | None = None
     untrained: bool = False
     random_labels: bool = False
+    images_per_class: int | None = None
+    stretch: float = 1.0
+    learner: str = "parent"
 
     @classmethod
     def from_config(cls, config: DictConfig) -> "Settings":
@@ -83,7 +92,7 @@ class Settings:
         only_keys(values, _TOP, "The configuration")
         only_keys(data, {"name", "root", "classes", "superclasses", "image_size", "source", "split"}, "data")
         only_keys(parent, _PARENT | ({"model", "weights"} & parent["network"].keys()), "parent")
-        only_keys(branch, {"name", "network", "fit", "seed"}, "branch")
+        only_keys(branch, {"name", "network", "fit", "seed", "images_per_class"}, "branch")
         only_keys(values["branch_point"], {"stage", "readout"}, "branch_point")
         score, threshold = build(values["score"], "score"), build(values["threshold"], "threshold")
         subset = build(values["subset"], "subset")
@@ -92,8 +101,12 @@ class Settings:
         outputs = Path(values["outputs"]).absolute()
         hashes = FileHashes(outputs / "store" / "hashes")
         known = _known_classes(source, data["classes"], hashes)
-        split.check(source.counts(known, hashes))
+        counts = source.counts(known, hashes)
+        split.check(counts)
         classes = subset.resolve(known, data["superclasses"] or {})
+        offered = split.training({name: counts[name] for name in classes})
+        limit = _images_per_class(branch["images_per_class"], offered)
+        stretch = sum(offered.values()) / (limit * len(offered)) if limit else 1.0
         _placed("threshold", lambda: threshold.check(score, foreign=len(classes) < len(known)))
         labels = _placed(
             "parent",
@@ -115,12 +128,15 @@ class Settings:
             stage=str(values["branch_point"]["stage"]),
             readout=_placed("branch_point", lambda: Readout(values["branch_point"]["readout"])),
             views=build({k: v for k, v in values["views"].items() if k != "augment"}, "views"),
-            branch_fit=build(branch["fit"], "branch.fit"),
+            branch_fit=build(branch["fit"], "branch.fit").stretched(stretch),
             branch_seed=whole(branch["seed"], "branch.seed", 0),
             score=score,
             threshold=threshold,
             compute=build(values["trainer"], "trainer"),
             baselines=_baselines(values["baselines"]),
+            baseline_epochs=_maybe_whole(values["baseline_epochs"], "baseline_epochs"),
+            images_per_class=limit,
+            stretch=stretch,
         )
 
 
@@ -139,6 +155,21 @@ def _checkpoint(file: object) -> Path | None:
     if not path.is_file():
         raise InputError(f"parent.checkpoint is {str(file)!r}: there is no such file.")
     return path
+
+
+def _maybe_whole(value: object, name: str) -> int | None:
+    return None if value is None else whole(value, name, 1)
+
+
+def _images_per_class(limit: object, offered: Mapping[str, int]) -> int | None:
+    images = _maybe_whole(limit, "branch.images_per_class")
+    fewest = min(offered, key=lambda name: offered[name])
+    if images is not None and images > offered[fewest]:
+        raise InputError(
+            f"branch.images_per_class is {images}: a branch can learn from at most {offered[fewest]} images "
+            f"of class {fewest!r}."
+        )
+    return images
 
 
 def _baselines(chosen: object) -> tuple[str, ...]:

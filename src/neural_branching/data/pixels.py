@@ -17,6 +17,8 @@ class PixelDataModule(TensorDataModule):
         batch_size: images per step.
         seed: seed of the order of the batches and of the augmentation.
         augment: applied to training batches (uint8).
+        learner: whose training images, "parent" or "branch", where the split keeps them apart.
+        per_class: only so many training images of each class; None for all.
     """
 
     def __init__(
@@ -26,16 +28,22 @@ class PixelDataModule(TensorDataModule):
         batch_size: int,
         seed: int,
         augment: Augment | None = None,
+        *,
+        learner: str = "parent",
+        per_class: int | None = None,
     ) -> None:
         super().__init__(batch_size, seed, augment)
         self.table = table
         self.labels = labels
+        self.learner = learner
+        self.per_class = per_class
 
     def load(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Read the rows of both splits from the memory-mapped table."""
         return self._read("train"), self._read("validation")
 
     def _read(self, split: str) -> tuple[Tensor, Tensor]:
-        rows = self.table.rows(split, tuple(self.labels.of), learner="parent")
+        classes = tuple(self.labels.of)
+        rows = self.table.rows(split, classes, learner=self.learner, per_class=self.per_class)
         targets = self.labels.targets(self.table.classes)[self.table.labels[rows]]
         return torch.from_numpy(self.table.images()[rows]), torch.from_numpy(targets)

@@ -67,6 +67,16 @@ class Split:
             sizes = self._sizes(train, own_test)
             _refuse_empty(sizes | ({"test": test} if own_test else {}), name, train + test)
 
+    def training(self, counts: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+        """Number of images of each class that a branch can learn from.
+
+        Args:
+            counts: class → number of training images, number of test images.
+        """
+        own_test = any(test for _, test in counts.values())
+        learner = "branch" if self.disjoint else "train"
+        return {name: self._sizes(train, own_test)[learner] for name, (train, _) in counts.items()}
+
     def assign(
         self, labels: NDArray[np.int64], is_test: NDArray[np.bool_], classes: Sequence[str]
     ) -> NDArray[np.int8]:

@@ -43,7 +43,12 @@ class DataTable:
     skipped: int
 
     def rows(
-        self, split: str, classes: Sequence[str] | None = None, *, learner: str = "branch"
+        self,
+        split: str,
+        classes: Sequence[str] | None = None,
+        *,
+        learner: str = "branch",
+        per_class: int | None = None,
     ) -> NDArray[np.int64]:
         """Row numbers of a split, of all classes or of some, ascending (int64).
 
@@ -52,13 +57,19 @@ class DataTable:
             classes: class names; None for all.
             learner: whose training images "train" means, "parent" or "branch", where the split keeps
                 them apart.
+            per_class: only so many training images of each class, the first in the order of their
+                content's hash, so that few are among more; None for all. Other splits stay whole.
         """
         chosen = self.split == CODES.index(split)
         if split == "train":
             chosen |= self.split == CODES.index(learner)
         if classes is not None:
             chosen &= np.isin(self.labels, [self.classes.index(name) for name in classes])
-        return np.flatnonzero(chosen)
+        rows = np.flatnonzero(chosen)
+        if split == "train" and per_class is not None:
+            labels = self.labels[rows]
+            rows = np.sort(np.concatenate([rows[labels == label][:per_class] for label in np.unique(labels)]))
+        return rows
 
     def images(self) -> NDArray[np.uint8]:
         """All images, uint8 (n, 3, size, size), memory-mapped."""

@@ -11,16 +11,21 @@ from matplotlib.figure import Figure
 from neural_branching.report.collect import Summary
 from neural_branching.report.figures.comparison import comparison
 from neural_branching.report.figures.depth import depth
+from neural_branching.report.figures.learning_curve import learning_curve
 from neural_branching.report.figures.risk_coverage import Line, risk_coverage
 from neural_branching.report.results import CURVE, Row
 from neural_branching.selection.arrays import Floats
 
 # Whole percents, at which the curves of several seeds can be averaged.
 LEVELS = np.arange(100, 0, -1) / 100
+IMAGES = "branch.images_per_class"
 
 
 def draw(summary: Summary) -> dict[str, Any]:
     """Risk–coverage curves together; accuracy and AURC by branch point, beside the parent restricted.
+
+    Where several branch points were run their depth is drawn with its costs, where several numbers of
+    training images a learning curve.
 
     Returns:
         Name → figure; empty if no run has completed.
@@ -39,6 +44,8 @@ def draw(summary: Summary) -> dict[str, Any]:
         result[metric] = comparison(values, baselines, order, label)
     if len(order) > 1 and all(row["path_macs"] for row in rows):
         result["depth"] = _depth(summary, rows, order)
+    if IMAGES in summary.swept:
+        result["learning_curve"] = _learning_curve(summary, rows)
     return result
 
 
@@ -63,6 +70,28 @@ def _depth(summary: Summary, rows: list[Row], order: list[str]) -> Figure:
         for label, metric in (("test accuracy", "restricted_accuracy"), ("test AURC", "restricted_aurc"))
     }
     return depth(panels, beside, order)
+
+
+def _learning_curve(summary: Summary, rows: list[Row]) -> Figure:
+    """Accuracy and training time of the branch and its baselines by training images per class."""
+    names = ("branch_point", "data", "parent", "branch", "score", *summary.swept)
+    differing = [name for name in _differing(rows, names) if name != IMAGES]
+    panels: dict[str, dict[str, dict[str, dict[int, list[float]]]]] = {}
+    for row in rows:
+        if not str(row[IMAGES]).isdecimal():  # null: all there are
+            continue
+        group = " · ".join([row["subset"], *(str(row[name]) for name in differing)])
+        models = row["baselines"] or {"branch": {"accuracy": row["test_accuracy"]}}
+        for model, one in models.items():
+            for label, metric in _OVER_IMAGES.items():
+                if one and one.get(metric):
+                    curves = panels.setdefault(label, {}).setdefault(group, {})
+                    curve = curves.setdefault(model.replace("_", " "), {})
+                    curve.setdefault(int(row[IMAGES]), []).append(one[metric])
+    return learning_curve(panels)
+
+
+_OVER_IMAGES = {"test accuracy": "accuracy", "seconds of training": "training_seconds"}
 
 
 def _distinct(summary: Summary) -> list[Row]:

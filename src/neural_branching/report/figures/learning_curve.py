@@ -1,0 +1,53 @@
+"""What a branch and its baselines make of few and of many images."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from neural_branching.report.figures.style import MARKERS, PALETTE, blank
+
+Curve = Mapping[int, Sequence[float]]
+
+
+def learning_curve(panels: Mapping[str, Mapping[str, Mapping[str, Curve]]]) -> Figure:
+    """One row of panels per metric, one column per group, over the training images of each class.
+
+    Args:
+        panels: label of a metric → group → model → images per class → values, one per seed; mean and
+            standard deviation are drawn.
+    """
+    groups = list(dict.fromkeys(group for curves in panels.values() for group in curves))
+    models = list(
+        dict.fromkeys(model for curves in panels.values() for of in curves.values() for model in of)
+    )
+    images = sorted(
+        {n for curves in panels.values() for of in curves.values() for one in of.values() for n in one}
+    )
+    figure = blank(3.6 * len(groups) + 1.8, 2.6 * len(panels) + 0.6)
+    axes = figure.subplots(len(panels), len(groups), sharex=True, sharey="row", squeeze=False)
+    for row, (label, curves) in zip(axes, panels.items(), strict=True):
+        row[0].set_ylabel(label)
+        for panel, group in zip(row, groups, strict=True):
+            for model, curve in curves.get(group, {}).items():
+                index, there = models.index(model), sorted(curve)
+                spread = [np.std(curve[n], ddof=1) if len(curve[n]) > 1 else 0.0 for n in there]
+                panel.errorbar(
+                    there,
+                    [np.mean(curve[n]) for n in there],
+                    spread if any(spread) else None,
+                    color=PALETTE[index % len(PALETTE)],
+                    marker=MARKERS[index % len(MARKERS)],
+                    markersize=5,
+                    capsize=3,
+                    label=model,
+                )
+            panel.set_xscale("log")
+            panel.set_xticks(images, [str(n) for n in images])
+            panel.minorticks_off()
+            panel.grid(alpha=0.3)
+    for panel, group in zip(axes[0], groups, strict=True):
+        panel.set_title(group, fontsize=10)
+    figure.supxlabel("training images per class (bars: standard deviation over seeds)", fontsize=10)
+    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+    return figure
