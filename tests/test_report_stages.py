@@ -44,10 +44,11 @@ def test_the_stages_of_a_perceptron(tmp_path: Path) -> None:
     size, classes = 3 * 16 * 16, len(settings(tmp_path).known)
     found = stages(settings(tmp_path, "parent.network.widths=[8,5]"))
     costs = (size * 8, size * 8 + 40, size * 8 + 40 + 5 * classes)
+    paths = [price + width * 256 + 256 * 10 for price, width in zip(costs, (8, 5, classes), strict=True)]
     assert found == [
-        Stage("hidden1", (8,), "flatten", 8, costs[0], costs[0] + 8),
-        Stage("hidden2", (5,), "flatten", 5, costs[1], costs[1] + 13),
-        Stage("logits", (classes,), "flatten", classes, costs[2], costs[2] + 13 + classes),
+        Stage("hidden1", (8,), "flatten", 8, costs[0], costs[0] + 8, paths[0]),
+        Stage("hidden2", (5,), "flatten", 5, costs[1], costs[1] + 13, paths[1]),
+        Stage("logits", (classes,), "flatten", classes, costs[2], costs[2] + 13 + classes, paths[2]),
     ]
     assert not (tmp_path / "outputs").exists()
 
@@ -108,3 +109,9 @@ def test_the_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
             assert part in output
         assert f"{16 * 48 * 8:,}" in output
         assert ("--all" in output) == (not every)
+
+
+def test_paths_are_timed_one_image_at_a_time_and_in_batches(tmp_path: Path) -> None:
+    found = stages(settings(tmp_path, "parent.network.widths=[8,5]"), timed=True)
+    assert all(set(stage.latency) == {1, 256} for stage in found)
+    assert all(milliseconds > 0 for stage in found for milliseconds in stage.latency.values())

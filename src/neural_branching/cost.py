@@ -1,9 +1,10 @@
 """What a forward pass costs: multiply–accumulates and parameters along the executed path."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from neural_branching.classifier import Classifier
@@ -41,23 +42,15 @@ def cost(model: Classifier, shape: Sequence[int], until: str | None = None) -> C
     return Cost(int(counter.get_total_flops()) // 2, count)
 
 
-def latency(model: Classifier, shape: Sequence[int], until: str | None = None, batch: int = 1) -> float:
-    """Median milliseconds of a pass up to a stage, on the model's device with torch's own threads.
+def latency(forward: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    """Median milliseconds of a pass, on the device of its input with torch's own threads.
 
     Args:
-        model: parent or branch.
-        shape: shape of one raw input.
-        until: name of the last stage; None for the logits.
-        batch: number of inputs at once.
+        forward: the pass, of modules in evaluation mode.
+        x: a batch of inputs.
     """
     from torch.utils.benchmark import Timer  # slow to import, and only wanted here
 
-    x = torch.zeros(batch, *shape, dtype=torch.uint8, device=model.device)
-    model.eval()
     with torch.inference_mode():
-        timer = Timer(
-            "model(x, until=until)",
-            globals={"model": model, "x": x, "until": until},
-            num_threads=torch.get_num_threads(),
-        )
+        timer = Timer("forward(x)", globals={"forward": forward, "x": x}, num_threads=torch.get_num_threads())
         return float(timer.blocked_autorange(min_run_time=0.3).median) * 1000

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 
 import torch
 from rich.table import Table
+from torch import Tensor
 
 from neural_branching.activations import main_stages, stage_shapes
 from neural_branching.cost import cost, latency
 from neural_branching.errors import InputError
-from neural_branching.models import image_shape, new_parent
+from neural_branching.models import image_shape, new_branch, new_parent
+from neural_branching.parent import Parent
 from neural_branching.readout import Readout
 from neural_branching.report.tables import console
 from neural_branching.settings import Settings
@@ -29,7 +31,8 @@ class Stage:
         width: length of the vector that a branch sees by default.
         macs: multiply–accumulates from the image up to there.
         parameters: parameters that its output depends on.
-        latency: median milliseconds of a pass up to there by batch size; empty if not measured.
+        path_macs: multiply–accumulates from the image through the configured branch.
+        latency: median milliseconds of that path by batch size; empty if not measured.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Stage:
     width: int
     macs: int
     parameters: int
+    path_macs: int
     latency: Mapping[int, float] = field(default_factory=dict)
 
 
@@ -47,7 +51,7 @@ def stages(settings: Settings, *, every: bool = False, timed: bool = False) -> l
     Args:
         settings: the run's settings.
         every: all of them, instead of those whose activations are kept together.
-        timed: also measure how long a pass takes, on the run's device and with its threads.
+        timed: also measure how long it takes through a branch, on the run's device with its threads.
 
     Raises:
         InputError: if the parent cannot be built.
@@ -56,26 +60,43 @@ def stages(settings: Settings, *, every: bool = False, timed: bool = False) -> l
     with torch.device("meta"):
         parent = new_parent(settings)
     settings.compute.apply()
-    real = new_parent(settings).to(settings.compute.device()) if timed else None
+    real = new_parent(settings).to(settings.compute.device()).eval() if timed else None
     token, readout = parent.network.class_token, Readout("auto")
     for name in parent.network.stage_names if every else main_stages(parent, shape):
         try:
             output = stage_shapes(parent, shape, (name,))[name]
         except InputError:  # no tensor of activations: not a branch point
             continue
+        width = readout(torch.empty(1, *output, device="meta"), token).shape[1]
         price = cost(parent, shape, name)
+        with torch.device("meta"):
+            head = cost(new_branch(settings, width), (width,))
         found.append(
             Stage(
                 name=name,
                 shape=output,
                 readout=readout.resolve(output, token),
-                width=readout(torch.empty(1, *output, device="meta"), token).shape[1],
+                width=width,
                 macs=price.macs,
                 parameters=price.parameters,
-                latency={batch: latency(real, shape, name, batch) for batch in BATCHES} if real else {},
+                path_macs=price.macs + head.macs,
+                latency=_latencies(settings, real, name, width) if real else {},
             )
         )
     return found
+
+
+def _latencies(settings: Settings, parent: Parent, stage: str, width: int) -> dict[int, float]:
+    """Milliseconds from images to the branch's logits, with weights as they were drawn."""
+    branch = new_branch(settings, width).to(parent.device).eval()
+    readout, token = Readout("auto"), parent.network.class_token
+
+    def path(images: Tensor) -> Tensor:
+        logits: Tensor = branch(readout(parent(images, until=stage), token))
+        return logits
+
+    images = torch.zeros(max(BATCHES), *image_shape(settings), dtype=torch.uint8, device=parent.device)
+    return {batch: latency(path, images[:batch]) for batch in BATCHES}
 
 
 def print_stages(settings: Settings, found: list[Stage], *, every: bool) -> None:
@@ -91,17 +112,21 @@ def print_stages(settings: Settings, found: list[Stage], *, every: bool) -> None
         "width",
         "MACs up to there",
         "parameters up to there",
+        "MACs with the branch",
         *timed,
     ):
         table.add_column(heading, justify="left" if heading in ("stage", "shape", "readout") else "right")
     for stage in found:
-        numbers = (stage.width, stage.macs, stage.parameters)
+        numbers = (stage.width, stage.macs, stage.parameters, stage.path_macs)
         times = [f"{milliseconds:.2f}" for milliseconds in stage.latency.values()]
         shape = " × ".join(map(str, stage.shape))
         table.add_row(stage.name, shape, stage.readout, *(f"{number:,}" for number in numbers), *times)
     screen.print(table)
     screen.print(
-        "MACs: multiply–accumulates of one image; biases and norms are not counted.", highlight=False
+        "MACs: multiply–accumulates of one image; biases and norms are not counted. The parent by itself "
+        f"takes those up to its logits. Branch: {settings.config['branch']['name']} for "
+        f"{len(settings.classes)} classes; times are from the image to its logits.",
+        highlight=False,
     )
     if not every:
         screen.print(
