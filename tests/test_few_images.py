@@ -158,3 +158,9 @@ def test_the_learning_curve_draws_means_over_its_images() -> None:
     assert above.get_title() == "fish"
     assert [text.get_text() for text in above.get_legend().get_texts()] == ["branch", "scratch"]
     assert (above.get_ylabel(), below.get_ylabel()) == ("test accuracy", "seconds")
+
+
+def test_networks_on_pixels_vary_with_the_branch(glyph_run: GlyphRun, few: Run) -> None:
+    other = glyph_run("branch.seed=1", *FEW)
+    assert other.results["artifacts"]["parent"]["key"] == few.results["artifacts"]["parent"]["key"]
+    assert _on_pixels(other.settings).parent_seed == 1

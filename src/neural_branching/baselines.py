@@ -268,7 +268,8 @@ def _on_pixels(settings: Settings) -> Settings:
     labels = Labels("fine", classes, settings.known, classes, {})
     epochs = settings.baseline_epochs or settings.parent_fit.epochs
     recipe = Fit(**{**vars(settings.parent_fit), "epochs": epochs}).stretched(settings.stretch)
-    return replace(_anew(settings), labels=labels, parent_fit=recipe, learner="branch")
+    seed = settings.branch_seed  # it stands in for the branch, and varies with it
+    return replace(_anew(settings), labels=labels, parent_fit=recipe, parent_seed=seed, learner="branch")
 
 
 def _anew(settings: Settings) -> Settings:
