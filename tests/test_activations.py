@@ -170,7 +170,9 @@ def test_the_data_module_selects_the_rows_and_targets_of_its_subset(
         asked.append(True)
         return artifact
 
-    module = act.ActivationDataModule(ask, data, classes, "hidden2", batch_size=4, seed=0)
+    module = act.ActivationDataModule(
+        ask, data, [(name,) for name in classes], "hidden2", batch_size=4, seed=0
+    )
     module.prepare_data()
     assert asked
     module.setup("fit")
@@ -189,7 +191,7 @@ def test_the_data_module_selects_the_rows_and_targets_of_its_subset(
 
 
 def test_rows_of_other_classes_have_no_target() -> None:
-    targets = act.subset_targets(table(), np.array([0, 10, 20, 30]), ("d", "b"))
+    targets = act.subset_targets(table(), np.array([0, 10, 20, 30]), [("d",), ("b",)])
     assert targets.tolist() == [-1, 1, -1, 0]
 
 

@@ -17,6 +17,7 @@ from neural_branching.config import conf_dir
 from neural_branching.data.sources import cifar100, glyphs
 from neural_branching.errors import InputError
 from neural_branching.settings import Settings
+from neural_branching.system import System
 
 CONF = conf_dir()
 FILES = sorted(file.relative_to(CONF).with_suffix("").as_posix() for file in CONF.rglob("*.yaml"))
@@ -35,6 +36,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "fit": ("fit",),
     "trainer": ("compute",),
     "views": ("views", "data.augment"),
+    "hierarchy": ("routing.hierarchy",),
+    "router": ("routing.routers",),
     "experiment": (),
     "hydra": (),
 }
@@ -48,6 +51,9 @@ BESIDE = {"neural_branching.views.Views": {"augment"}}
 # Where an option goes, for groups that are used in other places than their own.
 PLACES = {"fit": ["fit@parent.fit", "fit@branch.fit"]}
 
+# Groups that only `route` has.
+OF_SYSTEMS = {"hierarchy", "router"}
+
 # Scores that the default threshold, a probability, does not fit.
 UNBOUNDED = ("score/negative_entropy", "score/mahalanobis", "score/knn")
 
@@ -57,6 +63,9 @@ TRANSFORMERS = ("patches", "block4", "block5", "block6", "norm")
 # What an option needs beside itself.
 COMPANIONS = {
     "data/cifar100": ["subset=fish"],
+    "hierarchy/fish_and_flowers": ["data=fish_and_flowers"],
+    "hierarchy/cifar100": ["data=cifar100"],
+    "hierarchy/cifar100_living": ["data=cifar100"],
     **{score: ["threshold=coverage"] for score in UNBOUNDED},
     "data/fish_and_flowers": ["subset=fish"],
     "data/image_folder": ["data.root={images}", "subset=custom", "subset.classes=[cat,dog]"],
@@ -106,7 +115,8 @@ def bind(place: str, node: dict[str, Any]) -> None:
 
 def composed(option: str, *overrides: str) -> DictConfig:
     group, _, name = option.rpartition("/")
-    return compose("train", [*(f"{place}={name}" for place in PLACES.get(group, [group])), *overrides])
+    command = "route" if group in OF_SYSTEMS else "train"
+    return compose(command, [*(f"{place}={name}" for place in PLACES.get(group, [group])), *overrides])
 
 
 def test_the_folder_is_found_and_shipped() -> None:
@@ -150,7 +160,7 @@ def test_every_option_composes_and_can_be_used(option: str, tmp_path: Path, clas
     assert len(nodes) >= 8
     for place, node in nodes:
         bind(f"{option}: {place}", node)
-    Settings.from_config(config)
+    (System if option.split("/")[0] in OF_SYSTEMS else Settings).from_config(config)
     assert not (tmp_path / "outputs").exists()
 
 
@@ -165,8 +175,23 @@ def test_every_experiment_composes_and_can_be_used(name: str, tmp_path: Path) ->
         assert numbers.keys() == {"source", "accuracy", "coverage", "selective_accuracy"}
 
 
-def test_the_whole_configuration_with_hydras_part_binds() -> None:
-    for place, node in targets(raw(compose("train", return_hydra_config=True))):
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_can_be_a_system(name: str, tmp_path: Path) -> None:
+    everything = compose("train", [f"experiment={name}"]).data.name == "cifar100"
+    hierarchy = "cifar100" if everything else "fish_and_flowers"
+    config = compose("route", [f"experiment={name}", f"hierarchy={hierarchy}", f"outputs={tmp_path}"])
+    if config.parent.classes == "others":
+        with pytest.raises(InputError, match=r"parent\.classes leaves the parent with nothing to tell apart"):
+            System.from_config(config)
+        return
+    system = System.from_config(config)
+    assert list(system.nodes) == [node.name for node in system.tree.branches]
+    assert len(system.nodes) == (20 if everything else 2)
+
+
+@pytest.mark.parametrize("command", ["train", "route"])
+def test_the_whole_configuration_with_hydras_part_binds(command: str) -> None:
+    for place, node in targets(raw(compose(command, return_hydra_config=True))):
         bind(place, node)
 
 

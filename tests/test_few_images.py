@@ -79,7 +79,7 @@ def test_views_are_those_of_the_same_images(glyph_run: GlyphRun) -> None:
     data = act.ActivationDataModule(
         lambda: ensure_activations(settings, store, table, parent),
         table,
-        settings.classes,
+        settings.groups,
         settings.stage,
         8,
         0,

@@ -70,7 +70,7 @@ def test_targets_repeat_with_the_views(glyph_run: GlyphRun) -> None:
     data = act.ActivationDataModule(
         lambda: Clean,  # type: ignore[arg-type,return-value]
         table,
-        run.settings.classes,
+        run.settings.groups,
         "hidden2",
         8,
         0,

@@ -71,7 +71,7 @@ def stage_widths(
 
 def extract(
     parent: Classifier,
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8] | NDArray[np.float32],
     folder: Path,
     device: torch.device,
     stages: Sequence[str] | None = None,
@@ -79,12 +79,13 @@ def extract(
 ) -> Facts:
     """Write the activations of all images at some stages, one safetensors file per stage.
 
-    The parent is put into evaluation mode: no dropout, stored batch-norm statistics. Row i of every
+    The network is put into evaluation mode: no dropout, stored batch-norm statistics. Row i of every
     file belongs to image i. Files grow batch by batch, so that memory does not limit their size.
 
     Args:
-        parent: the frozen network.
-        images: uint8, shape (n, 3, height, width); may be memory-mapped.
+        parent: the frozen network: a parent, or a branch that others grow from.
+        images: uint8, shape (n, 3, height, width), or of a branch its inputs, float32 (n, width); may be
+            memory-mapped.
         folder: where ``<stage>.safetensors`` is written, float32 (n, width) under "activations".
         device: where the forward pass runs.
         stages: names of the stages; None for the network's main stages.
@@ -189,7 +190,7 @@ class ActivationDataModule(TensorDataModule):
     Args:
         activations: asks the store, which builds the activations if they are missing.
         table: labels and splits.
-        classes: the subset's class names; targets are indices into them.
+        groups: the classes behind each label; targets are indices of labels.
         stage: the branch point.
         batch_size: rows per step.
         seed: seed of the order of the batches.
@@ -201,7 +202,7 @@ class ActivationDataModule(TensorDataModule):
         self,
         activations: Callable[[], Artifact],
         table: DataTable,
-        classes: Sequence[str],
+        groups: Sequence[Sequence[str]],
         stage: str,
         batch_size: int,
         seed: int,
@@ -212,7 +213,7 @@ class ActivationDataModule(TensorDataModule):
         self.activations = activations
         self.views = views
         self.table = table
-        self.classes = tuple(classes)
+        self.groups = groups
         self.stage = stage
         self.per_class = per_class
 
@@ -236,17 +237,21 @@ class ActivationDataModule(TensorDataModule):
     def select(self, split: str) -> tuple[Tensor, Tensor]:
         """Activations float32 (n, width) and targets int64 (n,) of the subset in a split."""
         rows = self._rows(split)
-        targets = subset_targets(self.table, rows, self.classes)
+        targets = subset_targets(self.table, rows, self.groups)
         return read(self.activations(), self.stage, rows), torch.from_numpy(targets)
 
     def _rows(self, split: str) -> NDArray[np.int64]:
-        return self.table.rows(split, self.classes, per_class=self.per_class)
+        classes = [name for group in self.groups for name in group]
+        return self.table.rows(split, classes, per_class=self.per_class)
 
 
-def subset_targets(table: DataTable, rows: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.int64]:
-    """Labels of rows as indices into ``classes``; -1 where a row's class is not among them."""
+def subset_targets(
+    table: DataTable, rows: NDArray[np.int64], groups: Sequence[Sequence[str]]
+) -> NDArray[np.int64]:
+    """Index of the group of classes that each row's class is in, int64; -1 where it is in none."""
     index = np.full(len(table.classes), -1, dtype=np.int64)
-    index[[table.classes.index(name) for name in classes]] = np.arange(len(classes))
+    for label, group in enumerate(groups):
+        index[[table.classes.index(name) for name in group]] = label
     return index[table.labels[rows]]
 
 

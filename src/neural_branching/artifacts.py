@@ -7,7 +7,7 @@ other branches; scores and thresholds enter no key at all.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,14 +131,18 @@ def ensure_logits(settings: Settings, store: Store, table: DataTable, parent: Ar
 
 
 def ensure_activations(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> Artifact:
-    """The parent's activations at the branch point, for all rows of the table."""
+    """The activations at the branch point, of the parent or the trunk, for all rows of the table."""
+    if settings.trunk:
+        return _of_trunk(settings.trunk, settings.stage, store, table, parent, ensure_activations)
     with torch.device("meta"):
         stages = kept_stages(settings, new_parent(settings).network)
     return _activations(settings, store, table, parent, stages, (settings.stage,), settings.readout)
 
 
 def ensure_views(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> Artifact:
-    """The parent's activations at the branch point, for augmented views of the training images."""
+    """The activations at the branch point, for augmented views of the training images."""
+    if settings.trunk:
+        return _of_trunk(settings.trunk, settings.stage, store, table, parent, ensure_views)
     with torch.device("meta"):
         stages = kept_stages(settings, new_parent(settings).network)
     needed = (settings.stage,)
@@ -186,6 +190,32 @@ def _activations(
     return store.fetch("activations", identity, compute, needs=[f"{name}.safetensors" for name in needed])
 
 
+def _of_trunk(
+    trunk: Settings,
+    stage: str,
+    store: Store,
+    table: DataTable,
+    parent: Artifact,
+    ensure: Callable[[Settings, Store, DataTable, Artifact], Artifact],
+) -> Artifact:
+    """The outputs of a branch at its stages, for what it has itself as inputs."""
+    inputs = ensure(trunk, store, table, parent)
+    branch = ensure_branch(trunk, store, table, parent)
+    identity = {
+        "recipe": act.RECIPE,
+        "inputs": inputs.sha(f"{trunk.stage}.safetensors"),
+        "weights": branch.sha(WEIGHTS),
+        "network": trunk.config["branch"]["network"],
+    }
+
+    def compute(folder: Path) -> Facts:
+        vectors = act.read(inputs, trunk.stage).numpy()
+        log.info("Computing the activations of the branch %s.", trunk.subset.name)
+        return act.extract(load_branch(trunk, branch), vectors, folder, trunk.compute.device())
+
+    return store.fetch("activations", identity, compute, needs=[f"{stage}.safetensors"])
+
+
 def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> Artifact:
     """The trained branch's weights and history."""
     config = settings.config["branch"]
@@ -194,7 +224,7 @@ def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Ar
         "recipe": BRANCH_RECIPE,
         "activations": ask().sha(f"{settings.stage}.safetensors"),
         "split": table.split_key,
-        "classes": settings.classes,
+        "classes": settings.classes if len(settings.groups) == len(settings.classes) else settings.groups,
         "network": config["network"],
         "fit": vars(settings.branch_fit),
         "seed": settings.branch_seed,
@@ -213,7 +243,7 @@ def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Ar
         data = act.ActivationDataModule(
             ask,
             table,
-            settings.classes,
+            settings.groups,
             settings.stage,
             recipe.batch_size,
             settings.branch_seed,

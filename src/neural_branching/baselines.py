@@ -219,7 +219,7 @@ class _Bench:
             x = {
                 name: standardize(act.read(kept, settings.stage, mine)).numpy() for name, mine in rows.items()
             }
-            y = {name: act.subset_targets(table, mine, settings.classes) for name, mine in rows.items()}
+            y = {name: act.subset_targets(table, mine, settings.groups) for name, mine in rows.items()}
             fitted = [
                 KNeighborsClassifier(k, weights="distance").fit(x["train"], y["train"])
                 for k in NEIGHBOURS

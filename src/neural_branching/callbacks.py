@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from neural_branching.errors import InputError
 from neural_branching.settings import Settings
+from neural_branching.system import System
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,47 @@ class CheckAndSummarize(Callback):
         print_summary(summary)
         if summary.failed or summary.unread:
             sys.exit(1)
+
+
+class CheckAndSummarizeSystems(Callback):
+    """The same for systems of branches."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check a single run before its folder is made."""
+        _exit_on_bad_input(lambda: check_systems([_task(config)], Path(config.hydra.run.dir)))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Compose and check every job of a sweep before the first one starts."""
+        jobs = _jobs(config, kwargs["config_name"])
+        _exit_on_bad_input(lambda: check_systems(jobs, Path(config.hydra.sweep.dir)))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Summarise the sweep; exit with 1 if a job failed."""
+        from neural_branching.report.systems import print_systems, summarize_systems
+
+        summary = summarize_systems(Path(config.hydra.sweep.dir))
+        print_systems(summary)
+        if summary.failed:
+            sys.exit(1)
+
+
+def check_systems(jobs: list[DictConfig], folder: Path) -> None:
+    """Check everything that can be known before a run of a system starts.
+
+    Args:
+        jobs: the composed configurations.
+        folder: where results will go.
+
+    Raises:
+        InputError: for the first thing that cannot be used.
+    """
+    systems = [System.from_config(job) for job in jobs]
+    _check_writable(folder)
+    _check_writable(systems[0].base.outputs / "store")
+    from neural_branching.system_pipeline import check_system
+
+    for one in systems:
+        check_system(one)
 
 
 def check(jobs: list[DictConfig], folder: Path) -> None:

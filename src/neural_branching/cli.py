@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from neural_branching.errors import InputError, one_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from omegaconf import DictConfig
 
     from neural_branching.settings import Settings
@@ -25,6 +27,7 @@ usage: neural-branching COMMAND ...
 
 commands:
   train [-m] [OVERRIDES]   parent → activations → branch → threshold; -m sweeps comma-separated values
+  route [-m] [OVERRIDES]   a tree of branches as one system: routers compared, answers backed off or refused
   study [OVERRIDES]        train -m over all main stages of the parent: accuracy, AURC and MACs by depth
   stages [OVERRIDES]       the parent's branch points: shape, readout, MACs and parameters, without training
   report FOLDER            table and figures of every run below a folder; --compare A B pairs two settings
@@ -38,6 +41,7 @@ examples:
   neural-branching stages parent=torchvision parent.model=resnet18
   neural-branching study subset=digits,upper,lower parent=convnet
   neural-branching train -m "score=glob(*)" threshold=coverage
+  neural-branching route hierarchy=glyphs_by_case router=soft threshold=risk threshold.target=0.1
   neural-branching report outputs/sweeps/NAME --compare score=margin score=energy
   neural-branching simulate outputs/sweeps/NAME --target 0.1 --images 300 1000 3000
 
@@ -50,7 +54,14 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP)
         sys.exit(0 if arguments else 2)
-    commands = {"train": train, "study": study, "stages": stages, "report": report, "simulate": simulate}
+    commands = {
+        "train": train,
+        "route": route,
+        "study": study,
+        "stages": stages,
+        "report": report,
+        "simulate": simulate,
+    }
     try:
         command = commands[one_of(arguments[0], commands, "The command")]
         command(arguments[1:])
@@ -59,11 +70,24 @@ def main() -> None:
 
 
 def train(arguments: list[str]) -> None:
-    """Run or sweep the pipeline: Hydra composes the configuration and calls ``train_job``.
+    """Run or sweep single branches: Hydra composes the configuration and calls ``train_job``.
 
     Args:
         arguments: what follows ``train`` on the command line.
     """
+    _hydra("train", train_job, arguments)
+
+
+def route(arguments: list[str]) -> None:
+    """Run or sweep systems of branches: Hydra composes the configuration and calls ``route_job``.
+
+    Args:
+        arguments: what follows ``route`` on the command line.
+    """
+    _hydra("route", route_job, arguments)
+
+
+def _hydra(command: str, job: "Callable[[DictConfig], float | None]", arguments: list[str]) -> None:
     import hydra
     from omegaconf import OmegaConf
 
@@ -72,30 +96,71 @@ def train(arguments: list[str]) -> None:
     # One name per process, with a random end: Hydra's ${now:} alone gives two runs one folder.
     name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     OmegaConf.register_new_resolver("run_name", lambda: name, replace=True)
-    sys.argv = ["neural-branching train", *arguments]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(train_job)()
+    sys.argv = [f"neural-branching {command}", *arguments]
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
 
 
 def train_job(config: "DictConfig") -> float | None:
-    """One run, alone or as a job of a sweep.
+    """One run of a branch, alone or as a job of a sweep.
 
     Returns:
         Validation accuracy, which a sweeper may maximise; None if the job of a sweep failed.
     """
+    from neural_branching import pipeline
+    from neural_branching.report.run import print_run, provenance, write_run
+    from neural_branching.settings import Settings
+
+    def work(overrides: list[str], folder: Path, sweeping: bool) -> float:
+        run = pipeline.run(Settings.from_config(config), overrides)
+        write_run(run, folder, draw_figures=not sweeping)
+        if sweeping:
+            test = run.results["test"]
+            log.info("%s: test accuracy %.3f; %s", folder.name, test["accuracy"], provenance(run.results))
+        else:
+            print_run(run, folder)
+        accuracy: float = run.results["validation"]["accuracy"]
+        return accuracy
+
+    return _job(work)
+
+
+def route_job(config: "DictConfig") -> float | None:
+    """One run of a system, alone or as a job of a sweep.
+
+    Returns:
+        End-to-end accuracy of the chosen router on validation; None if the job of a sweep failed.
+    """
+    from neural_branching import system_pipeline
+    from neural_branching.report.run import provenance
+    from neural_branching.report.system import print_system, write_system
+    from neural_branching.system import System
+
+    def work(overrides: list[str], folder: Path, sweeping: bool) -> float:
+        run = system_pipeline.run_system(System.from_config(config), overrides)
+        write_system(run, folder, draw_figures=not sweeping)
+        if sweeping:
+            mine = run.results["routers"][run.results["router"]]
+            log.info("%s: test accuracy %.3f; %s", folder.name, mine["accuracy"], provenance(run.results))
+        else:
+            print_system(run.results, folder)
+        accuracy: float = run.results["validation"]["accuracy"]
+        return accuracy
+
+    return _job(work)
+
+
+def _job(work: "Callable[[list[str], Path, bool], float]") -> float | None:
+    """Do what a run does, in its folder; a failure is recorded there, and stops no other job of a sweep."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from neural_branching import pipeline
     from neural_branching.report.results import write_results
-    from neural_branching.report.run import print_run, provenance, write_run
-    from neural_branching.settings import Settings
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     try:
-        run = pipeline.run(Settings.from_config(config), overrides=list(hydra_config.overrides.task))
-        write_run(run, folder, draw_figures=not sweeping)
+        return work(list(hydra_config.overrides.task), folder, sweeping)
     except Exception as error:
         failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
         write_results(folder, {"status": "failed", "error": failure})
@@ -112,13 +177,6 @@ def train_job(config: "DictConfig") -> float | None:
             folder.rmdir()
         log.info("Interrupted: the same command continues with what is finished.")
         raise
-    if sweeping:
-        test = run.results["test"]
-        log.info("%s: test accuracy %.3f; %s", folder.name, test["accuracy"], provenance(run.results))
-    else:
-        print_run(run, folder)
-    accuracy: float = run.results["validation"]["accuracy"]
-    return accuracy
 
 
 def stages(arguments: list[str]) -> None:

@@ -45,7 +45,7 @@ def new_branch(settings: Settings, width: int) -> Branch:
         settings.config["branch"]["network"],
         "branch.network",
         in_shape=(width,),
-        num_classes=len(settings.classes),
+        num_classes=len(settings.groups),
     )
     return Branch(network, settings.branch_fit, width)
 

@@ -122,8 +122,8 @@ def _held_out(
 
     def ask(split: str, classes: Sequence[str]) -> tuple[Answers, Answers]:
         rows = table.rows(split, classes, per_class=settings.images_per_class)
-        targets = act.subset_targets(table, rows, settings.classes)
-        foreign_targets = -1 - act.subset_targets(table, rows, foreign.classes)
+        targets = act.subset_targets(table, rows, settings.groups)
+        foreign_targets = -1 - act.subset_targets(table, rows, [(name,) for name in foreign.classes])
         targets = np.where(targets < 0, foreign_targets, targets)
         seen = vectors[rows]
         return (

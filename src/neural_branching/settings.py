@@ -39,7 +39,9 @@ class Settings:
         config: the whole resolved configuration.
         outputs: folder of the store, the runs and the sweeps.
         known: every class of the data set, in label order.
-        classes: the subset's classes, in label order.
+        classes: the subset's classes.
+        groups: the classes behind each label of the branch, in label order: one each, unless the branch
+            is an inner node of a hierarchy.
         labels: what the parent tells apart.
         checkpoint: the parent's weights from elsewhere; None if it is trained here.
         baselines: names among ``BASELINES`` of what to compare the branch with.
@@ -48,6 +50,7 @@ class Settings:
         random_labels: train the branch on labels that say nothing about the images (a baseline).
         images_per_class: how many training images of each class the branch may learn from; None for all.
         stretch: how many times more epochs make as many steps of them as of all.
+        trunk: the branch that this one grows from; None if it grows from the parent.
         learner: whose training images the network on pixels learns from, the parent's or, in a baseline
             of the branch, the "branch"'s.
     """
@@ -60,6 +63,7 @@ class Settings:
     known: tuple[str, ...]
     subset: Subset
     classes: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
     parent_fit: Fit
     parent_seed: int
     labels: Labels
@@ -79,6 +83,7 @@ class Settings:
     images_per_class: int | None = None
     stretch: float = 1.0
     learner: str = "parent"
+    trunk: "Settings | None" = None
 
     @classmethod
     def from_config(cls, config: DictConfig) -> "Settings":
@@ -87,7 +92,15 @@ class Settings:
         Raises:
             InputError: for the first thing that cannot be used.
         """
-        values = plain(config)
+        return cls.from_values(plain(config))
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> "Settings":
+        """As ``from_config``, of plain values.
+
+        Raises:
+            InputError: for the first thing that cannot be used.
+        """
         data, parent, branch = values["data"], values["parent"], values["branch"]
         only_keys(values, _TOP, "The configuration")
         only_keys(data, {"name", "root", "classes", "superclasses", "image_size", "source", "split"}, "data")
@@ -100,15 +113,15 @@ class Settings:
         source = build(data["source"], "data.source")
         outputs = Path(values["outputs"]).absolute()
         hashes = FileHashes(outputs / "store" / "hashes")
-        known = _known_classes(source, data["classes"], hashes)
+        known = known_classes(source, data["classes"], hashes)
         counts = source.counts(known, hashes)
         split.check(counts)
         classes = subset.resolve(known, data["superclasses"] or {})
         offered = split.training({name: counts[name] for name in classes})
         limit = _images_per_class(branch["images_per_class"], offered)
         stretch = sum(offered.values()) / (limit * len(offered)) if limit else 1.0
-        _placed("threshold", lambda: threshold.check(score, foreign=len(classes) < len(known)))
-        labels = _placed(
+        placed("threshold", lambda: threshold.check(score, foreign=len(classes) < len(known)))
+        labels = placed(
             "parent",
             lambda: Labels(parent["labels"], parent["classes"], known, classes, data["superclasses"] or {}),
         )
@@ -121,12 +134,13 @@ class Settings:
             known=known,
             subset=subset,
             classes=classes,
+            groups=tuple((name,) for name in classes),
             parent_fit=build(parent["fit"], "parent.fit"),
             parent_seed=whole(parent["seed"], "parent.seed", 0),
             labels=labels,
             checkpoint=_checkpoint(parent["checkpoint"]),
             stage=str(values["branch_point"]["stage"]),
-            readout=_placed("branch_point", lambda: Readout(values["branch_point"]["readout"])),
+            readout=placed("branch_point", lambda: Readout(values["branch_point"]["readout"])),
             views=build({k: v for k, v in values["views"].items() if k != "augment"}, "views"),
             branch_fit=build(branch["fit"], "branch.fit").stretched(stretch),
             branch_seed=whole(branch["seed"], "branch.seed", 0),
@@ -140,7 +154,7 @@ class Settings:
         )
 
 
-def _placed(place: str, action: Callable[[], T]) -> T:
+def placed(place: str, action: Callable[[], T]) -> T:
     """Do something and say of a refused argument where in the configuration it stands."""
     try:
         return action()
@@ -182,7 +196,12 @@ def _baselines(chosen: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one_of(name, BASELINES, "a name in baselines") for name in chosen))
 
 
-def _known_classes(source: Source, chosen: Sequence[str] | None, hashes: FileHashes) -> tuple[str, ...]:
+def known_classes(source: Source, chosen: Sequence[str] | None, hashes: FileHashes) -> tuple[str, ...]:
+    """The classes of a data set in their order: those chosen, or all that its source offers.
+
+    Raises:
+        InputError: unless the choice is a list of at least two different classes of the source.
+    """
     offered = source.class_names(hashes)
     if chosen is None:
         return offered

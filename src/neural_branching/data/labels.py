@@ -66,6 +66,18 @@ class Labels:
             return None
         return [self.names.index(name) for name in classes]
 
+    def columns_of(self, groups: Sequence[Sequence[str]]) -> list[list[int]] | None:
+        """The parent's logits whose probabilities add up to those of groups of classes.
+
+        None if it does not know each of the classes, or has one label for classes of two groups.
+        """
+        if not {name for group in groups for name in group} <= self.of.keys():
+            return None
+        labels = [{self.of[name] for name in group} for group in groups]
+        if len(set().union(*labels)) < sum(map(len, labels)):
+            return None
+        return [sorted(self.names.index(label) for label in mine) for mine in labels]
+
 
 def _superclass(name: str, superclasses: Mapping[str, Sequence[str]]) -> str:
     found = [superclass for superclass, members in superclasses.items() if name in members]

@@ -130,6 +130,18 @@ class Threshold(ABC):
     def fit(self, held_out: HeldOut) -> Choice:
         """Choose the threshold."""
 
+    def shared(self, levels: int, nodes: int) -> "Threshold":
+        """The rule for one node of a tree, such that what it promises holds for the tree.
+
+        Args:
+            levels: number of decisions on the longest way through the tree, all of which may go wrong.
+            nodes: number of nodes that are fitted, any of which may fail.
+
+        Returns:
+            A share of the budget; the rule itself where it limits no errors.
+        """
+        return self
+
     def check(self, score: Score, foreign: bool) -> None:
         """Refuse what this rule cannot be used with, before anything is computed.
 

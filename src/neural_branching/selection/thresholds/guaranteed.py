@@ -74,6 +74,10 @@ class Guaranteed(Threshold):
         """
         return type(self)(self.target, self.delta / settings)
 
+    def shared(self, levels: int, nodes: int) -> Self:
+        """Risk r* / levels and failure δ / nodes: risks add up along a way, failures over the nodes."""
+        return type(self)(self.target / levels, self.delta / nodes)
+
     def fit(self, held_out: HeldOut) -> Choice:
         """The threshold of largest coverage that passes, with its certificate; else inf and a shortage."""
         curve = risk_coverage_curve(held_out.score, held_out.error)

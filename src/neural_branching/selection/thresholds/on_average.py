@@ -51,6 +51,10 @@ class Conformal(Threshold):
             "average over calibration draws; a single draw may exceed it"
         )
 
+    def shared(self, levels: int, nodes: int) -> "Conformal":
+        """Wrong answers α / levels: expectations add up along a way, however many nodes there are."""
+        return Conformal(self.target / levels)
+
     def fit(self, held_out: HeldOut) -> Choice:
         """Smallest observed threshold that meets the condition; inf if there is none."""
         curve = risk_coverage_curve(held_out.score, held_out.error)

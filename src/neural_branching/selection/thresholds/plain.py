@@ -117,6 +117,10 @@ class Risk(Threshold):
             "guarantees nothing: typically more than half of all draws exceed it on new images"
         )
 
+    def shared(self, levels: int, nodes: int) -> "Risk":
+        """A share of the tolerated errors for each level."""
+        return Risk(self.target / levels)
+
     def fit(self, held_out: HeldOut) -> Choice:
         """Smallest observed score with selective risk ≤ target; inf if there is none."""
         curve = risk_coverage_curve(held_out.score, held_out.error)

@@ -1,0 +1,247 @@
+"""A whole tree judged on test: routers side by side, every node, and what images are answered."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neural_branching.evaluation.baselines import Outcome
+from neural_branching.evaluation.stops import Rules, Stop, fit_stops
+from neural_branching.routing.descent import UNCERTAIN, Guide, Seen, Way, answer, answers_of, right, travel
+from neural_branching.routing.hierarchy import ROOT, Tree
+from neural_branching.routing.routers import Router
+from neural_branching.selection import Bootstrap, augrc, aurc
+from neural_branching.selection.intervals import proportion_interval
+from neural_branching.selection.scores.outputs import softmax
+
+Numbers = dict[str, Any]
+BACK_OFF, OUTRIGHT = "back_off", "outright"
+
+
+@dataclass(frozen=True)
+class SystemEvaluation:
+    """The numbers of a system and what is drawn from.
+
+    Attributes:
+        numbers: the blocks "validation", "parent_alone", "routers", "nodes" and "answers" of results.json.
+        seen: the test images of the tree's classes.
+        way: where the chosen router sends them.
+        given: answer to each with back-off, an index into ``answers_of(tree)``.
+    """
+
+    numbers: Numbers
+    seen: Seen
+    way: Way
+    given: NDArray[np.int64]
+
+
+def evaluate_system(
+    tree: Tree,
+    seen: Mapping[str, Seen],
+    routers: Mapping[str, Router],
+    chosen: str,
+    rules: Rules,
+    parent: NDArray[np.float32] | None,
+) -> SystemEvaluation:
+    """Fit routers on validation and thresholds on calibration, and judge everything on test.
+
+    Args:
+        tree: the tree.
+        seen: split → what the nodes say of its images, those of classes outside the tree included;
+            "train" is there if a score learns from it.
+        routers: kind → router, all that are compared.
+        chosen: kind of the one that thresholds are fitted for.
+        rules: how nodes accept.
+        parent: the parent's own logits of the tree's classes for all test images; None if it does not
+            know them.
+
+    Raises:
+        InputError: if the chosen router, or a score, lacks what it needs.
+    """
+    test, validation = seen["test"].inside, seen["validation"].inside
+    guides = {
+        kind: Guide.of(tree, router, validation)
+        for kind, router in routers.items()
+        if kind == chosen or seen["test"].root is not None or not router.asks_node
+    }
+    ways = {kind: travel(tree, test, guide) for kind, guide in guides.items()}
+    outcomes = {kind: Outcome(way.classes != test.labels, way.sureness) for kind, way in ways.items()}
+    bootstrap = Bootstrap(len(test))
+    alone = None
+    if parent is not None:
+        logits = parent[seen["test"].labels >= 0]
+        alone = Outcome(logits.argmax(1) != test.labels, softmax(logits).max(1))
+    stops = {
+        BACK_OFF: fit_stops(tree, seen, guides[chosen], rules, back_off=True),
+        OUTRIGHT: fit_stops(tree, seen, guides[chosen], rules, back_off=False),
+    }
+    abroad = seen["test"][seen["test"].labels < 0]
+    answers = {}
+    for kind, mine in stops.items():
+        given = _given(tree, test, ways[chosen], mine, back_off=kind == BACK_OFF)
+        foreign = _given(tree, abroad, travel(tree, abroad, guides[chosen]), mine, back_off=kind == BACK_OFF)
+        answers[kind] = {
+            **_answers(tree, given, test.labels, bootstrap),
+            "foreign": {"n": len(abroad), "answered": _share(foreign > 0)},
+        }
+    before = travel(tree, validation, guides[chosen])
+    numbers = {
+        "validation": {"n": len(validation), "accuracy": float((before.classes == validation.labels).mean())},
+        "parent_alone": _outcome(alone, bootstrap) if alone else None,
+        "routers": {
+            kind: {
+                **_outcome(outcomes[kind], bootstrap),
+                "bound": routers[kind].bound,
+                **_routed(tree, test, way, outcomes[kind]),
+                "regret": outcomes["oracle"].accuracy - outcomes[kind].accuracy if "oracle" in ways else None,
+                "lead_on_parent": _lead(outcomes[kind], alone, bootstrap),
+                "lead_on_parent_mass": _lead(outcomes[kind], outcomes.get("parent_mass"), bootstrap),
+            }
+            for kind, way in ways.items()
+        },
+        "nodes": _nodes(tree, test, ways[chosen], stops),
+        "answers": answers,
+    }
+    given = _given(tree, test, ways[chosen], stops[BACK_OFF], back_off=True)
+    return SystemEvaluation(numbers, test, ways[chosen], given)
+
+
+def _outcome(one: Outcome, bootstrap: Bootstrap) -> Numbers:
+    """How often a way through the tree ends at the right class, and how well it knows."""
+    return {
+        "n": len(one.error),
+        "accuracy": one.accuracy,
+        "accuracy_interval": bootstrap.share(~one.error),
+        "aurc": aurc(one.score, one.error),
+        "augrc": augrc(one.score, one.error),
+    }
+
+
+def _routed(tree: Tree, seen: Seen, way: Way, outcome: Outcome) -> Numbers:
+    """Which branch each image is sent to, and where those that end wrongly were lost."""
+    leaves = [node for node in tree.nodes.values() if node.leaf]
+    belongs = np.stack([seen.truth(tree, node) >= 0 for node in leaves])
+    arrived = np.stack([way.arrived[node.name] for node in leaves])
+    right_branch = (belongs & arrived).any(axis=0)
+    return {
+        "routing_accuracy": float(right_branch.mean()),
+        "lost_by_router": float((outcome.error & ~right_branch).mean()),
+        "lost_by_branch": float((outcome.error & right_branch).mean()),
+        "load": {node.name: float(way.arrived[node.name].mean()) for node in tree.branches},
+    }
+
+
+def _lead(mine: Outcome, theirs: Outcome | None, bootstrap: Bootstrap) -> Numbers | None:
+    """How much more accurate, paired on the same images."""
+    if theirs is None:
+        return None
+    better = theirs.error.astype(np.float64) - mine.error
+    return {"difference": float(better.mean()), "interval": bootstrap.mean(better)}
+
+
+def _given(
+    tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Stop], *, back_off: bool
+) -> NDArray[np.int64]:
+    """Each image's answer under some thresholds."""
+
+    def accepts(name: str) -> NDArray[np.bool_]:
+        if name not in stops:
+            return np.ones(len(seen), dtype=bool)
+        return stops[name].accepts(way.answers(tree, seen, tree.nodes[name]))
+
+    return answer(tree, way, accepts, back_off=back_off)
+
+
+def _answers(
+    tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64], bootstrap: Bootstrap
+) -> Numbers:
+    """How many images are answered at each level, how many of them rightly, and how much that says.
+
+    Hierarchical coverage (Goren et al., 2024) counts an answer by what it leaves open: 1 for a class, 0
+    for none, 1 − log m / log M for one of m classes out of M in between.
+    """
+    names, correct = answers_of(tree), right(tree, given, labels)
+    depths = np.array([0, *(tree.depth(node.name) for node in tree.branches), *[-1] * len(tree.classes)])
+    sizes = [len(tree.classes), *(len(node.classes) for node in tree.branches), *[1] * len(tree.classes)]
+    said = 1 - np.log(sizes) / np.log(len(tree.classes))
+    answered, depth = given > 0, depths[given]
+    levels = {"class": answered & (depth < 0), UNCERTAIN: ~answered}
+    levels |= {f"level {one}": answered & (depth == one) for one in range(tree.levels - 1, 0, -1)}
+    return {
+        "n": len(given),
+        "answered": float(answered.mean()),
+        "selective_accuracy": _share(correct[answered]),
+        "selective_accuracy_interval": _of_answered(correct, answered, bootstrap),
+        "hierarchical_coverage": float(said[given].mean()),
+        "levels": {
+            name: {
+                "n": int(chosen.sum()),
+                "share": float(chosen.mean()),
+                "accuracy": None if name == UNCERTAIN else _share(correct[chosen]),
+            }
+            for name, chosen in levels.items()
+        },
+        "by_answer": {
+            name: {"n": int((given == index).sum()), "accuracy": _share(correct[given == index])}
+            for index, name in enumerate(names)
+            if index and (given == index).any()
+        },
+    }
+
+
+def _of_answered(
+    correct: NDArray[np.bool_], answered: NDArray[np.bool_], bootstrap: Bootstrap
+) -> tuple[float, float] | None:
+    """Interval of the share of right answers among those given, both bool (n,); None without answers."""
+    if not answered.any():
+        return None
+    both = correct & answered
+    parts, wholes = (bootstrap.counts @ one.astype(np.float64) for one in (both, answered))
+    shares = np.divide(parts, wholes, out=np.full(len(wholes), np.nan), where=wholes > 0)
+    return proportion_interval(shares, int(both.sum()), int(answered.sum()))
+
+
+def _nodes(tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Mapping[str, Stop]]) -> Numbers:
+    """What happens to the images that arrive at each node, with back-off."""
+    going = {ROOT: np.ones(len(seen), dtype=bool)}
+    numbers: Numbers = {}
+    for name, node in tree.nodes.items():
+        here, answers = going[name], way.answers(tree, seen, node)
+        stop = stops[BACK_OFF][name]
+        lost = here & ~way.goes_on(name)
+        on = here & ~lost & stop.accepts(answers)
+        routed = {label: on & (way.turn[name] == index) for index, label in enumerate(node.labels)}
+        if not node.leaf:
+            going |= routed
+        numbers[name] = {
+            "within": node.within,
+            "n": int(here.sum()),
+            "belong": int((here & (answers.targets >= 0)).sum()),
+            "accuracy": _share(~answers.error[here]),
+            "lost": int(lost.sum()),
+            "rejected": int((here & ~lost & ~on).sum()),
+            "accepted": int(on.sum()),
+            "selective_accuracy": _share(~answers.error[on]),
+            "routed": {label: int(chosen.sum()) for label, chosen in routed.items()},
+            "thresholds": {kind: _threshold(mine[name]) for kind, mine in stops.items() if name in mine},
+        }
+    return numbers
+
+
+def _threshold(stop: Stop) -> Numbers:
+    choice = stop.choice
+    return {
+        "rule": str(stop.rule),
+        "promise": stop.rule.promise,
+        "value": choice.value,
+        "n": choice.n,
+        "certificate": asdict(choice.certificate) if choice.certificate else None,
+        "shortage": asdict(choice.shortage) if choice.shortage else None,
+    }
+
+
+def _share(chosen: NDArray[np.bool_]) -> float | None:
+    """Share of true values; None of none."""
+    return float(chosen.mean()) if len(chosen) else None

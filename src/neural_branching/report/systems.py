@@ -1,0 +1,135 @@
+"""The summary of a folder of runs of systems: routers and answers, mean ± deviation over seeds."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from neural_branching.errors import InputError
+from neural_branching.report.cells import Cell, markdown_table
+from neural_branching.report.collect import cell
+from neural_branching.report.results import RESULTS, SCHEMA_VERSION
+from neural_branching.report.tables import console
+
+SETTING = ("hierarchy", "data", "parent", "branch_point", "branch", "score", "threshold")
+OF_ROUTERS = ("accuracy", "routing_accuracy", "lost_by_router", "lost_by_branch", "regret", "aurc", "augrc")
+LEADS = ("lead_on_parent", "lead_on_parent_mass")
+OF_ANSWERS = ("answered", "selective_accuracy", "hierarchical_coverage")
+
+
+@dataclass(frozen=True)
+class Systems:
+    """Runs of systems below a folder.
+
+    Attributes:
+        folder: the folder.
+        completed: results of the finished runs, by their folder's name.
+        failed: folder's name → why.
+    """
+
+    folder: Path
+    completed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def groups(self) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+        """Setting → results of its seeds; of a run that was repeated, the last."""
+        groups: dict[tuple[str, ...], dict[tuple[int, int], dict[str, Any]]] = {}
+        for results in self.completed.values():
+            key = tuple(_setting(results, name) for name in SETTING)
+            seeds = results["seeds"]["parent"], results["seeds"]["branch"]
+            groups.setdefault((*key, results["router"]), {})[seeds] = results
+        return {key: list(runs.values()) for key, runs in groups.items()}
+
+
+def summarize_systems(folder: Path) -> Systems:
+    """Collect every run of a system below a folder; write systems.csv and summary.md there.
+
+    Raises:
+        InputError: if the folder has no run of a system.
+    """
+    summary = Systems(folder)
+    for file in sorted(folder.rglob(RESULTS)):
+        name = file.parent.relative_to(folder).as_posix()
+        try:
+            results = json.loads(file.read_text())
+            if results["schema_version"] == SCHEMA_VERSION and results["status"] == "failed":
+                summary.failed[name] = str(results["error"]["message"])
+            elif results["schema_version"] == SCHEMA_VERSION and results.get("command") == "route":
+                summary.completed[name] = results
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            summary.failed[name] = f"{file} is not a results file ({type(error).__name__})"
+    if not summary.completed and not summary.failed:
+        raise InputError(f"The folder {folder} has no run of route in it.")
+    lines = [line for key, runs in summary.groups().items() for line in _lines(key, runs)]
+    with (folder / "systems.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["run", *SETTING, "parent_seed", "branch_seed", "router", *OF_ROUTERS])
+        for name, results in summary.completed.items():
+            seeds = results["seeds"]["parent"], results["seeds"]["branch"]
+            setting = [_setting(results, one) for one in SETTING]
+            for kind, one in results["routers"].items():
+                writer.writerow([name, *setting, *seeds, kind, *(one[metric] for metric in OF_ROUTERS)])
+    (folder / "summary.md").write_text("\n".join(markdown_table(HEADER, lines)) + "\n")
+    return summary
+
+
+HEADER = ("setting", "router", *(name.replace("_", " ") for name in (*OF_ROUTERS, *LEADS)))
+
+
+def print_systems(summary: Systems) -> None:
+    """Print one line per setting and router, then what images are answered."""
+    screen = console()
+    seeds = sorted({len(runs) for runs in summary.groups().values()})
+    table = Table(title=f"Routers, test images, {' or '.join(map(str, seeds))} seeds")
+    for heading in HEADER:
+        table.add_column(heading, justify="left" if heading in HEADER[:2] else "right")
+    answers = Table(title="Answers under thresholds")
+    for heading in ("setting", "router", "", *(name.replace("_", " ") for name in OF_ANSWERS)):
+        answers.add_column(heading, justify="left" if heading in ("setting", "router", "") else "right")
+    for key, runs in summary.groups().items():
+        for line in _lines(key, runs):
+            table.add_row(*line)
+        for kind in ("back_off", "outright"):
+            cells = [str(cell([run["answers"][kind][metric] for run in runs])) for metric in OF_ANSWERS]
+            answers.add_row(" · ".join(key[:-1]), key[-1], kind.replace("_", "-"), *cells)
+    screen.print(table)
+    screen.print(answers)
+    for run, reason in summary.failed.items():
+        screen.print(Text(f"failed {run}: {reason}", style="red"), soft_wrap=True)
+    screen.print(f"Tables: {summary.folder}", highlight=False, soft_wrap=True)
+
+
+def _lines(key: tuple[str, ...], runs: list[dict[str, Any]]) -> list[list[str]]:
+    """The parent alone, then one line per router, aggregated over seeds."""
+    setting, lines = " · ".join(key[:-1]), []
+    alone = [run["parent_alone"] for run in runs]
+    if all(alone):
+        numbers = [
+            str(cell([one[metric] for one in alone])) if metric in alone[0] else "" for metric in OF_ROUTERS
+        ]
+        lines.append([setting, "parent alone", *numbers, *[""] * len(LEADS)])
+    for kind in runs[0]["routers"]:
+        routed = [run["routers"][kind] for run in runs]
+        leads = [_lead([one[lead] for one in routed]) for lead in LEADS]
+        name = kind + ("*" if routed[0]["bound"] else "")
+        numbers = [str(cell([one[metric] for one in routed])) for metric in OF_ROUTERS]
+        lines.append([setting, name, *numbers, *leads])
+    return lines
+
+
+def _lead(leads: list[Mapping[str, Any] | None]) -> str:
+    found: Cell = cell([lead["difference"] if lead else None for lead in leads])
+    return "" if found.mean is None else str(found)
+
+
+def _setting(results: Mapping[str, Any], name: str) -> str:
+    value = results[name]
+    if isinstance(value, Mapping):
+        labels = "" if value.get("labels", "fine") == "fine" else f" ({value['labels']})"
+        return f"{value['name']}{labels}"
+    return str(value)

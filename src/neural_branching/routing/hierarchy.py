@@ -1,0 +1,223 @@
+"""Trees of branches: which node tells apart what."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from neural_branching.errors import ArgumentError, InputError, one_of
+
+ROOT = "root"
+_OPTIONS = ("within", "classes", "superclass", "branch_point", "branch", "score", "threshold")
+_OVER_CLASSES = ("within", "classes", "superclass")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A place where the way splits: the parent network at the root, a branch everywhere else.
+
+    Attributes:
+        name: the node's name; an image that gets no further is answered with it.
+        within: name of the node above; None for the root.
+        labels: what the node tells apart: names of nodes, or of classes at a leaf.
+        groups: the classes behind each label, in the data set's order.
+        leaf: whether the labels are classes.
+        settings: configuration groups in which the node differs from the rest of the run.
+    """
+
+    name: str
+    within: str | None
+    labels: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
+    leaf: bool
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every class below the node."""
+        return tuple(name for group in self.groups for name in group)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A resolved hierarchy.
+
+    Attributes:
+        name: the hierarchy's name.
+        nodes: name → node, the root first and every node after the one above it.
+    """
+
+    name: str
+    nodes: Mapping[str, Node]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every class of the tree, in the order of its leaves."""
+        return self.nodes[ROOT].classes
+
+    @property
+    def branches(self) -> tuple[Node, ...]:
+        """Every node but the root."""
+        return tuple(node for node in self.nodes.values() if node.name != ROOT)
+
+    def depth(self, name: str) -> int:
+        """Number of decisions above a node: 0 for the root."""
+        within = self.nodes[name].within
+        return 0 if within is None else 1 + self.depth(within)
+
+    @property
+    def levels(self) -> int:
+        """Number of decisions on the longest way to a class."""
+        return 1 + max(self.depth(name) for name in self.nodes)
+
+
+class Hierarchy:
+    """A tree of any depth over any classes, as its configuration gives it.
+
+    Args:
+        name: how the hierarchy is called in tables and folders.
+        nodes: name → options: ``within`` (the node above; the root if left out), ``classes`` or
+            ``superclass`` at a leaf (above it, optional: the classes that its nodes must share out),
+            and ``branch_point``, ``branch``, ``score`` and ``threshold`` where the node differs from
+            the rest of the run.
+
+    Raises:
+        InputError: for an unknown option, a node within one that does not exist or within itself.
+    """
+
+    def __init__(self, name: str, nodes: Mapping[str, Mapping[str, Any] | None]) -> None:
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
+            raise ArgumentError("name", f"is {name!r}: only letters, digits and _.+- can name a folder.")
+        if not isinstance(nodes, Mapping) or not nodes:
+            raise ArgumentError("nodes", f"is {nodes!r}: it must name at least two nodes.")
+        self.name = name
+        self.nodes = {str(node): dict(options or {}) for node, options in nodes.items()}
+        for node, options in self.nodes.items():
+            if node == ROOT or not re.fullmatch(r"[\w.+-]+", node):
+                raise ArgumentError(
+                    "nodes", f"has a node {node!r}: names have letters, digits and _.+-, and root is taken."
+                )
+            for option in options:
+                one_of(option, _OPTIONS, f"an option of node {node!r}")
+            one_of(options.get("within", ROOT), (ROOT, *self.nodes), f"within of node {node!r}")
+        for node in self.nodes:
+            self._refuse_cycle(node)
+
+    def resolve(self, known: Sequence[str], superclasses: Mapping[str, Sequence[str]]) -> Tree:
+        """The tree over the classes of a data set.
+
+        Args:
+            known: every class of the data set, in its order.
+            superclasses: name → classes, as the data set's configuration gives it.
+
+        Raises:
+            InputError: if a class is unknown or below two nodes, a node lacks classes that it was said to
+                have or lies outside the node above, or tells fewer than two things apart.
+        """
+        below: dict[str, list[str]] = {name: [] for name in (ROOT, *self.nodes)}
+        for name, options in self.nodes.items():
+            below[options.get("within", ROOT)].append(name)
+        given = {name: self._given(name, known, superclasses) for name in self.nodes}
+        found: dict[str, Node] = {}
+        self._add(ROOT, None, below, given, known, found)
+        tree = Tree(self.name, found)
+        for node in tree.branches:
+            if node.name in known:
+                raise InputError(
+                    f"The hierarchy {self.name!r} has a node {node.name!r}, which is a class too."
+                )
+        return tree
+
+    def _add(
+        self,
+        name: str,
+        within: str | None,
+        below: Mapping[str, Sequence[str]],
+        given: Mapping[str, tuple[str, ...] | None],
+        known: Sequence[str],
+        found: dict[str, Node],
+    ) -> tuple[str, ...]:
+        """Add a node and all below it, the node first; its classes."""
+        options = self.nodes.get(name, {})
+        children, mine = below[name], given.get(name)
+        found[name] = Node(name, within, (), (), False)  # its place, before those below
+        if children:
+            groups = [self._add(child, name, below, given, known, found) for child in children]
+            labels: Sequence[str] = children
+        else:
+            if mine is None:
+                raise InputError(
+                    f"The node {name!r} of hierarchy {self.name!r} has neither classes nor nodes within it: "
+                    "give it classes or a superclass."
+                )
+            groups, labels = [(one,) for one in mine], mine
+        if len(labels) < 2:
+            raise InputError(
+                f"The node {name!r} of hierarchy {self.name!r} holds only {', '.join(labels) or 'nothing'}: "
+                "a node needs at least two things to tell apart."
+            )
+        everything = [one for group in groups for one in group]
+        for one in everything:
+            if everything.count(one) > 1:
+                holders = [label for label, group in zip(labels, groups, strict=True) if one in group]
+                raise InputError(
+                    f"The class {one!r} is twice in hierarchy {self.name!r}: below {' and '.join(holders)}."
+                )
+        if children and mine is not None:
+            self._compare(name, mine, children, groups)
+        settings = {group: options[group] for group in options if group not in _OVER_CLASSES}
+        found[name] = Node(name, within, tuple(labels), tuple(groups), not children, settings)
+        return tuple(one for one in known if one in everything)
+
+    def _given(
+        self, name: str, known: Sequence[str], superclasses: Mapping[str, Sequence[str]]
+    ) -> tuple[str, ...] | None:
+        """The classes that a node's options name, in the data set's order; None if they name none."""
+        options = self.nodes[name]
+        classes, superclass = options.get("classes"), options.get("superclass")
+        if classes is not None and superclass is not None:
+            raise InputError(
+                f"The node {name!r} of hierarchy {self.name!r} has both classes and a superclass."
+            )
+        if superclass is not None:
+            members = superclasses[one_of(superclass, superclasses, f"superclass of node {name!r}")]
+            return tuple(one for one in known if one in members)
+        if classes is None:
+            return None
+        if isinstance(classes, str) or not isinstance(classes, Sequence):
+            raise InputError(
+                f"The classes of node {name!r} are {classes!r}: give a list of names, as in [a,b]."
+            )
+        for one in classes:
+            one_of(one, known, f"a class of node {name!r}")
+            if list(classes).count(one) > 1:
+                raise InputError(
+                    f"The node {name!r} of hierarchy {self.name!r} names the class {one!r} twice."
+                )
+        return tuple(one for one in known if one in classes)
+
+    def _compare(
+        self, name: str, mine: Sequence[str], children: Sequence[str], groups: Sequence[Sequence[str]]
+    ) -> None:
+        for child, group in zip(children, groups, strict=True):
+            for one in group:
+                if one not in mine:
+                    raise InputError(
+                        f"The node {child!r} of hierarchy {self.name!r} holds {one!r}, which is no class of "
+                        f"{name!r} above it: {', '.join(mine)}."
+                    )
+        for one in mine:
+            if not any(one in group for group in groups):
+                raise InputError(
+                    f"The class {one!r} of node {name!r} in hierarchy {self.name!r} is in none of its nodes: "
+                    f"{', '.join(children)}."
+                )
+
+    def _refuse_cycle(self, start: str) -> None:
+        seen, node = [start], self.nodes[start].get("within", ROOT)
+        while node != ROOT:
+            if node in seen:
+                way = " within ".join([*seen, node])
+                raise InputError(f"The hierarchy {self.name!r} goes round in a circle: {way}.")
+            seen.append(node)
+            node = self.nodes[node].get("within", ROOT)

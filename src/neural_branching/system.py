@@ -1,0 +1,133 @@
+"""A system's settings: a hierarchy whose nodes are branches, each with settings of its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from neural_branching.config import build, only_keys, plain
+from neural_branching.data.hashes import FileHashes
+from neural_branching.data.subset import Subset
+from neural_branching.errors import InputError, one_of, whole
+from neural_branching.readout import Readout
+from neural_branching.routing.hierarchy import ROOT, Hierarchy, Node, Tree
+from neural_branching.routing.routers import Router
+from neural_branching.settings import Settings, known_classes, placed
+
+GROUPS = ("branch_point", "branch", "score", "threshold")
+
+
+@dataclass(frozen=True)
+class System:
+    """A tree of branches below one parent.
+
+    Attributes:
+        tree: the tree over the data set's classes.
+        router: who shows the way where it splits.
+        base: settings of the root: the parent, and whatever no node changes.
+        nodes: name of a branch → its settings.
+    """
+
+    tree: Tree
+    router: Router
+    base: Settings
+    nodes: Mapping[str, Settings]
+
+    @classmethod
+    def from_config(cls, config: DictConfig) -> "System":
+        """Build and check the parts of a composed configuration.
+
+        Raises:
+            InputError: for the first thing that cannot be used.
+        """
+        values = plain(config)
+        hierarchy: Hierarchy = build(values.pop("hierarchy"), "hierarchy")
+        router: Router = build(values.pop("router"), "router")
+        source = build(values["data"]["source"], "data.source")
+        hashes = FileHashes(Path(values["outputs"]).absolute() / "store" / "hashes")
+        known = known_classes(source, values["data"]["classes"], hashes)
+        tree = hierarchy.resolve(known, values["data"]["superclasses"] or {})
+        base = Settings.from_values({**values, "subset": _subset(tree.name, tree.classes)})
+        _refuse_foreign(ROOT, base)
+        nodes: dict[str, Settings] = {}
+        for node in tree.branches:
+            nodes[node.name] = _settings(node, base, nodes)
+            _refuse_foreign(node.name, nodes[node.name])
+        return cls(tree, router, base, nodes)
+
+    def gate(self, name: str) -> Settings:
+        """Settings of a branch that tells the nodes below an inner node apart, and all other classes.
+
+        It grows from the base's branch point, with the base's recipe.
+        """
+        node = self.tree.nodes[name]
+        others = tuple(one for one in self.base.known if one not in node.classes)
+        groups = (*node.groups, others) if others else node.groups
+        return replace(
+            self.base,
+            subset=Subset(f"gate_{name}", list(self.base.known) if others else list(node.classes)),
+            classes=tuple(one for group in groups for one in group),
+            groups=groups,
+        )
+
+
+def _settings(node: Node, base: Settings, above: Mapping[str, Settings]) -> Settings:
+    """The base with what a node changes, for its labels."""
+    where = f"hierarchy.nodes.{node.name}"
+    changed = {
+        group: _changed(base.config[group], node.settings.get(group), f"{where}.{group}") for group in GROUPS
+    }
+    point = changed["branch_point"]
+    of = one_of(point.pop("of", "root"), ("root", "branch"), f"{where}.branch_point.of")
+    if of == "branch" and node.within == ROOT:
+        raise InputError(f"{where}.branch_point.of is 'branch', and there is no branch above this node.")
+    only_keys(point, {"stage", "readout"}, f"{where}.branch_point")
+    only_keys(changed["branch"], {"name", "network", "fit", "seed", "images_per_class"}, f"{where}.branch")
+    if "images_per_class" in node.settings.get("branch", {}):
+        raise InputError(f"{where}.branch.images_per_class cannot differ between nodes: give it to all.")
+    score, threshold = (
+        build(changed["score"], f"{where}.score"),
+        build(changed["threshold"], f"{where}.threshold"),
+    )
+    readout = placed(f"{where}.branch_point", lambda: Readout(point["readout"]))
+    placed(f"{where}.threshold", lambda: threshold.check(score, foreign=True))
+    config = {**base.config, **changed, "subset": _subset(node.name, node.classes)}
+    return replace(
+        base,
+        config=config,
+        subset=Subset(node.name, list(node.classes)),
+        classes=node.classes,
+        groups=node.groups,
+        stage=str(point["stage"]),
+        readout=readout,
+        branch_fit=build(changed["branch"]["fit"], f"{where}.branch.fit").stretched(base.stretch),
+        branch_seed=whole(changed["branch"]["seed"], f"{where}.branch.seed", 0),
+        score=score,
+        threshold=threshold,
+        trunk=above[str(node.within)] if of == "branch" else None,
+    )
+
+
+def _changed(usual: Mapping[str, Any], own: Any, where: str) -> dict[str, Any]:
+    """A configuration group with a node's changes; one that names a ``_target_`` of its own replaces it."""
+    if own is not None and not isinstance(own, Mapping):
+        raise InputError(f"{where} is {own!r}: give its options, or choose a group in the defaults list.")
+    if own is None or "_target_" in own or ("network" in own and "name" in own):
+        return dict(own or usual)
+    merged = OmegaConf.merge(OmegaConf.create(dict(usual)), OmegaConf.create(dict(own)))
+    return plain(merged)  # type: ignore[arg-type]
+
+
+def _subset(name: str, classes: tuple[str, ...]) -> dict[str, Any]:
+    target = "neural_branching.data.subset.Subset"
+    return {"_target_": target, "name": name, "classes": list(classes), "superclass": None}
+
+
+def _refuse_foreign(name: str, settings: Settings) -> None:
+    if settings.threshold.needs_foreign:
+        raise InputError(
+            f"threshold={settings.threshold.kind} of node {name!r} limits answers to foreign images, which "
+            "says nothing of errors below a router: choose another threshold."
+        )

@@ -1,0 +1,157 @@
+"""Systems of branches from the command line, as a user types it."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neural_branching import cli
+from neural_branching.report.systems import summarize_systems
+
+DATA = [
+    "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z,lower_o,lower_l,lower_z]",
+    "data.superclasses={digit:[digit_0,digit_1,digit_2],upper:[upper_O,upper_I,upper_Z],"
+    "lower:[lower_o,lower_l,lower_z]}",
+    "data.source.train_per_class=40",
+    "data.source.test_per_class=10",
+    "data.image_size=12",
+    "data.split.train=0.5",
+    "data.split.validation=0.2",
+    "data.split.calibration=0.3",
+]
+TINY = [
+    *DATA,
+    "parent.network.widths=[16,12]",
+    "branch.network.widths=[8]",
+    "parent.fit.epochs=3",
+    "branch.fit.epochs=3",
+    "trainer.accelerator=cpu",
+    "trainer.threads=1",
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["neural-branching", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return stop.code
+    return None
+
+
+def results():
+    [file] = Path("outputs/runs").glob("*/results.json")
+    return json.loads(file.read_text()), file.parent
+
+
+def test_three_levels_from_the_command_line(monkeypatch, capsys):
+    arguments = ["hierarchy=glyphs_by_case", "router=soft", "threshold=risk", "threshold.target=0.5"]
+    assert run(monkeypatch, "route", *TINY, *arguments) is None
+    found, folder = results()
+    assert list(found["nodes"]) == ["root", "digit", "letter", "upper", "lower"]
+    assert found["router"] == "soft"
+    assert set(found["routers"]) == {
+        *("parent_mass", "soft", "max_confidence", "energy", "gate", "oracle", "random")
+    }
+    assert {"branch letter", "branch upper", "gate root", "gate letter"} < found["artifacts"].keys()
+    for node in found["nodes"].values():
+        assert node["n"] == node["lost"] + node["rejected"] + node["accepted"]
+    # The letters' branches grow from the branch that tells their case apart.
+    letter = 12 * 8 + 8 * 2
+    upper = 8 * 8 + 8 * 3
+    digit = 12 * 8 + 8 * 3
+    parent = 3 * 144 * 16 + 16 * 12 + 12 * 9
+    assert found["cost"]["macs"]["parent"] == parent
+    # soft asks every branch on the way: both below the root, and both below "letter" once there.
+    share = found["routers"]["soft"]["load"]["letter"]
+    expected = parent + digit + letter + share * 2 * upper
+    assert found["cost"]["macs"]["path"] == pytest.approx(expected)
+    with (folder / "trace.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    assert len(lines) == 90
+    assert {line["way"].split(" > ")[0] for line in lines} <= {"digit", "letter"}
+    ends = np.mean([line["way"].split(" > ")[-1] == line["label"] for line in lines])
+    assert ends == pytest.approx(found["routers"]["soft"]["accuracy"])
+    assert {"tree.png", "confusion.png", "config.yaml"} <= {file.name for file in folder.iterdir()}
+    screen = capsys.readouterr().out
+    assert "Routers of glyphs_by_case · 90 test images" in screen
+    assert "back-off" in screen
+    assert "MACs per image" in screen
+
+
+def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys):
+    arguments = [
+        "-m",
+        *TINY,
+        "router=gate,oracle",
+        "branch.seed=0,1",
+        "threshold=coverage",
+        "threshold.target=0.7",
+    ]
+    assert run(monkeypatch, "route", *arguments) is None
+    [sweep] = Path("outputs/sweeps").iterdir()
+    found = [json.loads(file.read_text()) for file in sweep.rglob("results.json")]
+    assert len(found) == 4
+    assert sum(one["artifacts"]["parent"]["built"] for one in found) == 1
+    assert sum(one["artifacts"]["branch digit"]["built"] for one in found) == 2
+    assert (sweep / "summary.md").read_text().count("parent alone") == 2
+    with (sweep / "systems.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == 4 * 7
+    screen = capsys.readouterr().out
+    assert "Routers, test images, 2 seeds" in screen
+    assert len(summarize_systems(sweep).completed) == 4
+
+
+def test_a_parent_that_knows_only_superclasses_can_route(monkeypatch):
+    assert run(monkeypatch, "route", *TINY, "parent.labels=coarse", "score=temperature") is None
+    found, _ = results()
+    assert found["parent"]["labels"] == "coarse"
+    assert "parent_mass" in found["routers"]
+    assert found["parent"]["name"] == "mlp"
+
+
+def test_images_of_no_node_are_counted(monkeypatch):
+    nodes = "hierarchy.nodes={digit:{superclass:digit},upper:{superclass:upper}}"
+    assert run(monkeypatch, "route", *TINY, f"~{nodes.split('=')[0]}", f"+{nodes}", "router=gate") is None
+    found, _ = results()
+    assert found["answers"]["back_off"]["foreign"]["n"] == 30
+    assert found["routers"]["gate"]["n"] == 60
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ("hierarchy.nodes.digit.superclass=digits", "superclass of node 'digit' is 'digits'"),
+        ("+hierarchy.nodes.digit.branch_point={stage:hidden9}", "hidden9"),
+        ("+hierarchy.nodes.digit.branch_point={of:branch}", "there is no branch above this node"),
+        ("+hierarchy.nodes.digit.branch_point={of:parent}", "branch_point.of is 'parent'"),
+        ("+hierarchy.nodes.digit.threshold={value:2}", "hierarchy.nodes.digit.threshold.value is 2"),
+        ("+hierarchy.nodes.digit.branch=linear", "choose a group in the defaults list"),
+        ("+hierarchy.nodes.digit.branch={images_per_class:3}", "cannot differ between nodes"),
+        ("threshold=false_accept", "threshold=false_accept"),
+        ("parent.labels=coarsely", "parent.labels is 'coarsely'"),
+    ],
+)
+def test_what_cannot_be_starts_nothing(monkeypatch, argument, sentence):
+    answer = run(monkeypatch, "route", *TINY, argument)
+    assert sentence in str(answer)
+    assert "\n" not in str(answer)
+    assert not Path("outputs").exists()
+
+
+def test_nodes_may_differ(monkeypatch):
+    node = (
+        "+hierarchy.nodes.digit={superclass:digit,branch_point:{stage:hidden1},"
+        "branch:{network:{widths:[5]},fit:{epochs:1}},threshold:{value:0.3}}"
+    )
+    assert run(monkeypatch, "route", *TINY, "~hierarchy.nodes.digit", node) is None
+    found, _ = results()
+    assert found["nodes"]["digit"]["thresholds"]["outright"]["value"] == 0.3
+    assert found["nodes"]["upper"]["thresholds"]["outright"]["value"] == 0.96
