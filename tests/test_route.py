@@ -101,11 +101,13 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys):
     assert len(found) == 4
     assert sum(one["artifacts"]["parent"]["built"] for one in found) == 1
     assert sum(one["artifacts"]["branch digit"]["built"] for one in found) == 2
-    assert (sweep / "summary.md").read_text().count("parent alone") == 2
+    assert (sweep / "systems.md").read_text().count("parent alone") == 2
     with (sweep / "systems.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 4 * 7
     screen = capsys.readouterr().out
     assert "Routers, test images, 2 seeds" in screen
+    assert run(monkeypatch, "report", str(sweep)) is None
+    assert "Routers, test images, 2 seeds" in capsys.readouterr().out
     assert len(summarize_systems(sweep).completed) == 4
 
 

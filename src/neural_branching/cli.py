@@ -279,10 +279,16 @@ def report(arguments: list[str]) -> None:
         print_comparison(compare(options.folder, first, second), first, second, options.folder)
         return
 
+    from neural_branching.report.results import RESULTS, is_system
     from neural_branching.report.summary import summarize
+    from neural_branching.report.systems import print_systems, summarize_systems
     from neural_branching.report.tables import print_summary
 
-    print_summary(summarize(options.folder))
+    kinds = {is_system(file.parent) for file in options.folder.rglob(RESULTS)}
+    if True in kinds:
+        print_systems(summarize_systems(options.folder))
+    if kinds != {True}:
+        print_summary(summarize(options.folder))
 
 
 def simulate(arguments: list[str]) -> None:

@@ -9,7 +9,7 @@ from neural_branching.errors import InputError
 from neural_branching.report.cells import Cell
 from neural_branching.report.certificates import Certified, certify
 from neural_branching.report.metrics import METRICS, at
-from neural_branching.report.results import CONFIG, RESULTS, Row, read_config, read_results
+from neural_branching.report.results import CONFIG, RESULTS, Row, is_system, read_config, read_results
 
 SETTING: dict[str, tuple[str, ...]] = {
     "data": ("data",),
@@ -96,7 +96,7 @@ def cell(values: list[float | None], interval: Any = None) -> Cell:
 
 
 def collect(folder: Path) -> Summary:
-    """Read the results of every run below a folder.
+    """Read the results of every run of a branch below a folder.
 
     Raises:
         InputError: if the folder does not exist or no run in it has results.
@@ -105,7 +105,8 @@ def collect(folder: Path) -> Summary:
         state = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"{folder} {state}: name the folder of a run, a sweep or several of them.")
     summary = Summary(folder)
-    runs = {file.parent for pattern in (RESULTS, CONFIG) for file in folder.rglob(pattern)}
+    found = {file.parent for pattern in (RESULTS, CONFIG) for file in folder.rglob(pattern)}
+    runs = {run for run in found if not is_system(run)}
     for run in sorted(runs, key=lambda path: _natural(path.relative_to(folder))):
         name = run.relative_to(folder).as_posix()
         try:

@@ -38,6 +38,14 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     write_atomically(folder / RESULTS, document + "\n")
 
 
+def is_system(folder: Path) -> bool:
+    """Whether a folder has the results of a system: a run of ``route``, not of a single branch."""
+    try:
+        return bool(json.loads((folder / RESULTS).read_text()).get("command") == "route")
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def read_results(folder: Path) -> dict[str, Any]:
     """Read a run's results.json.
 

@@ -47,7 +47,7 @@ class Systems:
 
 
 def summarize_systems(folder: Path) -> Systems:
-    """Collect every run of a system below a folder; write systems.csv and summary.md there.
+    """Collect every run of a system below a folder; write systems.csv and systems.md there.
 
     Raises:
         InputError: if the folder has no run of a system.
@@ -57,9 +57,11 @@ def summarize_systems(folder: Path) -> Systems:
         name = file.parent.relative_to(folder).as_posix()
         try:
             results = json.loads(file.read_text())
-            if results["schema_version"] == SCHEMA_VERSION and results["status"] == "failed":
+            if results["schema_version"] != SCHEMA_VERSION:
+                continue
+            if results["status"] == "failed":
                 summary.failed[name] = str(results["error"]["message"])
-            elif results["schema_version"] == SCHEMA_VERSION and results.get("command") == "route":
+            elif results.get("command") == "route":
                 summary.completed[name] = results
         except (OSError, ValueError, KeyError, TypeError) as error:
             summary.failed[name] = f"{file} is not a results file ({type(error).__name__})"
@@ -74,7 +76,7 @@ def summarize_systems(folder: Path) -> Systems:
             setting = [_setting(results, one) for one in SETTING]
             for kind, one in results["routers"].items():
                 writer.writerow([name, *setting, *seeds, kind, *(one[metric] for metric in OF_ROUTERS)])
-    (folder / "summary.md").write_text("\n".join(markdown_table(HEADER, lines)) + "\n")
+    (folder / "systems.md").write_text("\n".join(markdown_table(HEADER, lines)) + "\n")
     return summary
 
 
@@ -83,21 +85,24 @@ HEADER = ("setting", "router", *(name.replace("_", " ") for name in (*OF_ROUTERS
 
 def print_systems(summary: Systems) -> None:
     """Print one line per setting and router, then what images are answered."""
-    screen = console()
-    seeds = sorted({len(runs) for runs in summary.groups().values()})
-    table = Table(title=f"Routers, test images, {' or '.join(map(str, seeds))} seeds")
-    for heading in HEADER:
-        table.add_column(heading, justify="left" if heading in HEADER[:2] else "right")
-    answers = Table(title="Answers under thresholds")
+    screen, answers = console(), Table(title="Answers under thresholds, test images")
     for heading in ("setting", "router", "", *(name.replace("_", " ") for name in OF_ANSWERS)):
         answers.add_column(heading, justify="left" if heading in ("setting", "router", "") else "right")
+    shown: set[str] = set()
     for key, runs in summary.groups().items():
-        for line in _lines(key, runs):
-            table.add_row(*line)
+        setting = " · ".join(key[:-1])
+        if setting not in shown:  # the same for whichever router was chosen
+            shown.add(setting)
+            count = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
+            table = Table(title=f"Routers, test images, {count}: {setting}")
+            for heading in HEADER[1:]:
+                table.add_column(heading, justify="left" if heading == "router" else "right")
+            for line in _lines(key, runs):
+                table.add_row(*line[1:])
+            screen.print(table)
         for kind in ("back_off", "outright"):
             cells = [str(cell([run["answers"][kind][metric] for run in runs])) for metric in OF_ANSWERS]
-            answers.add_row(" · ".join(key[:-1]), key[-1], kind.replace("_", "-"), *cells)
-    screen.print(table)
+            answers.add_row(setting, key[-1], kind.replace("_", "-"), *cells)
     screen.print(answers)
     for run, reason in summary.failed.items():
         screen.print(Text(f"failed {run}: {reason}", style="red"), soft_wrap=True)
