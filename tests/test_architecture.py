@@ -35,6 +35,7 @@ ROOMS = (
     ("baselines",),
     ("report",),
     ("pipeline", "system_pipeline"),
+    ("prediction",),
     ("callbacks",),
     ("cli",),
     ("__main__",),

@@ -30,6 +30,7 @@ commands:
   route [-m] [OVERRIDES]   a tree of branches as one system: routers compared, answers backed off or refused
   study [OVERRIDES]        train -m over all main stages of the parent: accuracy, AURC and MACs by depth
   stages [OVERRIDES]       the parent's branch points: shape, readout, MACs and parameters, without training
+  predict RUN IMAGES ...   what a finished run answers to image files or folders of them, with a trace
   report FOLDER            table and figures of every run below a folder; --compare A B pairs two settings
   simulate FOLDER          what each guaranteed threshold would keep with other numbers of calibration images
 
@@ -42,6 +43,7 @@ examples:
   neural-branching study subset=digits,upper,lower parent=convnet
   neural-branching train -m "score=glob(*)" threshold=coverage
   neural-branching route hierarchy=glyphs_by_case router=soft threshold=risk threshold.target=0.1
+  neural-branching predict outputs/runs/NAME photos/ --output answers.csv
   neural-branching report outputs/sweeps/NAME --compare score=margin score=energy
   neural-branching simulate outputs/sweeps/NAME --target 0.1 --images 300 1000 3000
 
@@ -59,6 +61,7 @@ def main() -> None:
         "route": route,
         "study": study,
         "stages": stages,
+        "predict": predict,
         "report": report,
         "simulate": simulate,
     }
@@ -249,6 +252,53 @@ def _first_job(overrides: list[str]) -> "Settings":
             return Settings.from_config(compose_jobs(overrides, "train")[0])
     except HydraException as error:
         raise InputError(str(error)) from error
+
+
+def predict(arguments: list[str]) -> None:
+    """Answer image files with a finished run.
+
+    Args:
+        arguments: the run's folder, images and options.
+
+    Raises:
+        InputError: if the run cannot be loaded, or there is no image.
+    """
+    parser = argparse.ArgumentParser(
+        prog="neural-branching predict", description="What a finished run answers to image files."
+    )
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
+    parser.add_argument("--output", type=Path, help="also write every answer to a .csv or .jsonl file")
+    parser.add_argument("--batch", type=int, default=256, help="images per pass (256)")
+    parser.add_argument("--device", help="cpu, cuda or mps; what the run was told if left out")
+    options = parser.parse_args(arguments)
+
+    import time
+    from contextlib import ExitStack
+
+    from neural_branching.data.files import decoded, image_files
+    from neural_branching.errors import whole
+    from neural_branching.report.prediction import Writer
+
+    batch, files = whole(options.batch, "--batch", 1), image_files(options.images)
+    with ExitStack() as stack:
+        writer = Writer(stack, options.output)
+
+        from rich.progress import track
+
+        from neural_branching.prediction import load
+
+        predictor = load(options.run, options.device)
+        start, passes = time.perf_counter(), -(-len(files) // batch)
+        batches = decoded(files, predictor.image_size, batch)
+        for good, images, broken in track(batches, "Predicting", passes, transient=True):
+            for file, answer in zip(good, predictor.predict(images), strict=True):
+                writer.answered(file, answer)
+            for file, reason in broken.items():
+                writer.failed(file, reason)
+        writer.finish(options.output, time.perf_counter() - start)
+    if writer.errors:
+        sys.exit(1)
 
 
 def report(arguments: list[str]) -> None:

@@ -28,12 +28,14 @@ class System:
         router: who shows the way where it splits.
         base: settings of the root: the parent, and whatever no node changes.
         nodes: name of a branch → its settings.
+        config: the whole resolved configuration.
     """
 
     tree: Tree
     router: Router
     base: Settings
     nodes: Mapping[str, Settings]
+    config: Mapping[str, Any]
 
     @classmethod
     def from_config(cls, config: DictConfig) -> "System":
@@ -42,7 +44,16 @@ class System:
         Raises:
             InputError: for the first thing that cannot be used.
         """
-        values = plain(config)
+        return cls.from_values(plain(config))
+
+    @classmethod
+    def from_values(cls, config: Mapping[str, Any]) -> "System":
+        """As ``from_config``, of plain values.
+
+        Raises:
+            InputError: for the first thing that cannot be used.
+        """
+        values = dict(config)
         hierarchy: Hierarchy = build(values.pop("hierarchy"), "hierarchy")
         router: Router = build(values.pop("router"), "router")
         source = build(values["data"]["source"], "data.source")
@@ -55,7 +66,7 @@ class System:
         for node in tree.branches:
             nodes[node.name] = _settings(node, base, nodes)
             _refuse_foreign(node.name, nodes[node.name])
-        return cls(tree, router, base, nodes)
+        return cls(tree, router, base, nodes, config)
 
     def gate(self, name: str) -> Settings:
         """Settings of a branch that tells the nodes below an inner node apart, and all other classes.

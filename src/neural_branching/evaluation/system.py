@@ -29,12 +29,16 @@ class SystemEvaluation:
         seen: the test images of the tree's classes.
         way: where the chosen router sends them.
         given: answer to each with back-off, an index into ``answers_of(tree)``.
+        guide: the chosen router, fitted.
+        stops: where the tree stops an image, with back-off.
     """
 
     numbers: Numbers
     seen: Seen
     way: Way
     given: NDArray[np.int64]
+    guide: Guide
+    stops: Mapping[str, Stop]
 
 
 def evaluate_system(
@@ -105,7 +109,7 @@ def evaluate_system(
         "answers": answers,
     }
     given = _given(tree, test, ways[chosen], stops[BACK_OFF], back_off=True)
-    return SystemEvaluation(numbers, test, ways[chosen], given)
+    return SystemEvaluation(numbers, test, ways[chosen], given, guides[chosen], stops[BACK_OFF])
 
 
 def _outcome(one: Outcome, bootstrap: Bootstrap) -> Numbers:

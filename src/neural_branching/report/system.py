@@ -39,7 +39,7 @@ def write_system(run: "SystemRun", folder: Path, *, draw_figures: bool) -> None:
         folder: its folder, which exists.
         draw_figures: also draw the tree and the confusion matrix.
     """
-    write_config(folder, run.system.base.config)
+    write_config(folder, run.system.config)
     _write_trace(run, folder)
     if draw_figures:
         tree = run.system.tree

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from neural_branching.data.decode import SUFFIXES, decode
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.sources.base import Images, root_folder
 from neural_branching.errors import InputError, one_of
@@ -19,7 +19,6 @@ from neural_branching.errors import InputError, one_of
 log = logging.getLogger(__name__)
 
 RECIPE = 2
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
 class ImageFolder:
@@ -81,7 +80,7 @@ class ImageFolder:
 
         def decode_into(row: int) -> str | None:
             try:
-                pixels[row] = _decode(self.root / files[row], size)
+                pixels[row] = decode(self.root / files[row], size)
             except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
                 return f"{type(error).__name__}: {error}"
             return None
@@ -148,21 +147,3 @@ def _split_of(file: str) -> str:
 def _class_of(file: str) -> str:
     parts = file.split("/")
     return parts[1] if _split_of(file) else parts[0]
-
-
-def _decode(file: Path, size: int) -> NDArray[np.uint8]:
-    from PIL import Image, ImageOps
-
-    with Image.open(file) as opened:
-        opened.load()
-        image: Image.Image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):
-            # Pillow clips 16-bit grey at 255 when it converts; keep the upper byte instead.
-            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-        if image.mode == "F":
-            raise ValueError("floating-point pixels have no agreed range")
-        image.info.pop("transparency", None)  # dropped anyway, and Pillow warns of some kinds
-        image = image.convert("RGB")
-        if image.size != (size, size):
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
-        return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)

@@ -1,0 +1,71 @@
+"""Image files given by name or folder, decoded in batches while others are worked on."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neural_branching.data.decode import SUFFIXES, decode
+from neural_branching.errors import InputError
+
+AHEAD = 2  # batches that are decoded before they are asked for
+
+
+def image_files(places: Sequence[Path]) -> list[Path]:
+    """Files as they are named, and every image below the folders, sorted.
+
+    Raises:
+        InputError: for a place that does not exist, or if there is no image in any.
+    """
+    found: list[Path] = []
+    for place in places:
+        if not place.exists():
+            raise InputError(f"The image {place} does not exist: name image files or folders of them.")
+        if place.is_dir():
+            below = (one for one in place.rglob("*") if one.suffix.lower() in SUFFIXES)
+            found += sorted(one for one in below if one.is_file())
+        else:
+            found.append(place)
+    if not found:
+        where = ", ".join(map(str, places))
+        raise InputError(f"There is no image in {where}: names must end in {', '.join(sorted(SUFFIXES))}.")
+    return found
+
+
+def decoded(
+    files: Sequence[Path], size: int, batch: int
+) -> Iterator[tuple[list[Path], NDArray[np.uint8], dict[Path, str]]]:
+    """Batches of images; memory holds a few of them, however many files there are.
+
+    Args:
+        files: image files.
+        size: side of the squares that they are resized to.
+        batch: images per batch, broken ones included.
+
+    Yields:
+        Files that could be read, their pixels as uint8 (n, 3, size, size), and the others → why not.
+    """
+    starts = iter(range(0, len(files), batch))
+    with ThreadPoolExecutor() as pool:
+
+        def submit(start: int) -> list[tuple[Path, Future[NDArray[np.uint8]]]]:
+            return [(file, pool.submit(decode, file, size)) for file in files[start : start + batch]]
+
+        waiting = [submit(start) for start in islice(starts, AHEAD)]
+        while waiting:
+            current = waiting.pop(0)
+            for start in islice(starts, 1):
+                waiting.append(submit(start))
+            good, pixels, broken = [], [], {}
+            for file, future in current:
+                error = future.exception()
+                if error:
+                    broken[file] = f"{type(error).__name__}: {error}"
+                else:
+                    good.append(file)
+                    pixels.append(future.result())
+            images = np.stack(pixels) if pixels else np.empty((0, 3, size, size), np.uint8)
+            yield good, images, broken

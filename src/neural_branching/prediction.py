@@ -1,0 +1,332 @@
+"""What a finished run answers to new images."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from neural_branching import pipeline, system_pipeline
+from neural_branching.artifacts import ensure_branch, ensure_data, ensure_parent, load_branch, load_parent
+from neural_branching.branch import Branch
+from neural_branching.data.table import DataTable
+from neural_branching.errors import InputError
+from neural_branching.evaluation.stops import Stop
+from neural_branching.parent import Parent
+from neural_branching.report.results import CONFIG, RESULTS, is_system, read_config
+from neural_branching.routing.descent import Guide, Seen, Way, travel
+from neural_branching.routing.hierarchy import ROOT, Node, Tree
+from neural_branching.routing.routers import Oracle
+from neural_branching.selection.arrays import Floats
+from neural_branching.selection.scores.outputs import softmax
+from neural_branching.settings import Settings
+from neural_branching.store import Artifact, Store, store_at
+from neural_branching.system import System
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one node said of an image.
+
+    Attributes:
+        node: the node.
+        label: the label that it followed or would have.
+        probability: of that label, given the node.
+        score: confidence in it.
+        threshold: what the score had to reach.
+        accepted: whether it did.
+    """
+
+    node: str
+    label: str
+    probability: float
+    score: float
+    threshold: float
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one image.
+
+    Attributes:
+        answer: a class; where the system backs off the name of a node; None for no answer.
+        path: the labels that were accepted, from the root on; the last is the answer.
+        confidence: product of their probabilities; 0 without an answer.
+        accepted: whether the answer is a class.
+        trace: every node that was asked.
+    """
+
+    answer: str | None
+    path: tuple[str, ...]
+    confidence: float
+    accepted: bool
+    trace: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A branch, what it grows from, and how."""
+
+    settings: Settings
+    branch: Branch
+    trunk: str | None
+
+
+class Predictor:
+    """A trained branch or a system of branches, ready for images.
+
+    Args:
+        tree: the tree; of a single branch, a root that is a leaf.
+        parent: the frozen parent.
+        heads: node → branch, a node before those that grow from it.
+        gates: inner node → its gate, if the router asks one.
+        columns: the parent's logits of each node below the root; None where they are not asked.
+        guide: the fitted router.
+        stops: node → its fitted score and threshold.
+        image_size: side of the images in pixels.
+        device: where networks run.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        parent: Parent,
+        heads: Mapping[str, _Head],
+        gates: Mapping[str, _Head],
+        columns: Sequence[Sequence[int]] | None,
+        guide: Guide,
+        stops: Mapping[str, Stop],
+        image_size: int,
+        device: torch.device,
+    ) -> None:
+        self.tree, self.guide, self.stops, self.columns = tree, guide, stops, columns
+        self.image_size, self.device = image_size, device
+        self.parent = parent.to(device).eval()
+        self.heads, self.gates = heads, gates
+        for head in (*heads.values(), *gates.values()):
+            head.branch.to(device).eval()
+        everyone = [head for head in (*heads.values(), *gates.values()) if head.trunk is None]
+        asked = {head.settings.stage for head in everyone}
+        if not tree.nodes[ROOT].leaf:
+            asked.add("logits")
+        self._stages = tuple(name for name in self.parent.network.stage_names if name in asked)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every class that can be an answer."""
+        return self.tree.classes
+
+    def predict(self, images: NDArray[np.uint8] | Tensor) -> list[Prediction]:
+        """Answer images.
+
+        Args:
+            images: uint8, shape (n, 3, ``image_size``, ``image_size``), RGB.
+
+        Raises:
+            InputError: for another shape or type.
+        """
+        batch = torch.as_tensor(images)
+        size = self.image_size
+        if batch.dtype != torch.uint8 or tuple(batch.shape[1:]) != (3, size, size):
+            raise InputError(
+                f"images have shape {tuple(batch.shape)} and type {batch.dtype}: give uint8 of shape "
+                f"(n, 3, {size}, {size})."
+            )
+        if not len(batch):
+            return []
+        seen = self._look(batch)
+        way = travel(self.tree, seen, self.guide)
+        return self._answers(seen, way)
+
+    @torch.inference_mode()
+    def _look(self, images: Tensor) -> Seen:
+        """What every node says of some images, from one pass of the parent."""
+        token = self.parent.network.class_token
+        outputs = dict(self.parent.walk(images.to(self.device), self._stages))
+        vectors: dict[str, Tensor] = {}
+        logits: dict[str, Tensor] = {}
+
+        def ask(name: str, head: _Head) -> Tensor:
+            if head.trunk is None:
+                vectors[name] = head.settings.readout(outputs[head.settings.stage], token)
+            else:
+                vectors[name] = self.heads[head.trunk].branch(vectors[head.trunk], until=head.settings.stage)
+            answer: Tensor = head.branch(vectors[name])
+            return answer
+
+        for name, head in self.heads.items():
+            logits[name] = ask(name, head)
+        gates = {
+            name: softmax(_array(ask(f"gate {name}", gate)))[:, : len(self.tree.nodes[name].labels)]
+            for name, gate in self.gates.items()
+        }
+        root: Floats | None = None
+        if ROOT not in self.heads:
+            vectors[ROOT] = outputs["logits"]
+            if self.columns is not None:
+                shares = softmax(_array(outputs["logits"]))
+                root = np.stack([shares[:, list(mine)].sum(axis=1) for mine in self.columns], axis=1)
+        unknown = np.full(len(images), -1)
+        return Seen(
+            rows=np.arange(len(images)),
+            labels=unknown,
+            logits={name: _array(one) for name, one in logits.items()},
+            activations={name: _array(vectors[name]) for name in self.tree.nodes},
+            root=root,
+            gates=gates,
+        )
+
+    def _answers(self, seen: Seen, way: Way) -> list[Prediction]:
+        steps: list[list[Step]] = [[] for _ in range(len(seen))]
+        going = {ROOT: np.ones(len(seen), dtype=bool)}
+        for name, node in self.tree.nodes.items():
+            answers, stop = way.answers(self.tree, seen, node), self.stops[name]
+            shares, scores = softmax(answers.logits), stop.scorer(answers)
+            accepted = (scores >= stop.choice.value) & way.goes_on(name)
+            for index in np.flatnonzero(going[name]):
+                turn = way.turn[name][index]
+                steps[index].append(
+                    Step(
+                        node=name,
+                        label=node.labels[turn],
+                        probability=float(shares[index, turn]),
+                        score=float(scores[index]),
+                        threshold=stop.choice.value,
+                        accepted=bool(accepted[index]),
+                    )
+                )
+            if not node.leaf:
+                for label, below in enumerate(node.labels):
+                    going[below] = going[name] & accepted & (way.turn[name] == label)
+        return [_prediction(trace) for trace in steps]
+
+
+def load(run: str | Path, device: str | None = None) -> Predictor:
+    """The finished run of a folder, ready for images.
+
+    Weights come from the store, and what was fitted on held-out images is fitted on them again:
+    nothing is trained.
+
+    Args:
+        run: folder of a run of ``train`` or ``route``.
+        device: where networks run, "cpu", "cuda" or "mps"; None for what the run was told.
+
+    Raises:
+        InputError: for a device that is not there, if the folder has no finished run, or the store has lost what it rests on.
+    """
+    folder = Path(run).absolute()
+    outputs, place = _outputs(folder), _device(device)
+    config = read_config(folder)
+    if not config:
+        raise InputError(f"The run {folder} has lost its {CONFIG}: repeat it.")
+    config |= {"outputs": str(outputs), "baselines": None}
+    if is_system(folder):
+        return _of_system(System.from_values(config), place)
+    return _of_branch(Settings.from_values(config), place)
+
+
+def _device(name: str | None) -> torch.device | None:
+    if name is None:
+        return None
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"--device is {name!r}, which cannot be used here: it must be cpu, cuda or mps."
+        ) from error
+    return device
+
+
+def _outputs(folder: Path) -> Path:
+    """The folder of the store that has every artifact of a run: around the run, or where it was made.
+
+    Raises:
+        InputError: if there is none.
+    """
+    try:
+        results = json.loads((folder / RESULTS).read_text())
+        kept = [Path(entry["path"]) for entry in results["artifacts"].values()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"The folder {folder} has no {RESULTS} of a finished run: name a folder that train or route made."
+        ) from error
+    for outputs in (*folder.parents, kept[0].parents[2]):
+        if all((outputs / "store" / path.parent.name / path.name).is_dir() for path in kept):
+            return outputs
+    lost = next((path for path in kept if not path.is_dir()), kept[0])
+    raise InputError(f"The run {folder} rests on {lost}, which is gone: repeat the run that made it.")
+
+
+def _of_branch(settings: Settings, device: torch.device | None) -> Predictor:
+    judged = pipeline.run(settings).evaluation.branch
+    groups = tuple((name,) for name in settings.classes)
+    shelf = _Shelf.of(settings)
+    return Predictor(
+        Tree(settings.subset.name, {ROOT: Node(ROOT, None, settings.classes, groups, leaf=True)}),
+        shelf.parent(settings),
+        {ROOT: shelf.head(settings)},
+        {},
+        None,
+        Guide(Oracle(), {}),
+        {ROOT: Stop(judged.scorer, judged.choice, settings.threshold)},
+        settings.image_size,
+        device or settings.compute.device(),
+    )
+
+
+def _of_system(system: System, device: torch.device | None) -> Predictor:
+    evaluation, shelf = system_pipeline.run_system(system).evaluation, _Shelf.of(system.base)
+    inner = [name for name, node in system.tree.nodes.items() if not node.leaf and system.router.asks_gate]
+    return Predictor(
+        system.tree,
+        shelf.parent(system.base),
+        {name: shelf.head(settings) for name, settings in system.nodes.items()},
+        {name: shelf.head(system.gate(name)) for name in inner},
+        system.base.labels.columns_of(system.tree.nodes[ROOT].groups),
+        evaluation.guide,
+        evaluation.stops,
+        system.base.image_size,
+        device or system.base.compute.device(),
+    )
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    """Where a run's networks are found."""
+
+    store: Store
+    table: DataTable
+    weights: Artifact
+
+    @classmethod
+    def of(cls, settings: Settings) -> "_Shelf":
+        store = store_at(settings.outputs / "store")
+        table = ensure_data(settings, store)
+        return cls(store, table, ensure_parent(settings, store, table))
+
+    def parent(self, settings: Settings) -> Parent:
+        return load_parent(settings, self.weights)
+
+    def head(self, settings: Settings) -> _Head:
+        artifact = ensure_branch(settings, self.store, self.table, self.weights)
+        trunk = settings.trunk.subset.name if settings.trunk else None
+        return _Head(settings, load_branch(settings, artifact), trunk)
+
+
+def _prediction(trace: Sequence[Step]) -> Prediction:
+    accepted = [step for step in trace if step.accepted]
+    confidence = float(np.prod([step.probability for step in accepted])) if accepted else 0.0
+    whole = len(accepted) == len(trace)
+    answer = accepted[-1].label if accepted else None
+    return Prediction(answer, tuple(step.label for step in accepted), confidence, whole, tuple(trace))
+
+
+def _array(values: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = values.float().cpu().numpy()
+    return array

@@ -1,0 +1,106 @@
+"""Predictions on the screen and in files."""
+
+import csv
+import json
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.table import Table
+
+from neural_branching.errors import InputError
+from neural_branching.report.cells import number
+from neural_branching.report.tables import console
+
+if TYPE_CHECKING:
+    from neural_branching.prediction import Prediction
+
+SHOWN = 20
+COLUMNS = ("file", "answer", "path", "confidence", "accepted", "stopped_at", "error")
+
+
+class Writer:
+    """Takes predictions one at a time: a file's suffix decides its form, the screen gets the first.
+
+    Args:
+        stack: closes the file.
+        output: a ``.csv`` or ``.jsonl`` file; None for none.
+
+    Raises:
+        InputError: for another suffix, or a file that cannot be written.
+    """
+
+    def __init__(self, stack: ExitStack, output: Path | None) -> None:
+        self.shown: list[list[str]] = []
+        self.counts: Counter[str] = Counter()
+        self.errors: dict[str, str] = {}
+        self._file: TextIO | None = None
+        self._csv: Any = None
+        if output is None:
+            return
+        if output.suffix not in (".csv", ".jsonl"):
+            raise InputError(f"--output is {str(output)!r}: its name must end in .csv or .jsonl.")
+        try:
+            self._file = stack.enter_context(output.open("w", newline=""))
+        except OSError as error:
+            raise InputError(f"--output {output} cannot be written ({error.strerror}).") from error
+        if output.suffix == ".csv":
+            self._csv = csv.writer(self._file)
+            self._csv.writerow(COLUMNS)
+
+    def answered(self, file: Path, one: "Prediction") -> None:
+        """Take the answer to an image."""
+        stopped = "" if one.accepted else one.trace[-1].node
+        path = " > ".join(one.path)
+        self.counts["class" if one.accepted else "backed off" if one.answer else "no answer"] += 1
+        confidence = f"{one.confidence:.6g}"
+        self._line([str(file), one.answer or "", path, confidence, str(int(one.accepted)), stopped, ""])
+        if self._file and not self._csv:
+            self._file.write(json.dumps({"file": str(file), **_plain(asdict(one))}) + "\n")
+        if len(self.shown) < SHOWN:
+            way = (
+                f"{step.label} {step.probability:.2f}{'' if step.accepted else ' ✗'}" for step in one.trace
+            )
+            accepted = "yes" if one.accepted else "no"
+            self.shown.append(
+                [str(file), one.answer or "–", number(one.confidence), accepted, " > ".join(way)]
+            )
+
+    def failed(self, file: Path, reason: str) -> None:
+        """Take an image that could not be read."""
+        self.counts["broken"] += 1
+        self.errors[str(file)] = reason
+        self._line([str(file), "", "", "", "0", "", reason])
+        if self._file and not self._csv:
+            self._file.write(json.dumps({"file": str(file), "error": reason}) + "\n")
+
+    def _line(self, line: list[str]) -> None:
+        if self._csv:
+            self._csv.writerow(line)
+
+    def finish(self, output: Path | None, seconds: float) -> None:
+        """Print the first predictions, how many of each kind there are, and what could not be read."""
+        screen, total = console(), sum(self.counts.values())
+        table = Table(title=f"{total} images" + (f", the first {SHOWN}" if total > SHOWN else ""))
+        for heading in ("image", "answer", "confidence", "accepted", "trace (✗: not accepted)"):
+            table.add_column(heading, justify="right" if heading == "confidence" else "left")
+        for line in self.shown:
+            table.add_row(*line)
+        screen.print(table)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
+        screen.print(f"{kinds}; {total / max(seconds, 1e-9):,.0f} images per second.", highlight=False)
+        for file, reason in self.errors.items():
+            screen.print(f"cannot be read: {file}: {reason}", highlight=False, soft_wrap=True)
+        if output:
+            screen.print(f"All of them: {output}", highlight=False, soft_wrap=True)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity: what accepts nothing has threshold null."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and abs(value) == float("inf") else value
