@@ -217,7 +217,8 @@ def load(run: str | Path, device: str | None = None) -> Predictor:
         device: where networks run, "cpu", "cuda" or "mps"; None for what the run was told.
 
     Raises:
-        InputError: for a device that is not there, if the folder has no finished run, or the store has lost what it rests on.
+        InputError: for a device that is not there, and if the folder has no finished run or the store has
+            lost what it rests on.
     """
     folder = Path(run).absolute()
     outputs, place = _outputs(folder), _device(device)
