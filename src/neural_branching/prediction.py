@@ -17,6 +17,7 @@ from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
 from neural_branching.evaluation.stops import Stop
 from neural_branching.parent import Parent
+from neural_branching.readout import Readout
 from neural_branching.report.results import CONFIG, RESULTS, is_system, read_config
 from neural_branching.routing.descent import Guide, Seen, Way, travel
 from neural_branching.routing.hierarchy import ROOT, Node, Tree
@@ -69,12 +70,20 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class _Head:
-    """A branch, what it grows from, and how."""
+class Head:
+    """A branch and what it grows from.
 
-    settings: Settings
+    Attributes:
+        branch: the branch.
+        stage: the stage that it sees, of the parent or the trunk.
+        readout: how the parent's stage becomes a vector.
+        trunk: name of the branch that it grows from; None if it grows from the parent.
+    """
+
     branch: Branch
-    trunk: str | None
+    stage: str
+    readout: Readout
+    trunk: str | None = None
 
 
 class Predictor:
@@ -96,8 +105,8 @@ class Predictor:
         self,
         tree: Tree,
         parent: Parent,
-        heads: Mapping[str, _Head],
-        gates: Mapping[str, _Head],
+        heads: Mapping[str, Head],
+        gates: Mapping[str, Head],
         columns: Sequence[Sequence[int]] | None,
         guide: Guide,
         stops: Mapping[str, Stop],
@@ -111,7 +120,7 @@ class Predictor:
         for head in (*heads.values(), *gates.values()):
             head.branch.to(device).eval()
         everyone = [head for head in (*heads.values(), *gates.values()) if head.trunk is None]
-        asked = {head.settings.stage for head in everyone}
+        asked = {head.stage for head in everyone}
         if not tree.nodes[ROOT].leaf:
             asked.add("logits")
         self._stages = tuple(name for name in self.parent.network.stage_names if name in asked)
@@ -151,11 +160,11 @@ class Predictor:
         vectors: dict[str, Tensor] = {}
         logits: dict[str, Tensor] = {}
 
-        def ask(name: str, head: _Head) -> Tensor:
+        def ask(name: str, head: Head) -> Tensor:
             if head.trunk is None:
-                vectors[name] = head.settings.readout(outputs[head.settings.stage], token)
+                vectors[name] = head.readout(outputs[head.stage], token)
             else:
-                vectors[name] = self.heads[head.trunk].branch(vectors[head.trunk], until=head.settings.stage)
+                vectors[name] = self.heads[head.trunk].branch(vectors[head.trunk], until=head.stage)
             answer: Tensor = head.branch(vectors[name])
             return answer
 
@@ -314,10 +323,10 @@ class _Shelf:
     def parent(self, settings: Settings) -> Parent:
         return load_parent(settings, self.weights)
 
-    def head(self, settings: Settings) -> _Head:
+    def head(self, settings: Settings) -> Head:
         artifact = ensure_branch(settings, self.store, self.table, self.weights)
         trunk = settings.trunk.subset.name if settings.trunk else None
-        return _Head(settings, load_branch(settings, artifact), trunk)
+        return Head(load_branch(settings, artifact), settings.stage, settings.readout, trunk)
 
 
 def _prediction(trace: Sequence[Step]) -> Prediction:

@@ -26,11 +26,20 @@ from neural_branching.activations import BATCH, extract
 from neural_branching.branch import Branch
 from neural_branching.compute import Compute
 from neural_branching.data.batches import TensorDataModule
+from neural_branching.evaluation.stops import Stop
 from neural_branching.fit import Fit
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
 from neural_branching.parent import Parent
+from neural_branching.prediction import Head, Predictor
+from neural_branching.readout import Readout
+from neural_branching.routing.descent import Guide
+from neural_branching.routing.hierarchy import ROOT, Node, Tree
+from neural_branching.routing.routers import ParentMass
 from neural_branching.selection import risk_coverage_curve
+from neural_branching.selection.scores.outputs import MaxSoftmax
+from neural_branching.selection.thresholds.base import HeldOut
+from neural_branching.selection.thresholds.plain import Fixed
 from neural_branching.store import Store
 from neural_branching.training import fit
 
@@ -40,6 +49,7 @@ REPEATS = 2 if SHORT else 9
 EPOCHS = 3 if SHORT else 30
 IMAGES = 600 if SHORT else 17_000
 IMAGE = (3, 32, 32)
+NO_IMAGES = HeldOut(np.empty(0), np.empty(0, bool), np.empty(0), np.empty(0, bool), np.empty(0))
 
 
 def side_by_side(
@@ -190,3 +200,43 @@ def test_risk_coverage_curve(peer: str) -> None:
         lambda: (risk_coverage_curve(score, error).at(thresholds), curve.aurc()),
     )
     torch.set_num_threads(before)
+
+
+def test_answers_of_a_system() -> None:
+    """Images through parent, two branches, router and thresholds, beside the parent alone."""
+    groups = (("a", "b", "c"), ("d", "e", "f"))
+    nodes = {ROOT: Node(ROOT, None, ("first", "second"), groups, leaf=False)}
+    for name, group in zip(("first", "second"), groups, strict=True):
+        nodes[name] = Node(name, ROOT, group, tuple((one,) for one in group), leaf=True)
+    recipe = Fit(1, 1, 0.1)
+    parent = Parent(ConvNet(IMAGE, 6), recipe, IMAGE).eval()
+    heads = {
+        name: Head(Branch(MLP((128,), 3, [256]), recipe, 128), "pool", Readout("auto"))
+        for name in ("first", "second")
+    }
+    rule, router = Fixed(0.5), ParentMass()
+    stop = Stop(MaxSoftmax().fit(None), rule.fit(NO_IMAGES), rule)
+    predictor = Predictor(
+        Tree("two", nodes),
+        parent,
+        heads,
+        {},
+        [[0, 1, 2], [3, 4, 5]],
+        Guide(router, {ROOT: router.weigh}),
+        dict.fromkeys(nodes, stop),
+        32,
+        torch.device("cpu"),
+    )
+    count = 512 if SHORT else 2_500
+    images = torch.randint(0, 256, (count, *IMAGE), dtype=torch.uint8)
+
+    @torch.inference_mode()
+    def plain() -> None:
+        for batch in images.split(256):
+            parent(batch)
+
+    side_by_side(
+        f"{count:,} images through a system of two branches beside the parent's forward pass",
+        plain,
+        lambda: [predictor.predict(batch) for batch in images.split(256)],
+    )
