@@ -36,6 +36,7 @@ ROOMS = (
     ("report",),
     ("pipeline", "system_pipeline"),
     ("prediction",),
+    ("export",),
     ("callbacks",),
     ("cli",),
     ("__main__",),

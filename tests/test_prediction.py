@@ -3,15 +3,25 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 from neural_branching import cli
 from neural_branching.errors import InputError
-from neural_branching.prediction import load
+from neural_branching.evaluation.stops import Stop
+from neural_branching.export import SCORES, Program, export
+from neural_branching.prediction import Prediction, Predictor, load
+from neural_branching.routing.descent import Guide, answers_of
+from neural_branching.routing.routers import ROUTERS
+from neural_branching.selection.scores.outputs import Energy, Margin, MaxLogit, MaxSoftmax, NegativeEntropy
+from neural_branching.selection.thresholds.base import Choice
+from neural_branching.selection.thresholds.plain import Fixed
 
 TINY = [
     "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z,lower_o,lower_l,lower_z]",
@@ -23,6 +33,7 @@ TINY = [
     *("threshold=risk", "threshold.target=0.6"),
 ]
 SYSTEM = "hierarchy=glyphs_by_case"
+WRONG = Prediction("nonsense", ("nonsense",), 1.0, True, ())
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +197,83 @@ def test_pixels_of_another_shape_are_refused(place: Path) -> None:
     with pytest.raises(InputError, match="float32"):
         predictor.predict(np.zeros((1, 3, 12, 12), np.float32))
     assert predictor.predict(np.zeros((0, 3, 12, 12), np.uint8)) == []
+
+
+@pytest.mark.parametrize("run", ["soft", "gate"])
+@pytest.mark.parametrize("suffix", ["pt2", "onnx"])
+def test_a_system_is_one_program(
+    place: Path, monkeypatch, capsys, tmp_path: Path, run: str, suffix: str
+) -> None:
+    file, folder = tmp_path / f"system.{suffix}", place / "outputs" / "runs" / run
+    monkeypatch.setattr("sys.argv", ["neural-branching", "export", str(folder), str(file)])
+    cli.main()
+    assert "answers 90 test images as the run does" in capsys.readouterr().out
+    assert [one.name for one in tmp_path.iterdir()] == [file.name]
+    predictor = load(folder)
+    names = ("uncertain", "digit", "letter", "upper", "lower", *predictor.classes)
+    images = predictor.examples[:7]  # another number than it was made with
+    if suffix == "pt2":
+        extra = {"answers.json": ""}
+        program = torch.export.load(file, extra_files=extra).module()
+        answers, confidences, accepted = (one.numpy() for one in program(torch.from_numpy(images)))
+        assert json.loads(extra["answers.json"]) == list(names)
+    else:
+        session = onnxruntime.InferenceSession(str(file))
+        answers, confidences, accepted = session.run(None, {"images": images})
+        assert json.loads(session.get_modelmeta().custom_metadata_map["answers"]) == list(names)
+    for index, one in enumerate(predictor.predict(images)):
+        assert names[answers[index]] == (one.answer or "uncertain")
+        assert confidences[index] == pytest.approx(one.confidence, abs=1e-5)
+        assert accepted[index] == one.accepted
+
+
+@pytest.mark.parametrize("kind", ["parent_mass", "soft", "max_confidence", "energy", "gate"])
+def test_programs_route_as_routers_do(place: Path, kind: str) -> None:
+    predictor = load(place / "outputs" / "runs" / "gate")
+    seen = predictor.look(torch.from_numpy(predictor.examples))
+    known = replace(seen, labels=np.arange(len(seen)) % len(predictor.classes))
+    predictor.guide = Guide.of(predictor.tree, ROUTERS[kind](), known)
+    rule = Fixed(0.35)
+    stop = Stop(MaxSoftmax(), MaxSoftmax().fit(None), Choice(0.35, 0), rule)
+    predictor.stops = dict.fromkeys(predictor.tree.nodes, stop)
+    answers, confidences, accepted = Program(predictor).eval()(torch.from_numpy(predictor.examples))
+    names = answers_of(predictor.tree)
+    found = predictor.predict(predictor.examples)
+    assert len({one.answer for one in found}) > 2
+    for index, one in enumerate(found):
+        assert names[answers[index]] == (one.answer or "uncertain")
+        assert confidences[index].item() == pytest.approx(one.confidence, abs=1e-5)
+        assert accepted[index].item() == one.accepted
+
+
+@pytest.mark.parametrize("score", [MaxSoftmax, Margin, NegativeEntropy, MaxLogit, Energy])
+def test_scores_of_programs_are_the_scores(score: type) -> None:
+    logits = np.random.default_rng(0).normal(size=(50, 4)) * 3
+    found = SCORES[score.kind](torch.from_numpy(logits)).numpy()
+    np.testing.assert_allclose(found, score().of(logits), rtol=1e-6, atol=1e-9)
+
+
+def test_what_cannot_be_a_program_is_refused(place: Path, monkeypatch, tmp_path: Path) -> None:
+    runs = place / "outputs" / "runs"
+
+    def answer(*arguments: object) -> str:
+        monkeypatch.setattr("sys.argv", ["neural-branching", "export", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return str(stop.value)
+
+    assert "score=knn needs more than logits and cannot" in answer(runs / "branch", tmp_path / "a.pt2")
+    assert "The suffix of the file is '.zip'" in answer(runs / "soft", tmp_path / "a.zip")
+    assert list(tmp_path.iterdir()) == []
+    predictor = load(runs / "soft")
+    predictor.guide = replace(predictor.guide, router=ROUTERS["oracle"]())
+    with pytest.raises(InputError, match="router=oracle is a bound and cannot be exported"):
+        Program(predictor)
+
+
+def test_a_program_that_answers_differently_is_not_written(place: Path, tmp_path: Path, monkeypatch) -> None:
+    predictor = load(place / "outputs" / "runs" / "soft")
+    monkeypatch.setattr(Predictor, "predict", lambda self, images: [WRONG] * len(images))
+    with pytest.raises(InputError, match=r"image 0 with .* and the run with 'nonsense': nothing was written"):
+        export(predictor, tmp_path / "a.pt2")
+    assert list(tmp_path.iterdir()) == []

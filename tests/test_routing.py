@@ -88,6 +88,14 @@ def test_soft_routing_finds_the_most_probable_class_of_the_mixture(nodes: dict) 
     np.testing.assert_allclose(way.sureness, mixture.max(1), rtol=1e-9)
 
 
+def test_a_mixture_that_is_unsure_of_the_class_loses_no_image() -> None:
+    tree = tree_of(FLAT)
+    seen = seen_of(tree)
+    for logits in seen.logits.values():
+        logits[:] /= 100  # no class is more probable than another, but the branches are known
+    assert not way_of(tree, Soft(), seen).lost[ROOT].any()
+
+
 def test_confidences_are_scaled_by_temperatures_of_validation() -> None:
     tree = tree_of(FLAT)
     seen, validation = seen_of(tree), seen_of(tree, seed=1)

@@ -31,6 +31,7 @@ commands:
   study [OVERRIDES]        train -m over all main stages of the parent: accuracy, AURC and MACs by depth
   stages [OVERRIDES]       the parent's branch points: shape, readout, MACs and parameters, without training
   predict RUN IMAGES ...   what a finished run answers to image files or folders of them, with a trace
+  export RUN FILE          a finished run as one program: FILE.pt2 (torch.export) or FILE.onnx
   report FOLDER            table and figures of every run below a folder; --compare A B pairs two settings
   simulate FOLDER          what each guaranteed threshold would keep with other numbers of calibration images
 
@@ -62,6 +63,7 @@ def main() -> None:
         "study": study,
         "stages": stages,
         "predict": predict,
+        "export": export,
         "report": report,
         "simulate": simulate,
     }
@@ -299,6 +301,35 @@ def predict(arguments: list[str]) -> None:
         writer.finish(options.output, time.perf_counter() - start)
     if writer.errors:
         sys.exit(1)
+
+
+def export(arguments: list[str]) -> None:
+    """Write a finished run as one program, from pixels to answers.
+
+    Args:
+        arguments: the run's folder and the file.
+
+    Raises:
+        InputError: if the run cannot be loaded or written down.
+    """
+    parser = argparse.ArgumentParser(
+        prog="neural-branching export",
+        description="Write a finished run as one program, and check that it answers as the run does.",
+    )
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("file", type=Path, help="FILE.pt2 for torch.export, FILE.onnx for ONNX")
+    options = parser.parse_args(arguments)
+    one_of(options.file.suffix, (".pt2", ".onnx"), "The suffix of the file")
+
+    from neural_branching.export import export
+    from neural_branching.prediction import load
+
+    predictor = load(options.run, "cpu")
+    difference = export(predictor, options.file)
+    print(
+        f"{options.file}: answers {len(predictor.examples)} test images as the run does, confidences within "
+        f"{difference:.1e}."
+    )
 
 
 def report(arguments: list[str]) -> None:

@@ -21,12 +21,14 @@ from neural_branching.readout import Readout
 from neural_branching.report.results import CONFIG, RESULTS, is_system, read_config
 from neural_branching.routing.descent import Guide, Seen, Way, travel
 from neural_branching.routing.hierarchy import ROOT, Node, Tree
-from neural_branching.routing.routers import Oracle
+from neural_branching.routing.routers import ParentMass
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.scores.outputs import softmax
 from neural_branching.settings import Settings
 from neural_branching.store import Artifact, Store, store_at
 from neural_branching.system import System
+
+EXAMPLES = 256  # at most
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Predictor:
         stops: node → its fitted score and threshold.
         image_size: side of the images in pixels.
         device: where networks run.
+        examples: some of the images that the run was judged by, uint8 (n, 3, size, size).
     """
 
     def __init__(
@@ -112,9 +115,10 @@ class Predictor:
         stops: Mapping[str, Stop],
         image_size: int,
         device: torch.device,
+        examples: NDArray[np.uint8],
     ) -> None:
         self.tree, self.guide, self.stops, self.columns = tree, guide, stops, columns
-        self.image_size, self.device = image_size, device
+        self.image_size, self.device, self.examples = image_size, device, examples
         self.parent = parent.to(device).eval()
         self.heads, self.gates = heads, gates
         for head in (*heads.values(), *gates.values()):
@@ -123,7 +127,7 @@ class Predictor:
         asked = {head.stage for head in everyone}
         if not tree.nodes[ROOT].leaf:
             asked.add("logits")
-        self._stages = tuple(name for name in self.parent.network.stage_names if name in asked)
+        self.stages = tuple(name for name in self.parent.network.stage_names if name in asked)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -148,15 +152,19 @@ class Predictor:
             )
         if not len(batch):
             return []
-        seen = self._look(batch)
+        seen = self.look(batch)
         way = travel(self.tree, seen, self.guide)
         return self._answers(seen, way)
 
     @torch.inference_mode()
-    def _look(self, images: Tensor) -> Seen:
-        """What every node says of some images, from one pass of the parent."""
+    def look(self, images: Tensor) -> Seen:
+        """What every node says of some images, from one pass of the parent.
+
+        Args:
+            images: uint8, shape (n, 3, ``image_size``, ``image_size``).
+        """
         token = self.parent.network.class_token
-        outputs = dict(self.parent.walk(images.to(self.device), self._stages))
+        outputs = dict(self.parent.walk(images.to(self.device), self.stages))
         vectors: dict[str, Tensor] = {}
         logits: dict[str, Tensor] = {}
 
@@ -283,10 +291,11 @@ def _of_branch(settings: Settings, device: torch.device | None) -> Predictor:
         {ROOT: shelf.head(settings)},
         {},
         None,
-        Guide(Oracle(), {}),
-        {ROOT: Stop(judged.scorer, judged.choice, settings.threshold)},
+        Guide(ParentMass(), {}),  # there is no way to choose
+        {ROOT: Stop(settings.score, judged.scorer, judged.choice, settings.threshold)},
         settings.image_size,
         device or settings.compute.device(),
+        shelf.examples(settings),
     )
 
 
@@ -303,6 +312,7 @@ def _of_system(system: System, device: torch.device | None) -> Predictor:
         evaluation.stops,
         system.base.image_size,
         device or system.base.compute.device(),
+        shelf.examples(system.base),
     )
 
 
@@ -322,6 +332,11 @@ class _Shelf:
 
     def parent(self, settings: Settings) -> Parent:
         return load_parent(settings, self.weights)
+
+    def examples(self, settings: Settings) -> NDArray[np.uint8]:
+        rows = self.table.rows("test", settings.classes)
+        images: NDArray[np.uint8] = self.table.images()[rows[:: -(-len(rows) // EXAMPLES)]]
+        return images
 
     def head(self, settings: Settings) -> Head:
         artifact = ensure_branch(settings, self.store, self.table, self.weights)

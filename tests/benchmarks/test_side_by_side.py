@@ -215,7 +215,7 @@ def test_answers_of_a_system() -> None:
         for name in ("first", "second")
     }
     rule, router = Fixed(0.5), ParentMass()
-    stop = Stop(MaxSoftmax().fit(None), rule.fit(NO_IMAGES), rule)
+    stop = Stop(MaxSoftmax(), MaxSoftmax().fit(None), rule.fit(NO_IMAGES), rule)
     predictor = Predictor(
         Tree("two", nodes),
         parent,
@@ -226,6 +226,7 @@ def test_answers_of_a_system() -> None:
         dict.fromkeys(nodes, stop),
         32,
         torch.device("cpu"),
+        np.empty((0, *IMAGE), np.uint8),
     )
     count = 512 if SHORT else 2_500
     images = torch.randint(0, 256, (count, *IMAGE), dtype=torch.uint8)

@@ -35,11 +35,13 @@ class Stop:
     """A node's fitted score and threshold.
 
     Attributes:
-        scorer: confidence in an answer.
+        score: confidence in an answer.
+        scorer: the same, fitted.
         choice: the threshold.
         rule: the share of the budget that it was chosen by.
     """
 
+    score: Score
     scorer: Scorer
     choice: Choice
     rule: Threshold
@@ -114,10 +116,10 @@ def _stop(answers: Mapping[str, Answers], score: Score, rule: Threshold) -> Stop
     elif score.learns_from == "train":
         learning = answers["train"][answers["train"].targets >= 0]
     if learning is not None and not len(learning):
-        return Stop(Scorer(lambda given: np.zeros(len(given))), NOTHING, rule)
+        return Stop(score, Scorer(lambda given: np.zeros(len(given))), NOTHING, rule)
     scorer, held_out = score.fit(learning), calibration[fitted_on]
     if not len(held_out) and not isinstance(rule, Fixed):
-        return Stop(scorer, NOTHING, rule)
+        return Stop(score, scorer, NOTHING, rule)
     choice = rule.fit(
         HeldOut(
             score=_scores(scorer, held_out),
@@ -127,7 +129,7 @@ def _stop(answers: Mapping[str, Answers], score: Score, rule: Threshold) -> Stop
             foreign_score=np.empty(0),
         )
     )
-    return Stop(scorer, choice, rule)
+    return Stop(score, scorer, choice, rule)
 
 
 def _scores(scorer: Scorer, answers: Answers) -> NDArray[np.float64]:

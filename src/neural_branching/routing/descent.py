@@ -14,7 +14,7 @@ from neural_branching.selection.arrays import Floats
 from neural_branching.selection.scores.outputs import softmax
 
 UNCERTAIN = "uncertain"
-_TINY = 1e-12  # no probability is nothing: its logarithm has to be finite
+TINY = 1e-12  # no probability is nothing: its logarithm has to be finite
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Way:
         arrived: node → whether the image gets there, bool (n,).
         lost: inner node → whether it belongs to none of the nodes below, as the router has it, bool (n,).
         classes: index among ``Tree.classes`` of the class at the end, int64 (n,).
-        sureness: probability of that class, the product of the weights along the way, float64 (n,).
+        sureness: product of the weights along the way, or of a mixture the class's probability, float64 (n,).
     """
 
     weights: Mapping[str, Floats]
@@ -90,7 +90,7 @@ class Way:
 
         A leaf answers with its branch's logits, an inner node with the logarithms of its weights.
         """
-        logits = seen.logits[node.name] if node.leaf else np.log(self.weights[node.name] + _TINY)
+        logits = seen.logits[node.name] if node.leaf else np.log(self.weights[node.name] + TINY)
         targets = seen.truth(tree, node)
         return Answers(seen.rows, targets, logits.astype(np.float32), seen.activations[node.name])
 
@@ -141,7 +141,7 @@ def travel(tree: Tree, seen: Seen, guide: Guide) -> Way:
     classes, sureness = np.zeros(n, dtype=np.int64), np.ones(n)
     for name, node in tree.nodes.items():
         here, taken = arrived[name], turn[name]
-        if name == ROOT or not guide.router.final:
+        if not guide.router.final:
             sureness = np.where(here, sureness * weights[name][np.arange(n), taken], sureness)
         for label, (below, group) in enumerate(zip(node.labels, node.groups, strict=True)):
             chosen = here & (taken == label)
@@ -149,6 +149,10 @@ def travel(tree: Tree, seen: Seen, guide: Guide) -> Way:
                 classes[chosen] = tree.classes.index(group[0])
             else:
                 arrived[below] = chosen
+    if guide.router.final:
+        root = crossings[ROOT]
+        assert root.own is not None
+        sureness = (root.own * root.reach).max(axis=1)
     return Way(weights, turn, arrived, lost, classes, sureness)
 
 

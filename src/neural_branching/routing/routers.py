@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -25,7 +26,7 @@ class Router(ABC):
         asks_node: whether it takes the node's own output: the parent's logits at the root.
         asks_branches: whether every node below has to answer before one is chosen.
         asks_gate: whether a gate has to be trained for it.
-        final: whether its weight at the root is already the probability of the class at the end.
+        final: whether it follows the most probable class of the mixture, whose probability is its sureness.
         bound: whether it only bounds what routers can do, as it looks at the truth or at nothing.
     """
 
@@ -77,8 +78,11 @@ class Soft(Router):
     final: ClassVar[bool] = True
 
     def weigh(self, crossing: Crossing) -> Floats:
-        """The largest probability of a single class below each node."""
-        return _own(crossing, self.kind) * crossing.reach
+        """Shares of the largest probability of a single class below each node, of what is inside the tree."""
+        own = _own(crossing, self.kind)
+        mixed = own * crossing.reach
+        weights: Floats = mixed / mixed.sum(axis=1, keepdims=True) * own.sum(axis=1, keepdims=True)
+        return weights
 
 
 class MaxConfidence(Router):
@@ -100,11 +104,29 @@ class MaxConfidence(Router):
             temperatures.append(
                 fit_temperature(logits[mine], validation.targets[mine]) if mine.any() else 1.0
             )
-        return lambda crossing: _confidences(crossing, temperatures)
+        return Scaled(tuple(temperatures))
 
     def weigh(self, crossing: Crossing) -> Floats:
         """Shares of the confidences as they come."""
-        return _confidences(crossing, [1.0] * len(crossing.below))
+        return Scaled((1.0,) * len(crossing.below))(crossing)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Confidences of the branches at their temperatures, divided by their sum.
+
+    Attributes:
+        temperatures: one for each node below.
+    """
+
+    temperatures: tuple[float, ...]
+
+    def __call__(self, crossing: Crossing) -> Floats:
+        """Weights of the nodes below, float64 (n, k)."""
+        each = [softmax(one, t).max(axis=1) for one, t in zip(crossing.below, self.temperatures, strict=True)]
+        confidences = np.stack(each, axis=1)
+        weights: Floats = confidences / confidences.sum(axis=1, keepdims=True)
+        return weights
 
 
 class Energy(Router):
@@ -181,11 +203,3 @@ def _own(crossing: Crossing, kind: str) -> Floats:
             f"tell the nodes below {crossing.name} apart: choose another router, such as gate."
         )
     return crossing.own
-
-
-def _confidences(crossing: Crossing, temperatures: list[float]) -> Floats:
-    """Each branch's confidence, divided by their sum."""
-    each = [softmax(one, t).max(axis=1) for one, t in zip(crossing.below, temperatures, strict=True)]
-    confidences = np.stack(each, axis=1)
-    weights: Floats = confidences / confidences.sum(axis=1, keepdims=True)
-    return weights

@@ -1,0 +1,292 @@
+"""A finished run as one program of tensor operations, from pixels to answers."""
+
+import json
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from neural_branching.classifier import Classifier
+from neural_branching.errors import InputError, one_of
+from neural_branching.evaluation.stops import Stop
+from neural_branching.prediction import Head, Predictor
+from neural_branching.routing.descent import TINY, answers_of
+from neural_branching.routing.hierarchy import ROOT, Node
+from neural_branching.routing.routers import Scaled
+
+OUTPUTS = ("answer", "confidence", "accepted")
+ANSWERS = "answers.json"
+
+SCORES: dict[str, Callable[[Tensor], Tensor]] = {
+    "max_softmax": lambda logits: logits.softmax(1).amax(1),
+    "margin": lambda logits: _margin(logits.softmax(1)),
+    "negative_entropy": lambda logits: (logits.softmax(1) * logits.log_softmax(1)).sum(1),
+    "max_logit": lambda logits: logits.amax(1),
+    "energy": lambda logits: logits.logsumexp(1),
+}
+
+
+def _margin(probabilities: Tensor) -> Tensor:
+    largest = probabilities.topk(2, dim=1).values
+    return largest[:, 0] - largest[:, 1]
+
+
+class Program(nn.Module):
+    """A predictor as a module of tensor operations alone.
+
+    Args:
+        predictor: the loaded run.
+
+    Raises:
+        InputError: if its score or its router cannot be written down as such.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        self.tree, self.stages, self.columns = predictor.tree, predictor.stages, predictor.columns
+        self.router, self.weigh = predictor.guide.router, predictor.guide.weigh
+        if self.router.bound:
+            raise InputError(f"router={self.router.kind} is a bound and cannot be exported: choose another.")
+        self.token = predictor.parent.network.class_token
+        self.parent = _Model(predictor.parent)
+        self.heads, self.gates = predictor.heads, predictor.gates
+        self.branches = nn.ModuleDict({_key(name): _Model(head.branch) for name, head in self.heads.items()})
+        self.gate_branches = nn.ModuleDict(
+            {_key(name): _Model(gate.branch) for name, gate in self.gates.items()}
+        )
+        self.stops = {name: (_score(stop), stop.choice.value) for name, stop in predictor.stops.items()}
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Answers as ``Predictor.predict`` gives them.
+
+        Args:
+            images: uint8, shape (n, 3, size, size).
+
+        Returns:
+            Index into ``answers_of(tree)``, int64 (n,), 0 being no answer; its confidence, float32 (n,); and
+            whether it is a class, bool (n,).
+        """
+        outputs = dict(self.parent.network.walk(self.parent.standardize(images), self.stages))
+        vectors: dict[str, Tensor] = {}
+        logits = {
+            name: self._ask(self.branches, name, head, outputs, vectors) for name, head in self.heads.items()
+        }
+        gates = {
+            name: self._ask(self.gate_branches, name, gate, outputs, {}).double().softmax(1)
+            for name, gate in self.gates.items()
+        }
+        own: dict[str, Tensor] = {name: one.double().softmax(1) for name, one in logits.items()}
+        if self.columns is not None and ROOT not in own:
+            shares = outputs["logits"].double().softmax(1)
+            own[ROOT] = torch.stack([shares[:, list(mine)].sum(1) for mine in self.columns], dim=1)
+        weights = self._weights(own, logits, gates)
+        return self._descend(images, logits, weights)
+
+    def _ask(
+        self,
+        models: nn.ModuleDict,
+        name: str,
+        head: Head,
+        outputs: Mapping[str, Tensor],
+        vectors: dict[str, Tensor],
+    ) -> Tensor:
+        if head.trunk is None:
+            vectors[name] = head.readout(outputs[head.stage], self.token)
+        else:
+            trunk = self.branches[_key(head.trunk)]
+            vectors[name] = trunk(vectors[head.trunk], head.stage)
+        answer: Tensor = models[_key(name)](vectors[name], None)
+        return answer
+
+    def _weights(
+        self, own: Mapping[str, Tensor], logits: Mapping[str, Tensor], gates: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Weights of every node's labels, as the routers give them."""
+        weights: dict[str, Tensor] = {}
+        reach: dict[str, Tensor] = {}
+        for name, node in reversed(list(self.tree.nodes.items())):
+            if node.leaf:
+                weights[name] = own[name]
+                reach[name] = own[name].amax(1)
+                continue
+            furthest = torch.stack([reach[label] for label in node.labels], dim=1)
+            if name in own:
+                reach[name] = (own[name] * furthest).amax(1)
+            weights[name] = self._route(node, own.get(name), furthest, logits, gates)
+        return weights
+
+    def _route(
+        self,
+        node: Node,
+        own: Tensor | None,
+        furthest: Tensor,
+        logits: Mapping[str, Tensor],
+        gates: Mapping[str, Tensor],
+    ) -> Tensor:
+        kind = self.router.kind
+        if kind == "gate":
+            return gates[node.name][:, : len(node.labels)]
+        if kind == "energy":
+            energies = [logits[label].double().logsumexp(1) for label in node.labels]
+            return torch.stack(energies, dim=1).softmax(1)
+        if kind == "max_confidence":
+            scaled = self.weigh[node.name]
+            assert isinstance(scaled, Scaled)
+            pairs = zip(node.labels, scaled.temperatures, strict=True)
+            sure = torch.stack([(logits[label].double() / t).softmax(1).amax(1) for label, t in pairs], dim=1)
+            return sure / sure.sum(1, keepdim=True)
+        assert own is not None
+        if kind == "soft":
+            mixed = own * furthest
+            return mixed / mixed.sum(1, keepdim=True) * own.sum(1, keepdim=True)
+        return own
+
+    def _descend(
+        self, images: Tensor, logits: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        names = answers_of(self.tree)
+        none = images.flatten(1).sum(1) * 0  # zeros of the batch's size, whatever that will be
+        answer, confidence = none.long(), none.double() + 1
+        whole = none > 0
+        going = {ROOT: none == 0}
+        for name, node in self.tree.nodes.items():
+            here = logits[name].double() if node.leaf else (weights[name] + TINY).log().float().double()
+            score, threshold = self.stops[name]
+            on = going[name] & (score(here) >= threshold)
+            if not node.leaf:
+                on = on & (1 - weights[name].sum(1) <= weights[name].amax(1))
+            turn = weights[name].argmax(1)
+            share = here.softmax(1).gather(1, turn[:, None])[:, 0]
+            confidence = torch.where(on, confidence * share, confidence)
+            index = torch.tensor([names.index(label) for label in node.labels], device=images.device)
+            answer = torch.where(on, index[turn], answer)
+            if node.leaf:
+                whole = whole | on
+            else:
+                for label, below in enumerate(node.labels):
+                    going[below] = on & (turn == label)
+        return answer, torch.where(answer > 0, confidence, 0.0).float(), whole
+
+
+class _Model(nn.Module):
+    """A classifier without Lightning's part."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.standardize, self.network = model.standardize, model.network
+
+    def forward(self, x: Tensor, until: str | None = None) -> Tensor:
+        output: Tensor = self.network(self.standardize(x), until=until)
+        return output
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "_dot_")
+
+
+def _score(stop: Stop) -> Callable[[Tensor], Tensor]:
+    if stop.score.kind == "temperature":
+        temperature = stop.scorer.learned.get("temperature", 1.0)  # none where no image arrived to learn from
+        return lambda logits: SCORES["max_softmax"](logits / temperature)
+    try:
+        return SCORES[one_of(stop.score.kind, (*SCORES, "temperature"), "score")]
+    except InputError:
+        allowed = ", ".join((*SCORES, "temperature"))
+        raise InputError(
+            f"score={stop.score.kind} needs more than logits and cannot be exported: allowed are {allowed}."
+        ) from None
+
+
+def export(predictor: Predictor, file: Path) -> float:
+    """Write a program, after it has answered test images of the run as the predictor does.
+
+    Args:
+        predictor: the loaded run.
+        file: ``.pt2`` for ``torch.export``, with the answers' names as its extra file "answers.json";
+            ``.onnx`` for ONNX, with them in its metadata under "answers".
+
+    Returns:
+        Largest difference in confidence.
+
+    Raises:
+        InputError: for another suffix, a package that is missing, what cannot be exported, or a program
+            that answers differently.
+    """
+    one_of(file.suffix, (".pt2", ".onnx"), "The suffix of the file")
+    images = predictor.examples
+    program = Program(predictor).eval().requires_grad_(False)
+    example = torch.from_numpy(images[:2].copy())
+    batch = torch.export.Dim("images", min=1)
+    with torch.no_grad():
+        exported = torch.export.export(program, (example,), dynamic_shapes=({0: batch},), strict=False)
+    names = json.dumps(list(answers_of(predictor.tree)))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".exporting-") as folder:
+        made = Path(folder) / file.name
+        run = _pt2(exported, made, names) if file.suffix == ".pt2" else _onnx(exported, made, names)
+        difference = _compare(predictor, run, images)
+        made.replace(file)
+    return difference
+
+
+Run = Callable[[NDArray[np.uint8]], list[NDArray[np.generic]]]
+
+
+def _pt2(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run:
+    with warnings.catch_warnings():
+        # torch groups weights by their storage and warns of every group that it can only write in part.
+        warnings.simplefilter("ignore", UserWarning)
+        torch.export.save(exported, file, extra_files={ANSWERS: names})
+    loaded = torch.export.load(file).module()
+    return lambda images: [one.numpy() for one in loaded(torch.from_numpy(images))]
+
+
+def _onnx(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run:
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401, torch asks for it
+    except ImportError as error:
+        raise InputError(
+            f"ONNX needs the package {error.name}: pip install 'neural-branching[onnx]'."
+        ) from error
+    program = torch.onnx.export(
+        exported, (), input_names=["images"], output_names=list(OUTPUTS), dynamo=True, verbose=False
+    )
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {"answers": names})
+    onnx.save(model, file)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return lambda images: list(session.run(list(OUTPUTS), {"images": images}))
+
+
+def _compare(predictor: Predictor, run: Run, images: NDArray[np.uint8]) -> float:
+    """Largest difference in confidence; refuses a program that answers differently.
+
+    Thresholds lie on scores of images: where one is met within rounding, either answer is right.
+    """
+    names = answers_of(predictor.tree)
+    answers, confidences, accepted = run(images)
+    expected = predictor.predict(images)
+    difference = 0.0
+    for index, one in enumerate(expected):
+        if any(abs(step.score - step.threshold) < 1e-4 * max(1, abs(step.score)) for step in one.trace):
+            continue
+        mine = names[int(answers[index])] if int(answers[index]) else None
+        if mine != one.answer or bool(accepted[index]) != one.accepted:
+            raise InputError(
+                f"The exported program answers image {index} with {mine!r}, and the run with {one.answer!r}: "
+                "nothing was written."
+            )
+        difference = max(difference, abs(float(confidences[index]) - one.confidence))
+    if difference > 1e-3:
+        raise InputError(f"The program's confidence is off by {difference:.2g}: nothing was written.")
+    return difference
