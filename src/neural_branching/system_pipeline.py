@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from neural_branching import activations as act
 from neural_branching.artifacts import (
@@ -73,9 +74,12 @@ def run_system(system: System, overrides: Sequence[str] = ()) -> SystemRun:
     parent = ensure_parent(base, store, table)
     logits = ensure_logits(base, store, table, parent)
     artifacts = {"data": table.artifact, "parent": parent, "activations": logits}
-    voices = {name: _Voice.of(settings, store, table, parent) for name, settings in system.nodes.items()}
+    shelf: dict[tuple[str, str], Tensor] = {}
+    voices = {
+        name: _Voice.of(settings, store, table, parent, shelf) for name, settings in system.nodes.items()
+    }
     inner = [name for name, node in tree.nodes.items() if not node.leaf]
-    gates = {name: _Voice.of(system.gate(name), store, table, parent) for name in inner}
+    gates = {name: _Voice.of(system.gate(name), store, table, parent, shelf) for name in inner}
     artifacts |= {f"branch {name}": voice.branch for name, voice in voices.items()}
     artifacts |= {f"gate {name}": voice.branch for name, voice in gates.items()}
     spoken = act.read(logits, "logits").numpy()
@@ -136,16 +140,27 @@ class _Voice:
     settings: Settings
     branch: Artifact
     logits: NDArray[np.float32]
-    inputs: NDArray[np.float32]
+    inputs: Tensor
 
     @classmethod
-    def of(cls, settings: Settings, store: Store, table: DataTable, parent: Artifact) -> "_Voice":
+    def of(
+        cls,
+        settings: Settings,
+        store: Store,
+        table: DataTable,
+        parent: Artifact,
+        shelf: dict[tuple[str, str], Tensor],
+    ) -> "_Voice":
+        """Ask a branch; ``shelf`` keeps what it sees for the next that sees the same."""
         activations = ensure_activations(settings, store, table, parent)
         branch = ensure_branch(settings, store, table, parent)
-        inputs = act.read(activations, settings.stage)
+        place = activations.key, settings.stage
+        if place not in shelf:
+            shelf[place] = act.read(activations, settings.stage)
+        inputs = shelf[place]
         with torch.inference_mode():
             logits = load_branch(settings, branch)(inputs)
-        return cls(settings, branch, logits.numpy(), inputs.numpy())
+        return cls(settings, branch, logits.numpy(), inputs)
 
 
 def _seen(
@@ -160,6 +175,9 @@ def _seen(
     tree, base = system.tree, system.base
     rows = table.rows(split, per_class=base.images_per_class)
     columns = base.labels.columns_of(tree.nodes[ROOT].groups)
+    # Selected once for all that see the same.
+    everything = {id(voice.inputs): voice.inputs for voice in voices.values()}
+    inputs = {place: one[torch.from_numpy(rows)].numpy() for place, one in everything.items()}
     root: Floats | None = None
     if columns is not None:
         probabilities = softmax(spoken[rows])
@@ -168,7 +186,10 @@ def _seen(
         rows=rows,
         labels=act.subset_targets(table, rows, [(name,) for name in tree.classes]),
         logits={name: voice.logits[rows] for name, voice in voices.items()},
-        activations={ROOT: spoken[rows], **{name: voice.inputs[rows] for name, voice in voices.items()}},
+        activations={
+            ROOT: spoken[rows],
+            **{name: inputs[id(voice.inputs)] for name, voice in voices.items()},
+        },
         root=root,
         gates={
             name: softmax(one.logits[rows])[:, : len(tree.nodes[name].labels)] for name, one in gates.items()
