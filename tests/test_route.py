@@ -69,9 +69,8 @@ def test_three_levels_from_the_command_line(monkeypatch, capsys):
     digit = 12 * 8 + 8 * 3
     parent = 3 * 144 * 16 + 16 * 12 + 12 * 9
     assert found["cost"]["macs"]["parent"] == parent
-    # soft asks every branch on the way: both below the root, and both below "letter" once there.
-    share = found["routers"]["soft"]["load"]["letter"]
-    expected = parent + digit + letter + share * 2 * upper
+    # The mixture asks every branch.
+    expected = parent + digit + letter + 2 * upper
     assert found["cost"]["macs"]["path"] == pytest.approx(expected)
     with (folder / "trace.csv").open() as stream:
         lines = list(csv.DictReader(stream))
@@ -138,6 +137,8 @@ def test_images_of_no_node_are_counted(monkeypatch):
         ("+hierarchy.nodes.digit.branch=linear", "choose a group in the defaults list"),
         ("+hierarchy.nodes.digit.branch={images_per_class:3}", "cannot differ between nodes"),
         ("threshold=false_accept", "threshold=false_accept"),
+        ("score=energy", "score=energy of node 'root' needs logits"),
+        ("hierarchy.nodes.digit=digit", "nodes.digit is 'digit'"),
         ("parent.labels=coarsely", "parent.labels is 'coarsely'"),
     ],
 )
@@ -146,6 +147,19 @@ def test_what_cannot_be_starts_nothing(monkeypatch, argument, sentence):
     assert sentence in str(answer)
     assert "\n" not in str(answer)
     assert not Path("outputs").exists()
+
+
+def test_runs_of_other_settings_are_kept_apart(monkeypatch, capsys):
+    sweep = ["-m", *TINY, "router=oracle", "branch.fit.lr=0.001,0.01", "threshold=random_walk"]
+    assert run(monkeypatch, "route", *sweep, "threshold.target=0.4") is None
+    screen = capsys.readouterr().out
+    assert "branch.fit.lr=0.001" in screen
+    assert "branch.fit.lr=0.01" in screen
+    [folder] = Path("outputs/sweeps").iterdir()
+    assert len(summarize_systems(folder).groups()) == 2
+    found = [json.loads(file.read_text()) for file in folder.rglob("results.json")]
+    promise = found[0]["answers"]["back_off"]["promise"]
+    assert promise.startswith("a share of at most 0.4 of the answers to new images is wrong")
 
 
 def test_nodes_may_differ(monkeypatch):
@@ -157,3 +171,4 @@ def test_nodes_may_differ(monkeypatch):
     found, _ = results()
     assert found["nodes"]["digit"]["thresholds"]["outright"]["value"] == 0.3
     assert found["nodes"]["upper"]["thresholds"]["outright"]["value"] == 0.96
+    assert found["answers"]["back_off"]["promise"] is None

@@ -16,7 +16,9 @@ from neural_branching.selection.scores.outputs import MaxSoftmax, softmax
 from neural_branching.selection.thresholds.guaranteed import FixedSequence
 from neural_branching.selection.thresholds.on_average import Conformal
 from neural_branching.selection.thresholds.plain import Fixed, Risk
+from neural_branching.selection.thresholds.random_walk import RandomWalk
 
+SPLITS = ("validation", "calibration", "test")
 KNOWN = ("a", "b", "c", "d", "e", "f", "g")
 FLAT = {"low": {"classes": ["a", "b", "c"]}, "high": {"classes": ["d", "e"]}}
 DEEP = {
@@ -119,6 +121,8 @@ def test_the_oracle_is_never_wrong_and_the_random_router_as_often_as_chance() ->
     drawn = way_of(tree, Random(), seen).turn[ROOT]
     assert abs((drawn == seen.truth(tree, tree.nodes[ROOT])).mean() - 0.5) < 0.03
     assert np.array_equal(drawn, way_of(tree, Random(), seen).turn[ROOT])
+    below = way_of(tree, Random(), seen).turn["letters"]
+    assert abs((below[drawn == 0] == 0).mean() - 0.5) < 0.05  # whatever the turn above
 
 
 def test_a_gate_may_say_none_of_them() -> None:
@@ -255,6 +259,16 @@ def test_the_numbers_of_a_system_add_up(kind: str) -> None:
         assert answers["foreign"]["n"] == 20
         if kind_ == "outright":
             assert answers["hierarchical_coverage"] == pytest.approx(answers["answered"])
+
+
+def test_a_node_that_no_validation_image_reaches_accepts_nothing() -> None:
+    tree = tree_of(FLAT)
+    seen = {split: seen_of(tree, 200, seed) for seed, split in enumerate(SPLITS)}
+    seen["validation"].root[:] = [1.0, 0.0]
+    for rule in (FixedSequence(0.3), RandomWalk(0.3), Risk(0.3)):
+        guide = Guide.of(tree, ParentMass(), seen["validation"])
+        stops = fit_stops(tree, seen, guide, rules(tree, rule), back_off=False)
+        assert stops["high"].choice.value == np.inf
 
 
 def test_hierarchical_coverage_counts_what_an_answer_leaves_open() -> None:

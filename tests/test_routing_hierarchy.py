@@ -64,6 +64,11 @@ def test_classes_may_be_left_out_of_a_tree() -> None:
         ({"pet": {"superclass": "pet", "classes": ["cat", "dog"]}}, "both classes and a superclass"),
         ({"pet": {"klasses": ["cat"]}}, "an option of node 'pet' is 'klasses'.*'classes'"),
         ({"root": {"classes": ["cat"]}}, "root is taken"),
+        (
+            {"uncertain": {"within": "living", "superclass": "pet"}, "pet": None},
+            "'uncertain', which means",
+        ),
+        ({"pet": "cat"}, "nodes.pet is 'cat'"),
         ({"a b": {"classes": ["cat"]}}, "letters, digits"),
         (
             {"car": {"within": "living", "classes": ["cat", "dog"]}, "pet": None},

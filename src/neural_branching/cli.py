@@ -280,17 +280,17 @@ def predict(arguments: list[str]) -> None:
 
     from neural_branching.data.files import decoded, image_files
     from neural_branching.errors import whole
-    from neural_branching.report.prediction import Writer
+    from neural_branching.report.prediction import Writer, check_output
 
     batch, files = whole(options.batch, "--batch", 1), image_files(options.images)
+    check_output(options.output, options.run)
     with ExitStack() as stack:
-        writer = Writer(stack, options.output)
-
         from rich.progress import track
 
         from neural_branching.prediction import load
 
         predictor = load(options.run, options.device)
+        writer = Writer(stack, options.output)
         start, passes = time.perf_counter(), -(-len(files) // batch)
         batches = decoded(files, predictor.image_size, batch)
         for good, images, broken in track(batches, "Predicting", passes, transient=True):
@@ -325,10 +325,10 @@ def export(arguments: list[str]) -> None:
     from neural_branching.prediction import load
 
     predictor = load(options.run, "cpu")
-    difference = export(predictor, options.file)
+    compared, difference = export(predictor, options.file)
     print(
-        f"{options.file}: answers {len(predictor.examples)} test images as the run does, confidences within "
-        f"{difference:.1e}."
+        f"{options.file}: answers {compared} test images as the run does, confidences within "
+        f"{difference:.1e}; {len(predictor.examples) - compared} lie within rounding of a threshold."
     )
 
 

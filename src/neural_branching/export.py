@@ -50,15 +50,13 @@ class Program(nn.Module):
         super().__init__()
         self.tree, self.stages, self.columns = predictor.tree, predictor.stages, predictor.columns
         self.router, self.weigh = predictor.guide.router, predictor.guide.weigh
-        if self.router.bound:
-            raise InputError(f"router={self.router.kind} is a bound and cannot be exported: choose another.")
         self.token = predictor.parent.network.class_token
         self.parent = _Model(predictor.parent)
         self.heads, self.gates = predictor.heads, predictor.gates
-        self.branches = nn.ModuleDict({_key(name): _Model(head.branch) for name, head in self.heads.items()})
-        self.gate_branches = nn.ModuleDict(
-            {_key(name): _Model(gate.branch) for name, gate in self.gates.items()}
-        )
+        # By number: a module must not be called "type" or "a.b", as a node may.
+        self.place = {name: index for index, name in enumerate(self.heads)}
+        self.branches = nn.ModuleList([_Model(head.branch) for head in self.heads.values()])
+        self.gate_branches = nn.ModuleList([_Model(gate.branch) for gate in self.gates.values()])
         self.stops = {name: (_score(stop), stop.choice.value) for name, stop in predictor.stops.items()}
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,13 +71,12 @@ class Program(nn.Module):
         """
         outputs = dict(self.parent.network.walk(self.parent.standardize(images), self.stages))
         vectors: dict[str, Tensor] = {}
-        logits = {
-            name: self._ask(self.branches, name, head, outputs, vectors) for name, head in self.heads.items()
-        }
-        gates = {
-            name: self._ask(self.gate_branches, name, gate, outputs, {}).double().softmax(1)
-            for name, gate in self.gates.items()
-        }
+        logits: dict[str, Tensor] = {}
+        for model, (name, head) in zip(self.branches, self.heads.items(), strict=True):
+            logits[name] = self._ask(model, name, head, outputs, vectors)
+        gates: dict[str, Tensor] = {}
+        for model, (name, gate) in zip(self.gate_branches, self.gates.items(), strict=True):
+            gates[name] = self._ask(model, name, gate, outputs, {}).double().softmax(1)
         own: dict[str, Tensor] = {name: one.double().softmax(1) for name, one in logits.items()}
         if self.columns is not None and ROOT not in own:
             shares = outputs["logits"].double().softmax(1)
@@ -89,7 +86,7 @@ class Program(nn.Module):
 
     def _ask(
         self,
-        models: nn.ModuleDict,
+        model: nn.Module,
         name: str,
         head: Head,
         outputs: Mapping[str, Tensor],
@@ -98,9 +95,9 @@ class Program(nn.Module):
         if head.trunk is None:
             vectors[name] = head.readout(outputs[head.stage], self.token)
         else:
-            trunk = self.branches[_key(head.trunk)]
+            trunk = self.branches[self.place[head.trunk]]
             vectors[name] = trunk(vectors[head.trunk], head.stage)
-        answer: Tensor = models[_key(name)](vectors[name], None)
+        answer: Tensor = model(vectors[name], None)
         return answer
 
     def _weights(
@@ -185,10 +182,6 @@ class _Model(nn.Module):
         return output
 
 
-def _key(name: str) -> str:
-    return name.replace(".", "_dot_")
-
-
 def _score(stop: Stop) -> Callable[[Tensor], Tensor]:
     if stop.score.kind == "temperature":
         temperature = stop.scorer.learned.get("temperature", 1.0)  # none where no image arrived to learn from
@@ -202,7 +195,7 @@ def _score(stop: Stop) -> Callable[[Tensor], Tensor]:
         ) from None
 
 
-def export(predictor: Predictor, file: Path) -> float:
+def export(predictor: Predictor, file: Path) -> tuple[int, float]:
     """Write a program, after it has answered test images of the run as the predictor does.
 
     Args:
@@ -211,7 +204,7 @@ def export(predictor: Predictor, file: Path) -> float:
             ``.onnx`` for ONNX, with them in its metadata under "answers".
 
     Returns:
-        Largest difference in confidence.
+        Number of images compared, and their largest difference in confidence.
 
     Raises:
         InputError: for another suffix, a package that is missing, what cannot be exported, or a program
@@ -229,9 +222,9 @@ def export(predictor: Predictor, file: Path) -> float:
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".exporting-") as folder:
         made = Path(folder) / file.name
         run = _pt2(exported, made, names) if file.suffix == ".pt2" else _onnx(exported, made, names)
-        difference = _compare(predictor, run, images)
+        compared = _compare(predictor, run, images)
         made.replace(file)
-    return difference
+    return compared
 
 
 Run = Callable[[NDArray[np.uint8]], list[NDArray[np.generic]]]
@@ -268,15 +261,15 @@ def _onnx(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run
     return lambda images: list(session.run(list(OUTPUTS), {"images": images}))
 
 
-def _compare(predictor: Predictor, run: Run, images: NDArray[np.uint8]) -> float:
-    """Largest difference in confidence; refuses a program that answers differently.
+def _compare(predictor: Predictor, run: Run, images: NDArray[np.uint8]) -> tuple[int, float]:
+    """Number of images and largest difference in confidence; refuses a program that answers differently.
 
     Thresholds lie on scores of images: where one is met within rounding, either answer is right.
     """
     names = answers_of(predictor.tree)
     answers, confidences, accepted = run(images)
     expected = predictor.predict(images)
-    difference = 0.0
+    compared, difference = 0, 0.0
     for index, one in enumerate(expected):
         if any(abs(step.score - step.threshold) < 1e-4 * max(1, abs(step.score)) for step in one.trace):
             continue
@@ -286,7 +279,8 @@ def _compare(predictor: Predictor, run: Run, images: NDArray[np.uint8]) -> float
                 f"The exported program answers image {index} with {mine!r}, and the run with {one.answer!r}: "
                 "nothing was written."
             )
+        compared += 1
         difference = max(difference, abs(float(confidences[index]) - one.confidence))
     if difference > 1e-3:
         raise InputError(f"The program's confidence is off by {difference:.2g}: nothing was written.")
-    return difference
+    return compared, difference

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -281,8 +282,20 @@ def _outputs(folder: Path) -> Path:
     raise InputError(f"The run {folder} rests on {lost}, which is gone: repeat the run that made it.")
 
 
+def _refuse_built(results: dict[str, Any]) -> None:
+    """Refuse what is not the run any more: its data, or the way its artifacts are built, has changed."""
+    built = [name for name, entry in results["artifacts"].items() if entry["built"]]
+    if built:
+        raise InputError(
+            f"The run's {', '.join(built)} had to be built anew, since its data or the program has changed: "
+            "repeat the run."
+        )
+
+
 def _of_branch(settings: Settings, device: torch.device | None) -> Predictor:
-    judged = pipeline.run(settings).evaluation.branch
+    done = pipeline.run(settings)
+    _refuse_built(done.results)
+    judged = done.evaluation.branch
     groups = tuple((name,) for name in settings.classes)
     shelf = _Shelf.of(settings)
     return Predictor(
@@ -300,7 +313,11 @@ def _of_branch(settings: Settings, device: torch.device | None) -> Predictor:
 
 
 def _of_system(system: System, device: torch.device | None) -> Predictor:
-    evaluation, shelf = system_pipeline.run_system(system).evaluation, _Shelf.of(system.base)
+    if system.router.bound:
+        raise InputError(f"router={system.router.kind} is a bound and answers no new image: choose another.")
+    done = system_pipeline.run_system(system)
+    _refuse_built(done.results)
+    evaluation, shelf = done.evaluation, _Shelf.of(system.base)
     inner = [name for name, node in system.tree.nodes.items() if not node.leaf and system.router.asks_gate]
     return Predictor(
         system.tree,

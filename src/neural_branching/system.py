@@ -63,9 +63,11 @@ class System:
         base = Settings.from_values({**values, "subset": _subset(tree.name, tree.classes)})
         _refuse_foreign(ROOT, base)
         nodes: dict[str, Settings] = {}
+        _refuse_logits(tree.nodes[ROOT], base)
         for node in tree.branches:
             nodes[node.name] = _settings(node, base, nodes)
             _refuse_foreign(node.name, nodes[node.name])
+            _refuse_logits(node, nodes[node.name])
         return cls(tree, router, base, nodes, config)
 
     def gate(self, name: str) -> Settings:
@@ -96,7 +98,7 @@ def _settings(node: Node, base: Settings, above: Mapping[str, Settings]) -> Sett
         raise InputError(f"{where}.branch_point.of is 'branch', and there is no branch above this node.")
     only_keys(point, {"stage", "readout"}, f"{where}.branch_point")
     only_keys(changed["branch"], {"name", "network", "fit", "seed", "images_per_class"}, f"{where}.branch")
-    if "images_per_class" in node.settings.get("branch", {}):
+    if "images_per_class" in (node.settings.get("branch") or {}):
         raise InputError(f"{where}.branch.images_per_class cannot differ between nodes: give it to all.")
     score, threshold = (
         build(changed["score"], f"{where}.score"),
@@ -141,4 +143,13 @@ def _refuse_foreign(name: str, settings: Settings) -> None:
         raise InputError(
             f"threshold={settings.threshold.kind} of node {name!r} limits answers to foreign images, which "
             "says nothing of errors below a router: choose another threshold."
+        )
+
+
+def _refuse_logits(node: Node, settings: Settings) -> None:
+    """What an inner node answers are a router's weights, which have no scale as logits have."""
+    if not node.leaf and settings.score.kind in ("energy", "max_logit"):
+        raise InputError(
+            f"score={settings.score.kind} of node {node.name!r} needs logits, an inner node has only "
+            "weights: choose another score for all nodes, and this one for leaves, as in hierarchy.nodes.NAME.score."
         )

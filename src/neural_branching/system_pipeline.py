@@ -202,8 +202,8 @@ def _costs(
 ) -> dict[str, Any]:
     """Multiply–accumulates of one image along the path that the chosen router takes, on average over test.
 
-    The parent runs once, to the deepest stage that is used; a branch runs if the image arrives there,
-    or if the router asks it.
+    Thresholds stop no image here: it is what an answer with a class costs. The parent runs once, to the
+    deepest stage that is used; a branch runs if the image arrives there, or if the router asks it.
     """
     base, tree, router = system.base, system.tree, system.router
     with torch.device("meta"):
@@ -223,12 +223,16 @@ def _costs(
     deepest, total = np.zeros(n), np.zeros(n)
     if router.asks_node:
         deepest[:] = whole
+    if router.final:  # a mixture asks every branch of the tree
+        total[:] = sum(heads.values())
     for name, node in tree.nodes.items():
         here = way.arrived[name]
         if not node.leaf and router.asks_gate:
             total[here] += gate[name]
             deepest[here] = np.maximum(deepest[here], prefix[base.stage])
         for below in () if node.leaf else node.labels:
+            if router.final:
+                continue
             runs = here if router.asks_branches else way.arrived[below]
             total[runs] += heads[below]
             settings = system.nodes[below]

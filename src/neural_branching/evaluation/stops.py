@@ -118,7 +118,7 @@ def _stop(answers: Mapping[str, Answers], score: Score, rule: Threshold) -> Stop
     if learning is not None and not len(learning):
         return Stop(score, Scorer(lambda given: np.zeros(len(given))), NOTHING, rule)
     scorer, held_out = score.fit(learning), calibration[fitted_on]
-    if not len(held_out) and not isinstance(rule, Fixed):
+    if not (len(held_out) and len(validation)) and not isinstance(rule, Fixed):
         return Stop(score, scorer, NOTHING, rule)
     choice = rule.fit(
         HeldOut(

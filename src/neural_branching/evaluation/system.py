@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from neural_branching.evaluation.baselines import Outcome
 from neural_branching.evaluation.stops import Rules, Stop, fit_stops
-from neural_branching.routing.descent import UNCERTAIN, Guide, Seen, Way, answer, answers_of, right, travel
-from neural_branching.routing.hierarchy import ROOT, Tree
+from neural_branching.routing.descent import Guide, Seen, Way, answer, answers_of, right, travel
+from neural_branching.routing.hierarchy import ROOT, UNCERTAIN, Tree
 from neural_branching.routing.routers import Router
 from neural_branching.selection import Bootstrap, augrc, aurc
 from neural_branching.selection.intervals import proportion_interval
@@ -88,6 +88,7 @@ def evaluate_system(
         foreign = _given(tree, abroad, travel(tree, abroad, guides[chosen]), mine, back_off=kind == BACK_OFF)
         answers[kind] = {
             **_answers(tree, given, test.labels, bootstrap),
+            "promise": _promise(mine, rules),
             "foreign": {"n": len(abroad), "answered": _share(foreign > 0)},
         }
     before = travel(tree, validation, guides[chosen])
@@ -110,6 +111,13 @@ def evaluate_system(
     }
     given = _given(tree, test, ways[chosen], stops[BACK_OFF], back_off=True)
     return SystemEvaluation(numbers, test, ways[chosen], given, guides[chosen], stops[BACK_OFF])
+
+
+def _promise(stops: Mapping[str, Stop], rules: Rules) -> str | None:
+    """What holds for the answers of the whole tree to images of its classes; None if nothing does."""
+    kept = {(type(rules.thresholds[name]), str(rules.thresholds[name])) for name in stops}
+    first = rules.thresholds[next(iter(stops))]
+    return first.promise if len(kept) == 1 and first.guarantee != "none" else None
 
 
 def _outcome(one: Outcome, bootstrap: Bootstrap) -> Numbers:

@@ -21,6 +21,22 @@ SHOWN = 20
 COLUMNS = ("file", "answer", "path", "confidence", "accepted", "stopped_at", "error")
 
 
+def check_output(output: Path | None, run: Path) -> None:
+    """Check the name of the file that predictions go to, before anything is computed.
+
+    Raises:
+        InputError: for another suffix than .csv and .jsonl, or a file of the run itself.
+    """
+    if output is None:
+        return
+    if output.suffix not in (".csv", ".jsonl"):
+        raise InputError(f"--output is {str(output)!r}: its name must end in .csv or .jsonl.")
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"--output {output} cannot be written (its folder does not exist).")
+    if output.absolute().parent == run.absolute() and output.exists():
+        raise InputError(f"--output {output} is a file of the run: choose another name.")
+
+
 class Writer:
     """Takes predictions one at a time: a file's suffix decides its form, the screen gets the first.
 
@@ -29,7 +45,7 @@ class Writer:
         output: a ``.csv`` or ``.jsonl`` file; None for none.
 
     Raises:
-        InputError: for another suffix, or a file that cannot be written.
+        InputError: for a file that cannot be written.
     """
 
     def __init__(self, stack: ExitStack, output: Path | None) -> None:
@@ -40,8 +56,6 @@ class Writer:
         self._csv: Any = None
         if output is None:
             return
-        if output.suffix not in (".csv", ".jsonl"):
-            raise InputError(f"--output is {str(output)!r}: its name must end in .csv or .jsonl.")
         try:
             self._file = stack.enter_context(output.open("w", newline=""))
         except OSError as error:

@@ -116,6 +116,14 @@ def print_system(results: Mapping[str, Any], folder: Path) -> None:
     screen.print(ROUTERS_NOTE, highlight=False, soft_wrap=True)
     screen.print(_answers_table(results))
     screen.print(ANSWERS_NOTE, highlight=False, soft_wrap=True)
+    promise = results["answers"]["back_off"]["promise"]
+    screen.print(
+        f"Of the whole tree, for new images of its classes: {promise}."
+        if promise
+        else "Nothing is promised of the whole tree: its thresholds guarantee nothing, or not the same.",
+        highlight=False,
+        soft_wrap=True,
+    )
     screen.print(_nodes_table(results))
     macs = results["cost"]["macs"]
     screen.print(

@@ -17,6 +17,9 @@ from neural_branching.report.results import RESULTS, SCHEMA_VERSION
 from neural_branching.report.tables import console
 
 SETTING = ("hierarchy", "data", "parent", "branch_point", "branch", "score", "threshold")
+# Overrides that say the same as a column, or change no result.
+_KNOWN = {*SETTING, "seed", "parent.seed", "branch.seed", "router", "threshold.target", "threshold.value"}
+_KNOWN |= {"outputs", "data.root", "trainer"}
 OF_ROUTERS = ("accuracy", "routing_accuracy", "lost_by_router", "lost_by_branch", "regret", "aurc", "augrc")
 LEADS = ("lead_on_parent", "lead_on_parent_mass")
 OF_ANSWERS = ("answered", "selective_accuracy", "hierarchical_coverage")
@@ -42,8 +45,14 @@ class Systems:
         for results in self.completed.values():
             key = tuple(_setting(results, name) for name in SETTING)
             seeds = results["seeds"]["parent"], results["seeds"]["branch"]
-            groups.setdefault((*key, results["router"]), {})[seeds] = results
+            groups.setdefault((*key, self._swept(results), results["router"]), {})[seeds] = results
         return {key: list(runs.values()) for key, runs in groups.items()}
+
+    def _swept(self, results: dict[str, Any]) -> str:
+        """Further overrides that not all runs have."""
+        everyone = [set(one["overrides"]) for one in self.completed.values()]
+        differing = set(results["overrides"]) - set.intersection(*everyone)
+        return " ".join(sorted(one for one in differing if one.split("=")[0].lstrip("+") not in _KNOWN))
 
 
 def summarize_systems(folder: Path) -> Systems:
@@ -90,7 +99,7 @@ def print_systems(summary: Systems) -> None:
         answers.add_column(heading, justify="left" if heading in ("setting", "router", "") else "right")
     shown: set[str] = set()
     for key, runs in summary.groups().items():
-        setting = " · ".join(key[:-1])
+        setting = " · ".join(part for part in key[:-1] if part)
         if setting not in shown:  # the same for whichever router was chosen
             shown.add(setting)
             count = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
@@ -111,7 +120,7 @@ def print_systems(summary: Systems) -> None:
 
 def _lines(key: tuple[str, ...], runs: list[dict[str, Any]]) -> list[list[str]]:
     """The parent alone, then one line per router, aggregated over seeds."""
-    setting, lines = " · ".join(key[:-1]), []
+    setting, lines = " · ".join(part for part in key[:-1] if part), []
     alone = [run["parent_alone"] for run in runs]
     if all(alone):
         numbers = [

@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neural_branching.routing.crossing import Crossing
-from neural_branching.routing.hierarchy import ROOT, Node, Tree
+from neural_branching.routing.hierarchy import ROOT, UNCERTAIN, Node, Tree
 from neural_branching.routing.routers import Router, Weigh
 from neural_branching.selection import Answers
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.scores.outputs import softmax
 
-UNCERTAIN = "uncertain"
 TINY = 1e-12  # no probability is nothing: its logarithm has to be finite
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from neural_branching.errors import ArgumentError, InputError, one_of
 
-ROOT = "root"
+ROOT, UNCERTAIN = "root", "uncertain"
+RESERVED = (ROOT, UNCERTAIN)
 _OPTIONS = ("within", "classes", "superclass", "branch_point", "branch", "score", "threshold")
 _OVER_CLASSES = ("within", "classes", "superclass")
 
@@ -91,6 +92,9 @@ class Hierarchy:
         if not isinstance(nodes, Mapping) or not nodes:
             raise ArgumentError("nodes", f"is {nodes!r}: it must name at least two nodes.")
         self.name = name
+        for node, options in nodes.items():
+            if options is not None and not isinstance(options, Mapping):
+                raise ArgumentError(f"nodes.{node}", f"is {options!r}: it must hold options.")
         self.nodes = {str(node): dict(options or {}) for node, options in nodes.items()}
         for node, options in self.nodes.items():
             if node == ROOT or not re.fullmatch(r"[\w.+-]+", node):
@@ -121,6 +125,12 @@ class Hierarchy:
         found: dict[str, Node] = {}
         self._add(ROOT, None, below, given, known, found)
         tree = Tree(self.name, found)
+        for name in (*tree.classes, *self.nodes):
+            if name in RESERVED:
+                raise InputError(
+                    f"The hierarchy {self.name!r} has a class or node {name!r}, which means "
+                    "something else: choose another name."
+                )
         for node in tree.branches:
             if node.name in known:
                 raise InputError(

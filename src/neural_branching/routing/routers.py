@@ -184,9 +184,9 @@ class Random(Router):
 
     def weigh(self, crossing: Crossing) -> Floats:
         """1 for a node drawn evenly."""
-        drawn = np.random.default_rng([self.seed, len(crossing.rows)]).integers(
-            len(crossing.below), size=len(crossing.rows)
-        )
+        # Every crossing has a stream of its own, or the turn at one would decide the turns below it.
+        generator = np.random.default_rng([self.seed, *crossing.name.encode()])
+        drawn = generator.integers(len(crossing.below), size=len(crossing.rows))
         weights: Floats = (drawn[:, None] == np.arange(len(crossing.below))).astype(np.float64)
         return weights
 
