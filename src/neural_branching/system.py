@@ -151,5 +151,5 @@ def _refuse_logits(node: Node, settings: Settings) -> None:
     if not node.leaf and settings.score.kind in ("energy", "max_logit"):
         raise InputError(
             f"score={settings.score.kind} of node {node.name!r} needs logits, an inner node has only "
-            "weights: choose another score for all nodes, and this one for leaves, as in hierarchy.nodes.NAME.score."
+            "weights: choose another score, and this one for leaves alone (hierarchy.nodes.NAME.score)."
         )
