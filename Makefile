@@ -23,7 +23,7 @@ run: $(STAMP)  ## the main job on the embedded glyphs: three subsets × two bran
 	$(BIN)/neural-branching train -m subset=digits,upper,lower branch_point=hidden1,hidden2
 
 test: $(STAMP)  ## the test suite (fast, offline)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(STAMP)  ## formatting, lint and types
 	$(BIN)/ruff format --check .
