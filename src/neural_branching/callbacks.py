@@ -31,44 +31,46 @@ class CheckAndSummarize(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check a single run before its folder is made."""
-        _exit_on_bad_input(lambda: check([_task(config)], Path(config.hydra.run.dir)))
+        _exit_on_bad_input(lambda: self.check([_task(config)], Path(config.hydra.run.dir)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Compose and check every job of a sweep before the first one starts."""
         jobs = _jobs(config, kwargs["config_name"])
-        _exit_on_bad_input(lambda: check(jobs, Path(config.hydra.sweep.dir)))
+        _exit_on_bad_input(lambda: self.check(jobs, Path(config.hydra.sweep.dir)))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Summarise the sweep; exit with 1 if a job failed."""
+        if not self.summarize(Path(config.hydra.sweep.dir)):
+            sys.exit(1)
+
+    def check(self, jobs: list[DictConfig], folder: Path) -> None:
+        """Check jobs whose results will go to a folder."""
+        check(jobs, folder)
+
+    def summarize(self, folder: Path) -> bool:
+        """Write and print the summary of a sweep; whether every job has finished."""
         from neural_branching.report.summary import summarize
         from neural_branching.report.tables import print_summary
 
-        summary = summarize(Path(config.hydra.sweep.dir), events=True)
+        summary = summarize(folder, events=True)
         print_summary(summary)
-        if summary.failed or summary.unread:
-            sys.exit(1)
+        return not (summary.failed or summary.unread)
 
 
-class CheckAndSummarizeSystems(Callback):
+class CheckAndSummarizeSystems(CheckAndSummarize):
     """The same for systems of branches."""
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check a single run before its folder is made."""
-        _exit_on_bad_input(lambda: check_systems([_task(config)], Path(config.hydra.run.dir)))
+    def check(self, jobs: list[DictConfig], folder: Path) -> None:
+        """Check jobs whose results will go to a folder."""
+        check_systems(jobs, folder)
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Compose and check every job of a sweep before the first one starts."""
-        jobs = _jobs(config, kwargs["config_name"])
-        _exit_on_bad_input(lambda: check_systems(jobs, Path(config.hydra.sweep.dir)))
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Summarise the sweep; exit with 1 if a job failed."""
+    def summarize(self, folder: Path) -> bool:
+        """Write and print the summary of a sweep; whether every job has finished."""
         from neural_branching.report.systems import print_systems, summarize_systems
 
-        summary = summarize_systems(Path(config.hydra.sweep.dir))
+        summary = summarize_systems(folder)
         print_systems(summary)
-        if summary.failed:
-            sys.exit(1)
+        return not summary.failed
 
 
 def check_systems(jobs: list[DictConfig], folder: Path) -> None:

@@ -82,12 +82,12 @@ def evaluate_system(
         OUTRIGHT: fit_stops(tree, seen, guides[chosen], rules, back_off=False),
     }
     abroad = seen["test"][seen["test"].labels < 0]
-    answers = {}
+    answers, given = {}, {}
     for kind, mine in stops.items():
-        given = _given(tree, test, ways[chosen], mine, back_off=kind == BACK_OFF)
+        given[kind] = _given(tree, test, ways[chosen], mine, back_off=kind == BACK_OFF)
         foreign = _given(tree, abroad, travel(tree, abroad, guides[chosen]), mine, back_off=kind == BACK_OFF)
         answers[kind] = {
-            **_answers(tree, given, test.labels, bootstrap),
+            **_answers(tree, given[kind], test.labels, bootstrap),
             "promise": _promise(mine, rules),
             "foreign": {"n": len(abroad), "answered": _share(foreign > 0)},
         }
@@ -109,8 +109,7 @@ def evaluate_system(
         "nodes": _nodes(tree, test, ways[chosen], stops),
         "answers": answers,
     }
-    given = _given(tree, test, ways[chosen], stops[BACK_OFF], back_off=True)
-    return SystemEvaluation(numbers, test, ways[chosen], given, guides[chosen], stops[BACK_OFF])
+    return SystemEvaluation(numbers, test, ways[chosen], given[BACK_OFF], guides[chosen], stops[BACK_OFF])
 
 
 def _promise(stops: Mapping[str, Stop], rules: Rules) -> str | None:
