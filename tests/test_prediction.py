@@ -19,6 +19,7 @@ from neural_branching.evaluation.stops import Stop
 from neural_branching.export import SCORES, Program, export
 from neural_branching.prediction import Prediction, Predictor, load
 from neural_branching.routing.descent import Guide, answers_of
+from neural_branching.routing.hierarchy import ROOT
 from neural_branching.routing.routers import ROUTERS
 from neural_branching.selection.scores.outputs import Energy, Margin, MaxLogit, MaxSoftmax, NegativeEntropy
 from neural_branching.selection.thresholds.base import Choice
@@ -302,3 +303,11 @@ def test_a_program_that_answers_differently_is_not_written(place: Path, tmp_path
     with pytest.raises(InputError, match=r"image 0 with .* and the run with 'nonsense': nothing was written"):
         export(predictor, tmp_path / "a.pt2")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_parent_runs_no_further_than_is_asked(place: Path) -> None:
+    gate, soft = (load(place / "outputs" / "runs" / name) for name in ("gate", "soft"))
+    assert "logits" in soft.stages
+    assert "logits" not in gate.stages
+    images = torch.from_numpy(gate.examples[:4])
+    assert gate.look(images).activations[ROOT].shape == (4, 0)

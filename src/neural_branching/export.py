@@ -49,6 +49,7 @@ class Program(nn.Module):
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
         self.tree, self.stages, self.columns = predictor.tree, predictor.stages, predictor.columns
+        self.asks_logits = predictor.asks_logits
         self.router, self.weigh = predictor.guide.router, predictor.guide.weigh
         self.token = predictor.parent.network.class_token
         self.parent = _Model(predictor.parent)
@@ -78,7 +79,7 @@ class Program(nn.Module):
         for model, (name, gate) in zip(self.gate_branches, self.gates.items(), strict=True):
             gates[name] = self._ask(model, name, gate, outputs, {}).double().softmax(1)
         own: dict[str, Tensor] = {name: one.double().softmax(1) for name, one in logits.items()}
-        if self.columns is not None and ROOT not in own:
+        if self.asks_logits and self.columns is not None:
             shares = outputs["logits"].double().softmax(1)
             own[ROOT] = torch.stack([shares[:, list(mine)].sum(1) for mine in self.columns], dim=1)
         weights = self._weights(own, logits, gates)

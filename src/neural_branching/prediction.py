@@ -1,6 +1,7 @@
 """What a finished run answers to new images."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from neural_branching.evaluation.stops import Stop
 from neural_branching.parent import Parent
 from neural_branching.readout import Readout
 from neural_branching.report.results import CONFIG, RESULTS, is_system, read_config
-from neural_branching.routing.descent import Guide, Seen, Way, travel
+from neural_branching.routing.descent import Guide, Seen, Way, descend, travel
 from neural_branching.routing.hierarchy import ROOT, Node, Tree
 from neural_branching.routing.routers import ParentMass
 from neural_branching.selection.arrays import Floats
@@ -124,11 +125,20 @@ class Predictor:
         self.heads, self.gates = heads, gates
         for head in (*heads.values(), *gates.values()):
             head.branch.to(device).eval()
-        everyone = [head for head in (*heads.values(), *gates.values()) if head.trunk is None]
-        asked = {head.stage for head in everyone}
-        if not tree.nodes[ROOT].leaf:
+
+    @property
+    def asks_logits(self) -> bool:
+        """Whether the parent has to go to its end."""
+        root = not self.tree.nodes[ROOT].leaf
+        return root and (self.guide.router.asks_node or self.stops[ROOT].score.asks_activations)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The parent's stages that are used, in the order of the network; it runs to the last of them."""
+        asked = {head.stage for head in (*self.heads.values(), *self.gates.values()) if head.trunk is None}
+        if self.asks_logits:
             asked.add("logits")
-        self.stages = tuple(name for name in self.parent.network.stage_names if name in asked)
+        return tuple(name for name in self.parent.network.stage_names if name in asked)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -185,8 +195,8 @@ class Predictor:
         }
         root: Floats | None = None
         if ROOT not in self.heads:
-            vectors[ROOT] = outputs["logits"]
-            if self.columns is not None:
+            vectors[ROOT] = outputs["logits"] if self.asks_logits else torch.empty(len(images), 0)
+            if self.asks_logits and self.columns is not None:
                 shares = softmax(_array(outputs["logits"]))
                 root = np.stack([shares[:, list(mine)].sum(axis=1) for mine in self.columns], axis=1)
         unknown = np.full(len(images), -1)
@@ -200,28 +210,24 @@ class Predictor:
         )
 
     def _answers(self, seen: Seen, way: Way) -> list[Prediction]:
-        steps: list[list[Step]] = [[] for _ in range(len(seen))]
-        going = {ROOT: np.ones(len(seen), dtype=bool)}
-        for name, node in self.tree.nodes.items():
-            answers, stop = way.answers(self.tree, seen, node), self.stops[name]
-            shares, scores = softmax(answers.logits), stop.scorer(answers)
-            accepted = (scores >= stop.choice.value) & way.goes_on(name)
-            for index in np.flatnonzero(going[name]):
-                turn = way.turn[name][index]
-                steps[index].append(
-                    Step(
-                        node=name,
-                        label=node.labels[turn],
-                        probability=float(shares[index, turn]),
-                        score=float(scores[index]),
-                        threshold=stop.choice.value,
-                        accepted=bool(accepted[index]),
-                    )
-                )
-            if not node.leaf:
-                for label, below in enumerate(node.labels):
-                    going[below] = going[name] & accepted & (way.turn[name] == label)
-        return [_prediction(trace) for trace in steps]
+        traces: list[list[Step]] = [[] for _ in range(len(seen))]
+        answers = {name: way.answers(self.tree, seen, node) for name, node in self.tree.nodes.items()}
+        scores = {name: self.stops[name].scorer(mine) for name, mine in answers.items()}
+        for visit in descend(self.tree, way, lambda name: scores[name] >= self.stops[name].choice.value):
+            name, labels = visit.node.name, visit.node.labels
+            threshold, here = self.stops[name].choice.value, np.flatnonzero(visit.here)
+            turn = way.turn[name][here]
+            # Plain numbers at once: taken from arrays one at a time they cost more than a small parent.
+            columns = (
+                here.tolist(),
+                turn.tolist(),
+                softmax(answers[name].logits)[here, turn].tolist(),
+                scores[name][here].tolist(),
+                visit.accepted[here].tolist(),
+            )
+            for index, label, share, score, accepted in zip(*columns, strict=True):
+                traces[index].append(Step(name, labels[label], share, score, threshold, accepted))
+        return [_prediction(trace) for trace in traces]
 
 
 def load(run: str | Path, device: str | None = None) -> Predictor:
@@ -363,7 +369,7 @@ class _Shelf:
 
 def _prediction(trace: Sequence[Step]) -> Prediction:
     accepted = [step for step in trace if step.accepted]
-    confidence = float(np.prod([step.probability for step in accepted])) if accepted else 0.0
+    confidence = math.prod(step.probability for step in accepted) if accepted else 0.0
     whole = len(accepted) == len(trace)
     answer = accepted[-1].label if accepted else None
     return Prediction(answer, tuple(step.label for step in accepted), confidence, whole, tuple(trace))

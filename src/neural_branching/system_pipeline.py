@@ -221,7 +221,7 @@ def _costs(
         prefix = {stage: cost(parent, shape, stage).macs for stage in stages}
     n = len(way.classes)
     deepest, total = np.zeros(n), np.zeros(n)
-    if router.asks_node:
+    if router.asks_node or base.score.asks_activations:
         deepest[:] = whole
     if router.final:  # a mixture asks every branch of the tree
         total[:] = sum(heads.values())

@@ -228,7 +228,7 @@ def test_answers_of_a_system() -> None:
         torch.device("cpu"),
         np.empty((0, *IMAGE), np.uint8),
     )
-    count = 512 if SHORT else 2_500
+    count = 512 if SHORT else 10_000
     images = torch.randint(0, 256, (count, *IMAGE), dtype=torch.uint8)
 
     @torch.inference_mode()

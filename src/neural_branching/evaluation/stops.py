@@ -100,9 +100,7 @@ def fit_stops(
             here = {split: here[split] & stops[name].accepts(answers[split]) for split in inside}
         if not node.leaf:
             for split, way in ways.items():
-                going[split] |= {
-                    below: here[split] & (way.turn[name] == index) for index, below in enumerate(node.labels)
-                }
+                going[split] |= way.routed(node, here[split])
     return stops
 
 

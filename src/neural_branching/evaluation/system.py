@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from neural_branching.evaluation.baselines import Outcome
 from neural_branching.evaluation.stops import Rules, Stop, fit_stops
-from neural_branching.routing.descent import Guide, Seen, Way, answer, answers_of, right, travel
-from neural_branching.routing.hierarchy import ROOT, UNCERTAIN, Tree
+from neural_branching.routing.descent import Guide, Seen, Way, answer, answers_of, descend, right, travel
+from neural_branching.routing.hierarchy import UNCERTAIN, Tree
 from neural_branching.routing.routers import Router
 from neural_branching.selection import Bootstrap, augrc, aurc
 from neural_branching.selection.intervals import proportion_interval
@@ -216,16 +216,12 @@ def _of_answered(
 
 def _nodes(tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Mapping[str, Stop]]) -> Numbers:
     """What happens to the images that arrive at each node, with back-off."""
-    going = {ROOT: np.ones(len(seen), dtype=bool)}
+    answered = {name: way.answers(tree, seen, node) for name, node in tree.nodes.items()}
     numbers: Numbers = {}
-    for name, node in tree.nodes.items():
-        here, answers = going[name], way.answers(tree, seen, node)
-        stop = stops[BACK_OFF][name]
+    for visit in descend(tree, way, lambda name: stops[BACK_OFF][name].accepts(answered[name])):
+        node, here, on = visit.node, visit.here, visit.accepted
+        name, answers = node.name, answered[node.name]
         lost = here & ~way.goes_on(name)
-        on = here & ~lost & stop.accepts(answers)
-        routed = {label: on & (way.turn[name] == index) for index, label in enumerate(node.labels)}
-        if not node.leaf:
-            going |= routed
         numbers[name] = {
             "within": node.within,
             "n": int(here.sum()),
@@ -235,7 +231,7 @@ def _nodes(tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Mapping[str, St
             "rejected": int((here & ~lost & ~on).sum()),
             "accepted": int(on.sum()),
             "selective_accuracy": _share(~answers.error[on]),
-            "routed": {label: int(chosen.sum()) for label, chosen in routed.items()},
+            "routed": {label: int(chosen.sum()) for label, chosen in visit.routed.items()},
             "thresholds": {kind: _threshold(mine[name]) for kind, mine in stops.items() if name in mine},
         }
     return numbers

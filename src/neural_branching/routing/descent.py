@@ -1,6 +1,6 @@
 """The way of every image through a tree: where it turns, how far it gets, and what it is answered."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +97,10 @@ class Way:
         """Where the router does not lose an image at a node, bool (n,)."""
         return ~self.lost[node] if node in self.lost else np.ones(len(self.classes), dtype=bool)
 
+    def routed(self, node: Node, chosen: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+        """Label of a node → which of some images, bool (n,), turn there."""
+        return {label: chosen & (self.turn[node.name] == index) for index, label in enumerate(node.labels)}
+
 
 @dataclass(frozen=True)
 class Guide:
@@ -155,6 +159,43 @@ def travel(tree: Tree, seen: Seen, guide: Guide) -> Way:
     return Way(weights, turn, arrived, lost, classes, sureness)
 
 
+@dataclass(frozen=True)
+class Visit:
+    """What happens to images at a node.
+
+    Attributes:
+        node: the node.
+        here: whether each image arrives, bool (n,).
+        accepted: whether it is also neither lost by the router nor refused by the node, bool (n,).
+        routed: label → which of the accepted turn there, bool (n,).
+    """
+
+    node: Node
+    here: NDArray[np.bool_]
+    accepted: NDArray[np.bool_]
+    routed: Mapping[str, NDArray[np.bool_]]
+
+
+def descend(tree: Tree, way: Way, accepts: Callable[[str], NDArray[np.bool_]]) -> Iterator[Visit]:
+    """Follow images down the tree, for as long as the nodes on their way accept them.
+
+    Args:
+        tree: the tree.
+        way: where the images turn.
+        accepts: node → whether it accepts each image, bool (n,), those that never arrive there included.
+
+    Yields:
+        Every node, after the one above it.
+    """
+    going = {ROOT: np.ones(len(way.classes), dtype=bool)}
+    for name, node in tree.nodes.items():
+        accepted = going[name] & way.goes_on(name) & accepts(name)
+        routed = way.routed(node, accepted)
+        yield Visit(node, going[name], accepted, routed)
+        if not node.leaf:
+            going |= routed
+
+
 def answer(
     tree: Tree, way: Way, accepts: Callable[[str], NDArray[np.bool_]], *, back_off: bool
 ) -> NDArray[np.int64]:
@@ -171,15 +212,10 @@ def answer(
     """
     names = answers_of(tree)
     given = np.zeros(len(way.classes), dtype=np.int64)
-    going = {ROOT: np.ones(len(given), dtype=bool)}
-    for name, node in tree.nodes.items():
-        on = going[name] & way.goes_on(name) & accepts(name)
-        for label, below in enumerate(node.labels):
-            chosen = on & (way.turn[name] == label)
-            if node.leaf or back_off:
-                given[chosen] = names.index(below)
-            if not node.leaf:
-                going[below] = chosen
+    for visit in descend(tree, way, accepts):
+        if visit.node.leaf or back_off:
+            for label, chosen in visit.routed.items():
+                given[chosen] = names.index(label)
     return given
 
 

@@ -21,6 +21,7 @@ class Mahalanobis(Score):
     kind: ClassVar[str] = "mahalanobis"
     bounds: ClassVar[tuple[float, float]] = (-INFINITY, 0.0)
     learns_from = "train"
+    asks_activations = True
 
     def fit(self, answers: Answers | None) -> Scorer:
         """Learn means and covariance from the training split.
@@ -39,6 +40,7 @@ class RelativeMahalanobis(Score):
     kind: ClassVar[str] = "relative_mahalanobis"
     bounds: ClassVar[tuple[float, float]] = (-INFINITY, INFINITY)
     learns_from = "train"
+    asks_activations = True
 
     def fit(self, answers: Answers | None) -> Scorer:
         """Learn both models from the training split.
@@ -67,6 +69,7 @@ class NearestNeighbours(Score):
     kind: ClassVar[str] = "knn"
     bounds: ClassVar[tuple[float, float]] = (-2.0, 0.0)
     learns_from = "train"
+    asks_activations = True
 
     def __init__(self, k: int = 10) -> None:
         self.k = whole(k, "k", 1)

@@ -37,11 +37,13 @@ class Score(ABC):
         learns_from: the split that ``fit`` is given, or None if there is nothing to learn. A score
             that learns from the calibration split is given half of it, and the threshold the other
             half: a score that has seen the images of its threshold would void every guarantee.
+        asks_activations: whether it looks at more than logits, at what the branch sees.
     """
 
     kind: ClassVar[str]
     bounds: ClassVar[tuple[float, float]]
     learns_from: ClassVar[Literal["train", "calibration"] | None] = None
+    asks_activations: ClassVar[bool] = False
 
     def __str__(self) -> str:
         """Kind and setting, as tables show it."""
