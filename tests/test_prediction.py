@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +13,26 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from neural_branching import cli
+from neural_branching.branch import Branch
 from neural_branching.errors import InputError
 from neural_branching.evaluation.stops import Stop
 from neural_branching.export import SCORES, Program, export
-from neural_branching.prediction import Prediction, Predictor, load
+from neural_branching.fit import Fit
+from neural_branching.networks.convnet import ConvNet
+from neural_branching.networks.mlp import MLP
+from neural_branching.networks.network import Network
+from neural_branching.networks.torchvision_model import TorchvisionModel
+from neural_branching.networks.vit import VisionTransformer
+from neural_branching.networks.wrapped import as_network
+from neural_branching.parent import Parent
+from neural_branching.prediction import Head, Prediction, Predictor, load
+from neural_branching.readout import Readout
 from neural_branching.routing.descent import Guide, answers_of
-from neural_branching.routing.hierarchy import ROOT
-from neural_branching.routing.routers import ROUTERS
+from neural_branching.routing.hierarchy import ROOT, Node, Tree
+from neural_branching.routing.routers import ROUTERS, ParentMass
 from neural_branching.selection.scores.outputs import Energy, Margin, MaxLogit, MaxSoftmax, NegativeEntropy
 from neural_branching.selection.thresholds.base import Choice
 from neural_branching.selection.thresholds.plain import Fixed
@@ -311,3 +323,64 @@ def test_the_parent_runs_no_further_than_is_asked(place: Path) -> None:
     assert "logits" not in gate.stages
     images = torch.from_numpy(gate.examples[:4])
     assert gate.look(images).activations[ROOT].shape == (4, 0)
+
+
+def small_system(network: Network) -> Predictor:
+    """One untrained branch below a parent with two classes."""
+    recipe, branch = Fit(1, 1, 0.1), Branch(MLP((2,), 2, [4]), Fit(1, 1, 0.1), 2)
+    groups, rule = (("a",), ("b",)), Fixed(0.0)
+    stop = Stop(MaxSoftmax(), MaxSoftmax().fit(None), Choice(0.0, 0), rule)
+    return Predictor(
+        Tree("one", {ROOT: Node(ROOT, None, ("a", "b"), groups, leaf=True)}),
+        Parent(network, recipe, (3, 32, 32)),
+        {ROOT: Head(branch, "logits", Readout("flatten"))},
+        {},
+        None,
+        Guide(ParentMass(), {}),
+        {ROOT: stop},
+        32,
+        torch.device("cpu"),
+        np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32)).astype(np.uint8),
+    )
+
+
+class Own(nn.Module):
+    """Anyone's module; ``sums`` makes what it does depend on its input, which no exporter can follow."""
+
+    def __init__(self, *, sums: bool = False) -> None:
+        super().__init__()
+        self.sums, self.logits = sums, nn.Linear(3 * 32 * 32, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.logits(x.flatten(1) if not self.sums or x.sum() > 0 else -x.flatten(1))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda: VisionTransformer((3, 32, 32), 2, patch=16, width=8, depth=1, heads=2),
+        lambda: ConvNet((3, 32, 32), 2, width=2),
+        lambda: TorchvisionModel((3, 32, 32), 2, "squeezenet1_1"),
+        lambda: as_network(Own()),
+    ],
+    ids=["vit", "convnet", "torchvision", "custom"],
+)
+def test_every_kind_of_parent_is_exported(network: Callable[[], Network], tmp_path: Path) -> None:
+    compared, difference = export(small_system(network()), tmp_path / "a.pt2")
+    assert (compared, difference < 1e-5) == (5, True)
+
+
+def test_what_an_exporter_cannot_follow_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^torch.export cannot write the run as one program \(.*\)\.$"):
+        export(small_system(as_network(Own(sums=True))), tmp_path / "a.pt2")
+    predictor = small_system(as_network(Own()))
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"a\.pt2 cannot be written \(File exists\)"):
+        export(predictor, tmp_path / "file" / "a.pt2")
+    always = predictor.predict(predictor.examples)[0].trace[0].score
+    stop = predictor.stops[ROOT]
+    predictor.stops = {ROOT: replace(stop, choice=Choice(always, 0))}
+    predictor.examples = predictor.examples[:1]
+    with pytest.raises(InputError, match="Each of 1 test images lies within rounding of a threshold"):
+        export(predictor, tmp_path / "a.pt2")
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]

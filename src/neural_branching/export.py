@@ -3,7 +3,8 @@
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -209,23 +210,44 @@ def export(predictor: Predictor, file: Path) -> tuple[int, float]:
 
     Raises:
         InputError: for another suffix, a package that is missing, what cannot be exported, or a program
-            that answers differently.
+            that answers differently, cannot be compared or has no place on the disk.
     """
     one_of(file.suffix, (".pt2", ".onnx"), "The suffix of the file")
     images = predictor.examples
     program = Program(predictor).eval().requires_grad_(False)
     example = torch.from_numpy(images[:2].copy())
     batch = torch.export.Dim("images", min=1)
-    with torch.no_grad():
+    with torch.no_grad(), _refused("torch.export"):
         exported = torch.export.export(program, (example,), dynamic_shapes=({0: batch},), strict=False)
     names = json.dumps(list(answers_of(predictor.tree)))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".exporting-") as folder:
-        made = Path(folder) / file.name
-        run = _pt2(exported, made, names) if file.suffix == ".pt2" else _onnx(exported, made, names)
-        compared = _compare(predictor, run, images)
-        made.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".exporting-") as folder:
+            made = Path(folder) / file.name
+            run = _pt2(exported, made, names) if file.suffix == ".pt2" else _onnx(exported, made, names)
+            compared = _compare(predictor, run, images)
+            made.replace(file)
+    except OSError as error:
+        raise InputError(f"{file} cannot be written ({error.strerror or error}).") from error
     return compared
+
+
+@contextmanager
+def _refused(by: str) -> Iterator[None]:
+    """One sentence for whatever an exporter says of a network that it cannot follow.
+
+    Raises:
+        InputError: instead of any exception but those of the file system.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # exporters run anyone's module, which may raise anything
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+        raise InputError(
+            f"{by} cannot write the run as one program ({type(error).__name__}: {reason})."
+        ) from error
 
 
 Run = Callable[[NDArray[np.uint8]], list[NDArray[np.generic]]]
@@ -249,9 +271,10 @@ def _onnx(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run
         raise InputError(
             f"ONNX needs the package {error.name}: pip install 'neural-branching[onnx]'."
         ) from error
-    program = torch.onnx.export(
-        exported, (), input_names=["images"], output_names=list(OUTPUTS), dynamo=True, verbose=False
-    )
+    with _refused("torch.onnx"):
+        program = torch.onnx.export(
+            exported, (), input_names=["images"], output_names=list(OUTPUTS), dynamo=True, verbose=False
+        )
     assert program is not None
     model = program.model_proto
     onnx.helper.set_model_props(model, {"answers": names})
@@ -282,6 +305,11 @@ def _compare(predictor: Predictor, run: Run, images: NDArray[np.uint8]) -> tuple
             )
         compared += 1
         difference = max(difference, abs(float(confidences[index]) - one.confidence))
+    if not compared:
+        raise InputError(
+            f"Each of {len(images)} test images lies within rounding of a threshold, so that none can be "
+            "compared: nothing was written."
+        )
     if difference > 1e-3:
         raise InputError(f"The program's confidence is off by {difference:.2g}: nothing was written.")
     return compared, difference

@@ -82,7 +82,7 @@ class TorchvisionModel(Network):
             InputError: if a node gives no tensor with one entry per image.
         """
         for name, output in self._extractor(tuple(stages), x.device)(x).items():
-            if not isinstance(output, Tensor) or output.ndim < 2 or len(output) != len(x):
+            if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[0] != x.shape[0]:
                 raise InputError(
                     f"The stage {name!r} gives no activations of images: choose a node that returns a tensor."
                 )

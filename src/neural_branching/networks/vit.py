@@ -74,7 +74,7 @@ class Patches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, channels, h, w) to (n, 1 + patches, width)."""
         patches = self.embed(x).flatten(2).transpose(1, 2)
-        return torch.cat([self.token.expand(len(x), -1, -1), patches], 1) + self.position
+        return torch.cat([self.token.expand(x.shape[0], -1, -1), patches], 1) + self.position
 
 
 class Block(nn.Module):

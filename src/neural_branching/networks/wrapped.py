@@ -56,7 +56,7 @@ class WrappedModule(Network):
                     f"The stage {name!r} of {type(self.module).__name__} returns a "
                     f"{type(output).__name__}: a branch point must return one tensor."
                 )
-            if output.ndim < 2 or len(output) != len(x):
+            if output.ndim < 2 or output.shape[0] != x.shape[0]:
                 raise InputError(
                     f"The stage {name!r} of {type(self.module).__name__} returns shape "
                     f"{tuple(output.shape)} for {len(x)} images: it must return one entry per image, (n, …)."
