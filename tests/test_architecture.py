@@ -16,7 +16,7 @@ NAME = "neural_branching"
 # Rooms from left to right; a room may import from rooms further left, and from itself.
 ROOMS = (
     ("errors",),
-    ("store", "config", "fit", "compute", "row_file", "readout", "views"),
+    ("store", "config", "fit", "compute", "environment", "row_file", "readout", "views"),
     ("selection",),
     ("routing",),
     ("data",),

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from neural_branching import cli
+from neural_branching.report.collect import collect
+from neural_branching.report.results import write_results
 from neural_branching.report.systems import summarize_systems
 
 DATA = [
@@ -78,7 +81,18 @@ def test_three_levels_from_the_command_line(monkeypatch, capsys):
     assert {line["way"].split(" > ")[0] for line in lines} <= {"digit", "letter"}
     ends = np.mean([line["way"].split(" > ")[-1] == line["label"] for line in lines])
     assert ends == pytest.approx(found["routers"]["soft"]["accuracy"])
-    assert {"tree.png", "confusion.png", "config.yaml"} <= {file.name for file in folder.iterdir()}
+    files = {"tree.png", "confusion.svg", "risk_coverage.png", "config.yaml"}
+    assert files <= {file.name for file in folder.iterdir()}
+    events = EventAccumulator(str(folder)).Reload()
+    tags = events.Tags()
+    assert {f"test/{name}" for name in ("tree", "confusion", "risk_coverage")} == set(tags["images"])
+    shown = {name: events.Scalars(f"test/{name}")[0].value for name in ("accuracy", "regret")}
+    assert shown == pytest.approx({name: found["routers"]["soft"][name] for name in shown}, abs=1e-6)
+    for artifact in ("parent", "branch/upper", "gate/letter"):
+        assert [event.step for event in events.Scalars(f"{artifact}/val/accuracy")] == [1, 2, 3]
+    [table] = [events.Tensors(tag)[0] for tag in tags["tensors"] if "routers" in tag]
+    assert b"| parent alone |" in table.tensor_proto.string_val[0]
+    assert found["environment"]["versions"].keys() >= {"torch", "neural-branching"}
     screen = capsys.readouterr().out
     assert "Routers of glyphs_by_case · 90 test images" in screen
     assert "back-off" in screen
@@ -108,6 +122,43 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys):
     assert run(monkeypatch, "report", str(sweep)) is None
     assert "Routers, test images, 2 seeds" in capsys.readouterr().out
     assert len(summarize_systems(sweep).completed) == 4
+    assert EventAccumulator(str(sweep)).Reload().Tags()["images"] == ["test/routers"]
+
+
+def test_certified_systems_say_what_choosing_among_them_costs(monkeypatch, capsys):
+    arguments = ["threshold=sgr", "threshold.target=0.9", "router=parent_mass,gate"]
+    assert run(monkeypatch, "route", "-m", *TINY, *arguments) is None
+    screen = " ".join(capsys.readouterr().out.split())
+    assert "2 of these runs are certified, each by itself" in screen
+    assert "threshold.delta divided by 2" in screen
+
+
+def test_what_accepts_nothing_says_why(monkeypatch, capsys):
+    # With so strict a root no image arrives below it.
+    assert run(monkeypatch, "route", *TINY, "threshold=sgr", "threshold.target=0.01") is None
+    found, _ = results()
+    assert found["nodes"]["digit"]["thresholds"]["back_off"]["value"] is None
+    screen = " ".join(capsys.readouterr().out.split())
+    assert "digit: No image of the calibration or the validation split arrives at the node." in screen
+    assert "root: not certifiable with" in screen
+
+
+def test_failures_of_one_command_are_not_the_others(monkeypatch, capsys, tmp_path):
+    for command in ("train", "route"):
+        folder = tmp_path / "outputs" / "runs" / command
+        folder.mkdir(parents=True)
+        failure = {"type": "InputError", "message": f"no disk for {command}", "traceback": ""}
+        write_results(folder, {"command": command, "status": "failed", "error": failure})
+    assert run(monkeypatch, "route", *TINY) is None
+    capsys.readouterr()
+    assert list(summarize_systems(Path("outputs/runs")).failed) == ["route"]
+    assert [row["run"] for row in collect(Path("outputs/runs")).failed] == ["train"]
+
+
+def test_the_budget_of_activations_is_checked_before_training(monkeypatch):
+    answer = str(run(monkeypatch, "route", *TINY, "views.budget=10"))
+    assert "views.budget is 10" in answer
+    assert not Path("outputs/store/parent").exists()
 
 
 def test_a_parent_that_knows_only_superclasses_can_route(monkeypatch):

@@ -68,7 +68,7 @@ class CheckAndSummarizeSystems(CheckAndSummarize):
         """Write and print the summary of a sweep; whether every job has finished."""
         from neural_branching.report.systems import print_systems, summarize_systems
 
-        summary = summarize_systems(folder)
+        summary = summarize_systems(folder, events=True)
         print_systems(summary)
         return not summary.failed
 
@@ -90,6 +90,7 @@ def check_systems(jobs: list[DictConfig], folder: Path) -> None:
 
     for one in systems:
         check_system(one)
+    _check_data([one.base for one in systems])
 
 
 def check(jobs: list[DictConfig], folder: Path) -> None:
@@ -106,11 +107,22 @@ def check(jobs: list[DictConfig], folder: Path) -> None:
     _check_writable(folder)
     _check_writable(settings[0].outputs / "store")
     # Only now torch, for what only the networks know; and data last, which may have to be downloaded.
+    from neural_branching.models import check_models
+
+    for one in settings:
+        check_models(one)
+    _check_data(settings)
+
+
+def _check_data(settings: list[Settings]) -> None:
+    """Check that the data is there, and that what will be written of it fits on the disk.
+
+    Raises:
+        InputError: if not.
+    """
     from neural_branching import artifacts, models
     from neural_branching.store import store_at
 
-    for one in settings:
-        models.check_models(one)
     tables = {}
     for one in settings:
         data = repr(one.config["data"])

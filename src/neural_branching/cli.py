@@ -126,7 +126,7 @@ def train_job(config: "DictConfig") -> float | None:
         accuracy: float = run.results["validation"]["accuracy"]
         return accuracy
 
-    return _job(work)
+    return _job("train", work)
 
 
 def route_job(config: "DictConfig") -> float | None:
@@ -151,10 +151,10 @@ def route_job(config: "DictConfig") -> float | None:
         accuracy: float = run.results["validation"]["accuracy"]
         return accuracy
 
-    return _job(work)
+    return _job("route", work)
 
 
-def _job(work: "Callable[[list[str], Path, bool], float]") -> float | None:
+def _job(command: str, work: "Callable[[list[str], Path, bool], float]") -> float | None:
     """Do what a run does, in its folder; a failure is recorded there, and stops no other job of a sweep."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -168,7 +168,7 @@ def _job(work: "Callable[[list[str], Path, bool], float]") -> float | None:
         return work(list(hydra_config.overrides.task), folder, sweeping)
     except Exception as error:
         failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
-        write_results(folder, {"status": "failed", "error": failure})
+        write_results(folder, {"command": command, "status": "failed", "error": failure})
         if sweeping:
             # One failed job must not stop the others; the summary reports it and exits with 1.
             log.error("%s failed: %s", folder.name, error)

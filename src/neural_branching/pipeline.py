@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from neural_branching.artifacts import (
 from neural_branching.baselines import baselines, costs, saved_seconds
 from neural_branching.data.split import SPLITS
 from neural_branching.data.table import DataTable
+from neural_branching.environment import environment
 from neural_branching.evaluation.evaluate import Evaluation, evaluate
 from neural_branching.evaluation.foreign import Foreign
 from neural_branching.evaluation.judge import Material
@@ -154,6 +154,7 @@ def _results(
     facts = {name: artifacts[name].facts for name in ("parent", "branch")}
     validation, test = parent_accuracy["validation"], parent_accuracy["test"]
     return {
+        "command": "train",
         "status": "completed",
         "data": config["data"]["name"],
         "images": {"n": len(table), "skipped": table.skipped, "disjoint": settings.split.disjoint},
@@ -182,11 +183,5 @@ def _results(
         },
         "branch": {"name": config["branch"]["name"], **facts["branch"]},
         "published": (config["published"] or {}).get(settings.subset.name),
-        "environment": {
-            "device": str(settings.compute.device()),
-            "threads": torch.get_num_threads(),
-            "versions": {
-                name: version(name) for name in ("neural-branching", "torch", "pytorch-lightning", "numpy")
-            },
-        },
+        "environment": environment(settings.compute.device()),
     }

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from neural_branching import activations as act
 from neural_branching.artifacts import (
+    HISTORY,
     ensure_activations,
     ensure_branch,
     ensure_data,
@@ -20,6 +21,7 @@ from neural_branching.artifacts import (
 )
 from neural_branching.cost import cost
 from neural_branching.data.table import DataTable
+from neural_branching.environment import environment
 from neural_branching.evaluation.stops import Rules
 from neural_branching.evaluation.system import SystemEvaluation, evaluate_system
 from neural_branching.models import check_budget, check_models, image_shape, new_branch, new_parent
@@ -31,6 +33,7 @@ from neural_branching.selection.scores.outputs import softmax
 from neural_branching.settings import Settings
 from neural_branching.store import Artifact, Store, store_at
 from neural_branching.system import System
+from neural_branching.training import History
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class SystemRun:
     results: dict[str, Any]
     evaluation: SystemEvaluation
     table: DataTable
+    histories: Mapping[str, History]
 
 
 def check_system(system: System) -> None:
@@ -125,11 +129,17 @@ def run_system(system: System, overrides: Sequence[str] = ()) -> SystemRun:
             "seeds": {"parent": base.parent_seed, "branch": base.branch_seed},
             **evaluation.numbers,
             "cost": _costs(system, voices, gates, evaluation.way),
+            "environment": environment(base.compute.device()),
             "artifacts": provenance,
             "overrides": list(overrides),
         },
         evaluation,
         table,
+        {
+            name.replace(" ", "/"): one.json(HISTORY)
+            for name, one in artifacts.items()
+            if one.kind in ("parent", "branch")
+        },
     )
 
 

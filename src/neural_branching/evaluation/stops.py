@@ -11,10 +11,8 @@ from neural_branching.routing.descent import Guide, Seen, travel
 from neural_branching.routing.hierarchy import ROOT, Tree
 from neural_branching.selection import Answers
 from neural_branching.selection.scores.base import Score, Scorer
-from neural_branching.selection.thresholds.base import Choice, HeldOut, Threshold
+from neural_branching.selection.thresholds.base import Choice, HeldOut, Shortage, Threshold
 from neural_branching.selection.thresholds.plain import Fixed
-
-NOTHING = Choice(float("inf"), 0)
 
 
 @dataclass(frozen=True)
@@ -114,10 +112,13 @@ def _stop(answers: Mapping[str, Answers], score: Score, rule: Threshold) -> Stop
     elif score.learns_from == "train":
         learning = answers["train"][answers["train"].targets >= 0]
     if learning is not None and not len(learning):
-        return Stop(score, Scorer(lambda given: np.zeros(len(given))), NOTHING, rule)
+        scorer = Scorer(lambda given: np.zeros(len(given)))
+        return Stop(
+            score, scorer, _nothing(f"the {score.learns_from} split, from which its score learns,"), rule
+        )
     scorer, held_out = score.fit(learning), calibration[fitted_on]
     if not (len(held_out) and len(validation)) and not isinstance(rule, Fixed):
-        return Stop(score, scorer, NOTHING, rule)
+        return Stop(score, scorer, _nothing("the calibration or the validation split"), rule)
     choice = rule.fit(
         HeldOut(
             score=_scores(scorer, held_out),
@@ -128,6 +129,11 @@ def _stop(answers: Mapping[str, Answers], score: Score, rule: Threshold) -> Stop
         )
     )
     return Stop(score, scorer, choice, rule)
+
+
+def _nothing(split: str) -> Choice:
+    """No answer is accepted where there is nothing to fit on."""
+    return Choice(float("inf"), 0, shortage=Shortage(None, None, f"No image of {split} arrives at the node."))
 
 
 def _scores(scorer: Scorer, answers: Answers) -> NDArray[np.float64]:

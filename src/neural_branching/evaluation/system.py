@@ -18,6 +18,7 @@ from neural_branching.selection.scores.outputs import softmax
 
 Numbers = dict[str, Any]
 BACK_OFF, OUTRIGHT = "back_off", "outright"
+PARENT_ALONE = "parent alone"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class SystemEvaluation:
         given: answer to each with back-off, an index into ``answers_of(tree)``.
         guide: the chosen router, fitted.
         stops: where the tree stops an image, with back-off.
+        outcomes: every router and the parent alone → what it gets wrong without thresholds.
     """
 
     numbers: Numbers
@@ -39,6 +41,7 @@ class SystemEvaluation:
     given: NDArray[np.int64]
     guide: Guide
     stops: Mapping[str, Stop]
+    outcomes: Mapping[str, Outcome]
 
 
 def evaluate_system(
@@ -88,7 +91,7 @@ def evaluate_system(
         foreign = _given(tree, abroad, travel(tree, abroad, guides[chosen]), mine, back_off=kind == BACK_OFF)
         answers[kind] = {
             **_answers(tree, given[kind], test.labels, bootstrap),
-            "promise": _promise(mine, rules),
+            **_promise(mine, rules),
             "foreign": {"n": len(abroad), "answered": _share(foreign > 0)},
         }
     before = travel(tree, validation, guides[chosen])
@@ -109,14 +112,24 @@ def evaluate_system(
         "nodes": _nodes(tree, test, ways[chosen], stops),
         "answers": answers,
     }
-    return SystemEvaluation(numbers, test, ways[chosen], given[BACK_OFF], guides[chosen], stops[BACK_OFF])
+    return SystemEvaluation(
+        numbers,
+        test,
+        ways[chosen],
+        given[BACK_OFF],
+        guides[chosen],
+        stops[BACK_OFF],
+        {PARENT_ALONE: alone, **outcomes} if alone else outcomes,
+    )
 
 
-def _promise(stops: Mapping[str, Stop], rules: Rules) -> str | None:
-    """What holds for the answers of the whole tree to images of its classes; None if nothing does."""
+def _promise(stops: Mapping[str, Stop], rules: Rules) -> Numbers:
+    """What holds for the answers of the whole tree to images of its classes, and how far."""
     kept = {(type(rules.thresholds[name]), str(rules.thresholds[name])) for name in stops}
     first = rules.thresholds[next(iter(stops))]
-    return first.promise if len(kept) == 1 and first.guarantee != "none" else None
+    if len(kept) > 1 or first.guarantee == "none":
+        return {"promise": None, "guarantee": "none"}
+    return {"promise": first.promise, "guarantee": first.guarantee}
 
 
 def _outcome(one: Outcome, bootstrap: Bootstrap) -> Numbers:

@@ -99,3 +99,19 @@ METRICS = (
     Metric("cache_bytes", ("cost", "cache_bytes"), may_lack=True),
 )
 SHOWN = tuple(metric for metric in METRICS if metric.heading)
+
+
+def system_metrics(router: str) -> tuple[Metric, ...]:
+    """The same for a system, judged by its chosen router."""
+    routed, answers = ("routers", router), ("answers", "back_off")
+    return (
+        *(
+            Metric(f"test_{name}", (*routed, name), None, f"test/{name}")
+            for name in ("accuracy", "aurc", "augrc", "routing_accuracy", "regret")
+        ),
+        *(
+            Metric(f"test_{name}", (*answers, name), None, f"test/{name}", may_lack=True)
+            for name in ("answered", "selective_accuracy", "hierarchical_coverage")
+        ),
+        Metric("path_macs", ("cost", "macs", "path"), None, "cost/path_macs"),
+    )

@@ -6,16 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from rich.table import Table
 
-from neural_branching.report.cells import number, with_interval
+from neural_branching.report.cells import markdown_table, number, with_interval
 from neural_branching.report.figures.confusion import confusion
+from neural_branching.report.figures.risk_coverage import Line, risk_coverage
 from neural_branching.report.figures.tree import tree as tree_figure
 from neural_branching.report.results import write_config, write_results
 from neural_branching.report.run import provenance
+from neural_branching.report.systems import ROUTER_HEADER, router_lines
 from neural_branching.report.tables import console
+from neural_branching.report.tensorboard import write_system_events
 from neural_branching.routing.descent import answers_of
 from neural_branching.routing.hierarchy import ROOT
+from neural_branching.selection import risk_coverage_curve
 
 if TYPE_CHECKING:
     from neural_branching.system_pipeline import SystemRun
@@ -37,17 +42,39 @@ def write_system(run: "SystemRun", folder: Path, *, draw_figures: bool) -> None:
     Args:
         run: the finished run.
         folder: its folder, which exists.
-        draw_figures: also draw the tree and the confusion matrix.
+        draw_figures: also draw the figures, as files and in TensorBoard; a sweep leaves this to its summary.
     """
     write_config(folder, run.system.config)
     _write_trace(run, folder)
-    if draw_figures:
-        tree = run.system.tree
-        drawn = tree_figure(tree, run.results["nodes"], run.results["answers"]["back_off"])
-        drawn.savefig(folder / "tree.png")
-        title = f"{tree.name}, router {run.results['router']}: {len(run.evaluation.seen)} test images"
-        confusion(_confusion(run), title).savefig(folder / "confusion.png")
+    drawn = _draw(run) if draw_figures else {}
+    for name, figure in drawn.items():
+        for ending in ("png", "svg"):
+            figure.savefig(folder / f"{name}.{ending}")
+    chosen = run.evaluation.outcomes[run.results["router"]]
+    write_system_events(
+        folder,
+        run.results,
+        run.histories,
+        risk_coverage_curve(chosen.score, chosen.error),
+        {"routers": markdown_table(ROUTER_HEADER, router_lines([run.results]))},
+        drawn,
+    )
     write_results(folder, run.results)
+
+
+def _draw(run: "SystemRun") -> dict[str, Figure]:
+    """The tree with what its nodes do, the confusion matrix in its order, and every router's curve."""
+    tree, results, evaluation = run.system.tree, run.results, run.evaluation
+    lines = {}
+    for name, one in evaluation.outcomes.items():
+        curve = risk_coverage_curve(one.score, one.error)
+        lines[name] = Line(curve.coverage, 1 - curve.selective_risk)
+    title = f"{tree.name}, router {results['router']}: {len(evaluation.seen)} test images"
+    return {
+        "tree": tree_figure(tree, results["nodes"], results["answers"]["back_off"]),
+        "confusion": confusion(_confusion(run), title),
+        "risk_coverage": risk_coverage(lines, f"{tree.name}: routers, without thresholds"),
+    }
 
 
 def _write_trace(run: "SystemRun", folder: Path) -> None:
@@ -125,6 +152,9 @@ def print_system(results: Mapping[str, Any], folder: Path) -> None:
         soft_wrap=True,
     )
     screen.print(_nodes_table(results))
+    for name, node in results["nodes"].items():
+        if shortage := node["thresholds"]["back_off"]["shortage"]:
+            screen.print(f"{name}: {shortage['sentence']}", highlight=False, soft_wrap=True)
     macs = results["cost"]["macs"]
     screen.print(
         f"MACs per image: {macs['path']:,.0f} along its way, the parent by itself {macs['parent']:,}.",

@@ -13,8 +13,10 @@ from rich.text import Text
 from neural_branching.errors import InputError
 from neural_branching.report.cells import Cell, markdown_table
 from neural_branching.report.collect import cell
+from neural_branching.report.figures.routers import routers
 from neural_branching.report.results import RESULTS, SCHEMA_VERSION
 from neural_branching.report.tables import console
+from neural_branching.selection.thresholds.guaranteed import Guaranteed
 
 SETTING = ("hierarchy", "data", "parent", "branch_point", "branch", "score", "threshold")
 # Overrides that say the same as a column, or change no result.
@@ -39,6 +41,15 @@ class Systems:
     completed: dict[str, dict[str, Any]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def certified(self) -> list[str]:
+        """Names of the runs of whose whole tree something holds with high probability."""
+        return [
+            name
+            for name, results in self.completed.items()
+            if results["answers"]["back_off"]["guarantee"] == Guaranteed.guarantee
+        ]
+
     def groups(self) -> dict[tuple[str, ...], list[dict[str, Any]]]:
         """Setting → results of its seeds; of a run that was repeated, the last."""
         groups: dict[tuple[str, ...], dict[tuple[int, int], dict[str, Any]]] = {}
@@ -55,8 +66,12 @@ class Systems:
         return " ".join(sorted(one for one in differing if one.split("=")[0].lstrip("+") not in _KNOWN))
 
 
-def summarize_systems(folder: Path) -> Systems:
-    """Collect every run of a system below a folder; write systems.csv and systems.md there.
+def summarize_systems(folder: Path, *, events: bool = False) -> Systems:
+    """Collect every run of a system below a folder; write its tables and the figure of routers there.
+
+    Args:
+        folder: a sweep, a run, or any folder of them.
+        events: also show the figure in TensorBoard.
 
     Raises:
         InputError: if the folder has no run of a system.
@@ -68,15 +83,18 @@ def summarize_systems(folder: Path) -> Systems:
             results = json.loads(file.read_text())
             if results["schema_version"] != SCHEMA_VERSION:
                 continue
+            if results["command"] != "route":
+                continue
             if results["status"] == "failed":
                 summary.failed[name] = str(results["error"]["message"])
-            elif results.get("command") == "route":
+            else:
                 summary.completed[name] = results
         except (OSError, ValueError, KeyError, TypeError) as error:
             summary.failed[name] = f"{file} is not a results file ({type(error).__name__})"
     if not summary.completed and not summary.failed:
         raise InputError(f"The folder {folder} has no run of route in it.")
-    lines = [line for key, runs in summary.groups().items() for line in _lines(key, runs)]
+    groups = summary.groups()
+    lines = [[_title(key), *line] for key, runs in groups.items() for line in router_lines(runs)]
     with (folder / "systems.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["run", *SETTING, "parent_seed", "branch_seed", "router", *OF_ROUTERS])
@@ -85,11 +103,34 @@ def summarize_systems(folder: Path) -> Systems:
             setting = [_setting(results, one) for one in SETTING]
             for kind, one in results["routers"].items():
                 writer.writerow([name, *setting, *seeds, kind, *(one[metric] for metric in OF_ROUTERS)])
-    (folder / "systems.md").write_text("\n".join(markdown_table(HEADER, lines)) + "\n")
+    (folder / "systems.md").write_text("\n".join(markdown_table(("setting", *ROUTER_HEADER), lines)) + "\n")
+    drawn = {"routers": routers(_accuracies(groups))} if groups else {}
+    for name, figure in drawn.items():
+        figure.savefig(folder / f"{name}.png")
+    if events:
+        from neural_branching.report.tensorboard import write_figures  # takes torch, the rest does not
+
+        write_figures(folder, drawn)
     return summary
 
 
-HEADER = ("setting", "router", *(name.replace("_", " ") for name in (*OF_ROUTERS, *LEADS)))
+def _accuracies(groups: Mapping[tuple[str, ...], list[dict[str, Any]]]) -> dict[str, dict[str, list[float]]]:
+    """Setting → router or the parent alone → accuracies by seed; the same for whichever router was chosen."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for key, runs in groups.items():
+        mine = found.setdefault(_title(key), {})
+        if all(run["parent_alone"] for run in runs):
+            mine["parent alone"] = [run["parent_alone"]["accuracy"] for run in runs]
+        for kind, one in runs[0]["routers"].items():
+            mine[kind + "*" * one["bound"]] = [run["routers"][kind]["accuracy"] for run in runs]
+    return found
+
+
+ROUTER_HEADER = ("router", *(name.replace("_", " ") for name in (*OF_ROUTERS, *LEADS)))
+
+
+def _title(key: tuple[str, ...]) -> str:
+    return " · ".join(part for part in key[:-1] if part)
 
 
 def print_systems(summary: Systems) -> None:
@@ -99,40 +140,49 @@ def print_systems(summary: Systems) -> None:
         answers.add_column(heading, justify="left" if heading in ("setting", "router", "") else "right")
     shown: set[str] = set()
     for key, runs in summary.groups().items():
-        setting = " · ".join(part for part in key[:-1] if part)
+        setting = _title(key)
         if setting not in shown:  # the same for whichever router was chosen
             shown.add(setting)
             count = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
             table = Table(title=f"Routers, test images, {count}: {setting}")
-            for heading in HEADER[1:]:
+            for heading in ROUTER_HEADER:
                 table.add_column(heading, justify="left" if heading == "router" else "right")
-            for line in _lines(key, runs):
-                table.add_row(*line[1:])
+            for line in router_lines(runs):
+                table.add_row(*line)
             screen.print(table)
         for kind in ("back_off", "outright"):
             cells = [str(cell([run["answers"][kind][metric] for run in runs])) for metric in OF_ANSWERS]
             answers.add_row(setting, key[-1], kind.replace("_", "-"), *cells)
     screen.print(answers)
+    certified = summary.certified
+    if len(certified) > 1:
+        screen.print(
+            f"{len(certified)} of these runs are certified, each by itself. Whoever chooses among them by "
+            "their results needs all to hold at once: repeat them with threshold.delta divided by "
+            f"{len(certified)}; nothing is trained again.",
+            highlight=False,
+            soft_wrap=True,
+        )
     for run, reason in summary.failed.items():
         screen.print(Text(f"failed {run}: {reason}", style="red"), soft_wrap=True)
     screen.print(f"Tables: {summary.folder}", highlight=False, soft_wrap=True)
 
 
-def _lines(key: tuple[str, ...], runs: list[dict[str, Any]]) -> list[list[str]]:
+def router_lines(runs: list[dict[str, Any]]) -> list[list[str]]:
     """The parent alone, then one line per router, aggregated over seeds."""
-    setting, lines = " · ".join(part for part in key[:-1] if part), []
+    lines = []
     alone = [run["parent_alone"] for run in runs]
     if all(alone):
         numbers = [
             str(cell([one[metric] for one in alone])) if metric in alone[0] else "" for metric in OF_ROUTERS
         ]
-        lines.append([setting, "parent alone", *numbers, *[""] * len(LEADS)])
+        lines.append(["parent alone", *numbers, *[""] * len(LEADS)])
     for kind in runs[0]["routers"]:
         routed = [run["routers"][kind] for run in runs]
         leads = [_lead([one[lead] for one in routed]) for lead in LEADS]
         name = kind + ("*" if routed[0]["bound"] else "")
         numbers = [str(cell([one[metric] for one in routed])) for metric in OF_ROUTERS]
-        lines.append([setting, name, *numbers, *leads])
+        lines.append([name, *numbers, *leads])
     return lines
 
 

@@ -1,4 +1,4 @@
-"""A run's TensorBoard events: curves by epoch, the risk–coverage curve, the HParams row."""
+"""What runs show in TensorBoard: curves by epoch, risk–coverage curves, tables, figures, HParams rows."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from neural_branching.report.cells import markdown_table
 from neural_branching.report.figures.thresholds import HEADER, threshold_lines
-from neural_branching.report.metrics import METRICS
+from neural_branching.report.metrics import METRICS, Metric, system_metrics
 from neural_branching.selection import RiskCoverageCurve
 from neural_branching.training import History
 
@@ -38,30 +38,6 @@ def write_events(
         points: what several thresholds would do, written as a table.
         drawn: figures to show beside them.
     """
-    with SummaryWriter(str(folder)) as writer:
-        for name, history in histories.items():
-            for epoch, metrics in enumerate(history, start=1):
-                for tag, value in metrics.items():
-                    writer.add_scalar(f"{name}/{tag}", value, epoch)
-        for percent in range(1, 101):
-            risk = float(curve.at_coverage(percent / 100))
-            if risk == risk:  # nan below the smallest coverage that the curve reaches
-                writer.add_scalar("test/selective_accuracy_by_coverage", 1 - risk, percent)
-        table = markdown_table(list(HEADER), threshold_lines(points))
-        writer.add_text("test/thresholds", "\n".join(table))
-        _write_hparams(writer, results)
-    write_figures(folder, drawn)
-
-
-def write_figures(folder: Path, drawn: Mapping[str, Figure]) -> None:
-    """Write figures into a folder's events, under "test/"."""
-    if drawn:
-        with SummaryWriter(str(folder)) as writer:
-            for name, figure in drawn.items():
-                writer.add_figure(f"test/{name}", figure, close=False)
-
-
-def _write_hparams(writer: SummaryWriter, results: Mapping[str, Any]) -> None:
     # The HParams tab sorts by name and shows the first five unasked: these are the ones to compare.
     chosen = {
         "branch/network": results["branch"]["name"],
@@ -74,9 +50,81 @@ def _write_hparams(writer: SummaryWriter, results: Mapping[str, Any]) -> None:
         "seed/branch": results["seeds"]["branch"],
         "seed/parent": results["seeds"]["parent"],
     }
+    with SummaryWriter(str(folder)) as writer:
+        _write_histories(writer, histories)
+        _write_curve(writer, curve)
+        table = markdown_table(list(HEADER), threshold_lines(points))
+        writer.add_text("test/thresholds", "\n".join(table))
+        _write_hparams(writer, chosen, METRICS, results)
+    write_figures(folder, drawn)
+
+
+def write_system_events(
+    folder: Path,
+    results: Mapping[str, Any],
+    histories: Mapping[str, History],
+    curve: RiskCoverageCurve,
+    tables: Mapping[str, Sequence[str]],
+    drawn: Mapping[str, Figure],
+) -> None:
+    """Write the events of a run of a system into its folder.
+
+    Args:
+        folder: the run's folder.
+        results: its results.
+        histories: epochs of the parent, every branch and every gate.
+        curve: risk–coverage curve of the chosen router on test.
+        tables: name → lines of Markdown.
+        drawn: figures to show beside them.
+    """
+    chosen = {
+        "branch/point": results["branch_point"],
+        "branch/score": results["score"],
+        "branch/threshold": results["threshold"],
+        "data": results["data"],
+        "hierarchy": results["hierarchy"],
+        "parent": results["parent"]["name"],
+        "router": results["router"],
+        "seed/branch": results["seeds"]["branch"],
+        "seed/parent": results["seeds"]["parent"],
+    }
+    with SummaryWriter(str(folder)) as writer:
+        _write_histories(writer, histories)
+        _write_curve(writer, curve)
+        for name, lines in tables.items():
+            writer.add_text(f"test/{name}", "\n".join(lines))
+        _write_hparams(writer, chosen, system_metrics(results["router"]), results)
+    write_figures(folder, drawn)
+
+
+def _write_histories(writer: SummaryWriter, histories: Mapping[str, History]) -> None:
+    for name, history in histories.items():
+        for epoch, metrics in enumerate(history, start=1):
+            for tag, value in metrics.items():
+                writer.add_scalar(f"{name}/{tag}", value, epoch)
+
+
+def _write_curve(writer: SummaryWriter, curve: RiskCoverageCurve) -> None:
+    for percent in range(1, 101):
+        risk = float(curve.at_coverage(percent / 100))
+        if risk == risk:  # nan below the smallest coverage that the curve reaches
+            writer.add_scalar("test/selective_accuracy_by_coverage", 1 - risk, percent)
+
+
+def write_figures(folder: Path, drawn: Mapping[str, Figure]) -> None:
+    """Write figures into a folder's events, under "test/"."""
+    if drawn:
+        with SummaryWriter(str(folder)) as writer:
+            for name, figure in drawn.items():
+                writer.add_figure(f"test/{name}", figure, close=False)
+
+
+def _write_hparams(
+    writer: SummaryWriter, chosen: Mapping[str, Any], shown: Sequence[Metric], results: Mapping[str, Any]
+) -> None:
     # The same names in every run: the HParams tab drops what only some runs have.
-    metrics = {metric.tag: _number(metric.of(results)) for metric in METRICS if metric.tag is not None}
-    for summary in hparams(chosen, metrics):  # type: ignore[no-untyped-call]
+    metrics = {metric.tag: _number(metric.of(results)) for metric in shown if metric.tag is not None}
+    for summary in hparams(dict(chosen), metrics):  # type: ignore[no-untyped-call]
         writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
     for tag, value in metrics.items():
         writer.add_scalar(tag, value, 0)

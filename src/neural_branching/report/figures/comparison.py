@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from neural_branching.report.figures.style import MARKERS, PALETTE, blank
+from neural_branching.report.figures.style import MARKERS, PALETTE, blank, deviation, legend_of_bars
 
 
 def comparison(
@@ -33,7 +33,7 @@ def comparison(
             # Side by side, so that the error bars of different groups do not hide one another.
             place = 2 * index + (1 if kind else 0) - (len(values) - 0.5)
             x = [order.index(point) + 0.03 * place for point in there]
-            deviations = np.array([_deviation(points[point]) for point in there])
+            deviations = np.array([deviation(points[point]) for point in there])
             axes.errorbar(
                 x,
                 [np.mean(points[point]) for point in there],
@@ -47,12 +47,9 @@ def comparison(
             )
     axes.set_xticks(range(len(order)), order)
     axes.set_xlim(-0.5, len(order) - 0.5)
-    axes.set_xlabel("branch point (bars: standard deviation over seeds)")
+    everything = (*values.values(), *baselines.values())
+    axes.set_xlabel("branch point" + legend_of_bars(seeds for one in everything for seeds in one.values()))
     axes.set_ylabel(label)
     axes.grid(alpha=0.3, axis="y")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     return figure
-
-
-def _deviation(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

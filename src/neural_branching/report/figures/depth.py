@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from neural_branching.report.figures.style import MARKERS, PALETTE, blank
+from neural_branching.report.figures.style import MARKERS, PALETTE, blank, deviation, legend_of_bars
 
 
 def depth(
@@ -28,7 +28,7 @@ def depth(
         for index, (group, values) in enumerate(groups.items()):
             colour = PALETTE[index % len(PALETTE)]
             there = [point for point in order if point in values]
-            spread = [np.std(values[point], ddof=1) if len(values[point]) > 1 else 0.0 for point in there]
+            spread = [deviation(values[point]) for point in there]
             axes.errorbar(
                 [order.index(point) for point in there],
                 [np.mean(values[point]) for point in there],
@@ -47,7 +47,7 @@ def depth(
         axes.grid(alpha=0.3, axis="y")
     axes.set_xticks(range(len(order)), order, rotation=30 if len(order) > 6 else 0)
     drawn = any(any(groups.values()) for groups in baselines.values())
-    dashed = "; dashed: parent restricted" if drawn else ""
-    axes.set_xlabel(f"branch point (bars: standard deviation over seeds{dashed})")
+    seeds = (one for groups in panels.values() for values in groups.values() for one in values.values())
+    axes.set_xlabel("branch point" + legend_of_bars(seeds, "dashed: parent restricted" if drawn else ""))
     figure.axes[0].legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     return figure

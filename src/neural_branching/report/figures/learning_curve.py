@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from neural_branching.report.figures.style import MARKERS, PALETTE, blank
+from neural_branching.report.figures.style import MARKERS, PALETTE, blank, deviation, legend_of_bars
 
 Curve = Mapping[int, Sequence[float]]
 
@@ -31,7 +31,7 @@ def learning_curve(panels: Mapping[str, Mapping[str, Mapping[str, Curve]]]) -> F
         for panel, group in zip(row, groups, strict=True):
             for model, curve in curves.get(group, {}).items():
                 index, there = models.index(model), sorted(curve)
-                spread = [np.std(curve[n], ddof=1) if len(curve[n]) > 1 else 0.0 for n in there]
+                spread = [deviation(curve[n]) for n in there]
                 panel.errorbar(
                     there,
                     [np.mean(curve[n]) for n in there],
@@ -48,6 +48,8 @@ def learning_curve(panels: Mapping[str, Mapping[str, Mapping[str, Curve]]]) -> F
             panel.grid(alpha=0.3)
     for panel, group in zip(axes[0], groups, strict=True):
         panel.set_title(group, fontsize=10)
-    figure.supxlabel("training images per class (bars: standard deviation over seeds)", fontsize=10)
+    everything = (curve for curves in panels.values() for of in curves.values() for curve in of.values())
+    bars = legend_of_bars(seeds for curve in everything for seeds in curve.values())
+    figure.supxlabel(f"training images per class{bars}", fontsize=10)
     axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     return figure
