@@ -12,10 +12,12 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import precision_recall_curve
@@ -26,6 +28,7 @@ from neural_branching.activations import BATCH, extract
 from neural_branching.branch import Branch
 from neural_branching.compute import Compute
 from neural_branching.data.batches import TensorDataModule
+from neural_branching.data.files import decoded
 from neural_branching.evaluation.stops import Stop
 from neural_branching.fit import Fit
 from neural_branching.networks.convnet import ConvNet
@@ -202,8 +205,11 @@ def test_risk_coverage_curve(peer: str) -> None:
     torch.set_num_threads(before)
 
 
-def test_answers_of_a_system() -> None:
-    """Images through parent, two branches, router and thresholds, beside the parent alone."""
+def test_answers_of_a_system(tmp_path: Path) -> None:
+    """Images through parent, two branches, router and thresholds, beside the parent alone.
+
+    Once images in memory, once PNG files that are decoded while others are answered.
+    """
     groups = (("a", "b", "c"), ("d", "e", "f"))
     nodes = {ROOT: Node(ROOT, None, ("first", "second"), groups, leaf=False)}
     for name, group in zip(("first", "second"), groups, strict=True):
@@ -240,4 +246,12 @@ def test_answers_of_a_system() -> None:
         f"{count:,} images through a system of two branches beside the parent's forward pass",
         plain,
         lambda: [predictor.predict(batch) for batch in images.split(256)],
+    )
+    files = [tmp_path / f"{index}.png" for index in range(count)]
+    for file, image in zip(files, images.numpy(), strict=True):
+        Image.fromarray(image.transpose(1, 2, 0)).save(file)
+    side_by_side(
+        f"{count:,} image files through the same system beside the parent's forward pass over decoded ones",
+        plain,
+        lambda: [predictor.predict(batch) for _, batch, _ in decoded(files, 32, 256)],
     )

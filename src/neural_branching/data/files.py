@@ -1,5 +1,6 @@
 """Image files given by name or folder, decoded in batches while others are worked on."""
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
@@ -12,6 +13,7 @@ from neural_branching.data.decode import SUFFIXES, decode
 from neural_branching.errors import InputError
 
 AHEAD = 2  # batches that are decoded before they are asked for
+TASK = 32  # files per task: small ones take less time than handing one of them to a thread
 
 
 def image_files(places: Sequence[Path]) -> list[Path]:
@@ -49,10 +51,14 @@ def decoded(
         Files that could be read, their pixels as uint8 (n, 3, size, size), and the others → why not.
     """
     starts = iter(range(0, len(files), batch))
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
 
-        def submit(start: int) -> list[tuple[Path, Future[NDArray[np.uint8]]]]:
-            return [(file, pool.submit(decode, file, size)) for file in files[start : start + batch]]
+        def submit(start: int) -> list[Future[list[_Decoded]]]:
+            chunk = files[start : start + batch]
+            return [
+                pool.submit(_decode, chunk[first : first + TASK], size)
+                for first in range(0, len(chunk), TASK)
+            ]
 
         waiting = [submit(start) for start in islice(starts, AHEAD)]
         while waiting:
@@ -60,12 +66,26 @@ def decoded(
             for start in islice(starts, 1):
                 waiting.append(submit(start))
             good, pixels, broken = [], [], {}
-            for file, future in current:
-                error = future.exception()
-                if error:
-                    broken[file] = f"{type(error).__name__}: {error}"
-                else:
-                    good.append(file)
-                    pixels.append(future.result())
+            for task in current:
+                for file, image in task.result():
+                    if isinstance(image, str):
+                        broken[file] = image
+                    else:
+                        good.append(file)
+                        pixels.append(image)
             images = np.stack(pixels) if pixels else np.empty((0, 3, size, size), np.uint8)
             yield good, images, broken
+
+
+_Decoded = tuple[Path, NDArray[np.uint8] | str]
+
+
+def _decode(files: Sequence[Path], size: int) -> list[_Decoded]:
+    """Every file with its pixels, or why it cannot be read."""
+    done: list[_Decoded] = []
+    for file in files:
+        try:
+            done.append((file, decode(file, size)))
+        except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
+            done.append((file, f"{type(error).__name__}: {error}"))
+    return done
