@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from neural_branching import cli
 from neural_branching.report.collect import collect
 from neural_branching.report.results import write_results
-from neural_branching.report.systems import summarize_systems
+from neural_branching.report.systems import print_systems, summarize_systems
 
 DATA = [
     "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z,lower_o,lower_l,lower_z]",
@@ -130,7 +131,7 @@ def test_certified_systems_say_what_choosing_among_them_costs(monkeypatch, capsy
     assert run(monkeypatch, "route", "-m", *TINY, *arguments) is None
     screen = " ".join(capsys.readouterr().out.split())
     assert "2 of these runs are certified, each by itself" in screen
-    assert "threshold.delta divided by 2" in screen
+    assert "threshold.delta, for which 0.1 is usual, divided by 2" in screen
 
 
 def test_what_accepts_nothing_says_why(monkeypatch, capsys):
@@ -158,7 +159,35 @@ def test_failures_of_one_command_are_not_the_others(monkeypatch, capsys, tmp_pat
 def test_the_budget_of_activations_is_checked_before_training(monkeypatch):
     answer = str(run(monkeypatch, "route", *TINY, "views.budget=10"))
     assert "views.budget is 10" in answer
+    # Enough for the base's hidden2, whose stage is not the only one that is asked.
+    deep = ["branch_point.stage=block3", "+hierarchy.nodes.digit.branch_point={stage:stem,readout:flatten}"]
+    answer = str(run(monkeypatch, "route", *DATA, "parent=convnet", *deep, "views.budget=4000000"))
+    assert "at stem take" in answer
     assert not Path("outputs/store/parent").exists()
+
+
+def test_runs_of_before_commands_had_names_are_summarised(monkeypatch, capsys):
+    assert run(monkeypatch, "route", *TINY, "threshold=sgr", "threshold.target=0.9") is None
+    found, folder = results()
+    del found["answers"]["back_off"]["guarantee"]
+    write_results(folder, found)
+    for status in ("completed", "failed"):
+        old = Path("outputs/runs") / status
+        old.mkdir()
+        write_results(old, {"status": status, "error": {"message": "no disk"}})
+    summary = summarize_systems(Path("outputs/runs"))
+    assert list(summary.completed) == [folder.name]
+    assert summary.failed == {"failed": "no disk"}
+    capsys.readouterr()
+    print_systems(summary)
+    assert "Tables: outputs/runs" in capsys.readouterr().out
+
+
+def test_a_run_that_is_there_twice_is_one_certificate(monkeypatch):
+    assert run(monkeypatch, "route", *TINY, "threshold=sgr", "threshold.target=0.9") is None
+    _, folder = results()
+    shutil.copytree(folder, folder.with_name("again"))
+    assert summarize_systems(Path("outputs/runs")).certified == 1
 
 
 def test_a_parent_that_knows_only_superclasses_can_route(monkeypatch):

@@ -118,7 +118,7 @@ def test_builds_once_and_finds_again(tmp_path: Path) -> None:
     assert third.facts == {"accuracy": 0.5}
     assert third.sha("weights") == sha256_of(first.path / "weights")
     assert third.manifest["identity"] == canonical(IDENTITY)
-    assert third.provenance().keys() == {"key", "path", "seconds", "build_seconds"}
+    assert third.provenance().keys() == {"key", "path", "seconds", "build_seconds", "built_together"}
     assert not list(store.root.rglob(".building*"))
 
 

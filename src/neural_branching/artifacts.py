@@ -103,7 +103,7 @@ def ensure_parent(
         data.setup("fit")
         if settings.untrained:
             parent.learn_normalization(data.train[0])
-            return _save(parent, [], folder)
+            return save(parent, [], folder)
         if start:
             fill(parent, load_file(start.path / WEIGHTS), "The parent", other_classes=True)
             return _train(parent, data, settings, f"fine-tuned {config['name']}", folder)
@@ -112,7 +112,7 @@ def ensure_parent(
             return _train(parent, data, settings, f"parent {config['name']}", folder)
         if not parent.adopt(read_state(settings.checkpoint), f"The checkpoint {settings.checkpoint}"):
             parent.learn_normalization(data.train[0])
-        return _save(parent, [], folder)
+        return save(parent, [], folder)
 
     return store.fetch("parent", identity, make, needs=(WEIGHTS, HISTORY))
 
@@ -218,57 +218,69 @@ def _of_trunk(
 
 def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> Artifact:
     """The trained branch's weights and history."""
-    config = settings.config["branch"]
-    ask = partial(ensure_activations, settings, store, table, parent)
-    identity = {
-        "recipe": BRANCH_RECIPE,
-        "activations": ask().sha(f"{settings.stage}.safetensors"),
-        "split": table.split_key,
-        "classes": settings.classes if len(settings.groups) == len(settings.classes) else settings.groups,
-        "network": config["network"],
-        "fit": vars(settings.branch_fit),
-        "seed": settings.branch_seed,
-    }
-    ask_views = partial(ensure_views, settings, store, table, parent) if settings.views.count else None
-    if settings.random_labels:
-        identity["random_labels"] = True
-    if settings.images_per_class:
-        identity["images_per_class"] = settings.images_per_class
-    if ask_views:
-        identity["views"] = ask_views().sha(f"{settings.stage}.safetensors")
 
     def train(folder: Path) -> Facts:
         pl.seed_everything(settings.branch_seed, verbose=False)
-        recipe = settings.branch_fit
-        data = act.ActivationDataModule(
-            ask,
-            table,
-            settings.groups,
-            settings.stage,
-            recipe.batch_size,
-            settings.branch_seed,
-            ask_views,
-            settings.images_per_class,
-        )
-        data.prepare_data()
-        data.setup("fit")
-        if settings.random_labels:
-            data.train = _shuffled(*data.train, settings.branch_seed, 1 + settings.views.count)
-            data.validation = _shuffled(*data.validation, settings.branch_seed)
+        data = branch_data(settings, store, table, parent)
         branch = new_branch(settings, data.train[0].shape[1])
         branch.learn_standardization(data.train[0])
         return _train(branch, data, settings, f"branch {settings.subset.name} at {settings.stage}", folder)
 
+    identity = branch_identity(settings, store, table, parent)
     return store.fetch("branch", identity, train, needs=(WEIGHTS, HISTORY))
+
+
+def branch_identity(settings: Settings, store: Store, table: DataTable, parent: Artifact) -> dict[str, Any]:
+    """What decides a branch's weights; builds the activations if they are missing."""
+    inputs = f"{settings.stage}.safetensors"
+    identity = {
+        "recipe": BRANCH_RECIPE,
+        "activations": ensure_activations(settings, store, table, parent).sha(inputs),
+        "split": table.split_key,
+        "classes": settings.classes if len(settings.groups) == len(settings.classes) else settings.groups,
+        "network": settings.config["branch"]["network"],
+        "fit": vars(settings.branch_fit),
+        "seed": settings.branch_seed,
+    }
+    if settings.random_labels:
+        identity["random_labels"] = True
+    if settings.images_per_class:
+        identity["images_per_class"] = settings.images_per_class
+    if settings.views.count:
+        identity["views"] = ensure_views(settings, store, table, parent).sha(inputs)
+    return identity
+
+
+def branch_data(
+    settings: Settings, store: Store, table: DataTable, parent: Artifact
+) -> act.ActivationDataModule:
+    """The activations that a branch learns from and is validated on, loaded."""
+    data = act.ActivationDataModule(
+        partial(ensure_activations, settings, store, table, parent),
+        table,
+        settings.groups,
+        settings.stage,
+        settings.branch_fit.batch_size,
+        settings.branch_seed,
+        partial(ensure_views, settings, store, table, parent) if settings.views.count else None,
+        settings.images_per_class,
+    )
+    data.prepare_data()
+    data.setup("fit")
+    if settings.random_labels:
+        data.train = _shuffled(*data.train, settings.branch_seed, 1 + settings.views.count)
+        data.validation = _shuffled(*data.validation, settings.branch_seed)
+    return data
 
 
 def _train(module: Classifier, data: TensorDataModule, settings: Settings, title: str, folder: Path) -> Facts:
     """Fit, write weights and history, and return the facts that are worth recording."""
     log.info("Training the %s on %s images.", title, f"{len(data.train[1]):,}")
-    return _save(module, fit(module, data, settings.compute, title), folder)
+    return save(module, fit(module, data, settings.compute, title), folder)
 
 
-def _save(module: Classifier, history: History, folder: Path) -> Facts:
+def save(module: Classifier, history: History, folder: Path) -> Facts:
+    """Write weights and history into a folder; returns the facts that are worth recording."""
     save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, folder / WEIGHTS)
     (folder / HISTORY).write_text(json.dumps(history))
     parameters = sum(parameter.numel() for parameter in module.parameters())

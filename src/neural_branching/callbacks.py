@@ -15,6 +15,7 @@ from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import configure_log
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -36,16 +37,24 @@ class CheckAndSummarize(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Compose and check every job of a sweep before the first one starts."""
         jobs = _jobs(config, kwargs["config_name"])
-        _exit_on_bad_input(lambda: self.check(jobs, Path(config.hydra.sweep.dir)))
+        branches = _exit_on_bad_input(lambda: self.check(jobs, Path(config.hydra.sweep.dir)))
+        if config.hydra.launcher._target_.endswith("BasicLauncher"):
+            # Jobs of this process. Those of other launchers may run elsewhere, and train there.
+            from neural_branching.store import store_at
+            from neural_branching.together import train_together
+
+            configure_log(config.hydra.job_logging, config.hydra.verbose)  # as in a job
+            with store_at(branches[0].outputs / "store").building_ahead():
+                train_together(branches)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Summarise the sweep; exit with 1 if a job failed."""
         if not self.summarize(Path(config.hydra.sweep.dir)):
             sys.exit(1)
 
-    def check(self, jobs: list[DictConfig], folder: Path) -> None:
-        """Check jobs whose results will go to a folder."""
-        check(jobs, folder)
+    def check(self, jobs: list[DictConfig], folder: Path) -> list[Settings]:
+        """Check jobs whose results will go to a folder; the branches that they need."""
+        return check(jobs, folder)
 
     def summarize(self, folder: Path) -> bool:
         """Write and print the summary of a sweep; whether every job has finished."""
@@ -60,9 +69,9 @@ class CheckAndSummarize(Callback):
 class CheckAndSummarizeSystems(CheckAndSummarize):
     """The same for systems of branches."""
 
-    def check(self, jobs: list[DictConfig], folder: Path) -> None:
-        """Check jobs whose results will go to a folder."""
-        check_systems(jobs, folder)
+    def check(self, jobs: list[DictConfig], folder: Path) -> list[Settings]:
+        """Check jobs whose results will go to a folder; the branches that they need."""
+        return check_systems(jobs, folder)
 
     def summarize(self, folder: Path) -> bool:
         """Write and print the summary of a sweep; whether every job has finished."""
@@ -73,12 +82,15 @@ class CheckAndSummarizeSystems(CheckAndSummarize):
         return not summary.failed
 
 
-def check_systems(jobs: list[DictConfig], folder: Path) -> None:
+def check_systems(jobs: list[DictConfig], folder: Path) -> list[Settings]:
     """Check everything that can be known before a run of a system starts.
 
     Args:
         jobs: the composed configurations.
         folder: where results will go.
+
+    Returns:
+        Settings of every branch that they need.
 
     Raises:
         InputError: for the first thing that cannot be used.
@@ -86,19 +98,23 @@ def check_systems(jobs: list[DictConfig], folder: Path) -> None:
     systems = [System.from_config(job) for job in jobs]
     _check_writable(folder)
     _check_writable(systems[0].base.outputs / "store")
-    from neural_branching.system_pipeline import check_system
+    from neural_branching.system_pipeline import branches_of, check_system
 
     for one in systems:
         check_system(one)
-    _check_data([one.base for one in systems])
+    _check_data([settings for one in systems for settings in (one.base, *one.nodes.values())])
+    return [branch for one in systems for branch in branches_of(one)]
 
 
-def check(jobs: list[DictConfig], folder: Path) -> None:
+def check(jobs: list[DictConfig], folder: Path) -> list[Settings]:
     """Check everything that can be known before a run starts, the cheapest first.
 
     Args:
         jobs: the composed configurations.
         folder: where results will go.
+
+    Returns:
+        Settings of every branch that they need.
 
     Raises:
         InputError: for the first thing that cannot be used.
@@ -112,6 +128,7 @@ def check(jobs: list[DictConfig], folder: Path) -> None:
     for one in settings:
         check_models(one)
     _check_data(settings)
+    return settings
 
 
 def _check_data(settings: list[Settings]) -> None:
@@ -123,12 +140,15 @@ def _check_data(settings: list[Settings]) -> None:
     from neural_branching import artifacts, models
     from neural_branching.store import store_at
 
-    tables = {}
+    tables, checked = {}, set()
     for one in settings:
         data = repr(one.config["data"])
         if data not in tables:
             tables[data] = artifacts.ensure_data(one, store_at(one.outputs / "store"))
-        models.check_budget(one, len(tables[data]), len(tables[data].rows("train")))
+        sized = data, repr(one.config["parent"]), repr(one.config["views"]), one.stage, one.readout.kind
+        if one.trunk is None and sized not in checked:
+            checked.add(sized)
+            models.check_budget(one, len(tables[data]), len(tables[data].rows("train")))
 
 
 def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:
@@ -180,8 +200,8 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
-def _exit_on_bad_input(action: Callable[[], None]) -> None:
+def _exit_on_bad_input(action: Callable[[], list[Settings]]) -> list[Settings]:
     try:
-        action()
+        return action()
     except InputError as error:
         sys.exit(str(error))

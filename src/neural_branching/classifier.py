@@ -77,20 +77,32 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser and schedule."""
         fit = self.fit
-        if fit.optimizer == "adam":
-            optimizer: torch.optim.Optimizer = torch.optim.Adam(
-                self.parameters(), fit.lr, weight_decay=fit.weight_decay, fused=True
-            )
-        else:
-            optimizer = torch.optim.AdamW(_decayed(self, fit.weight_decay), fit.lr, fused=True)
-        if fit.schedule == "constant":
-            return optimizer
+        groups = (
+            [{"params": list(self.parameters()), "weight_decay": fit.weight_decay}]
+            if fit.optimizer == "adam"
+            else _decayed(self, fit.weight_decay)
+        )
         data: TensorDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
-        steps = fit.epochs * data.steps_per_epoch
-        # torch divides by zero where the rise would end with the very first step.
-        rise = 0.0 if fit.pct_start * steps == 1 else fit.pct_start
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, fit.lr, total_steps=steps, pct_start=rise)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return optimizer_of(fit, groups, fit.epochs * data.steps_per_epoch)
+
+
+def optimizer_of(fit: Fit, groups: list[dict[str, Any]], steps: int) -> Any:
+    """A recipe's optimiser and schedule, as Lightning takes them.
+
+    Args:
+        fit: the recipe.
+        groups: parameter groups with their weight decay, and a learning rate if it is not the recipe's.
+        steps: number of steps in the whole fit.
+    """
+    kind = torch.optim.Adam if fit.optimizer == "adam" else torch.optim.AdamW
+    optimizer = kind(groups, fit.lr, fused=True)
+    if fit.schedule == "constant":
+        return optimizer
+    # torch divides by zero where the rise would end with the very first step.
+    rise = 0.0 if fit.pct_start * steps == 1 else fit.pct_start
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps, pct_start=rise)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def _decayed(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -20,20 +20,25 @@ class Compute:
         devices: index of the CUDA device to use. Networks of this size gain nothing from several.
         threads: CPU threads for torch; None leaves torch's own choice.
         progress: show a progress bar while training, if the output is a terminal.
+        together: train the branches of one shape that a sweep or a system needs at once.
 
     Raises:
         InputError: for values outside what is listed, and for an accelerator that is not there.
     """
 
     def __init__(
-        self, accelerator: str = "auto", devices: int = 0, threads: int | None = None, progress: bool = True
+        self,
+        accelerator: str = "auto",
+        devices: int = 0,
+        threads: int | None = None,
+        progress: bool = True,
+        together: bool = True,
     ) -> None:
         self.accelerator = one_of(accelerator, ACCELERATORS, "accelerator")
         self.devices = whole(devices, "devices", 0)
         self.threads = None if threads is None else whole(threads, "threads", 1)
-        if not isinstance(progress, bool):
-            raise ArgumentError("progress", f"is {progress!r}: it must be true or false.")
-        self.progress = progress
+        self.progress = _switch(progress, "progress")
+        self.together = _switch(together, "together")
 
     def device(self) -> torch.device:
         """The device that this means on this machine.
@@ -65,3 +70,9 @@ class Compute:
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
+
+
+def _switch(value: bool, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ArgumentError(name, f"is {value!r}: it must be true or false.")
+    return value

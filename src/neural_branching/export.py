@@ -1,5 +1,6 @@
 """A finished run as one program of tensor operations, from pixels to answers."""
 
+import io
 import json
 import tempfile
 import warnings
@@ -257,7 +258,9 @@ def _pt2(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run:
     with warnings.catch_warnings():
         # torch groups weights by their storage and warns of every group that it can only write in part.
         warnings.simplefilter("ignore", UserWarning)
-        torch.export.save(exported, file, extra_files={ANSWERS: names})
+        buffer = io.BytesIO()  # torch's own writer has no sentence for a full disk
+        torch.export.save(exported, buffer, extra_files={ANSWERS: names})
+    file.write_bytes(buffer.getvalue())
     loaded = torch.export.load(file).module()
     return lambda images: [one.numpy() for one in loaded(torch.from_numpy(images))]
 

@@ -15,9 +15,9 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -74,12 +74,13 @@ class Artifact:
         return json.loads((self.path / name).read_text())
 
     def provenance(self) -> dict[str, Any]:
-        """Key, path and seconds, for results.json."""
+        """Key, path, seconds, and how many were built at once with it, for results.json."""
         return {
             "key": self.key,
             "path": str(self.path),
             "seconds": round(self.seconds, 3),
             "build_seconds": self.manifest["seconds"],
+            "built_together": self.manifest.get("together", 1),
         }
 
 
@@ -124,15 +125,26 @@ class Store:
         # Files that this process has hashed: a sweep reads the same cache in every job.
         self._verified: set[tuple[Path, int, int]] = set()
         self._unclaimed: set[tuple[str, str]] = set()
+        self._ahead: set[tuple[str, str]] = set()
 
     def claim(self, artifacts: Mapping[str, Artifact]) -> dict[str, bool]:
         """Say which artifacts this process has built since the last claim: for the run that asks.
 
-        What the checks before a run have built belongs to the run; later runs only find it.
+        What the checks before a run have built belongs to the run; later runs only find it. What was
+        built ahead of a sweep belongs to the first run that uses it.
         """
-        built = {name: (one.kind, one.key) in self._unclaimed for name, one in artifacts.items()}
+        mine = {name: (one.kind, one.key) for name, one in artifacts.items()}
+        built = {name: place in self._unclaimed | self._ahead for name, place in mine.items()}
         self._unclaimed.clear()
+        self._ahead.difference_update(mine.values())
         return built
+
+    @contextmanager
+    def building_ahead(self) -> Iterator[None]:
+        """What is built inside is for runs to come, whichever claims it."""
+        yield
+        self._ahead |= self._unclaimed
+        self._unclaimed.clear()
 
     def fetch(
         self, kind: str, identity: Mapping[str, Any], build: Build, *, needs: Iterable[str] = ()
@@ -167,6 +179,56 @@ class Store:
             except Exception as error:
                 raise self._explained(error, kind) from error
         return Artifact(kind, key, final, manifest, built, time.perf_counter() - start)
+
+    def fetch_together(
+        self,
+        kind: str,
+        identities: Sequence[Mapping[str, Any]],
+        build: Callable[[list[int]], Sequence[Build | None]],
+        *,
+        needs: Iterable[str] = (),
+    ) -> None:
+        """Build what is missing of several artifacts at once, the time shared evenly among them.
+
+        Args:
+            kind: folder that the artifacts live in.
+            identities: what decides each of them.
+            build: does the work for the artifacts at these places of ``identities``, and returns for each
+                what writes its files; None for one that could not be made.
+            needs: as for ``fetch``.
+
+        Raises:
+            InputError: as ``fetch``.
+        """
+        keys, needs = [key_of(kind, identity) for identity in identities], tuple(needs)
+        # One order for everybody who takes several locks, so that no two wait for each other.
+        with ExitStack() as locks:
+            try:
+                for key in sorted(set(keys)):
+                    if self._inspect(self.root / kind / key, kind, key, needs)[0] is None:
+                        locks.enter_context(self._locked(kind, key))
+                missing = []
+                for place, key in enumerate(keys):
+                    manifest, problem = self._inspect(self.root / kind / key, kind, key, needs)
+                    if manifest is None and key not in keys[:place]:
+                        missing.append(place)
+                        if problem:
+                            self._set_aside(self.root / kind / key, kind, key, problem)
+                if not missing:
+                    return
+                start = time.perf_counter()
+                builds = build(missing)
+                share = (time.perf_counter() - start) / len(missing)
+                for place, one in zip(missing, builds, strict=True):
+                    if one is not None:
+                        key = keys[place]
+                        final = self.root / kind / key
+                        self._build(
+                            final, kind, key, identities[place], one, spent=share, together=len(missing)
+                        )
+                        self._unclaimed.add((kind, key))
+            except Exception as error:
+                raise self._explained(error, kind) from error
 
     @contextmanager
     def _locked(self, kind: str, key: str) -> Iterator[None]:
@@ -217,7 +279,15 @@ class Store:
         log.warning("The stored %s %s is damaged: %s; moved to %s, rebuilding.", kind, key, problem, aside)
 
     def _build(
-        self, final: Path, kind: str, key: str, identity: Mapping[str, Any], build: Build
+        self,
+        final: Path,
+        kind: str,
+        key: str,
+        identity: Mapping[str, Any],
+        build: Build,
+        *,
+        spent: float = 0.0,
+        together: int = 1,
     ) -> dict[str, Any]:
         folder = final.with_name(f".building-{key}-{secrets.token_hex(4)}")
         folder.mkdir(parents=True)
@@ -234,7 +304,8 @@ class Store:
                 "identity": canonical(identity),
                 "facts": canonical(facts),
                 "files": files,
-                "seconds": round(time.perf_counter() - start, 3),
+                "seconds": round(spent + time.perf_counter() - start, 3),
+                "together": together,
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "versions": {name: version(name) for name in _RECORDED_VERSIONS},
             }

@@ -33,6 +33,7 @@ from neural_branching.selection.scores.outputs import softmax
 from neural_branching.settings import Settings
 from neural_branching.store import Artifact, Store, store_at
 from neural_branching.system import System
+from neural_branching.together import train_together
 from neural_branching.training import History
 
 
@@ -57,6 +58,12 @@ def check_system(system: System) -> None:
         check_models(settings)
 
 
+def branches_of(system: System) -> list[Settings]:
+    """Settings of every branch of a system, gates included."""
+    inner = [name for name, node in system.tree.nodes.items() if not node.leaf]
+    return [*system.nodes.values(), *(system.gate(name) for name in inner)]
+
+
 def run_system(system: System, overrides: Sequence[str] = ()) -> SystemRun:
     """Do what is missing, evaluate, and return everything that the report needs.
 
@@ -74,10 +81,13 @@ def run_system(system: System, overrides: Sequence[str] = ()) -> SystemRun:
     base.compute.apply()
     store = store_at(base.outputs / "store")
     table = ensure_data(base, store)
-    check_budget(base, len(table), len(table.rows("train")))
+    for settings in (base, *system.nodes.values()):
+        if settings.trunk is None:
+            check_budget(settings, len(table), len(table.rows("train")))
     parent = ensure_parent(base, store, table)
     logits = ensure_logits(base, store, table, parent)
     artifacts = {"data": table.artifact, "parent": parent, "activations": logits}
+    train_together(branches_of(system))
     shelf: dict[tuple[str, str], Tensor] = {}
     voices = {
         name: _Voice.of(settings, store, table, parent, shelf) for name, settings in system.nodes.items()

@@ -5,6 +5,8 @@ import logging
 import math
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -23,6 +25,7 @@ from neural_branching.fit import Fit
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
 History = list[dict[str, float]]
+METRICS = ("train/loss", "val/loss", "val/accuracy")  # of every epoch
 
 
 def fit(module: Classifier, data: TensorDataModule, compute: Compute, title: str) -> History:
@@ -40,25 +43,41 @@ def fit(module: Classifier, data: TensorDataModule, compute: Compute, title: str
     Raises:
         InputError: if the loss stops being finite.
     """
-    device = compute.device()
-    if device.type == "cpu":
-        # Lightning asks torch to look for GPUs through NVML, which the fused optimisers then do at
-        # every step; on a machine without a GPU that look-up costs as much as the step.
-        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     recorder = _Recorder(module.fit, title)
     callbacks: list[Callback] = [recorder]
     if module.fit.patience is not None:
         mode = "min" if module.fit.monitor == "val/loss" else "max"
         callbacks.append(EarlyStopping(module.fit.monitor, patience=module.fit.patience, mode=mode))
     if compute.progress:
-        callbacks.append(_ProgressLine(title, module.fit.epochs))
+        callbacks.append(ProgressLine(title, module.fit.epochs))
+    with new_trainer(module.fit, compute, callbacks) as trainer:
+        trainer.fit(module, datamodule=data)
+    recorder.restore(module)
+    module.cpu()
+    return recorder.history
+
+
+@contextmanager
+def new_trainer(recipe: Fit, compute: Compute, callbacks: list[Callback]) -> Iterator[pl.Trainer]:
+    """The Lightning trainer for one fit by a recipe; its matrix precision holds inside alone.
+
+    Args:
+        recipe: the training recipe.
+        compute: where to run.
+        callbacks: what happens around epochs.
+    """
+    device = compute.device()
+    if device.type == "cpu":
+        # Lightning asks torch to look for GPUs through NVML, which the fused optimisers then do at
+        # every step; on a machine without a GPU that look-up costs as much as the step.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning 2.6 on torch ≥ 2.9
         trainer = pl.Trainer(
             accelerator=device.type,
             devices=[device.index] if device.type == "cuda" else 1,
-            precision=module.fit.precision,  # type: ignore[arg-type]
-            max_epochs=module.fit.epochs,
+            precision=recipe.precision,  # type: ignore[arg-type]
+            max_epochs=recipe.epochs,
             callbacks=callbacks,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
@@ -69,14 +88,11 @@ def fit(module: Classifier, data: TensorDataModule, compute: Compute, title: str
             use_distributed_sampler=False,
         )
         before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision(module.fit.matmul_precision)
+        torch.set_float32_matmul_precision(recipe.matmul_precision)
         try:
-            trainer.fit(module, datamodule=data)
+            yield trainer
         finally:
             torch.set_float32_matmul_precision(before)
-    recorder.restore(module)
-    module.cpu()
-    return recorder.history
 
 
 def best_epoch(history: History, recipe: Fit) -> int:
@@ -97,9 +113,8 @@ class _Recorder(Callback):
         self._best: dict[str, Any] | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        names = ("train/loss", "val/loss", "val/accuracy")
-        values = torch.stack([trainer.callback_metrics[name].float() for name in names]).tolist()
-        self.history.append(dict(zip(names, values, strict=True)))
+        values = torch.stack([trainer.callback_metrics[name].float() for name in METRICS]).tolist()
+        self.history.append(dict(zip(METRICS, values, strict=True)))
         if not all(map(math.isfinite, values)):
             found = ", ".join(f"{name} is {value}" for name, value in self.history[-1].items())
             raise InputError(
@@ -115,8 +130,13 @@ class _Recorder(Callback):
             module.load_state_dict(self._best)
 
 
-class _ProgressLine(Callback):
-    """One line on a terminal: epoch, time left and validation accuracy; silent elsewhere."""
+class ProgressLine(Callback):
+    """One line on a terminal: epoch, time left and validation accuracy; silent elsewhere.
+
+    Args:
+        title: what is being trained.
+        epochs: the most that there will be.
+    """
 
     def __init__(self, title: str, epochs: int) -> None:
         console = Console(stderr=True)
@@ -133,12 +153,15 @@ class _ProgressLine(Callback):
         self._task = self._progress.add_task(title, total=epochs, accuracy=float("nan"))
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Show the line."""
         self._progress.start()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Advance it."""
         if not self._progress.disable:
             accuracy = float(trainer.callback_metrics["val/accuracy"])
             self._progress.update(self._task, advance=1, accuracy=accuracy)
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Remove it."""
         self._progress.stop()

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -53,17 +54,20 @@ class Batches:
             yield x, self.y.index_select(0, rows)
 
 
-class EpochLoader:
+Epoch = TypeVar("Epoch")
+
+
+class EpochLoader(Generic[Epoch]):
     """A "data loader" whose only item is a whole epoch, for modules that loop over it themselves."""
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: Epoch) -> None:
         self.batches = batches
 
     def __len__(self) -> int:
         """Always 1."""
         return 1
 
-    def __iter__(self) -> Iterator[Batches]:
+    def __iter__(self) -> Iterator[Epoch]:
         yield self.batches
 
 
@@ -106,11 +110,11 @@ class TensorDataModule(pl.LightningDataModule):
         """Number of optimiser steps in one epoch."""
         return len(Batches(*self.train, self.batch_size))
 
-    def train_dataloader(self) -> EpochLoader:
+    def train_dataloader(self) -> EpochLoader[Batches]:
         """The training epoch, in a new order every time it is iterated."""
         return EpochLoader(Batches(*self._placed(self.train), self.batch_size, self.generator, self.augment))
 
-    def val_dataloader(self) -> EpochLoader:
+    def val_dataloader(self) -> EpochLoader[Batches]:
         """The validation epoch, in a fixed order."""
         return EpochLoader(Batches(*self._placed(self.validation), max(self.batch_size, 512)))
 

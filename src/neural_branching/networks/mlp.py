@@ -40,3 +40,4 @@ class MLP(StagedNetwork):
         entry = nn.Dropout(dropout) if widths else nn.Flatten()
         stages["logits"] = nn.Sequential(entry, nn.Linear(sizes[-1], num_classes))
         super().__init__(stages)
+        self.dropout = dropout

@@ -42,7 +42,7 @@ def write_system(run: "SystemRun", folder: Path, *, draw_figures: bool) -> None:
     Args:
         run: the finished run.
         folder: its folder, which exists.
-        draw_figures: also draw the figures, as files and in TensorBoard; a sweep leaves this to its summary.
+        draw_figures: also draw the figures, as files and in TensorBoard. The jobs of a sweep do not.
     """
     write_config(folder, run.system.config)
     _write_trace(run, folder)

@@ -1,0 +1,178 @@
+"""Branches that a sweep or a system needs are trained at once, and nothing else about a run changes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from neural_branching import cli
+from neural_branching.store import Store
+
+TINY = [
+    "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z,lower_o,lower_l,lower_z]",
+    "data.superclasses={digit:[digit_0,digit_1,digit_2],upper:[upper_O,upper_I,upper_Z],"
+    "lower:[lower_o,lower_l,lower_z]}",
+    *("data.source.train_per_class=40", "data.source.test_per_class=10", "data.image_size=12"),
+    *("parent.network.widths=[16,16]", "branch.network.widths=[8]"),
+    *("parent.fit.epochs=3", "branch.fit.epochs=6", "branch.fit.patience=2"),
+    *("trainer.accelerator=cpu", "trainer.threads=1"),
+]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> list[dict]:
+    """Results of every run, without what differs between any two runs."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.argv", ["neural-branching", *arguments])
+    cli.main()
+    files = sorted(folder.rglob("results.json"), key=lambda file: int(file.parent.name.split("_")[0]))
+    return [json.loads(file.read_text()) for file in files]
+
+
+def together(results: list[dict], name: str = "branch") -> list[int]:
+    return [one["artifacts"][name]["built_together"] for one in results]
+
+
+def close(one: object, other: object) -> bool:
+    """Equal, numbers up to rounding."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(close(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(close, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return one == pytest.approx(other, abs=1e-4)
+    return one == other
+
+
+def test_a_sweep_gives_the_same_at_once_as_one_by_one(monkeypatch, capsys, tmp_path) -> None:
+    sweep = [
+        *("train", "-m", *TINY, "subset=digits,upper,lower", "branch_point=hidden1,hidden2"),
+        *("branch.seed=0,1", "threshold=coverage", "threshold.target=0.7"),
+    ]
+    stacked = run(monkeypatch, tmp_path / "stacked", *sweep)
+    assert "Training 12 branches of one shape at once." in capsys.readouterr().out
+    alone = run(monkeypatch, tmp_path / "alone", *sweep, "trainer.together=false")
+    assert together(stacked) == [12] * 12
+    assert together(alone) == [1] * 12
+    # What was built belongs to the run that uses it first, as if it had built it.
+    for runs in (stacked, alone):
+        assert [one["artifacts"]["branch"]["built"] for one in runs] == [True] * 12
+        assert sum(one["artifacts"]["parent"]["built"] for one in runs) == 1
+    for mine, theirs in zip(stacked, alone, strict=True):
+        assert mine["artifacts"]["branch"]["key"] == theirs["artifacts"]["branch"]["key"]
+        for results in (mine, theirs):
+            del results["artifacts"], results["overrides"]
+        assert close(mine, theirs)
+
+
+def test_only_branches_of_one_shape_are_trained_at_once(monkeypatch, tmp_path) -> None:
+    sweep = [
+        "train",
+        "-m",
+        *TINY,
+        "subset=digits,upper",
+        "branch.network.widths=[8],[4]",
+        "branch=mlp,linear",
+    ]
+    found = run(monkeypatch, tmp_path / "a", *sweep[:-2], "branch=mlp", "branch.network.widths=[8],[4]")
+    assert together(found) == [2] * 4
+    found = run(monkeypatch, tmp_path / "b", *sweep[:-2], "branch.network.widths=[8],[4]", "subset=digits")
+    assert together(found) == [1] * 2
+
+
+def test_learning_rates_and_decays_share_a_stack(monkeypatch, tmp_path) -> None:
+    sweep = [
+        "train",
+        "-m",
+        *TINY,
+        "subset=digits",
+        "branch.fit.lr=0.001,0.01",
+        "branch.fit.weight_decay=0,0.1",
+    ]
+    assert together(run(monkeypatch, tmp_path / "a", *sweep)) == [4] * 4
+
+
+def test_a_system_trains_its_branches_at_once(monkeypatch, tmp_path) -> None:
+    [found] = run(monkeypatch, tmp_path / "a", "route", *TINY, "hydra.run.dir=outputs/runs/0_a")
+    for name in ("digit", "upper", "lower"):
+        assert together([found], f"branch {name}") == [3]
+    assert together([found], "gate root") == [1]
+
+
+def test_a_branch_that_grows_from_another_comes_after_it(monkeypatch, tmp_path) -> None:
+    [found] = run(
+        monkeypatch,
+        tmp_path / "a",
+        "route",
+        *TINY,
+        "hierarchy=glyphs_by_case",
+        "hydra.run.dir=outputs/runs/0_a",
+    )
+    assert together([found], "branch upper") == [2]
+    assert together([found], "branch digit") == [1]
+    assert found["artifacts"]["branch upper"]["built"]
+
+
+def test_what_is_in_the_store_is_not_trained_again(monkeypatch, capsys, tmp_path) -> None:
+    sweep = ["train", "-m", *TINY, "subset=digits,upper,lower", f"outputs={tmp_path}/outputs"]
+    run(monkeypatch, tmp_path / "a", *sweep, "branch.seed=0")
+    capsys.readouterr()
+    run(monkeypatch, tmp_path / "b", *sweep, "branch.seed=0,1")
+    assert "Training 3 branches of one shape at once." in capsys.readouterr().out
+
+
+def test_a_diverging_branch_fails_alone(monkeypatch, capsys, tmp_path) -> None:
+    sweep = ["train", "-m", *TINY, "subset=digits,upper", "branch.fit.lr=0.001,1e30"]
+    with pytest.raises(SystemExit):
+        run(monkeypatch, tmp_path / "a", *sweep)
+    found = [json.loads(file.read_text()) for file in sorted(tmp_path.rglob("results.json"))]
+    assert [one["status"] for one in found] == ["completed", "failed"] * 2
+    assert "diverged" in found[1]["error"]["message"]
+    assert together([found[0], found[2]]) == [4, 4]
+
+
+def write(text: str):
+    def build(folder: Path) -> dict:
+        (folder / "file").write_text(text)
+        return {}
+
+    return build
+
+
+def test_the_store_builds_what_is_missing_at_once(tmp_path) -> None:
+    store, asked = Store(tmp_path), []
+
+    def build(missing: list[int]) -> list:
+        asked.append(missing)
+        return [write(f"{place}") if place != 3 else None for place in missing]
+
+    identities = [{"number": number} for number in (0, 1, 2, 3, 1)]
+    store.fetch("thing", identities[0], write("0"))
+    store.fetch_together("thing", identities, build, needs=("file",))
+    assert asked == [[1, 2, 3]]  # neither what is there, nor the same twice
+    for number in (1, 2):
+        found = store.fetch("thing", {"number": number}, write("another"), needs=("file",))
+        assert (found.path / "file").read_text() == str(number)
+        assert found.provenance()["built_together"] == 3
+    assert store.fetch("thing", {"number": 3}, write("alone")).built
+    store.fetch_together("thing", identities, build, needs=("file",))
+    assert len(asked) == 1
+
+
+def test_what_is_built_ahead_is_claimed_by_the_run_that_uses_it(tmp_path) -> None:
+    store = Store(tmp_path)
+    with store.building_ahead():
+        store.fetch_together("thing", [{"n": 1}, {"n": 2}], lambda missing: [write("a"), write("b")])
+    first, second = (store.fetch("thing", {"n": n}, write("c")) for n in (1, 2))
+    assert store.claim({"mine": first}) == {"mine": True}
+    assert store.claim({"mine": second}) == {"mine": True}
+    assert store.claim({"mine": second}) == {"mine": False}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_branches_are_trained_at_once_on_a_gpu(monkeypatch, tmp_path) -> None:
+    sweep = ["train", "-m", *TINY, "subset=digits,upper,lower", "branch.seed=0,1", "trainer.accelerator=cuda"]
+    found = run(monkeypatch, tmp_path / "a", *sweep)
+    assert together(found) == [6] * 6
+    assert found[0]["environment"]["device"].startswith("cuda")
