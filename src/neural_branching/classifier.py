@@ -82,22 +82,23 @@ class Classifier(pl.LightningModule):
             if fit.optimizer == "adam"
             else _decayed(self, fit.weight_decay)
         )
-        data: TensorDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
-        return optimizer_of(fit, groups, fit.epochs * data.steps_per_epoch)
+        return optimizer_of(self, fit, groups)
 
 
-def optimizer_of(fit: Fit, groups: list[dict[str, Any]], steps: int) -> Any:
+def optimizer_of(module: pl.LightningModule, fit: Fit, groups: list[dict[str, Any]]) -> Any:
     """A recipe's optimiser and schedule, as Lightning takes them.
 
     Args:
+        module: what is to be trained; a schedule asks its trainer's data for the number of steps.
         fit: the recipe.
         groups: parameter groups with their weight decay, and a learning rate if it is not the recipe's.
-        steps: number of steps in the whole fit.
     """
     kind = torch.optim.Adam if fit.optimizer == "adam" else torch.optim.AdamW
     optimizer = kind(groups, fit.lr, fused=True)
     if fit.schedule == "constant":
         return optimizer
+    data: TensorDataModule = module.trainer.datamodule  # type: ignore[attr-defined]
+    steps = fit.epochs * data.steps_per_epoch
     # torch divides by zero where the rise would end with the very first step.
     rise = 0.0 if fit.pct_start * steps == 1 else fit.pct_start
     peaks = [group["lr"] for group in optimizer.param_groups]

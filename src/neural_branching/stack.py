@@ -208,8 +208,7 @@ class StackedBranches(pl.LightningModule):
             {"params": [view.view for view in views], "lr": lr, "weight_decay": decay}
             for (lr, decay, _, _), views in zip(self._groups(), self._layout, strict=True)
         ]
-        data: StackedData = self.trainer.datamodule  # type: ignore[attr-defined]
-        return optimizer_of(self.recipe, groups, self.recipe.epochs * data.steps_per_epoch)
+        return optimizer_of(self, self.recipe, groups)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some rows of the stacked weights alone, and with their moments in the optimiser."""

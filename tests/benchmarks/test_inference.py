@@ -1,0 +1,84 @@
+"""A system's answers beside its parent's forward pass."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from neural_branching.branch import Branch
+from neural_branching.data.files import decoded
+from neural_branching.evaluation.stops import Stop
+from neural_branching.fit import Fit
+from neural_branching.networks.convnet import ConvNet
+from neural_branching.networks.mlp import MLP
+from neural_branching.parent import Parent
+from neural_branching.prediction import Head, Predictor
+from neural_branching.readout import Readout
+from neural_branching.routing.descent import Guide
+from neural_branching.routing.hierarchy import ROOT, Node, Tree
+from neural_branching.routing.routers import ParentMass
+from neural_branching.selection.scores.outputs import MaxSoftmax
+from neural_branching.selection.thresholds.base import HeldOut
+from neural_branching.selection.thresholds.plain import Fixed
+
+pytestmark = pytest.mark.benchmark
+SHORT = os.environ.get("BENCH") == "short"
+IMAGE = (3, 32, 32)
+NO_IMAGES = HeldOut(np.empty(0), np.empty(0, bool), np.empty(0), np.empty(0, bool), np.empty(0))
+
+
+def test_answers_of_a_system(tmp_path: Path, side_by_side, one_thread) -> None:
+    """Images through parent, two branches, router and thresholds, beside the parent alone.
+
+    Once images in memory, once PNG files that are decoded while others are answered.
+    """
+    groups = (("a", "b", "c"), ("d", "e", "f"))
+    nodes = {ROOT: Node(ROOT, None, ("first", "second"), groups, leaf=False)}
+    for name, group in zip(("first", "second"), groups, strict=True):
+        nodes[name] = Node(name, ROOT, group, tuple((one,) for one in group), leaf=True)
+    recipe = Fit(1, 1, 0.1)
+    parent = Parent(ConvNet(IMAGE, 6), recipe, IMAGE).eval()
+    heads = {
+        name: Head(Branch(MLP((128,), 3, [256]), recipe, 128), "pool", Readout("auto"))
+        for name in ("first", "second")
+    }
+    rule, router = Fixed(0.5), ParentMass()
+    stop = Stop(MaxSoftmax(), MaxSoftmax().fit(None), rule.fit(NO_IMAGES), rule)
+    predictor = Predictor(
+        Tree("two", nodes),
+        parent,
+        heads,
+        {},
+        [[0, 1, 2], [3, 4, 5]],
+        Guide(router, {ROOT: router.weigh}),
+        dict.fromkeys(nodes, stop),
+        32,
+        torch.device("cpu"),
+        np.empty((0, *IMAGE), np.uint8),
+    )
+    count = 512 if SHORT else 10_000
+    images = torch.randint(0, 256, (count, *IMAGE), dtype=torch.uint8)
+
+    @torch.inference_mode()
+    def plain() -> None:
+        for batch in images.split(256):
+            parent(batch)
+
+    side_by_side(
+        f"{count:,} decoded images through a system of two branches, answers with traces",
+        "the parent's forward pass",
+        plain,
+        lambda: [predictor.predict(batch) for batch in images.split(256)],
+    )
+    files = [tmp_path / f"{index}.png" for index in range(count)]
+    for file, image in zip(files, images.numpy(), strict=True):
+        Image.fromarray(image.transpose(1, 2, 0)).save(file)
+    side_by_side(
+        f"the same from {count:,} PNG files, decoded meanwhile",
+        "the parent's forward pass over decoded images",
+        plain,
+        lambda: [predictor.predict(batch) for _, batch, _ in decoded(files, 32, 256)],
+    )
