@@ -20,13 +20,14 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from neural_branching.config import build, conf_dir
 from neural_branching.errors import InputError
-from neural_branching.evaluation import evaluate as evaluate_module
+from neural_branching.evaluation import examination as examination_module
 from neural_branching.evaluation.evaluate import Evaluation, evaluate
+from neural_branching.evaluation.examination import examine
 from neural_branching.evaluation.foreign import Foreign, foreign_numbers, left_out, scod_curve
-from neural_branching.evaluation.judge import Material, every_second, judge
+from neural_branching.evaluation.judge import Material, every_second, scored
 from neural_branching.evaluation.points import COVERAGES, PROBABILITIES
 from neural_branching.evaluation.reliability import bins_of, equal_mass_error, reliability
-from neural_branching.evaluation.selective import ABSTAIN, selective_intervals
+from neural_branching.evaluation.selective import ABSTAIN, acceptance_intervals
 from neural_branching.selection import (
     Answers,
     Bootstrap,
@@ -95,16 +96,16 @@ every_pair = pytest.mark.parametrize("pair", PAIRS)
 
 @cache
 def evaluated(pair: str) -> Evaluation:
-    return evaluate(BRANCH, PARENT, *PAIRS[pair], CLASSES, FOREIGN)
+    return of(*PAIRS[pair])
 
 
 def of(score: Score, rule: Threshold, branch: Material = BRANCH, parent: Material = PARENT) -> Evaluation:
-    return evaluate(branch, parent, score, rule, CLASSES, FOREIGN)
+    return evaluate(examine(branch, parent, score, CLASSES, FOREIGN), rule)
 
 
 @pytest.fixture
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate_module, "Bootstrap", partial(Bootstrap, resamples=20))
+    monkeypatch.setattr(examination_module, "Bootstrap", partial(Bootstrap, resamples=20))
 
 
 quick = pytest.mark.usefixtures("few_resamples")
@@ -168,7 +169,7 @@ def test_every_split_is_recounted(pair: str, split: str) -> None:
 @every_pair
 def test_the_restricted_parent_is_recounted_at_a_threshold_of_its_own(pair: str) -> None:
     result, (score, rule) = evaluated(pair), PAIRS[pair]
-    mine, restricted = judge(PARENT, score, rule), result.numbers["test"]["parent_restricted"]
+    mine, restricted = scored(PARENT, score).judged(rule), result.numbers["test"]["parent_restricted"]
     assert restricted["threshold"] == mine.choice.value
     assert same(
         restricted, recount(mine.known["test"].tolist(), wrong(PARENT.known["test"]), mine.choice.value)
@@ -320,17 +321,18 @@ def test_intervals_are_those_of_the_plain_functions() -> None:
 
 def test_proportions_that_resampling_cannot_vary_get_the_exact_interval() -> None:
     scores, errors = np.linspace(0.1, 0.9, 50), np.zeros(50, dtype=bool)
-    found = selective_intervals(scores, errors, 0.5, Bootstrap(50, resamples=100), areas=False)
-    assert set(found) == {"accuracy", "coverage", "selective_accuracy"}
     accepted = int((scores >= 0.5).sum())
-    for name, n in (("accuracy", 50), ("selective_accuracy", accepted)):
-        assert found[name] == (pytest.approx(binomtest(n, n).proportion_ci().low), 1)
+    everything, found = acceptance_intervals(scores, errors, [0.0, 0.5], Bootstrap(50, resamples=100))
+    for intervals, n in ((everything, 50), (found, accepted)):
+        assert set(intervals) == {"coverage", "selective_accuracy"}
+        assert intervals["selective_accuracy"] == (pytest.approx(binomtest(n, n).proportion_ci().low), 1)
+    assert everything["coverage"] == (pytest.approx(binomtest(50, 50).proportion_ci().low), 1)
     assert 0 < found["coverage"][0] < found["coverage"][1] < 1
 
 
 def test_resamples_that_accept_nothing_have_no_say_in_selective_accuracy() -> None:
     scores, errors = np.array([0.9, 0.85, 0.2, 0.3, 0.1]), np.array([True, False, False, False, True])
-    found = selective_intervals(scores, errors, 0.8, Bootstrap(5, resamples=200))
+    [found] = acceptance_intervals(scores, errors, [0.8], Bootstrap(5, resamples=200))
     assert found["selective_accuracy"] == (0, 1)
     assert found["coverage"][0] == 0
     expected = bootstrap_interval(lambda s, e: selective_accuracy(s, e, 0.8), scores, errors, resamples=200)
@@ -372,13 +374,13 @@ class Spy(MaxSoftmax):
 def test_a_score_is_given_the_split_that_it_learns_from() -> None:
     for split, expected in (("train", BRANCH.known["train"]), (None, None)):
         spy = Spy(split)
-        mine = judge(BRANCH, spy, Coverage(0.5))
+        mine = scored(BRANCH, spy).judged(Coverage(0.5))
         assert len(spy.given) == 1
         assert spy.given[0] is expected
         assert mine.fitted_on.all()
         assert set(mine.known) == set(SPLITS)
     spy = Spy("calibration")
-    mine = judge(BRANCH, spy, Coverage(0.5))
+    mine = scored(BRANCH, spy).judged(Coverage(0.5))
     [given] = spy.given
     assert given is not None
     calibration = BRANCH.known["calibration"]
@@ -452,7 +454,7 @@ def test_one_calibration_image_of_each_class_is_too_few_to_share(score: Score) -
     assert text.endswith(".")
     assert ". " not in text
     assert "\n" not in text
-    assert judge(branch, MaxSoftmax(), Coverage(0.5)).choice.n == 3
+    assert scored(branch, MaxSoftmax()).judged(Coverage(0.5)).choice.n == 3
 
 
 # Nothing reads a test label to choose anything.
@@ -470,7 +472,7 @@ def rule_for(score: Score, kind: str) -> Threshold:
     """Lenient enough for every score to be accepted somewhere."""
     settings = yaml.safe_load((conf_dir() / "threshold" / f"{kind}.yaml").read_text())
     if kind == "fixed":
-        scores = judge(BRANCH, score, Coverage(0.5)).known["validation"]
+        scores = scored(BRANCH, score).known["validation"]
         return built("threshold", kind, value=float(np.median(scores)))
     lenient = {"target": 0.6, "delta": 0.4} if "delta" in settings else {"target": 0.4}
     return built("threshold", kind, **lenient)
@@ -806,7 +808,7 @@ def test_a_class_that_is_left_out_meets_a_threshold_that_has_not_seen_it() -> No
 
 
 def test_the_only_foreign_class_cannot_be_left_out() -> None:
-    mine = judge(BRANCH, MaxSoftmax(), FalseAccept(0.3))
+    mine = scored(BRANCH, MaxSoftmax()).judged(FalseAccept(0.3))
     calibration, test = (
         replace(BRANCH.foreign[split], targets=np.full(FOREIGN_SIZES[split], -1))
         for split in ("calibration", "test")
@@ -817,7 +819,7 @@ def test_the_only_foreign_class_cannot_be_left_out() -> None:
 @quick
 def test_where_all_are_far_nothing_is_said_of_near_ones() -> None:
     alone = Foreign.of(CLASSES, KNOWN, {})
-    numbers = evaluate(BRANCH, PARENT, MaxSoftmax(), Fixed(0.6), CLASSES, alone).numbers["foreign"]
+    numbers = evaluate(examine(BRANCH, PARENT, MaxSoftmax(), CLASSES, alone), Fixed(0.6)).numbers["foreign"]
     assert numbers["near"] is None
     interval = {"false_accept_rate": numbers["intervals"]["false_accept_rate"]}
     assert numbers["far"] == {name: numbers[name] for name in numbers["far"]} | {"intervals": interval}
@@ -833,7 +835,7 @@ def test_a_subset_of_everything_has_no_foreign_numbers(score: Score, rule: Thres
         Material(one.known, {split: answers[nobody] for split, answers in one.foreign.items()})
         for one in (BRANCH, PARENT)
     )
-    result = evaluate(branch, parent, score, rule, CLASSES, NO_FOREIGN)
+    result = evaluate(examine(branch, parent, score, CLASSES, NO_FOREIGN), rule)
     assert result.numbers["foreign"] is None
     assert {point.false_accept_rate for point in result.points} == {None}
     assert result.fits("foreign", "test") == result.fits("foreign", "calibration") == []
@@ -869,7 +871,7 @@ def test_points_are_recounted(pair: str) -> None:
         assert point.selective_accuracy == pytest.approx(expected["selective_accuracy"], nan_ok=True)
         answered = [score >= point.threshold for score in result.branch.foreign["test"].tolist()]
         assert point.false_accept_rate == pytest.approx(sum(answered) / 38)
-        intervals = selective_intervals(scores, errors, point.threshold, result.bootstrap)
+        [intervals] = acceptance_intervals(scores, errors, [point.threshold], result.bootstrap)
         assert (point.coverage_low, point.coverage_high) == intervals["coverage"]
         found = point.selective_accuracy_low, point.selective_accuracy_high
         assert found == pytest.approx(intervals["selective_accuracy"], rel=1e-12, nan_ok=True)
@@ -892,7 +894,7 @@ def test_probabilities_are_tried_at_round_numbers(value: float) -> None:
 @pytest.mark.parametrize("score", [MaxLogit(), NegativeEntropy(), Mahalanobis()])
 def test_other_scores_are_tried_where_they_answer_tenths_of_calibration(score: Score) -> None:
     result = of(score, Coverage(0.5))
-    seen = judge(BRANCH, score, Coverage(0.5)).known["calibration"].tolist()
+    seen = scored(BRANCH, score).known["calibration"].tolist()
     expected = set()
     for tenths in range(1, 11):
         enough = [t for t in seen if 10 * sum(s >= t for s in seen) >= tenths * len(seen)]

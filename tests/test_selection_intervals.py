@@ -190,18 +190,18 @@ def test_more_resamples_begin_with_the_same_ones() -> None:
     np.testing.assert_array_equal(Bootstrap(7, 10).counts, Bootstrap(7, 30).counts[:10])
 
 
-@pytest.mark.parametrize("width", [1, 40, 1_000_000, 1_500_000, 4_000_000, 10**9])
+@pytest.mark.parametrize("width", [1, 40, 12_500, 25_000, 50_000, 10**9])
 def test_chunks_cover_all_resamples_in_order(width: int) -> None:
     bootstrap = Bootstrap(5, resamples=11)
     blocks = list(bootstrap.chunks(width))
     np.testing.assert_array_equal(np.concatenate(blocks), bootstrap.counts)
-    assert len(blocks) == {1: 1, 40: 1, 1_000_000: 3, 1_500_000: 6}.get(width, 11)
+    assert len(blocks) == {1: 1, 40: 1, 12_500: 3, 25_000: 6}.get(width, 11)
 
 
 def test_curves_of_many_images_come_in_blocks_that_equal_single_ones() -> None:
     rng = np.random.default_rng(5)
-    scores, errors = rng.random(300_000), rng.random(300_000) < 0.2
-    bootstrap = Bootstrap(300_000, resamples=15)
+    scores, errors = rng.random(4000), rng.random(4000) < 0.2
+    bootstrap = Bootstrap(4000, resamples=15)
     blocks = list(bootstrap.curves(scores, errors))
     assert len(blocks) == 2
     risk = np.concatenate([curve.accuracy() for curve in blocks])

@@ -1,7 +1,8 @@
 """The whole flow on one page: data → parent → activations → branch → score and threshold → report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from neural_branching.data.split import SPLITS
 from neural_branching.data.table import DataTable
 from neural_branching.environment import environment
 from neural_branching.evaluation.evaluate import Evaluation, evaluate
+from neural_branching.evaluation.examination import Examination, examine
 from neural_branching.evaluation.foreign import Foreign
 from neural_branching.evaluation.judge import Material
 from neural_branching.models import check_budget, check_models
@@ -64,16 +66,15 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     parent = ensure_parent(settings, store, table)
     activations = ensure_activations(settings, store, table, parent)
     branch = ensure_branch(settings, store, table, parent)
-    foreign = Foreign.of(settings.classes, settings.known, settings.config["data"]["superclasses"] or {})
     logits = ensure_logits(settings, store, table, parent)
-    held_out = _held_out(settings, table, activations, logits, branch, foreign)
-    evaluation = evaluate(
-        held_out.branch, held_out.parent, settings.score, settings.threshold, settings.classes, foreign
-    )
     artifacts = {"data": table.artifact, "parent": parent, "activations": activations, "branch": branch}
     if settings.views.count:
         artifacts["views"] = ensure_views(settings, store, table, parent)
-    compared = baselines(settings, store, table, artifacts, held_out.branch.known["test"])
+    keys = tuple(one.key for one in (*artifacts.values(), logits))
+    found = _findings(_Question(settings.but_threshold, keys, settings, table, artifacts, logits))
+    evaluation = evaluate(found.examination, settings.threshold)
+    answers = found.examination.branch.material.known["test"]
+    compared = baselines(settings, store, table, artifacts, answers)
     provenance = {
         name: {**artifacts[name].provenance(), "built": built}
         for name, built in store.claim(artifacts).items()
@@ -83,8 +84,8 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     return Run(
         settings=settings,
         results={
-            **_results(settings, table, artifacts, evaluation, held_out.parent_accuracy),
-            "cost": costs(settings, artifacts),
+            **_results(settings, table, artifacts, evaluation, found.parent_accuracy),
+            "cost": found.cost,
             "baselines": compared,
             "artifacts": provenance,
             "overrides": list(overrides),
@@ -96,28 +97,56 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
 
 
 @dataclass(frozen=True)
-class _HeldOut:
-    """What branch and parent say about the images that no model was fitted to."""
+class _Question:
+    """What a run asks before it chooses a threshold.
 
-    branch: Material
-    parent: Material | None
+    Attributes:
+        settings_but_threshold: with ``keys`` all that two questions are compared by.
+        keys: those of the artifacts.
+    """
+
+    settings_but_threshold: str
+    keys: tuple[str, ...]
+    settings: Settings = field(compare=False)
+    table: DataTable = field(compare=False)
+    artifacts: dict[str, Artifact] = field(compare=False)
+    logits: Artifact = field(compare=False)
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """What branch and parent say about the images that no model was fitted to, and what they cost."""
+
+    examination: Examination
     parent_accuracy: dict[str, tuple[float, int]]
+    cost: dict[str, Any]
+
+
+@lru_cache(maxsize=16)  # the runs of a sweep of thresholds ask the same
+def _findings(question: _Question) -> _Findings:
+    settings = question.settings
+    foreign = Foreign.of(settings.classes, settings.known, settings.config["data"]["superclasses"] or {})
+    branch, parent, accuracy = _answers(question, foreign)
+    examination = examine(branch, parent, settings.score, settings.classes, foreign)
+    return _Findings(examination, accuracy, costs(settings, question.artifacts))
 
 
 @torch.inference_mode()
-def _held_out(
-    settings: Settings,
-    table: DataTable,
-    activations: Artifact,
-    logits_artifact: Artifact,
-    artifact: Artifact,
-    foreign: Foreign,
-) -> _HeldOut:
-    """Answers by split: the only function that reads the test rows, once per run."""
-    model = load_branch(settings, artifact)
+def _answers(
+    question: _Question, foreign: Foreign
+) -> tuple[Material, Material | None, dict[str, tuple[float, int]]]:
+    """Answers by split: the only function that reads the test rows, once per branch and score.
+
+    Returns:
+        The branch's; the parent's to the subset's classes, if it knows each of them; and split →
+        the parent's accuracy over all its labels, and on how many images.
+    """
+    settings, table, artifacts = question.settings, question.table, question.artifacts
+    model = load_branch(settings, artifacts["branch"])
     labels = settings.labels
     columns = labels.columns(settings.classes)
-    vectors, logits = act.read(activations, settings.stage), act.read(logits_artifact, "logits")
+    vectors = act.read(artifacts["activations"], settings.stage)
+    logits = act.read(question.logits, "logits")
     branch, parent = Material({}, {}), Material({}, {})
 
     def ask(split: str, classes: Sequence[str]) -> tuple[Answers, Answers]:
@@ -126,9 +155,12 @@ def _held_out(
         foreign_targets = -1 - act.subset_targets(table, rows, [(name,) for name in foreign.classes])
         targets = np.where(targets < 0, foreign_targets, targets)
         seen = vectors[rows]
+        mine = model(seen).numpy()
+        # Findings outlive the run, and vectors are many times larger than logits.
+        kept = seen.numpy() if settings.score.asks_activations else np.empty((len(rows), 0), np.float32)
         return (
-            Answers(rows, targets, model(seen).numpy(), seen.numpy()),
-            Answers(rows, targets, logits[rows][:, columns or []].numpy(), seen.numpy()),
+            Answers(rows, targets, mine, kept),
+            Answers(rows, targets, logits[rows][:, columns or []].numpy(), kept),
         )
 
     accuracy = {}
@@ -140,7 +172,7 @@ def _held_out(
         everyone = table.rows(split, tuple(labels.of))
         right = logits[everyone].argmax(1).numpy() == labels.targets(table.classes)[table.labels[everyone]]
         accuracy[split] = float(right.mean()), len(everyone)
-    return _HeldOut(branch, parent if columns else None, accuracy)
+    return branch, parent if columns else None, accuracy
 
 
 def _results(

@@ -1,7 +1,9 @@
 """One run's settings, checked without importing torch."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,6 +86,11 @@ class Settings:
     stretch: float = 1.0
     learner: str = "parent"
     trunk: "Settings | None" = None
+
+    @cached_property
+    def but_threshold(self) -> str:
+        """All settings but the threshold, as text: equal for the runs of a sweep of thresholds."""
+        return json.dumps({**self.config, "threshold": None}, sort_keys=True, default=str)
 
     @classmethod
     def from_config(cls, config: DictConfig) -> "Settings":

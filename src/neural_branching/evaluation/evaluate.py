@@ -5,23 +5,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import log_loss
 
+from neural_branching.evaluation.examination import Examination
 from neural_branching.evaluation.foreign import (
     Foreign,
     accept_interval,
     by_class,
-    foreign_intervals,
     foreign_numbers,
     left_out,
     scod_curve,
 )
-from neural_branching.evaluation.judge import Judged, Material, judge
+from neural_branching.evaluation.judge import Judged
 from neural_branching.evaluation.points import Point, points
-from neural_branching.evaluation.reliability import Bins, bins_of, reliability
-from neural_branching.evaluation.selective import confusion, per_class, selective, selective_intervals
+from neural_branching.evaluation.reliability import Bins, bins_of
+from neural_branching.evaluation.selective import acceptance_intervals, confusion, per_class, selective
 from neural_branching.selection import Bootstrap, RiskCoverageCurve
-from neural_branching.selection.scores.base import Score
 from neural_branching.selection.scores.outputs import softmax
 from neural_branching.selection.thresholds.base import Threshold
 
@@ -76,35 +74,19 @@ class Evaluation:
         return list(fits)
 
 
-def evaluate(
-    branch: Material,
-    parent: Material | None,
-    score: Score,
-    rule: Threshold,
-    classes: Sequence[str],
-    foreign: Foreign,
-) -> Evaluation:
-    """Fit score and threshold on calibration and judge the branch on test, beside its parent.
+def evaluate(examination: Examination, rule: Threshold) -> Evaluation:
+    """Fit the threshold on calibration and judge the branch on test, beside its parent.
 
-    The parent restricted to the subset gets a score and a threshold of its own in the same way.
+    The parent restricted to the subset gets a threshold of its own in the same way.
 
     Args:
-        branch: the branch's answers.
-        parent: the parent's logits of the subset's classes, for the same images; None if it was not
-            trained to tell them apart.
-        score: confidence in an answer.
+        examination: what is known of the answers before.
         rule: how the threshold is chosen.
-        classes: the subset's class names.
-        foreign: the other classes of the data set.
-
-    Raises:
-        InputError: if the score cannot learn from the held-out answers.
     """
-    mine = judge(branch, score, rule)
-    theirs = judge(parent, score, rule, "the parent restricted to the subset") if parent else None
-    bootstrap = Bootstrap(len(branch.known["test"]))
-    test = branch.known["test"]
-    threshold = mine.choice.value
+    score, classes, foreign = examination.score, examination.classes, examination.foreign
+    mine = examination.branch.judged(rule)
+    theirs = examination.parent.judged(rule) if examination.parent else None
+    test, threshold = mine.material.known["test"], mine.choice.value
     numbers = {
         "score": {
             "kind": score.kind,
@@ -114,28 +96,26 @@ def evaluate(
             "learned": dict(mine.scorer.learned),
         },
         "threshold": _threshold(mine, rule),
-        "validation": {
-            **_on(mine, "validation"),
-            "loss": float(
-                log_loss(
-                    branch.known["validation"].targets,
-                    softmax(branch.known["validation"].logits),
-                    labels=range(len(classes)),
-                )
-            ),
-        },
+        "validation": {**_on(mine, "validation"), "loss": examination.validation_loss},
         "calibration": selective(mine.held_out.score, mine.held_out.error, threshold),
-        "reliability": reliability(branch.known["calibration"], test, bootstrap),
+        "reliability": examination.reliability,
         "test": {
             **_on(mine, "test"),
-            "intervals": selective_intervals(mine.known["test"], test.error, threshold, bootstrap),
-            "parent_restricted": _restricted(theirs, bootstrap) if theirs else None,
+            "intervals": _intervals(mine, examination, "branch"),
+            "parent_restricted": {
+                **_on(theirs, "test"),
+                "intervals": _intervals(theirs, examination, "parent"),
+                "threshold": theirs.choice.value,
+            }
+            if theirs
+            else None,
             "per_class": per_class(test, mine.known["test"], threshold, classes),
             "confusion": confusion(test, mine.known["test"], threshold, classes),
         },
-        "foreign": _foreign(mine, theirs, rule, foreign, bootstrap) if foreign.classes else None,
+        "foreign": _foreign(mine, theirs, rule, examination) if foreign.classes else None,
     }
-    return Evaluation(numbers, mine, theirs, foreign, points(mine, score, bootstrap), bootstrap)
+    table = points(mine, score, examination.bootstrap)
+    return Evaluation(numbers, mine, theirs, foreign, table, examination.bootstrap)
 
 
 def _threshold(judged: Judged, rule: Threshold) -> dict[str, Any]:
@@ -160,18 +140,16 @@ def _on(judged: Judged, split: str) -> dict[str, Any]:
     return selective(judged.known[split], judged.material.known[split].error, judged.choice.value)
 
 
-def _restricted(theirs: Judged, bootstrap: Bootstrap) -> dict[str, Any]:
-    error, threshold = theirs.material.known["test"].error, theirs.choice.value
-    return {
-        **_on(theirs, "test"),
-        "intervals": selective_intervals(theirs.known["test"], error, threshold, bootstrap),
-        "threshold": threshold,
-    }
+def _intervals(judged: Judged, examination: Examination, side: str) -> dict[str, Any]:
+    error = judged.material.known["test"].error
+    at = acceptance_intervals(judged.known["test"], error, [judged.choice.value], examination.bootstrap)
+    return {**(examination.intervals[side] or {}), **at[0]}
 
 
 def _foreign(
-    mine: Judged, theirs: Judged | None, rule: Threshold, foreign: Foreign, bootstrap: Bootstrap
+    mine: Judged, theirs: Judged | None, rule: Threshold, examination: Examination
 ) -> dict[str, Any]:
+    foreign, resamples = examination.foreign, examination.bootstrap.resamples
     answers, scores = mine.material.foreign["test"], mine.foreign["test"]
     error, threshold = mine.material.known["test"].error, mine.choice.value
     table = by_class(foreign, answers, scores, threshold)
@@ -187,24 +165,27 @@ def _foreign(
         by_distance[distance] = (
             {
                 **foreign_numbers(*given),
-                "intervals": accept_interval(scores[chosen], threshold, bootstrap.resamples),
+                "intervals": accept_interval(scores[chosen], threshold, resamples),
             }
             if any(chosen)
             else None
         )
     return {
         **foreign_numbers(mine.known["test"], error, scores, threshold),
-        "intervals": foreign_intervals(mine.known["test"], error, scores, threshold, bootstrap),
+        "intervals": {
+            **(examination.intervals["foreign"] or {}),
+            **accept_interval(scores, threshold, resamples),
+        },
         **by_distance,
         "per_class": table,
-        "parent_restricted": _foreign_restricted(theirs, bootstrap) if theirs else None,
+        "parent_restricted": _foreign_restricted(theirs, resamples) if theirs else None,
     }
 
 
-def _foreign_restricted(theirs: Judged, bootstrap: Bootstrap) -> dict[str, Any]:
+def _foreign_restricted(theirs: Judged, resamples: int) -> dict[str, Any]:
     scores, threshold = theirs.foreign["test"], theirs.choice.value
     error = theirs.material.known["test"].error
     return {
         **foreign_numbers(theirs.known["test"], error, scores, threshold),
-        "intervals": accept_interval(scores, threshold, bootstrap.resamples),
+        "intervals": accept_interval(scores, threshold, resamples),
     }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.evaluation.selective import resample
+from neural_branching.evaluation.selective import resampled
 from neural_branching.selection import (
     Answers,
     Bootstrap,
@@ -86,15 +86,16 @@ def foreign_numbers(
 
 
 def foreign_intervals(
-    score: Floats, error: NDArray[np.bool_], foreign_score: Floats, threshold: float, bootstrap: Bootstrap
+    score: Floats, error: NDArray[np.bool_], foreign_score: Floats, bootstrap: Bootstrap
 ) -> dict[str, Any]:
-    """95 % bootstrap percentile intervals; the subset's and the foreign images are resampled apart.
+    """95 % bootstrap percentile intervals of all numbers but the false-accept rate.
+
+    The subset's and the foreign images are resampled apart.
 
     Args:
         score: scores of the subset's images, float64 (n,).
         error: their errors.
         foreign_score: scores of foreign images, float64 (m,).
-        threshold: accept iff score ≥ threshold.
         bootstrap: resamples of the subset's images.
     """
     scores, is_foreign = _against(score, foreign_score)
@@ -102,11 +103,11 @@ def foreign_intervals(
     mine = apart(len(foreign_score), bootstrap.resamples)
     pairs = list(zip(bootstrap.chunks(len(scores)), mine.chunks(len(scores)), strict=True))
     weights = [np.concatenate(pair, axis=1) for pair in pairs]
-    values = resample(
-        {"auroc": RiskCoverageCurve.failure_auroc},
+    values = resampled(
+        lambda curve: {"auroc": curve.failure_auroc()},
         (risk_coverage_curve(scores, is_foreign, weight) for weight in weights),
-    ) | resample(
-        {"scod_aurc": RiskCoverageCurve.aurc, "scod_augrc": RiskCoverageCurve.augrc},
+    ) | resampled(
+        lambda curve: {"scod_aurc": curve.aurc(), "scod_augrc": curve.augrc()},
         (risk_coverage_curve(scores, errors, weight) for weight in weights),
     )
     # The threshold that answers 95 % of the subset moves with the resample.
@@ -115,7 +116,6 @@ def foreign_intervals(
         for own, theirs in zip(bootstrap.draws(), mine.draws(), strict=True)
     ]
     return {
-        "false_accept_rate": mine.share(foreign_score >= threshold),
         "fpr95": percentile_interval(fpr95),
         **{name: percentile_interval(found) for name, found in values.items()},
     }

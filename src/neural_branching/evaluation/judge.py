@@ -27,15 +27,14 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A model with its fitted score and threshold.
+class Scored:
+    """A model with its fitted score, before a threshold is chosen.
 
     Attributes:
         material: its answers.
         scorer: the fitted score.
         held_out: what the threshold was fitted on.
         fitted_on: which calibration images these were, bool (n,); the score learned from the others.
-        choice: the fitted threshold.
         known: split → scores of the subset's images, float64.
         foreign: split → scores of foreign images, float64.
     """
@@ -44,18 +43,31 @@ class Judged:
     scorer: Scorer
     held_out: HeldOut
     fitted_on: NDArray[np.bool_]
-    choice: Choice
     known: Mapping[str, Floats]
     foreign: Mapping[str, Floats]
 
+    def judged(self, rule: Threshold) -> "Judged":
+        """The model with the threshold that a rule chooses."""
+        return Judged(**vars(self), choice=rule.fit(self.held_out))
 
-def judge(material: Material, score: Score, rule: Threshold, name: str = "the branch") -> Judged:
-    """Fit score and threshold on held-out images; nothing here looks at a test label.
+
+@dataclass(frozen=True)
+class Judged(Scored):
+    """A model with its fitted score and threshold.
+
+    Attributes:
+        choice: the fitted threshold.
+    """
+
+    choice: Choice
+
+
+def scored(material: Material, score: Score, name: str = "the branch") -> Scored:
+    """Fit a score on held-out images; nothing here looks at a test label.
 
     Args:
         material: the model's answers.
         score: confidence in an answer.
-        rule: how the threshold is chosen.
         name: how messages call the model.
 
     Raises:
@@ -87,7 +99,7 @@ def judge(material: Material, score: Score, rule: Threshold, name: str = "the br
         validation_error=validation.error,
         foreign_score=foreign["calibration"],
     )
-    return Judged(material, scorer, held_out, fitted_on, rule.fit(held_out), known, foreign)
+    return Scored(material, scorer, held_out, fitted_on, known, foreign)
 
 
 def every_second(targets: NDArray[np.int64]) -> NDArray[np.bool_]:

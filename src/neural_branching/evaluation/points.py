@@ -6,8 +6,8 @@ import numpy as np
 
 from neural_branching.evaluation.foreign import apart
 from neural_branching.evaluation.judge import Judged
+from neural_branching.evaluation.selective import acceptance_intervals
 from neural_branching.selection import Bootstrap, risk_coverage_curve
-from neural_branching.selection.intervals import proportion_interval
 from neural_branching.selection.scores.base import Score
 from neural_branching.selection.thresholds.plain import threshold_at_coverage
 
@@ -55,18 +55,14 @@ def points(judged: Judged, score: Score, bootstrap: Bootstrap) -> list[Point]:
         usual = [threshold_at_coverage(judged.held_out.score, level) for level in COVERAGES]
     thresholds = np.unique([*usual, own])
     scores, errors = judged.known["test"], judged.material.known["test"].error
-    curve = risk_coverage_curve(scores, errors)
-    accepted, wrong = curve.at(thresholds)
-    resampled = [some.at(thresholds) for some in bootstrap.curves(scores, errors)]
-    counts, mistakes = (np.concatenate(parts) for parts in zip(*resampled, strict=True))
-    accuracies = np.where(counts > 0, 1 - mistakes / np.maximum(counts, 1), np.nan)
+    accepted, wrong = risk_coverage_curve(scores, errors).at(thresholds)
+    intervals = acceptance_intervals(scores, errors, thresholds, bootstrap)
     foreign = judged.foreign["test"]
     others = apart(len(foreign)) if len(foreign) else None
     table = []
     for index, threshold in enumerate(thresholds):
         answered, right = int(accepted[index]), int(accepted[index] - wrong[index])
-        coverage = proportion_interval(counts[:, index] / len(scores), answered, len(scores))
-        accuracy = proportion_interval(accuracies[:, index], right, answered)
+        coverage, accuracy = intervals[index]["coverage"], intervals[index]["selective_accuracy"]
         false_accepts = others.share(foreign >= threshold) if others else (None, None)
         table.append(
             Point(

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.evaluation.selective import selective_accuracies
+from neural_branching.evaluation.selective import acceptance_intervals
 from neural_branching.selection import Answers, Bootstrap, selective_accuracy
 from neural_branching.selection.arrays import Floats
-from neural_branching.selection.intervals import percentile_interval, proportion_interval
+from neural_branching.selection.intervals import percentile_interval
 from neural_branching.selection.scores.learned import fit_temperature
 from neural_branching.selection.scores.outputs import softmax
 
@@ -107,13 +107,9 @@ def _judge(probabilities: Floats, targets: NDArray[np.int64], bootstrap: Bootstr
             "n": int(claimed.sum()),
             "accuracy": selective_accuracy(confidence, right == 0, CLAIM),
             "intervals": {
-                "accuracy": proportion_interval(
-                    np.concatenate(
-                        [selective_accuracies(one, CLAIM) for one in bootstrap.curves(confidence, right == 0)]
-                    ),
-                    int(right[claimed].sum()),
-                    int(claimed.sum()),
-                )
+                "accuracy": acceptance_intervals(confidence, right == 0, [CLAIM], bootstrap)[0][
+                    "selective_accuracy"
+                ]
             },
         },
         "intervals": {
@@ -132,7 +128,7 @@ def _resampled_error(probabilities: Floats, targets: NDArray[np.int64], bootstra
     confidence, right = _top(probabilities, targets)
     gaps = np.zeros((len(confidence), BINS))
     gaps[np.arange(len(confidence)), _bin(confidence)] = right - confidence
-    errors = np.abs(bootstrap.counts @ gaps).sum(axis=1) / len(confidence)
+    errors = np.abs(bootstrap.sums(gaps)).sum(axis=1) / len(confidence)
     excess = errors.mean() - np.abs(gaps.sum(axis=0)).sum() / len(confidence)
     shifted: Floats = np.maximum(errors - excess, 0)
     return shifted

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import confusion_matrix
 
 from neural_branching.selection import (
@@ -20,14 +20,16 @@ from neural_branching.selection.intervals import Interval, percentile_interval, 
 
 ABSTAIN = "abstain"
 
-Statistic = Callable[[RiskCoverageCurve], Floats]
 
-AREAS: Mapping[str, Statistic] = {
-    "aurc": RiskCoverageCurve.aurc,
-    "e_aurc": RiskCoverageCurve.e_aurc,
-    "augrc": RiskCoverageCurve.augrc,
-    "failure_auroc": RiskCoverageCurve.failure_auroc,
-}
+def areas(curve: RiskCoverageCurve) -> dict[str, Floats]:
+    """The areas under a curve, or under each of several resampled ones."""
+    aurc = curve.aurc()
+    return {
+        "aurc": aurc,
+        "e_aurc": aurc - curve.least_aurc(),
+        "augrc": curve.augrc(),
+        "failure_auroc": curve.failure_auroc(),
+    }
 
 
 def selective(score: Floats, error: NDArray[np.bool_], threshold: float) -> dict[str, Any]:
@@ -39,58 +41,60 @@ def selective(score: Floats, error: NDArray[np.bool_], threshold: float) -> dict
         "n_accepted": int((score >= threshold).sum()),
         "coverage": coverage(score, threshold),
         "selective_accuracy": selective_accuracy(score, error, threshold),
-        **{name: float(area(curve)) for name, area in AREAS.items()},
+        **{name: float(area) for name, area in areas(curve).items()},
     }
 
 
-def selective_intervals(
-    score: Floats, error: NDArray[np.bool_], threshold: float, bootstrap: Bootstrap, *, areas: bool = True
-) -> dict[str, Interval]:
-    """95 % bootstrap intervals of the same numbers, over images, the threshold kept.
+def area_intervals(score: Floats, error: NDArray[np.bool_], bootstrap: Bootstrap) -> dict[str, Interval]:
+    """95 % bootstrap percentile intervals of the areas, over images.
 
     Args:
         score: finite reals, float64 (n,).
         error: whether each answer is wrong, bool (n,).
-        threshold: accept iff score ≥ threshold.
         bootstrap: resamples of these images.
-        areas: whether to include those of the areas under the curves.
     """
-    curve = risk_coverage_curve(score, error)
-    accepted, wrong = (int(count) for count in curve.at(threshold))
-    resampled = resample(
-        {
-            "accuracy": RiskCoverageCurve.accuracy,
-            "coverage": lambda one: one.at(threshold)[0] / one.n[..., 0],
-            "selective_accuracy": lambda one: selective_accuracies(one, threshold),
-            **(AREAS if areas else {}),
-        },
-        bootstrap.curves(score, error),
-    )
-    n, right = len(score), int((~error).sum())
-    counts = {
-        "accuracy": (right, n),
-        "coverage": (accepted, n),
-        "selective_accuracy": (accepted - wrong, accepted),
-    }
-    return {
-        name: proportion_interval(values, *counts[name]) if name in counts else percentile_interval(values)
-        for name, values in resampled.items()
-    }
+    values = resampled(areas, bootstrap.curves(score, error))
+    return {name: percentile_interval(found) for name, found in values.items()}
 
 
-def selective_accuracies(curve: RiskCoverageCurve, threshold: float) -> Floats:
-    """Selective accuracy of each resample at a threshold; nan where it accepts nothing."""
-    accepted, wrong = curve.at(threshold)
-    return np.where(accepted > 0, 1 - wrong / np.maximum(accepted, 1), np.nan)
+def acceptance_intervals(
+    score: Floats, error: NDArray[np.bool_], thresholds: ArrayLike, bootstrap: Bootstrap
+) -> list[dict[str, Interval]]:
+    """95 % bootstrap intervals of coverage and selective accuracy, over images, the threshold kept.
+
+    Args:
+        score: finite reals, float64 (n,).
+        error: whether each answer is wrong, bool (n,).
+        thresholds: accept iff score ≥ threshold; shape (k,).
+        bootstrap: resamples of these images.
+
+    Returns:
+        For each threshold, "coverage" and "selective_accuracy".
+    """
+    accepts = score[:, None] >= np.asarray(thresholds)
+    accepted = bootstrap.sums(accepts)
+    right = bootstrap.sums(accepts & ~error[:, None])
+    accuracies = np.where(accepted > 0, right / np.maximum(accepted, 1), np.nan)
+    table = []
+    for index, mine in enumerate(accepts.T):
+        answered = int(mine.sum())
+        table.append(
+            {
+                "coverage": proportion_interval(accepted[:, index] / len(score), answered, len(score)),
+                "selective_accuracy": proportion_interval(
+                    accuracies[:, index], int((mine & ~error).sum()), answered
+                ),
+            }
+        )
+    return table
 
 
-def resample(statistics: Mapping[str, Statistic], curves: Iterable[RiskCoverageCurve]) -> dict[str, Floats]:
+def resampled(
+    statistics: Callable[[RiskCoverageCurve], Mapping[str, Floats]], curves: Iterable[RiskCoverageCurve]
+) -> dict[str, Floats]:
     """Values of statistics on resampled curves, all from one pass over them."""
-    values: dict[str, list[Floats]] = {name: [] for name in statistics}
-    for some in curves:
-        for name, statistic in statistics.items():
-            values[name].append(statistic(some))
-    return {name: np.concatenate(found) for name, found in values.items()}
+    found = [statistics(some) for some in curves]
+    return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
 
 def per_class(answers: Answers, score: Floats, threshold: float, classes: Sequence[str]) -> dict[str, Any]:
@@ -98,14 +102,17 @@ def per_class(answers: Answers, score: Floats, threshold: float, classes: Sequen
     table = {}
     for label, name in enumerate(classes):
         mine = answers.targets == label
-        scores, errors = score[mine], answers.error[mine]
+        scores, errors, bootstrap = score[mine], answers.error[mine], Bootstrap(int(mine.sum()))
         table[name] = {
             "n": int(mine.sum()),
             "accuracy": float((~errors).mean()),
             "n_accepted": int((scores >= threshold).sum()),
             "coverage": coverage(scores, threshold),
             "selective_accuracy": selective_accuracy(scores, errors, threshold),
-            "intervals": selective_intervals(scores, errors, threshold, Bootstrap(len(scores)), areas=False),
+            "intervals": {
+                "accuracy": bootstrap.share(~errors),
+                **acceptance_intervals(scores, errors, [threshold], bootstrap)[0],
+            },
         }
     return table
 

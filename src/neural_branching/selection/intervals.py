@@ -13,8 +13,9 @@ from neural_branching.selection.risk_coverage import RiskCoverageCurve, risk_cov
 Interval = tuple[float, float]
 
 LEVEL, RESAMPLES = 0.95, 1000
-# Numbers that are held at once while resamples are summed up.
-_CHUNK = 4_000_000
+# Numbers that are drawn at once, and that resampled curves hold at once: these few, so that they stay in
+# the processor's cache.
+_DRAWN, _HELD = 4_000_000, 50_000
 
 
 def clopper_pearson_upper(errors: ArrayLike, n: ArrayLike, delta: float) -> Floats:
@@ -63,7 +64,7 @@ class Bootstrap:
     def draws(self) -> Iterator[NDArray[np.int64]]:
         """Row numbers of each resample, int64 (n,)."""
         generator = np.random.default_rng(self.seed)
-        rows = max(1, _CHUNK // self.n)
+        rows = max(1, _DRAWN // self.n)
         for start in range(0, self.resamples, rows):
             yield from generator.integers(self.n, size=(min(rows, self.resamples - start), self.n))
 
@@ -72,14 +73,19 @@ class Bootstrap:
         """How often each resample holds each image, (resamples, n)."""
         return _counts(self.n, self.resamples, self.seed)
 
+    def sums(self, values: ArrayLike) -> Floats:
+        """Sums of values per image, shape (n, …), over each resample, float64 (resamples, …)."""
+        each = np.asarray(values, dtype=np.float64)
+        return np.concatenate([counts @ each for counts in self.chunks(self.n)])
+
     def mean(self, values: ArrayLike) -> Interval:
         """Interval of the mean of one value per image, shape (n,)."""
-        return percentile_interval(self.counts @ np.asarray(values, dtype=np.float64) / self.n)
+        return percentile_interval(self.sums(values) / self.n)
 
     def share(self, chosen: ArrayLike) -> Interval:
         """Interval of the share of images that are chosen, booleans (n,)."""
-        mine = np.asarray(chosen, dtype=np.float64)
-        return proportion_interval(self.counts @ mine / self.n, int(mine.sum()), self.n)
+        mine = np.asarray(chosen, dtype=bool)
+        return proportion_interval(self.sums(mine) / self.n, int(mine.sum()), self.n)
 
     def curves(self, score: ArrayLike, error: ArrayLike) -> Iterator[RiskCoverageCurve]:
         """Risk–coverage curves of the resamples, some at a time."""
@@ -88,7 +94,7 @@ class Bootstrap:
 
     def chunks(self, width: int) -> Iterator[Counts]:
         """``counts`` in blocks of rows small enough to work on ``width`` numbers per row at a time."""
-        rows = max(1, _CHUNK // width)
+        rows = max(1, _HELD // width)
         for start in range(0, self.resamples, rows):
             yield self.counts[start : start + rows]
 

@@ -49,9 +49,12 @@ class RiskCoverageCurve:
 
         Above the highest score of a resample, where it accepts nothing, its last risk is carried on.
         """
-        last = (self.n_accepted > 0).sum(axis=-1, keepdims=True) - 1
-        index = np.minimum(np.arange(self.n_accepted.shape[-1]), last)
-        return _ratio(*(np.take_along_axis(x, index, -1) for x in (self.n_errors, self.n_accepted)))
+        risk = _ratio(self.n_errors, self.n_accepted)
+        accepts = self.n_accepted > 0
+        if not accepts[..., -1].all():
+            last = accepts.sum(axis=-1, keepdims=True) - 1
+            risk = np.where(accepts, risk, np.take_along_axis(risk, last, -1))
+        return risk
 
     def at(self, threshold: ArrayLike) -> tuple[Integers, Integers]:
         """Samples accepted at any thresholds (k,) and the errors among them, int64 (…, k) each.
@@ -90,27 +93,30 @@ class RiskCoverageCurve:
     def aurc(self) -> Floats:
         """Area under selective risk over coverage; see ``aurc``."""
         # The last risk is carried to coverage 0.
-        risk, coverage = self.selective_risk, self.coverage
-        return _area(np.append(risk, risk[..., -1:], axis=-1), coverage)
+        risk = self.selective_risk
+        return _area(risk, risk[..., -1], self.coverage)
 
     def e_aurc(self) -> Floats:
         """AURC less that of the best ordering; see ``e_aurc``."""
-        risk = self.selective_risk[..., 0]
-        return np.asarray(self.aurc() - (risk + xlogy(1 - risk, 1 - risk)))
+        return self.aurc() - self.least_aurc()
+
+    def least_aurc(self) -> Floats:
+        """AURC of the ordering that puts every wrong prediction last, in the limit of many samples."""
+        risk = 1 - self.accuracy()
+        return np.asarray(risk + xlogy(1 - risk, 1 - risk))
 
     def augrc(self) -> Floats:
         """Area under generalised risk over coverage; see ``augrc``."""
         risk = self.n_errors / self.n
-        return _area(np.append(risk, np.zeros_like(risk[..., :1]), axis=-1), self.coverage)
+        return _area(risk, np.zeros_like(risk[..., -1]), self.coverage)
 
     def failure_auroc(self) -> Floats:
         """AUROC of right against wrong predictions; see ``failure_auroc``."""
-        right = self.n_accepted - self.n_errors
-        right_above = np.append(right[..., 1:], np.zeros_like(self.n), axis=-1)
-        errors_here = self.n_errors - np.append(self.n_errors[..., 1:], np.zeros_like(self.n), axis=-1)
-        # A tie between a right and a wrong prediction counts one half.
-        ordered = (errors_here * (right_above + right) / 2).sum(axis=-1)
-        return _ratio(ordered, self.n_errors[..., 0] * right[..., 0])
+        right, wrong = self.n_accepted - self.n_errors, self.n_errors
+        # Wrong predictions here, times right ones above, those of the same score counting one half.
+        here, twice_above = wrong[..., :-1] - wrong[..., 1:], right[..., :-1] + right[..., 1:]
+        ordered = ((here * twice_above).sum(axis=-1) + wrong[..., -1] * right[..., -1]) / 2
+        return _ratio(ordered, wrong[..., 0] * right[..., 0])
 
 
 def risk_coverage_curve(
@@ -228,10 +234,10 @@ def _not_nan(threshold: ArrayLike) -> Floats:
     return thresholds
 
 
-def _area(height: Floats, coverage: Floats) -> Floats:
-    """Trapezoids of (…, m + 1) heights over (…, m) falling coverages, the last one ending at 0."""
-    width = coverage - np.append(coverage[..., 1:], np.zeros_like(coverage[..., :1]), axis=-1)
-    return np.asarray((width * (height[..., :-1] + height[..., 1:])).sum(axis=-1) / 2)
+def _area(height: Floats, end: Floats, coverage: Floats) -> Floats:
+    """Trapezoids of (…, m) heights over (…, m) falling coverages, and one to a height (…) at coverage 0."""
+    between = ((coverage[..., :-1] - coverage[..., 1:]) * (height[..., :-1] + height[..., 1:])).sum(axis=-1)
+    return np.asarray((between + coverage[..., -1] * (height[..., -1] + end)) / 2)
 
 
 def _ratio(part: Integers | Floats, whole: Integers) -> Floats:

@@ -1,0 +1,96 @@
+"""What can be said of a branch's answers before a threshold is chosen: most of the work, done once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.metrics import log_loss
+
+from neural_branching.evaluation.foreign import Foreign, foreign_intervals
+from neural_branching.evaluation.judge import Material, Scored, scored
+from neural_branching.evaluation.reliability import reliability
+from neural_branching.evaluation.selective import area_intervals
+from neural_branching.selection import Bootstrap
+from neural_branching.selection.intervals import Interval
+from neural_branching.selection.scores.base import Score
+from neural_branching.selection.scores.outputs import softmax
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A branch beside its parent, under one score and any threshold.
+
+    A sweep of thresholds shares it, so that each of its runs only counts what its own threshold accepts.
+
+    Attributes:
+        branch: the branch with its fitted score.
+        parent: the parent restricted to the subset, scored in the same way on the same images; None if it
+            does not know each of the classes.
+        score: confidence in an answer.
+        classes: the subset's class names.
+        foreign: the classes that the branch was not trained on.
+        bootstrap: the resamples of the test images that all intervals come from.
+        validation_loss: mean cross-entropy on validation, in nats.
+        reliability: whether the branch's probabilities mean what they say.
+        intervals: "branch", "parent" and "foreign" → intervals on test that no threshold changes; None
+            for what is not there.
+    """
+
+    branch: Scored
+    parent: Scored | None
+    score: Score
+    classes: Sequence[str]
+    foreign: Foreign
+    bootstrap: Bootstrap
+    validation_loss: float
+    reliability: dict[str, Any]
+    intervals: dict[str, dict[str, Interval] | None]
+
+
+def examine(
+    branch: Material, parent: Material | None, score: Score, classes: Sequence[str], foreign: Foreign
+) -> Examination:
+    """Fit the score on calibration, for branch and parent apart, and look at their answers.
+
+    Args:
+        branch: the branch's answers.
+        parent: the parent's logits of the subset's classes, for the same images; None if it was not
+            trained to tell them apart.
+        score: confidence in an answer.
+        classes: the subset's class names.
+        foreign: the other classes of the data set.
+
+    Raises:
+        InputError: if the score cannot learn from the held-out answers.
+    """
+    mine = scored(branch, score)
+    theirs = scored(parent, score, "the parent restricted to the subset") if parent else None
+    test, validation = branch.known["test"], branch.known["validation"]
+    bootstrap = Bootstrap(len(test))
+
+    def intervals(one: Scored) -> dict[str, Interval]:
+        error = one.material.known["test"].error
+        return {
+            "accuracy": bootstrap.share(~error),
+            **area_intervals(one.known["test"], error, bootstrap),
+        }
+
+    return Examination(
+        branch=mine,
+        parent=theirs,
+        score=score,
+        classes=classes,
+        foreign=foreign,
+        bootstrap=bootstrap,
+        validation_loss=float(
+            log_loss(validation.targets, softmax(validation.logits), labels=range(len(classes)))
+        ),
+        reliability=reliability(branch.known["calibration"], test, bootstrap),
+        intervals={
+            "branch": intervals(mine),
+            "parent": intervals(theirs) if theirs else None,
+            "foreign": foreign_intervals(mine.known["test"], test.error, mine.foreign["test"], bootstrap)
+            if foreign.classes
+            else None,
+        },
+    )
