@@ -779,7 +779,7 @@ def test_fpr95_takes_equal_scores_together() -> None:
 def test_the_curve_with_foreign_images_has_the_areas_of_the_numbers() -> None:
     for pair in PAIRS:
         result = evaluated(pair)
-        curve = result.scod_curve()
+        curve = result.examination.scod_curve
         assert curve.aurc() == result.numbers["foreign"]["scod_aurc"]
         assert curve.augrc() == result.numbers["foreign"]["scod_augrc"]
         assert curve.n[0] == 64 + 38
@@ -843,7 +843,7 @@ def test_a_subset_of_everything_has_no_foreign_numbers(score: Score, rule: Thres
     for block in ("score", "threshold", "calibration", "reliability", "test"):
         np.testing.assert_equal(result.numbers[block], beside[block])
     plain = risk_coverage_curve(result.branch.known["test"], BRANCH.known["test"].error)
-    np.testing.assert_equal(asdict(result.scod_curve()), asdict(plain))
+    np.testing.assert_equal(asdict(result.examination.scod_curve), asdict(plain))
 
 
 def test_a_foreign_image_that_is_answered_is_an_error() -> None:
@@ -871,7 +871,7 @@ def test_points_are_recounted(pair: str) -> None:
         assert point.selective_accuracy == pytest.approx(expected["selective_accuracy"], nan_ok=True)
         answered = [score >= point.threshold for score in result.branch.foreign["test"].tolist()]
         assert point.false_accept_rate == pytest.approx(sum(answered) / 38)
-        [intervals] = acceptance_intervals(scores, errors, [point.threshold], result.bootstrap)
+        [intervals] = acceptance_intervals(scores, errors, [point.threshold], result.examination.bootstrap)
         assert (point.coverage_low, point.coverage_high) == intervals["coverage"]
         found = point.selective_accuracy_low, point.selective_accuracy_high
         assert found == pytest.approx(intervals["selective_accuracy"], rel=1e-12, nan_ok=True)

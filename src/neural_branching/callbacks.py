@@ -4,21 +4,25 @@ Hydra turns an exception of a callback into a warning, but lets SystemExit throu
 stops a run here.
 """
 
+import copy
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.utils import configure_log
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from neural_branching.errors import InputError
 from neural_branching.settings import Settings
@@ -171,13 +175,39 @@ def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:
 def compose_jobs(overrides: list[str], config_name: str) -> list[DictConfig]:
     """The configuration of every job that overrides with commas stand for, while Hydra is initialised.
 
+    Jobs that choose the same files and differ in values share one composition, as it reads and merges
+    some thirty files anew each time.
+
     Raises:
         HydraException: if an override cannot be parsed or composed.
     """
     loader = GlobalHydra.instance().config_loader()
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
-    [batch] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return [compose(config_name, job) for job in batch]
+    parser = OverridesParser.create(config_loader=loader)
+    [batch] = BasicSweeper.split_arguments(parser.parse_overrides(overrides), max_batch_size=None)
+    composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def job_of(lines: Sequence[str]) -> DictConfig:
+        parsed = parser.parse_overrides(list(lines))
+        values = [override for override in parsed if _is_value(override, loader)]
+        files = tuple(str(override.input_line) for override in parsed if override not in values)
+        try:
+            if files not in composed:
+                composed[files] = compose(config_name, list(files))
+            config = copy.deepcopy(composed[files])
+            for override in values:
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        except (HydraException, OmegaConfBaseException):
+            return compose(config_name, list(lines))  # where only Hydra knows the right message
+        return config
+
+    return [job_of(lines) for lines in batch]
+
+
+def _is_value(override: Override, loader: ConfigLoader) -> bool:
+    """Whether an override sets one value of the configuration, and chooses no file."""
+    key = override.key_or_group
+    plain = override.type is OverrideType.CHANGE and override.package is None and "/" not in key
+    return plain and not key.startswith("hydra.") and not loader.get_group_options(key)
 
 
 def _task(config: DictConfig) -> DictConfig:

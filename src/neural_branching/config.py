@@ -79,12 +79,21 @@ def build(node: dict[str, Any], where: str, **late: Any) -> Any:
         if needed and name not in node and name not in late:
             raise InputError(f"{where}.{name} must be given: add {where}.{name}=VALUE.")
     try:
-        return instantiate(node, **late, _convert_="all")
+        # Objects inside are left to Hydra, which is slow where there are none.
+        values = {name: _inside(value) for name, value in node.items() if name != "_target_"}
+        return target(**values, **late)
+    except ArgumentError as error:
+        raise ArgumentError(f"{where}.{error.argument}", error.problem) from None
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, ArgumentError):
             raise ArgumentError(f"{where}.{cause.argument}", cause.problem) from None
         raise cause or error from None
+
+
+def _inside(value: Any) -> Any:
+    """A value with the objects that it describes, if it describes any."""
+    return instantiate(value, _convert_="all") if "_target_" in str(value) else value
 
 
 def only_keys(node: dict[str, Any], allowed: set[str], where: str) -> None:

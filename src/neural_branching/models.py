@@ -1,6 +1,7 @@
 """Networks and augmentation from a run's settings: what takes torch to build and to check."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 
 import torch
 
@@ -73,6 +74,21 @@ def kept_stages(settings: Settings, network: Network) -> tuple[str, ...] | None:
     return None if shared else (settings.stage,)
 
 
+def _once(check: Callable[..., None]) -> Callable[..., None]:
+    """A check that a process makes once for settings that differ in the threshold alone."""
+    passed = set()
+
+    @wraps(check)
+    def checked(settings: Settings, *numbers: int) -> None:
+        key = settings.but_threshold, *numbers
+        if key not in passed:
+            check(settings, *numbers)
+            passed.add(key)
+
+    return checked
+
+
+@_once
 def check_budget(settings: Settings, images: int, training_images: int) -> None:
     """Check that the activations fit into the budget, before anything is trained.
 
@@ -99,6 +115,7 @@ def check_budget(settings: Settings, images: int, training_images: int) -> None:
         )
 
 
+@_once
 def check_models(settings: Settings) -> None:
     """Check what only the networks know, without computing anything.
 

@@ -8,18 +8,15 @@ import numpy as np
 
 from neural_branching.evaluation.examination import Examination
 from neural_branching.evaluation.foreign import (
-    Foreign,
     accept_interval,
     by_class,
     foreign_numbers,
     left_out,
-    scod_curve,
 )
 from neural_branching.evaluation.judge import Judged
-from neural_branching.evaluation.points import Point, points
+from neural_branching.evaluation.points import Point, with_own
 from neural_branching.evaluation.reliability import Bins, bins_of
 from neural_branching.evaluation.selective import acceptance_intervals, confusion, per_class, selective
-from neural_branching.selection import Bootstrap, RiskCoverageCurve
 from neural_branching.selection.scores.outputs import softmax
 from neural_branching.selection.thresholds.base import Threshold
 
@@ -33,22 +30,15 @@ class Evaluation:
         branch: the branch, judged.
         parent: the parent restricted to the subset, judged by the same score and rule on the same images;
             None if it does not know each of the classes.
-        foreign: the classes that the branch was not trained on.
         points: what several thresholds would do.
-        bootstrap: the resamples of the test images that all intervals come from.
+        examination: what was known before the threshold was chosen.
     """
 
     numbers: dict[str, Any]
     branch: Judged
     parent: Judged | None
-    foreign: Foreign
     points: Sequence[Point]
-    bootstrap: Bootstrap
-
-    def scod_curve(self) -> RiskCoverageCurve:
-        """The branch's curve on test with every answered foreign image counted as an error."""
-        error = self.branch.material.known["test"].error
-        return scod_curve(self.branch.known["test"], error, self.branch.foreign["test"])
+    examination: Examination
 
     def diagrams(self) -> tuple[Bins, Bins]:
         """Reliability diagrams of the branch on test, before and after temperature scaling."""
@@ -114,8 +104,8 @@ def evaluate(examination: Examination, rule: Threshold) -> Evaluation:
         },
         "foreign": _foreign(mine, theirs, rule, examination) if foreign.classes else None,
     }
-    table = points(mine, score, examination.bootstrap)
-    return Evaluation(numbers, mine, theirs, foreign, table, examination.bootstrap)
+    table = with_own(examination.usual_points, mine, examination.bootstrap)
+    return Evaluation(numbers, mine, theirs, table, examination)
 
 
 def _threshold(judged: Judged, rule: Threshold) -> dict[str, Any]:

@@ -6,17 +6,18 @@ from typing import Any
 
 from sklearn.metrics import log_loss
 
-from neural_branching.evaluation.foreign import Foreign, foreign_intervals
+from neural_branching.evaluation.foreign import Foreign, foreign_intervals, scod_curve
 from neural_branching.evaluation.judge import Material, Scored, scored
+from neural_branching.evaluation.points import Point, usual_points
 from neural_branching.evaluation.reliability import reliability
 from neural_branching.evaluation.selective import area_intervals
-from neural_branching.selection import Bootstrap
+from neural_branching.selection import Bootstrap, RiskCoverageCurve, risk_coverage_curve
 from neural_branching.selection.intervals import Interval
 from neural_branching.selection.scores.base import Score
 from neural_branching.selection.scores.outputs import softmax
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Examination:
     """A branch beside its parent, under one score and any threshold.
 
@@ -32,6 +33,9 @@ class Examination:
         bootstrap: the resamples of the test images that all intervals come from.
         validation_loss: mean cross-entropy on validation, in nats.
         reliability: whether the branch's probabilities mean what they say.
+        curve: the branch's risk–coverage curve on test.
+        scod_curve: the same with every answered foreign image counted as an error.
+        usual_points: what usual thresholds would do on test.
         intervals: "branch", "parent" and "foreign" → intervals on test that no threshold changes; None
             for what is not there.
     """
@@ -44,6 +48,9 @@ class Examination:
     bootstrap: Bootstrap
     validation_loss: float
     reliability: dict[str, Any]
+    curve: RiskCoverageCurve
+    scod_curve: RiskCoverageCurve
+    usual_points: Sequence[Point]
     intervals: dict[str, dict[str, Interval] | None]
 
 
@@ -86,6 +93,9 @@ def examine(
             log_loss(validation.targets, softmax(validation.logits), labels=range(len(classes)))
         ),
         reliability=reliability(branch.known["calibration"], test, bootstrap),
+        curve=risk_coverage_curve(mine.known["test"], test.error),
+        scod_curve=scod_curve(mine.known["test"], test.error, mine.foreign["test"]),
+        usual_points=usual_points(mine, score, bootstrap),
         intervals={
             "branch": intervals(mine),
             "parent": intervals(theirs) if theirs else None,

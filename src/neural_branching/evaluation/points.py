@@ -1,11 +1,10 @@
 """What several thresholds would do on the test images: the table beside the chosen one."""
 
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from neural_branching.evaluation.foreign import apart
-from neural_branching.evaluation.judge import Judged
+from neural_branching.evaluation.judge import Judged, Scored
 from neural_branching.evaluation.selective import acceptance_intervals
 from neural_branching.selection import Bootstrap, risk_coverage_curve
 from neural_branching.selection.scores.base import Score
@@ -42,22 +41,30 @@ class Point:
     false_accept_rate_high: float | None
 
 
-def points(judged: Judged, score: Score, bootstrap: Bootstrap) -> list[Point]:
-    """The run's own threshold among usual ones, ascending.
+def usual_points(one: Scored, score: Score, bootstrap: Bootstrap) -> list[Point]:
+    """The table without a run's own threshold, ascending.
 
-    For probabilities these are round numbers, for other scores those that answer 100, 90 … 10 % of
-    the calibration images.
+    For probabilities the thresholds are round numbers, for other scores those that answer 100, 90 … 10 %
+    of the calibration images.
     """
-    own = judged.choice.value
     if score.bounds == (0.0, 1.0):
-        usual = list(PROBABILITIES)
-    else:
-        usual = [threshold_at_coverage(judged.held_out.score, level) for level in COVERAGES]
-    thresholds = np.unique([*usual, own])
-    scores, errors = judged.known["test"], judged.material.known["test"].error
+        return _points(one, PROBABILITIES, bootstrap)
+    return _points(one, {threshold_at_coverage(one.held_out.score, level) for level in COVERAGES}, bootstrap)
+
+
+def with_own(usual: Sequence[Point], judged: Judged, bootstrap: Bootstrap) -> list[Point]:
+    """The run's own threshold among the usual ones, ascending."""
+    [own] = _points(judged, [judged.choice.value], bootstrap)
+    others = [point for point in usual if point.threshold != own.threshold]
+    return sorted([*others, replace(own, chosen=True)], key=lambda point: point.threshold)
+
+
+def _points(one: Scored, chosen: Collection[float], bootstrap: Bootstrap) -> list[Point]:
+    thresholds = sorted(chosen)
+    scores, errors = one.known["test"], one.material.known["test"].error
     accepted, wrong = risk_coverage_curve(scores, errors).at(thresholds)
     intervals = acceptance_intervals(scores, errors, thresholds, bootstrap)
-    foreign = judged.foreign["test"]
+    foreign = one.foreign["test"]
     others = apart(len(foreign)) if len(foreign) else None
     table = []
     for index, threshold in enumerate(thresholds):
@@ -67,7 +74,7 @@ def points(judged: Judged, score: Score, bootstrap: Bootstrap) -> list[Point]:
         table.append(
             Point(
                 threshold=float(threshold),
-                chosen=bool(threshold == own),
+                chosen=False,
                 n_accepted=answered,
                 coverage=answered / len(scores),
                 coverage_low=coverage[0],

@@ -23,12 +23,12 @@ def draw(results: dict[str, Any], evaluation: "Evaluation") -> dict[str, Any]:
     test = branch.material.known["test"]
     where = f"{results['subset']} at {results['branch_point']}"
     score = results["score"]["name"]
-    lines = {"branch": _line(branch, evaluation.bootstrap)}
+    lines = {"branch": _line(branch, evaluation.examination.bootstrap)}
     if parent:
-        lines["parent restricted"] = _line(parent, evaluation.bootstrap)
+        lines["parent restricted"] = _line(parent, evaluation.examination.bootstrap)
     pictures = {}
-    if evaluation.foreign.classes:
-        curve = evaluation.scod_curve()
+    if evaluation.examination.foreign.classes:
+        curve = evaluation.examination.scod_curve
         accepted, wrong = (int(count) for count in curve.at(branch.choice.value))
         points = {"": (accepted / int(curve.n[0]), 1 - wrong / accepted)} if accepted else {}
         pictures["scod"] = risk_coverage(

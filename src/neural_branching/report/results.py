@@ -5,17 +5,19 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from omegaconf import OmegaConf
 
 from neural_branching.errors import InputError
 from neural_branching.store import write_atomically
 
 if TYPE_CHECKING:
     from neural_branching.evaluation.evaluate import Evaluation
+    from neural_branching.evaluation.examination import Examination
     from neural_branching.evaluation.points import Point
     from neural_branching.selection import RiskCoverageCurve
 
@@ -79,23 +81,29 @@ def read_config(folder: Path) -> Any:
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the resolved configuration."""
-    write_atomically(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # many times faster, where libyaml is there
+    write_atomically(folder / CONFIG, yaml.dump(dict(config), Dumper=dumper, sort_keys=False))
 
 
 def write_curve(file: Path, curve: "RiskCoverageCurve") -> None:
     """Write a whole risk–coverage curve."""
+    file.write_text(_curve_text(curve), newline="")
+
+
+@lru_cache(maxsize=4)  # runs that differ in their threshold have the same curve
+def _curve_text(curve: "RiskCoverageCurve") -> str:
     columns = ("threshold", "n_accepted", "coverage", "selective_risk")
-    _write_csv(file, columns, zip(*(getattr(curve, name) for name in columns), strict=True))
+    return "".join(_csv([columns, *zip(*(getattr(curve, name).tolist() for name in columns), strict=True)]))
 
 
 def write_points(folder: Path, points: Sequence["Point"]) -> None:
     """Write what several thresholds would do on the test images."""
     columns = [field.name for field in fields(points[0])]
     lines = ([_text(getattr(point, name)) for name in columns] for point in points)
-    _write_csv(folder / POINTS, columns, lines)
+    (folder / POINTS).write_text("".join(_csv([columns, *lines])), newline="")
 
 
-def write_predictions(folder: Path, evaluation: "Evaluation", classes: Sequence[str]) -> None:
+def write_predictions(folder: Path, evaluation: "Evaluation") -> None:
     """Write one line per held-out image: what the branch and its parent answered, and how surely.
 
     The parent's columns are empty if it does not know each of the classes.
@@ -104,51 +112,51 @@ def write_predictions(folder: Path, evaluation: "Evaluation", classes: Sequence[
     says what the image was used for: the score, the threshold or nothing. Images of foreign classes
     come last.
     """
-    header = ["row", "split", "fits", "label", "prediction", "score", "accepted"]
-    header += ["parent_prediction", "parent_score", *(f"logit_{name}" for name in classes)]
-    branch, parent = evaluation.branch, evaluation.parent
-    threshold = branch.choice.value
-
-    def lines() -> Iterable[list[Any]]:
-        for side in ("known", "foreign"):
-            for split, score in getattr(branch, side).items():
-                mine = getattr(branch.material, side)[split]
-                theirs: Any = (None,) * len(mine), (None,) * len(mine)
-                if parent:
-                    predictions = getattr(parent.material, side)[split].predictions
-                    theirs = [classes[label] for label in predictions], getattr(parent, side)[split]
-                columns = zip(
-                    mine.rows,
-                    evaluation.fits(side, split),
-                    mine.targets,
-                    mine.predictions,
-                    score,
-                    *theirs,
-                    mine.logits,
-                    strict=True,
-                )
-                for row, fits, target, prediction, value, parent_prediction, parent_value, logits in columns:
-                    yield [
-                        row,
-                        split,
-                        fits,
-                        classes[target] if target >= 0 else evaluation.foreign.classes[-1 - target],
-                        classes[prediction],
-                        _text(value),
-                        int(value >= threshold),
-                        _text(parent_prediction),
-                        _text(parent_value),
-                        *(f"{logit:.6g}" for logit in logits),
-                    ]
-
-    _write_csv(folder / PREDICTIONS, header, lines())
+    examination, threshold = evaluation.examination, evaluation.branch.choice.value
+    header = ["row", "split", "label", "prediction", "score"]
+    header += ["parent_prediction", "parent_score", *(f"logit_{name}" for name in examination.classes)]
+    header += ["fits", "accepted"]
+    with (folder / PREDICTIONS).open("w", newline="") as stream:
+        stream.writelines(_csv([header]))
+        for side, split, known in _prediction_text(examination):
+            score = getattr(evaluation.branch, side)[split]
+            accepted = (score >= threshold).astype(int).tolist()
+            fits = evaluation.fits(side, split)
+            lines = zip(known, fits, accepted, strict=True)
+            stream.writelines(f"{begin},{fit},{answered}\r\n" for begin, fit, answered in lines)
 
 
-def _write_csv(file: Path, header: Sequence[str], lines: Iterable[Iterable[Any]]) -> None:
-    with file.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        writer.writerows(lines)
+@lru_cache(maxsize=1)  # runs that differ in their threshold differ in the last columns alone
+def _prediction_text(examination: "Examination") -> list[tuple[str, str, list[str]]]:
+    """Side, split and the beginnings of their lines."""
+    branch, parent, classes = examination.branch, examination.parent, examination.classes
+    labels = [*classes, *reversed(examination.foreign.classes)]  # −1 − i is the i-th foreign class
+    parts = []
+    for side in ("known", "foreign"):
+        for split, score in getattr(branch, side).items():
+            mine = getattr(branch.material, side)[split]
+            theirs: list[list[Any]] = [[""] * len(mine)] * 2
+            if parent:
+                predictions = getattr(parent.material, side)[split].predictions.tolist()
+                theirs = [[classes[label] for label in predictions], getattr(parent, side)[split].tolist()]
+            columns = (
+                mine.rows.tolist(),
+                [split] * len(mine),
+                [labels[target] for target in mine.targets.tolist()],
+                [classes[label] for label in mine.predictions.tolist()],
+                score.tolist(),
+                *theirs,
+                *([f"{logit:.6g}" for logit in column] for column in mine.logits.T.tolist()),
+            )
+            parts.append((side, split, _csv(zip(*columns, strict=True), end="")))
+    return parts
+
+
+def _csv(rows: Iterable[Iterable[Any]], end: str = "\r\n") -> list[str]:
+    """Rows as lines of CSV."""
+    lines: list[str] = []
+    csv.writer(SimpleNamespace(write=lines.append), lineterminator=end).writerows(rows)
+    return lines
 
 
 def _text(value: Any) -> Any:

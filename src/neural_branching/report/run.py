@@ -19,7 +19,6 @@ from neural_branching.report.results import (
 )
 from neural_branching.report.tables import AREAS_NOTE, console
 from neural_branching.report.tensorboard import write_events
-from neural_branching.selection import risk_coverage_curve
 
 if TYPE_CHECKING:
     from neural_branching.pipeline import Run
@@ -35,20 +34,18 @@ def write_run(run: "Run", folder: Path, *, draw_figures: bool) -> None:
             summary: drawing takes longer than a job that finds everything in the store.
     """
     evaluation = run.evaluation
-    branch = evaluation.branch
-    score, error = branch.known["test"], branch.material.known["test"].error
-    curve = risk_coverage_curve(score, error)
+    examination = evaluation.examination
     write_config(folder, run.settings.config)
-    write_curve(folder / CURVE, curve)
-    if evaluation.foreign.classes:
-        write_curve(folder / SCOD_CURVE, evaluation.scod_curve())
+    write_curve(folder / CURVE, examination.curve)
+    if examination.foreign.classes:
+        write_curve(folder / SCOD_CURVE, examination.scod_curve)
     write_points(folder, evaluation.points)
-    write_predictions(folder, evaluation, run.settings.classes)
+    write_predictions(folder, evaluation)
     drawn = draw(run.results, evaluation) if draw_figures else {}
     for name, figure in drawn.items():
         for ending in ("png", "svg"):
             figure.savefig(folder / f"{name}.{ending}")
-    write_events(folder, run.results, run.histories, curve, evaluation.points, drawn)
+    write_events(folder, run.results, run.histories, examination.curve, evaluation.points, drawn)
     write_results(folder, run.results)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -105,8 +106,8 @@ def _write_histories(writer: SummaryWriter, histories: Mapping[str, History]) ->
 
 
 def _write_curve(writer: SummaryWriter, curve: RiskCoverageCurve) -> None:
-    for percent in range(1, 101):
-        risk = float(curve.at_coverage(percent / 100))
+    percents = range(1, 101)
+    for percent, risk in zip(percents, curve.at_coverage(np.divide(percents, 100)).tolist(), strict=True):
         if risk == risk:  # nan below the smallest coverage that the curve reaches
             writer.add_scalar("test/selective_accuracy_by_coverage", 1 - risk, percent)
 

@@ -15,7 +15,7 @@ from scipy.special import xlogy
 from neural_branching.selection.arrays import Counts, Floats, Integers, as_pair, as_scores
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RiskCoverageCurve:
     """One point per distinct score, from full coverage downwards (thresholds ascend).
 
