@@ -10,7 +10,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ REPEATS = 2 if SHORT else 9
 ROOT = Path(__file__).parents[2]
 
 Action = Callable[[], object]
+Record = Callable[[str, str, Sequence[float], Sequence[float]], None]
 SideBySide = Callable[..., None]
 
 
@@ -50,61 +51,93 @@ def lines(request: pytest.FixtureRequest) -> Iterator[list[dict[str, object]]]:
 def _page(record: dict[str, object]) -> str:
     versions = record["environment"]["versions"]  # type: ignore[index]
     where = ", ".join(f"{name} {version}" for name, version in versions.items())
-    table = [
-        f"| {line['what']} | {line['beside']} | {line['threads']} | {line['ours']:.1f} | {line['plain']:.1f} "
-        f"| {line['ratio']:.2f} ({line['low']:.2f}–{line['high']:.2f}) |"
-        for line in record["lines"]  # type: ignore[attr-defined]
-    ]
+    compared, grown = [], []
+    for line in record["lines"]:  # type: ignore[attr-defined]
+        if "sizes" in line:
+            cells = (f"{size:,}: {seconds:.2f} s, {peak:,.0f} MiB" for size, seconds, peak in line["sizes"])
+            grown.append(f"| {line['what']} | {' | '.join(cells)} |")
+        else:
+            compared.append(
+                f"| {line['what']} | {line['beside']} | {line['threads']} | {line['ours']:.1f} "
+                f"| {line['plain']:.1f} | {line['ratio']:.3g} ({line['low']:.3g}–{line['high']:.3g}) |"
+            )
     return "\n".join(
         [
             "# Benchmarks",
             "",
-            f"`make bench` writes this page: {record['repeats']} interleaved repeats in one process on "
+            f"`make bench` writes this page: up to {record['repeats']} interleaved repeats in one process on "
             f"{record['cores']} cores; {where}. A ratio is the median of ours over theirs, turn by turn, "
-            "with its range.",
+            "with its range: below 1, ours is faster.",
             "",
             "| ours | beside | threads | ours, ms | theirs, ms | ratio |",
             "|---|---|---|---|---|---|",
-            *table,
+            *compared,
+            "",
+            "## Growth",
+            "",
+            "Wall time of the work and peak memory of its process, torch and Lightning included and pages of "
+            "mapped files left out; each size in a new process, once, on one thread.",
+            "",
+            "| what grows | small | medium | large |",
+            "|---|---|---|---|",
+            *grown,
             "",
         ]
     )
 
 
 @pytest.fixture
-def side_by_side(lines: list[dict[str, object]]) -> SideBySide:
-    """Times two actions in turns after one unmeasured round, cleans up untimed, records and prints a line."""
+def record(lines: list[dict[str, object]]) -> Record:
+    """Keeps and prints a line: seconds of ours and of theirs, turn by turn."""
 
-    def measure(what: str, beside: str, plain: Action, ours: Action, clean_up: Action = lambda: None) -> None:
+    def keep(what: str, beside: str, plain: Sequence[float], ours: Sequence[float]) -> None:
+        ratios = [mine / base for mine, base in zip(ours, plain, strict=True)]
+        line = {
+            "what": what,
+            "beside": beside,
+            "threads": torch.get_num_threads(),
+            "plain": 1000 * statistics.median(plain),
+            "ours": 1000 * statistics.median(ours),
+            "ratio": statistics.median(ratios),
+            "low": min(ratios),
+            "high": max(ratios),
+        }
+        lines.append(line)
+        table = Table(title=f"{what}\nbeside {beside}\n{line['threads']} threads, {len(ours)} repeats")
+        for heading in ("plain [ms]", "ours [ms]", "ratio, median", "ratio, range"):
+            table.add_column(heading, justify="right")
+        table.add_row(
+            f"{line['plain']:.2f}",
+            f"{line['ours']:.2f}",
+            f"{line['ratio']:.3g}",
+            f"{line['low']:.3g}–{line['high']:.3g}",
+        )
+        Console(width=110).print(table)
+
+    return keep
+
+
+@pytest.fixture
+def side_by_side(record: Record) -> SideBySide:
+    """Times two actions in turns after one unmeasured round, cleans up untimed, records a line."""
+
+    def measure(
+        what: str,
+        beside: str,
+        plain: Action,
+        ours: Action,
+        clean_up: Action = lambda: None,
+        repeats: int = REPEATS,
+    ) -> None:
         seconds: dict[str, list[float]] = {"plain": [], "ours": []}
-        for repeat in range(REPEATS + 1):
+        for repeat in range(min(repeats, REPEATS) + 1):
             for name, action in (("plain", plain), ("ours", ours)):
                 start = time.perf_counter()
                 action()
                 if repeat:
                     seconds[name].append(time.perf_counter() - start)
             clean_up()
-        ratios = [mine / base for mine, base in zip(seconds["ours"], seconds["plain"], strict=True)]
-        line = {
-            "what": what,
-            "beside": beside,
-            "threads": torch.get_num_threads(),
-            **{name: 1000 * statistics.median(values) for name, values in seconds.items()},
-            "ratio": statistics.median(ratios),
-            "low": min(ratios),
-            "high": max(ratios),
-        }
-        lines.append(line)
-        table = Table(title=f"{what}\nbeside {beside}\n{line['threads']} threads, {REPEATS} repeats")
-        for heading in ("plain [ms]", "ours [ms]", "ratio, median", "ratio, range"):
-            table.add_column(heading, justify="right")
-        table.add_row(
-            f"{line['plain']:.2f}",
-            f"{line['ours']:.2f}",
-            f"{line['ratio']:.2f}",
-            f"{line['low']:.2f}–{line['high']:.2f}",
-        )
-        Console(width=110).print(table)
+        record(what, beside, seconds["plain"], seconds["ours"])
 
     return measure
 

@@ -1,6 +1,8 @@
-"""A system's answers beside its parent's forward pass."""
+"""Answers of branches and systems beside their parent's forward pass."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from neural_branching.activations import stage_widths
 from neural_branching.branch import Branch
 from neural_branching.data.files import decoded
 from neural_branching.evaluation.stops import Stop
+from neural_branching.export import Program, export
 from neural_branching.fit import Fit
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
@@ -81,4 +85,58 @@ def test_answers_of_a_system(tmp_path: Path, side_by_side, one_thread) -> None:
         "the parent's forward pass over decoded images",
         plain,
         lambda: [predictor.predict(batch) for _, batch, _ in decoded(files, 32, 256)],
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 256])
+@pytest.mark.parametrize("way", ["eager", "pt2", "onnx"])
+def test_a_branch_of_a_truncated_parent(
+    way: str, batch: int, tmp_path: Path, side_by_side, one_thread
+) -> None:
+    """Pixels to answer, score and decision by a branch at the convnet's second block."""
+    if way == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    recipe, classes = Fit(1, 1, 0.1), ("a", "b", "c")
+    parent = Parent(ConvNet(IMAGE, 6), recipe, IMAGE).eval()
+    readout = Readout("auto")
+    width = stage_widths(parent, IMAGE, ("block2",), readout)["block2"]
+    rule = Fixed(0.5)
+    images = torch.randint(0, 256, (batch, *IMAGE), dtype=torch.uint8)
+    predictor = Predictor(
+        Tree("one", {ROOT: Node(ROOT, None, classes, tuple((one,) for one in classes), leaf=True)}),
+        parent,
+        {ROOT: Head(Branch(MLP((width,), 3, [256]), recipe, width), "block2", readout)},
+        {},
+        None,
+        Guide(ParentMass(), {}),
+        {ROOT: Stop(MaxSoftmax(), MaxSoftmax().fit(None), rule.fit(NO_IMAGES), rule)},
+        32,
+        torch.device("cpu"),
+        torch.randint(0, 256, (8, *IMAGE), dtype=torch.uint8).numpy(),
+    )
+    program: Callable[[], object] = partial(Program(predictor).eval().requires_grad_(False), images)
+    if way != "eager":
+        file = tmp_path / f"branch.{way}"
+        export(predictor, file)
+    if way == "pt2":
+        program = partial(torch.export.load(file).module(), images)
+    elif way == "onnx":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level, options.intra_op_num_threads = 3, 1
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        program = partial(session.run, None, {"images": images.numpy()})
+
+    def many(action: Callable[[], object]) -> None:
+        with torch.inference_mode():
+            for _ in range(200 if batch == 1 and not SHORT else 1):
+                action()
+
+    side_by_side(
+        f"a branch at block2 of the convnet, {way}, batch {batch}" + (", 200 times" if batch == 1 else ""),
+        "the whole parent, eager",
+        lambda: many(lambda: parent(images)),
+        lambda: many(program),
     )

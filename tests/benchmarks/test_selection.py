@@ -50,3 +50,25 @@ def test_risk_coverage_curve(peer: str, side_by_side, one_thread) -> None:
         lambda: peers()[peer](score, error),
         lambda: (risk_coverage_curve(score, error).at(thresholds), curve.aurc()),
     )
+
+
+def test_a_thousand_thresholds(side_by_side, one_thread) -> None:
+    generator = np.random.default_rng(0)
+    score = generator.uniform(0.5, 1, 3000)
+    error, thresholds = generator.random(3000) > score, np.linspace(0.5, 1, 1000)
+
+    def one_by_one() -> list[tuple[int, int]]:
+        found = []
+        for threshold in thresholds:
+            accepted = score >= threshold
+            found.append((accepted.sum(), (accepted & error).sum()))
+        return found
+
+    accepted, wrong = risk_coverage_curve(score, error).at(thresholds)
+    assert one_by_one() == list(zip(accepted, wrong, strict=True))
+    side_by_side(
+        "accepted images and errors at 1000 thresholds over 3,000 samples, from the scores",
+        "NumPy, one threshold at a time",
+        one_by_one,
+        lambda: risk_coverage_curve(score, error).at(thresholds),
+    )

@@ -1,23 +1,33 @@
-"""Branches, one and many, beside a plain PyTorch loop that does the same for one."""
+"""Branches and parents beside a plain PyTorch loop, and beside Lightning as one would first write it."""
 
 import copy
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from neural_branching.branch import Branch
+from neural_branching.classifier import Classifier
 from neural_branching.compute import Compute
 from neural_branching.data.batches import TensorDataModule
 from neural_branching.fit import Fit
+from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
+from neural_branching.parent import Parent
 from neural_branching.stack import Member, fit_together
 from neural_branching.training import fit
 
 pytestmark = pytest.mark.benchmark
 SHORT = os.environ.get("BENCH") == "short"
 EPOCHS = 3 if SHORT else 30
+IMAGE = (3, 32, 32)
 COMPUTE = Compute(accelerator="cpu", progress=False)
 
 
@@ -39,7 +49,7 @@ def new_branch(batch_size: int, width: int, hidden: int) -> Branch:
     return Branch(MLP((width,), 3, widths=[hidden], dropout=0.5), recipe, width)
 
 
-def raw_fit(branch: Branch, data: Vectors) -> None:
+def raw_fit(branch: Classifier, data: TensorDataModule) -> None:
     """A plain PyTorch loop that does the same: validation every epoch, best weights restored."""
     optimizer = torch.optim.Adam(
         branch.parameters(), branch.fit.lr, weight_decay=branch.fit.weight_decay, fused=True
@@ -73,6 +83,128 @@ def test_one_branch(batch_size: int, side_by_side) -> None:
         "a raw PyTorch loop with validation and best weights",
         lambda: raw_fit(new_branch(batch_size, 512, 256), data),
         lambda: fit(new_branch(batch_size, 512, 256), data, COMPUTE, "branch"),
+    )
+
+
+class Straightforward(pl.LightningModule):
+    """The same branch as the first page of Lightning's manual would have it."""
+
+    def __init__(self, branch: Branch) -> None:
+        super().__init__()
+        self.branch = branch
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        x, y = batch
+        loss = F.cross_entropy(self.branch(x), y)
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        x, y = batch
+        logits = self.branch(x)
+        self.log("val_loss", F.cross_entropy(logits, y))
+        self.log("val_accuracy", (logits.argmax(1) == y).float().mean())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        recipe = self.branch.fit
+        return torch.optim.Adam(self.branch.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning has much to say of such a trainer
+@pytest.mark.parametrize(("batch_size", "hidden"), [(32, 256), (32, 32)])
+def test_one_branch_beside_lightning(batch_size: int, hidden: int, tmp_path: Path, side_by_side) -> None:
+    width = 2 * hidden
+    data = Vectors(batch_size, width)
+
+    def plain() -> None:
+        trainer = pl.Trainer(
+            max_epochs=EPOCHS,
+            accelerator="cpu",
+            default_root_dir=tmp_path,
+            callbacks=[
+                ModelCheckpoint(monitor="val_loss"),
+                EarlyStopping("val_loss", patience=EPOCHS),
+            ],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        train = DataLoader(TensorDataset(*data.train), batch_size, shuffle=True)
+        validation = DataLoader(TensorDataset(*data.validation), batch_size)
+        trainer.fit(Straightforward(new_branch(batch_size, width, hidden)), train, validation)
+
+    side_by_side(
+        f"a branch [{width}, {hidden}, 3], batch {batch_size}, {EPOCHS} epochs",
+        "Lightning with DataLoaders over TensorDatasets, ModelCheckpoint and EarlyStopping",
+        plain,
+        lambda: fit(new_branch(batch_size, width, hidden), data, COMPUTE, "branch"),
+        repeats=5,
+    )
+
+
+class Images(TensorDataModule):
+    """Random images of the original parent's data: 2100 for training, 300 for validation."""
+
+    def __init__(self) -> None:
+        super().__init__(128, seed=0)
+        draw = torch.Generator().manual_seed(0)
+        self.train, self.validation = (
+            (
+                torch.randint(0, 256, (n, *IMAGE), dtype=torch.uint8, generator=draw),
+                torch.randint(0, 6, (n,), generator=draw),
+            )
+            for n in ((256, 64) if SHORT else (2100, 300))
+        )
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet"])
+def test_a_parent(name: str, side_by_side) -> None:
+    data, epochs = Images(), 1 if SHORT or name == "convnet" else 5
+
+    def new_parent() -> Parent:
+        torch.manual_seed(0)
+        network = MLP(IMAGE, 6, widths=[1024, 512]) if name == "mlp" else ConvNet(IMAGE, 6)
+        parent = Parent(network, Fit(epochs=epochs, batch_size=128, lr=1e-3), IMAGE)
+        parent.learn_normalization(data.train[0])
+        return parent
+
+    side_by_side(
+        f"the {name} parent, batch 128, {epochs} epochs of 2,100 images",
+        "a raw PyTorch loop with validation and best weights",
+        lambda: raw_fit(new_parent(), data),
+        lambda: fit(new_parent(), data, COMPUTE, "parent"),
+        repeats=5,
+    )
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet"])
+def test_an_epoch_from_the_cache(name: str, side_by_side) -> None:
+    """Branch training over the parent's activations of three classes, kept or computed every time."""
+    stage, hidden = ("hidden2", 256) if name == "mlp" else ("pool", 64)
+    network = MLP(IMAGE, 6, widths=[1024, 512]) if name == "mlp" else ConvNet(IMAGE, 6)
+    parent = Parent(network, Fit(epochs=1, batch_size=1, lr=1e-3), IMAGE).eval().requires_grad_(False)
+    n = 128 if SHORT else 1050
+    images = torch.randint(0, 256, (n, *IMAGE), dtype=torch.uint8)
+    y = torch.randint(0, 3, (n,))
+    with torch.no_grad():
+        vectors = parent(images, until=stage).flatten(1)
+    branch = new_branch(32, vectors.shape[1], hidden)
+    optimizer = torch.optim.Adam(branch.parameters(), 1e-3, fused=True)
+
+    def epoch(x: Tensor, see: Callable[[Tensor], Tensor]) -> None:
+        for rows in torch.randperm(n).split(32):
+            optimizer.zero_grad()
+            F.cross_entropy(branch(see(x[rows])), y[rows]).backward()
+            optimizer.step()
+
+    @torch.no_grad()
+    def through_parent(x: Tensor) -> Tensor:
+        return parent(x, until=stage).flatten(1)
+
+    side_by_side(
+        f"an epoch of a branch over kept activations of the {name} at {stage}, {n:,} images",
+        "the same through the frozen parent",
+        lambda: epoch(images, through_parent),
+        lambda: epoch(vectors, lambda x: x),
     )
 
 

@@ -1,0 +1,1 @@
+"""Timings side by side: run with `make bench`."""
