@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from neural_branching import cli
+from neural_branching import activations, cli
+from neural_branching import together as together_module
 from neural_branching.store import Store
 
 TINY = [
@@ -129,7 +131,7 @@ def test_a_diverging_branch_fails_alone(monkeypatch, capsys, tmp_path) -> None:
     found = [json.loads(file.read_text()) for file in sorted(tmp_path.rglob("results.json"))]
     assert [one["status"] for one in found] == ["completed", "failed"] * 2
     assert "diverged" in found[1]["error"]["message"]
-    assert together([found[0], found[2]]) == [4, 4]
+    assert together([found[0], found[2]]) == [2, 2]
 
 
 def write(text: str):
@@ -154,7 +156,7 @@ def test_the_store_builds_what_is_missing_at_once(tmp_path) -> None:
     for number in (1, 2):
         found = store.fetch("thing", {"number": number}, write("another"), needs=("file",))
         assert (found.path / "file").read_text() == str(number)
-        assert found.provenance()["built_together"] == 3
+        assert found.provenance()["built_together"] == 2
     assert store.fetch("thing", {"number": 3}, write("alone")).built
     store.fetch_together("thing", identities, build, needs=("file",))
     assert len(asked) == 1
@@ -176,3 +178,34 @@ def test_branches_are_trained_at_once_on_a_gpu(monkeypatch, tmp_path) -> None:
     found = run(monkeypatch, tmp_path / "a", *sweep)
     assert together(found) == [6] * 6
     assert found[0]["environment"]["device"].startswith("cuda")
+
+
+def test_rows_that_memory_cannot_hold_are_mapped_and_give_the_same(monkeypatch, tmp_path) -> None:
+    sweep = ["train", "-m", *TINY, "subset=digits,upper", "views.count=2", "branch.fit.patience=null"]
+    held = run(monkeypatch, tmp_path / "held", *sweep, "trainer.together=false")
+    for module in (activations, together_module):
+        monkeypatch.setattr(module, "fits_memory", lambda rows, width: False)
+    gathered = []
+    mapped = np.memmap
+    monkeypatch.setattr(np, "memmap", lambda *given, **named: gathered.append(0) or mapped(*given, **named))
+    small = run(monkeypatch, tmp_path / "small", *sweep)
+    assert gathered
+    assert together(small) == [1, 1]  # no stack either: each branch is trained alone
+    for one, other in zip(held, small, strict=True):
+        assert close({**one, "artifacts": 0, "overrides": 0}, {**other, "artifacts": 0, "overrides": 0})
+    names = {file.name for file in (tmp_path / "small" / "outputs" / "store" / "activations").iterdir()}
+    assert not any(name.startswith("tmp") for name in names)
+
+
+def test_a_stack_holds_what_fits_into_memory(monkeypatch, tmp_path) -> None:
+    asked: list[int] = []
+
+    def room(rows: int, width: int) -> bool:
+        asked.append(rows)
+        return rows <= 3 * asked[0]  # the first that is asked for are the rows of one branch
+
+    monkeypatch.setattr(together_module, "fits_memory", room)
+    subsets = "subset.classes=[digit_0,digit_1,digit_2],[upper_O,upper_I,upper_Z],[lower_o,lower_l,lower_z]"
+    more = f"{subsets},[digit_0,upper_O,lower_o]"
+    found = run(monkeypatch, tmp_path / "some", "train", "-m", *TINY, "subset=custom", more)
+    assert together(found) == [3, 3, 3, 1]

@@ -1,10 +1,12 @@
 """The frozen parent's activations: every stage of every image, from one pass, kept on disk."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -177,11 +179,44 @@ def read(artifact: Artifact, stage: str, rows: NDArray[np.int64] | None = None) 
     Args:
         artifact: stored activations.
         stage: name of the stage.
-        rows: ascending row numbers; None for all.
+        rows: row numbers; None for all.
     """
     with safe_open(artifact.path / f"{stage}.safetensors", framework="pt") as file:
         tensor: Tensor = file.get_tensor("activations")
-    return tensor if rows is None else tensor[torch.from_numpy(rows)]
+    return tensor if rows is None else gather([(tensor, rows)], artifact.path.parent)
+
+
+def fits_memory(rows: int, width: int) -> bool:
+    """Whether float32 vectors should be held in memory: if they take at most half of the machine's."""
+    return 4 * rows * width <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+
+
+def gather(parts: Sequence[tuple[Tensor, NDArray[np.int64]]], folder: Path) -> Tensor:
+    """Chosen rows of some tensors (…, width), one after another, float32 (rows, width).
+
+    Where memory is too small for them they lie in a file without a name, mapped, that goes away with
+    the tensor: slower, but training works as ever.
+
+    Args:
+        parts: tensors, mapped ones too, and row numbers.
+        folder: where there is room for the file.
+
+    Raises:
+        OSError: if there is not.
+    """
+    shape = sum(len(rows) for _, rows in parts), parts[0][0].shape[1]
+    if fits_memory(*shape):
+        gathered = torch.empty(shape)
+    else:
+        with TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * shape[1])  # a map cannot fail gently
+            gathered = torch.from_numpy(np.memmap(file, np.float32, "r+", shape=shape))
+    done = 0
+    for tensor, rows in parts:
+        place = gathered[done : done + len(rows)]
+        torch.index_select(tensor, 0, torch.from_numpy(rows), out=place)
+        done += len(rows)
+    return gathered
 
 
 class ActivationDataModule(TensorDataModule):
@@ -225,20 +260,26 @@ class ActivationDataModule(TensorDataModule):
 
     def load(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Read the subset's rows of the training split with its views, and of the validation split."""
-        x, y = self.select("train")
-        if self.views:
-            everyone = self.table.rows("train")
-            mine = np.flatnonzero(np.isin(everyone, self._rows("train")))
-            vectors = read(self.views(), self.stage)
-            vectors = vectors.view(-1, len(everyone), vectors.shape[1])[:, mine]
-            x, y = torch.cat([x, vectors.flatten(0, 1)]), torch.cat([y, y.repeat(len(vectors))])
-        return (x, y), self.select("validation")
+        return self.select("train", views=True), self.select("validation")
 
-    def select(self, split: str) -> tuple[Tensor, Tensor]:
-        """Activations float32 (n, width) and targets int64 (n,) of the subset in a split."""
-        rows = self._rows(split)
-        targets = subset_targets(self.table, rows, self.groups)
-        return read(self.activations(), self.stage, rows), torch.from_numpy(targets)
+    def select(self, split: str, *, views: bool = False) -> tuple[Tensor, Tensor]:
+        """Activations float32 (n, width) and targets int64 (n,) of the subset in a split.
+
+        Args:
+            split: name of the split.
+            views: whether those of augmented views, if there are any, come after those of the images.
+        """
+        rows, artifact = self._rows(split), self.activations()
+        y = torch.from_numpy(subset_targets(self.table, rows, self.groups))
+        parts = [(read(artifact, self.stage), rows)]
+        if views and self.views:
+            everyone = self.table.rows(split)
+            mine = np.flatnonzero(np.isin(everyone, rows))
+            vectors = read(self.views(), self.stage)
+            first = np.arange(0, len(vectors), len(everyone))  # one view of every image after another
+            parts.append((vectors, (first[:, None] + mine).ravel()))
+            y = y.repeat(1 + len(first))
+        return gather(parts, artifact.path.parent), y
 
     def _rows(self, split: str) -> NDArray[np.int64]:
         classes = [name for group in self.groups for name in group]

@@ -217,16 +217,14 @@ class Store:
                 if not missing:
                     return
                 start = time.perf_counter()
-                builds = build(missing)
-                share = (time.perf_counter() - start) / len(missing)
-                for place, one in zip(missing, builds, strict=True):
-                    if one is not None:
-                        key = keys[place]
-                        final = self.root / kind / key
-                        self._build(
-                            final, kind, key, identities[place], one, spent=share, together=len(missing)
-                        )
-                        self._unclaimed.add((kind, key))
+                builds = dict(zip(missing, build(missing), strict=True))
+                writers = {place: one for place, one in builds.items() if one is not None}
+                share = (time.perf_counter() - start) / max(1, len(writers))
+                for place, one in writers.items():
+                    key = keys[place]
+                    final = self.root / kind / key
+                    self._build(final, kind, key, identities[place], one, spent=share, together=len(writers))
+                    self._unclaimed.add((kind, key))
             except Exception as error:
                 raise self._explained(error, kind) from error
 

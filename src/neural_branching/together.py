@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from neural_branching.activations import stage_widths
+from neural_branching.activations import fits_memory, stage_widths
 from neural_branching.artifacts import (
     HISTORY,
     WEIGHTS,
@@ -82,21 +82,30 @@ def _train(members: Sequence[Settings]) -> None:
     def build(missing: list[int]) -> list[Build | None]:
         if len(missing) == 1:
             return [None]  # alone it is trained by its own run
-        title = f"{len(missing)} branches of one shape"
-        log.info("Training %s at once.", title)
         shared: dict[str, _Rows] = {}
-        stack = []
+        stack, held = {}, 0
         for place in missing:
             settings, table, parent = needed[place]
             key = _rows(settings)
             if key not in shared:
-                shared[key] = _Rows.of(branch_data(settings, store, table, parent))
-            stack.append(_member(settings, shared[key]))
-        histories = fit_together(stack, first.compute, title)
-        return [
-            None if history is None else _writer(one.branch, history)
-            for one, history in zip(stack, histories, strict=True)
-        ]
+                data = branch_data(settings, store, table, parent)
+                count, width = data.train[0].shape
+                if not fits_memory(held + count, width):
+                    continue  # its own run trains it by itself
+                held += count
+                shared[key] = _Rows.of(data)
+            stack[place] = _member(settings, shared[key])
+        if len(stack) < 2:
+            return [None for _ in missing]
+        title = f"{len(stack)} branches of one shape"
+        log.info("Training %s at once.", title)
+        histories = fit_together(list(stack.values()), first.compute, title)
+        writers = {
+            place: _writer(one.branch, history)
+            for (place, one), history in zip(stack.items(), histories, strict=True)
+            if history is not None
+        }
+        return [writers.get(place) for place in missing]
 
     store.fetch_together("branch", identities, build, needs=(WEIGHTS, HISTORY))
 
