@@ -8,13 +8,13 @@ import copy
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -185,10 +185,11 @@ def compose_jobs(overrides: list[str], config_name: str) -> list[DictConfig]:
     parser = OverridesParser.create(config_loader=loader)
     [batch] = BasicSweeper.split_arguments(parser.parse_overrides(overrides), max_batch_size=None)
     composed: dict[tuple[str, ...], DictConfig] = {}
+    is_group = cache(lambda key: bool(loader.get_group_options(key)))
 
     def job_of(lines: Sequence[str]) -> DictConfig:
         parsed = parser.parse_overrides(list(lines))
-        values = [override for override in parsed if _is_value(override, loader)]
+        values = [override for override in parsed if _is_value(override, is_group)]
         files = tuple(str(override.input_line) for override in parsed if override not in values)
         try:
             if files not in composed:
@@ -203,11 +204,11 @@ def compose_jobs(overrides: list[str], config_name: str) -> list[DictConfig]:
     return [job_of(lines) for lines in batch]
 
 
-def _is_value(override: Override, loader: ConfigLoader) -> bool:
+def _is_value(override: Override, is_group: Callable[[str], bool]) -> bool:
     """Whether an override sets one value of the configuration, and chooses no file."""
     key = override.key_or_group
     plain = override.type is OverrideType.CHANGE and override.package is None and "/" not in key
-    return plain and not key.startswith("hydra.") and not loader.get_group_options(key)
+    return plain and not key.startswith("hydra.") and not is_group(key)
 
 
 def _task(config: DictConfig) -> DictConfig:

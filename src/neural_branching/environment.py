@@ -1,9 +1,10 @@
 """What a run was computed with."""
 
-from importlib.metadata import version
 from typing import Any
 
 import torch
+
+from neural_branching.versions import version_of
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -12,5 +13,5 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {
         "device": str(device),
         "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in packages},
+        "versions": {name: version_of(name) for name in packages},
     }

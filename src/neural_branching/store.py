@@ -20,13 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from neural_branching.errors import InputError
+from neural_branching.versions import version_of
 
 log = logging.getLogger(__name__)
 
@@ -305,7 +305,7 @@ class Store:
                 "seconds": round(spent + time.perf_counter() - start, 3),
                 "together": together,
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "versions": {name: version(name) for name in _RECORDED_VERSIONS},
+                "versions": {name: version_of(name) for name in _RECORDED_VERSIONS},
             }
             (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
             _sync(folder / MANIFEST)

@@ -51,7 +51,7 @@ def write_events(
         "seed/branch": results["seeds"]["branch"],
         "seed/parent": results["seeds"]["parent"],
     }
-    with SummaryWriter(str(folder)) as writer:
+    with _writer(folder) as writer:
         _write_histories(writer, histories)
         _write_curve(writer, curve)
         table = markdown_table(list(HEADER), threshold_lines(points))
@@ -89,13 +89,18 @@ def write_system_events(
         "seed/branch": results["seeds"]["branch"],
         "seed/parent": results["seeds"]["parent"],
     }
-    with SummaryWriter(str(folder)) as writer:
+    with _writer(folder) as writer:
         _write_histories(writer, histories)
         _write_curve(writer, curve)
         for name, lines in tables.items():
             writer.add_text(f"test/{name}", "\n".join(lines))
         _write_hparams(writer, chosen, system_metrics(results["router"]), results)
     write_figures(folder, drawn)
+
+
+def _writer(folder: Path) -> SummaryWriter:
+    # A short queue has the run wait for the thread that writes.
+    return SummaryWriter(str(folder), max_queue=10_000)
 
 
 def _write_histories(writer: SummaryWriter, histories: Mapping[str, History]) -> None:
@@ -115,7 +120,7 @@ def _write_curve(writer: SummaryWriter, curve: RiskCoverageCurve) -> None:
 def write_figures(folder: Path, drawn: Mapping[str, Figure]) -> None:
     """Write figures into a folder's events, under "test/"."""
     if drawn:
-        with SummaryWriter(str(folder)) as writer:
+        with _writer(folder) as writer:
             for name, figure in drawn.items():
                 writer.add_figure(f"test/{name}", figure, close=False)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from neural_branching.data.sources.base import Images
 from neural_branching.errors import one_of, whole
+from neural_branching.versions import version_of
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
@@ -92,7 +92,7 @@ class Glyphs:
 
     def signature(self, classes: Sequence[str], hashes: FileHashes) -> dict[str, Any]:
         """The recipe, the arguments and the versions of the packages that choose or draw a pixel."""
-        versions = {package: version(package) for package in ("matplotlib", "numpy", "pillow")}
+        versions = {package: version_of(package) for package in ("matplotlib", "numpy", "pillow")}
         return {"recipe": RECIPE, **asdict(self), **versions}
 
     def read(self, classes: Sequence[str], size: int) -> Images:
