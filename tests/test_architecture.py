@@ -17,6 +17,7 @@ NAME = "neural_branching"
 ROOMS = (
     ("errors", "versions"),
     ("store", "config", "fit", "compute", "environment", "row_file", "readout", "views"),
+    ("upkeep",),
     ("selection",),
     ("routing",),
     ("data",),

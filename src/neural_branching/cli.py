@@ -33,6 +33,7 @@ commands:
   predict RUN IMAGES ...   what a finished run answers to image files or folders of them, with a trace
   export RUN FILE          a finished run as one program: FILE.pt2 (torch.export) or FILE.onnx
   report FOLDER            table and figures of every run below a folder; --compare A B pairs two settings
+  store ACTION [FOLDER]    list what is kept, verify that it is whole, prune what no run needs
   simulate FOLDER          what each guaranteed threshold would keep with other numbers of calibration images
 
 examples:
@@ -46,6 +47,7 @@ examples:
   neural-branching route hierarchy=glyphs_by_case router=soft threshold=risk threshold.target=0.1
   neural-branching predict outputs/runs/NAME photos/ --output answers.csv
   neural-branching report outputs/sweeps/NAME --compare score=margin score=energy
+  neural-branching store prune outputs --dry-run
   neural-branching simulate outputs/sweeps/NAME --target 0.1 --images 300 1000 3000
 
 `neural-branching train --help` lists every option and its value."""
@@ -66,6 +68,7 @@ def main() -> None:
         "export": export,
         "report": report,
         "simulate": simulate,
+        "store": store,
     }
     try:
         command = commands[one_of(arguments[0], commands, "The command")]
@@ -396,3 +399,40 @@ def simulate(arguments: list[str]) -> None:
 
     records, figure = simulate(options.folder, options.target, options.delta, options.images, options.draws)
     write_simulation(options.folder, records, figure)
+
+
+def store(arguments: list[str]) -> None:
+    """List, verify or prune the artifacts of a folder of outputs.
+
+    Args:
+        arguments: the action, the folder and options.
+
+    Raises:
+        InputError: if the folder has no store, or another process uses what is to be pruned.
+    """
+    parser = argparse.ArgumentParser(
+        prog="neural-branching store",
+        description="What a store holds, whether it is whole, and what no run needs any more.",
+    )
+    parser.add_argument(
+        "action",
+        choices=("list", "verify", "prune"),
+        help="list artifacts; hash all of them again, exit code 1 if one is damaged; remove what no run "
+        "refers to",
+    )
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"), help="as given by outputs=")
+    parser.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
+    parser.add_argument("--all", action="store_true", help="prune: also what runs refer to")
+    options = parser.parse_args(arguments)
+
+    from neural_branching.report.upkeep import print_contents, print_problems, print_pruned
+    from neural_branching.upkeep import contents, prune, verify
+
+    if options.action == "list":
+        print_contents(contents(options.folder))
+    elif options.action == "verify":
+        if print_problems(verify(options.folder)):
+            sys.exit(1)
+    else:
+        pruned = prune(options.folder, everything=options.all, really=not options.dry_run)
+        print_pruned(pruned, really=not options.dry_run)

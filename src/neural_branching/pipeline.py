@@ -88,6 +88,7 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
             "cost": found.cost,
             "baselines": compared,
             "artifacts": provenance,
+            "used": store.take_used(),
             "overrides": list(overrides),
         },
         evaluation=evaluation,

@@ -14,10 +14,11 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -125,6 +126,8 @@ class Store:
         # Files that this process has hashed: a sweep reads the same cache in every job.
         self._verified: set[tuple[Path, int, int]] = set()
         self._unclaimed: set[tuple[str, str]] = set()
+        self._used: set[tuple[str, str]] = set()
+        self._announced: FileLock | None = None
         self._ahead: set[tuple[str, str]] = set()
 
     def claim(self, artifacts: Mapping[str, Artifact]) -> dict[str, bool]:
@@ -145,6 +148,7 @@ class Store:
         yield
         self._ahead |= self._unclaimed
         self._unclaimed.clear()
+        self._used.clear()
 
     def fetch(
         self, kind: str, identity: Mapping[str, Any], build: Build, *, needs: Iterable[str] = ()
@@ -164,6 +168,9 @@ class Store:
         start = time.perf_counter()
         key, needs = key_of(kind, identity), tuple(needs)
         final = self.root / kind / key
+        self._used.add((kind, key))
+        with suppress(OSError):  # a store that cannot be written can still be read
+            self._announce()
         manifest, _ = self._inspect(final, kind, key, needs)
         built = False
         if manifest is None:
@@ -227,6 +234,55 @@ class Store:
                     self._unclaimed.add((kind, key))
             except Exception as error:
                 raise self._explained(error, kind) from error
+
+    def take_used(self) -> list[str]:
+        """``kind/key`` of every artifact that was asked for since this was called last."""
+        used = sorted("/".join(one) for one in self._used)
+        self._used.clear()
+        return used
+
+    def problem(self, kind: str, key: str) -> str:
+        """What is wrong with an artifact, all of its files hashed again; "" if nothing is."""
+        final = self.root / kind / key
+        manifest, problem = self._inspect(final, kind, key, ())
+        if manifest is None:
+            return problem or "it is missing"
+        strangers = {file.name for file in final.iterdir()} - {MANIFEST, *manifest["files"]}
+        if strangers:
+            return f"it holds {min(strangers)}, which is no part of it"
+        return self._inspect(final, kind, key, tuple(manifest["files"]))[1]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else uses the store inside: who comes meanwhile waits.
+
+        Raises:
+            InputError: if another process uses it.
+        """
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / "entrance.lock"):
+            for file in sorted(locks.glob("user-*.lock")):
+                try:
+                    with FileLock(file, timeout=0):
+                        file.unlink()  # of a process that has ended
+                except Timeout:
+                    _, host, process, _ = file.stem.split("-", 3)
+                    raise InputError(
+                        f"The store {self.root} is in use by process {process} on {host}: "
+                        "repeat this when it has ended."
+                    ) from None
+            yield
+
+    def _announce(self) -> None:
+        """Hold a lock until this process ends, by which ``alone`` sees that somebody is here."""
+        if self._announced is None:
+            locks = self.root / "locks"
+            locks.mkdir(parents=True, exist_ok=True)
+            name = f"user-{socket.gethostname().replace('-', '_')}-{os.getpid()}-{secrets.token_hex(4)}.lock"
+            with FileLock(locks / "entrance.lock"):
+                self._announced = FileLock(locks / name)
+                self._announced.acquire()
 
     @contextmanager
     def _locked(self, kind: str, key: str) -> Iterator[None]:

@@ -141,6 +141,7 @@ def run_system(system: System, overrides: Sequence[str] = ()) -> SystemRun:
             "cost": _costs(system, voices, gates, evaluation.way),
             "environment": environment(base.compute.device()),
             "artifacts": provenance,
+            "used": store.take_used(),
             "overrides": list(overrides),
         },
         evaluation,

@@ -1,0 +1,179 @@
+"""What a store holds, whether it is whole, and what no run needs any more."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neural_branching.errors import InputError
+from neural_branching.store import MANIFEST, Store
+
+# Folders of a store that hold no artifacts.
+LOCKS, ASIDE, HASHES = "locks", "aside", "hashes"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of a store.
+
+    Attributes:
+        kind: what it is ("parent", "activations", …), or "leftover" of a killed or damaged build.
+        name: its key, or the name of the leftover.
+        path: where it is.
+        bytes: its size on the disk.
+        created: when it was built, UTC; "" if that is not known.
+        seconds: how long that took.
+        what: the settings that tell it from others of its kind.
+        runs: how many runs below the outputs refer to it.
+    """
+
+    kind: str
+    name: str
+    path: Path
+    bytes: int
+    created: str
+    seconds: float
+    what: str
+    runs: int
+
+
+def contents(outputs: Path) -> list[Entry]:
+    """Every artifact and leftover of the store of a folder of outputs, the largest of each kind first.
+
+    Args:
+        outputs: folder of the store, the runs and the sweeps.
+
+    Raises:
+        InputError: if there is no store.
+    """
+    root = _store(outputs)
+    runs = references(outputs)
+    entries = [_entry(path, runs) for path in _artifacts(root)]
+    entries += [_leftover(path) for path in _leftovers(root)]
+    return sorted(entries, key=lambda one: (one.kind == "leftover", one.kind, -one.bytes, one.name))
+
+
+def references(outputs: Path) -> Counter[tuple[str, str]]:
+    """(kind, key) → how many runs below a folder used it; failed ones refer to nothing."""
+    found: Counter[tuple[str, str]] = Counter()
+    for file in outputs.rglob("results.json"):
+        try:
+            results = json.loads(file.read_text())
+            used = {tuple(one.split("/")) for one in results.get("used", ())}
+            used |= {Path(one["path"]).parts[-2:] for one in results.get("artifacts", {}).values()}
+        except (OSError, ValueError, AttributeError, KeyError, TypeError):
+            continue
+        found.update(used)
+    return found
+
+
+def verify(outputs: Path) -> Iterator[tuple[Entry, str]]:
+    """Hash every file of every artifact again.
+
+    Args:
+        outputs: folder of the store, the runs and the sweeps.
+
+    Yields:
+        Each artifact with what is wrong with it, "" if nothing is.
+
+    Raises:
+        InputError: if there is no store.
+    """
+    root, runs = _store(outputs), references(outputs)
+    store = Store(root)
+    for path in _artifacts(root):
+        yield _entry(path, runs), store.problem(path.parent.name, path.name)
+
+
+def prune(outputs: Path, *, everything: bool = False, really: bool = True) -> list[Entry]:
+    """Remove leftovers, and artifacts that no run refers to, while nobody else uses the store.
+
+    A run refers to what it used once its results are written; one that failed refers to nothing.
+
+    Args:
+        outputs: folder of the store, the runs and the sweeps.
+        everything: also remove what runs refer to; they keep their results, and whoever repeats
+            them builds it again.
+        really: whether to remove anything; otherwise only say what would be.
+
+    Returns:
+        What was, or would be, removed.
+
+    Raises:
+        InputError: if there is no store, or another process uses it.
+    """
+    with Store(_store(outputs)).alone():
+        doomed = [entry for entry in contents(outputs) if everything or not entry.runs]
+        for entry in doomed if really else ():
+            # Renamed first: should this be killed, the next prune finds a leftover and no half artifact.
+            aside = entry.path.with_name(f".pruned-{entry.name.lstrip('.')}")
+            entry.path.rename(aside)
+            shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
+    return doomed
+
+
+def _store(outputs: Path) -> Path:
+    root = outputs / "store"
+    if not root.is_dir():
+        raise InputError(f"{outputs} has no store: name the folder that runs were given as outputs=FOLDER.")
+    return root
+
+
+def _kinds(root: Path) -> list[Path]:
+    return sorted(
+        path for path in root.iterdir() if path.is_dir() and path.name not in (LOCKS, ASIDE, HASHES)
+    )
+
+
+def _artifacts(root: Path) -> list[Path]:
+    return [path for kind in _kinds(root) for path in sorted(kind.iterdir()) if not _hidden(path)]
+
+
+def _leftovers(root: Path) -> list[Path]:
+    aside = sorted((root / ASIDE).iterdir()) if (root / ASIDE).is_dir() else []
+    return [path for kind in _kinds(root) for path in sorted(kind.iterdir()) if _hidden(path)] + aside
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".")
+
+
+def _entry(path: Path, runs: Counter[tuple[str, str]]) -> Entry:
+    try:
+        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
+        created, seconds = str(manifest["created"]), float(manifest["seconds"])
+        what = _what(manifest["identity"])
+    except (OSError, ValueError, KeyError, TypeError):
+        created, seconds, what = "", 0.0, "its manifest cannot be read"
+    kind = path.parent.name
+    return Entry(kind, path.name, path, _size(path), created, seconds, what, runs[kind, path.name])
+
+
+def _leftover(path: Path) -> Entry:
+    what = "damaged, set aside" if path.parent.name == ASIDE else "left by a process that was killed"
+    return Entry("leftover", path.name, path, _size(path), "", 0.0, what, 0)
+
+
+def _what(identity: dict[str, Any]) -> str:
+    """What a person would call an artifact by: its network, classes, stages and seed."""
+    network, classes = identity.get("network"), identity.get("classes")
+    parts = []
+    if isinstance(network, dict) and "_target_" in network:
+        parts.append(str(network["_target_"]).rpartition(".")[2])
+    if isinstance(classes, list):
+        names = ["+".join(one) if isinstance(one, list) else str(one) for one in classes]
+        parts.append(", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else ""))
+    parts += [
+        f"{name} {identity[name]}"
+        for name in ("stages", "readout", "views", "seed")
+        if identity.get(name) is not None
+    ]
+    return "; ".join(parts)
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,0 +1,178 @@
+"""What a store holds is listed, hashed again and pruned, and nothing that a run needs goes unasked."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neural_branching import cli
+from neural_branching.errors import InputError
+from neural_branching.store import Store
+from neural_branching.upkeep import contents, prune, references, verify
+
+TINY = [
+    "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z]",
+    "data.superclasses={digit:[digit_0,digit_1,digit_2],upper:[upper_O,upper_I,upper_Z]}",
+    *("data.source.train_per_class=40", "data.source.test_per_class=10", "data.image_size=12"),
+    *("parent.network.widths=[16,16]", "branch.network.widths=[8]"),
+    *("parent.fit.epochs=1", "branch.fit.epochs=2", "trainer.accelerator=cpu", "trainer.threads=1"),
+]
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["neural-branching", *arguments])
+    cli.main()
+
+
+def write(text: str):
+    def build(folder: Path) -> dict:
+        (folder / "file").write_text(text)
+        return {}
+
+    return build
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    """A store of three artifacts, of which a run refers to the first."""
+    store = Store(tmp_path / "store")
+    first, *_ = (store.fetch("thing", {"number": number}, write(f"{number}")) for number in range(3))
+    store._announced.release()  # as if the process had ended
+    run = tmp_path / "runs" / "one"
+    run.mkdir(parents=True)
+    (run / "results.json").write_text(json.dumps({"used": [f"thing/{first.key}"]}))
+    return tmp_path
+
+
+def keys(outputs: Path) -> set[str]:
+    return {path.name for path in (outputs / "store" / "thing").iterdir()}
+
+
+def test_runs_refer_to_all_that_they_used(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    command(monkeypatch, "train", "-m", *TINY, "subset=digits,upper")
+    entries = contents(tmp_path / "outputs")
+    runs = {(one.kind, one.runs) for one in entries}
+    shared = {(kind, 2) for kind in ("reading", "data", "split", "parent", "activations")}
+    assert runs == {*shared, ("branch", 1)}
+    assert sum(one.kind == "branch" for one in entries) == 2
+    assert sum(one.kind == "activations" for one in entries) == 1  # the parent's logits are in the same pass
+    capsys.readouterr()
+    command(monkeypatch, "store", "list")
+    shown = capsys.readouterr().out
+    assert "MLP; digit_0, digit_1, digit_2; seed 0" in shown
+    assert f"{len(entries)} entries, " in shown
+
+
+def test_pruning_leaves_what_runs_need(monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    train = ["train", *TINY, "subset=digits"]
+    command(monkeypatch, *train)
+    assert not prune(Path("outputs"))
+    [run] = Path("outputs/runs").iterdir()
+    before = json.loads((run / "results.json").read_text())
+    (run / "results.json").unlink()
+    assert len(prune(Path("outputs"))) == len(before["used"])
+    command(monkeypatch, *train)
+    [again] = Path("outputs/runs").glob("*/results.json")
+    after = json.loads(again.read_text())
+    assert after["used"] == before["used"]
+    assert after["test"] == before["test"]
+
+
+def test_pruning_removes_leftovers_and_what_no_run_refers_to(outputs: Path) -> None:
+    things = outputs / "store" / "thing"
+    kept = next(iter(references(outputs)))[1]
+    (things / ".building-abc-1234").mkdir()
+    (things / ".building-abc-1234" / "file").write_text("half")
+    aside = outputs / "store" / "aside"
+    aside.mkdir()
+    (aside / "thing-abc-5678").mkdir()
+    assert len(prune(outputs, really=False)) == 4
+    assert len(keys(outputs)) == 4
+    assert {one.kind for one in prune(outputs)} == {"thing", "leftover"}
+    assert keys(outputs) == {kept}
+    assert not list(aside.iterdir())
+    assert not prune(outputs)
+    assert [one.runs for one in prune(outputs, everything=True)] == [1]
+    assert not keys(outputs)
+
+
+def test_a_killed_prune_leaves_a_leftover_and_no_half_artifact(outputs: Path, monkeypatch) -> None:
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prune(outputs)
+    monkeypatch.undo()
+    assert not any(problem for _, problem in verify(outputs))
+    assert sum(one.kind == "leftover" for one in contents(outputs)) == 1
+    assert len(prune(outputs)) == 2
+
+
+DAMAGE = {
+    "a flipped bit": (lambda thing: (thing / "file").write_text("X"), "the checksum of file does not match"),
+    "a truncated file": (lambda thing: (thing / "file").write_text(""), "file has 0 bytes instead of 1"),
+    "a lost file": (lambda thing: (thing / "file").unlink(), "cannot be read"),
+    "a foreign file": (
+        lambda thing: (thing / "stranger").touch(),
+        "it holds stranger, which is no part of it",
+    ),
+    "a broken manifest": (lambda thing: (thing / "manifest.json").write_text("{"), "cannot be read"),
+    "a lost manifest": (lambda thing: (thing / "manifest.json").unlink(), "cannot be read"),
+    "another's manifest": (
+        lambda thing: (thing / "manifest.json").write_text(
+            next(one for one in thing.parent.iterdir() if one != thing).joinpath("manifest.json").read_text()
+        ),
+        "its manifest belongs to another artifact or version",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_verify_names_every_damaged_artifact(damage: str, outputs: Path, monkeypatch, capsys) -> None:
+    assert [problem for _, problem in verify(outputs)] == ["", "", ""]
+    command(monkeypatch, "store", "verify", str(outputs))
+    assert capsys.readouterr().out == "3 artifacts, all whole.\n"
+    harm, words = DAMAGE[damage]
+    victim = sorted((outputs / "store" / "thing").iterdir())[1]
+    harm(victim)
+    assert {one.name: words in problem for one, problem in verify(outputs) if problem} == {victim.name: True}
+    with pytest.raises(SystemExit) as exit:
+        command(monkeypatch, "store", "verify", str(outputs))
+    assert exit.value.code == 1
+    assert f"thing {victim.name}: " in capsys.readouterr().out
+
+
+USER = """
+import sys, time
+from neural_branching.store import Store
+Store(sys.argv[1]).fetch("thing", {"number": 0}, lambda folder: {})
+print("here", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_store_in_use_is_not_pruned_until_its_user_has_ended_or_died(outputs: Path) -> None:
+    start = [sys.executable, "-c", USER, str(outputs / "store")]
+    with subprocess.Popen(start, stdout=subprocess.PIPE, text=True) as user:
+        assert user.stdout is not None
+        assert user.stdout.readline() == "here\n"
+        with pytest.raises(InputError, match=f"is in use by process {user.pid} on "):
+            prune(outputs)
+        assert len(keys(outputs)) == 3
+        os.kill(user.pid, signal.SIGKILL)
+    assert len(prune(outputs)) == 2
+    assert not list((outputs / "store" / "locks").glob("user-*"))
+
+
+@pytest.mark.parametrize("action", ["list", "verify", "prune"])
+def test_a_folder_without_a_store_is_named(action: str, tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(SystemExit, match="has no store: name the folder that runs were given as outputs="):
+        command(monkeypatch, "store", action, str(tmp_path))
+    assert not list(tmp_path.iterdir())
