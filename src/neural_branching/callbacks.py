@@ -42,8 +42,8 @@ class CheckAndSummarize(Callback):
         """Compose and check every job of a sweep before the first one starts."""
         jobs = _jobs(config, kwargs["config_name"])
         branches = _exit_on_bad_input(lambda: self.check(jobs, Path(config.hydra.sweep.dir)))
-        if config.hydra.launcher._target_.endswith("BasicLauncher"):
-            # Jobs of this process. Those of other launchers may run elsewhere, and train there.
+        if not config.hydra.launcher._target_.endswith("SlurmLauncher"):
+            # Jobs of this machine. Those of a cluster train for themselves, where there is room for it.
             from neural_branching.store import store_at
             from neural_branching.together import train_together
 

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import secrets
 import sys
 import traceback
@@ -97,13 +98,12 @@ def route(arguments: list[str]) -> None:
 
 def _hydra(command: str, job: "Callable[[DictConfig], float | None]", arguments: list[str]) -> None:
     import hydra
-    from omegaconf import OmegaConf
 
     from neural_branching.config import conf_dir
 
-    # One name per process, with a random end: Hydra's ${now:} alone gives two runs one folder.
-    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
-    OmegaConf.register_new_resolver("run_name", lambda: name, replace=True)
+    # One name per command, with a random end: Hydra's ${now:} alone gives two runs one folder. In the
+    # environment, since launchers run jobs in other processes.
+    os.environ["NEURAL_BRANCHING_RUN"] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     sys.argv = [f"neural-branching {command}", *arguments]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
 

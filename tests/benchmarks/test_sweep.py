@@ -12,14 +12,13 @@ pytestmark = pytest.mark.benchmark
 SHORT = os.environ.get("BENCH") == "short"
 JOBS = 3 if SHORT else 48
 EMPTY = """
-import sys
+import os
 
 import hydra
-from omegaconf import OmegaConf
 
 from neural_branching.config import conf_dir
 
-OmegaConf.register_new_resolver("run_name", lambda: "sweep")
+os.environ["NEURAL_BRANCHING_RUN"] = "sweep"
 hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(lambda config: None)()
 """
 

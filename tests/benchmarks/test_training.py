@@ -3,6 +3,8 @@
 import copy
 import os
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,16 @@ class Straightforward(pl.LightningModule):
         return torch.optim.Adam(self.branch.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
 
 
+def _hushed(action: Callable[[], None]) -> Callable[[], None]:
+    """The action with what it prints kept from the screen."""
+
+    def run() -> None:
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            action()
+
+    return run
+
+
 @pytest.mark.filterwarnings("ignore")  # Lightning has much to say of such a trainer
 @pytest.mark.parametrize(("batch_size", "hidden"), [(32, 256), (32, 32)])
 def test_one_branch_beside_lightning(batch_size: int, hidden: int, tmp_path: Path, side_by_side) -> None:
@@ -125,18 +137,19 @@ def test_one_branch_beside_lightning(batch_size: int, hidden: int, tmp_path: Pat
                 ModelCheckpoint(monitor="val_loss"),
                 EarlyStopping("val_loss", patience=EPOCHS),
             ],
-            enable_progress_bar=False,
-            enable_model_summary=False,
         )
         train = DataLoader(TensorDataset(*data.train), batch_size, shuffle=True)
         validation = DataLoader(TensorDataset(*data.validation), batch_size)
         trainer.fit(Straightforward(new_branch(batch_size, width, hidden)), train, validation)
 
+    def ours() -> None:
+        fit(new_branch(batch_size, width, hidden), data, Compute(accelerator="cpu"), "branch")
+
     side_by_side(
-        f"a branch [{width}, {hidden}, 3], batch {batch_size}, {EPOCHS} epochs",
-        "Lightning with DataLoaders over TensorDatasets, ModelCheckpoint and EarlyStopping",
-        plain,
-        lambda: fit(new_branch(batch_size, width, hidden), data, COMPUTE, "branch"),
+        f"a branch [{width}, {hidden}, 3], batch {batch_size}, {EPOCHS} epochs, progress shown",
+        "Lightning's defaults with DataLoaders over TensorDatasets, ModelCheckpoint and EarlyStopping",
+        _hushed(plain),
+        _hushed(ours),
         repeats=5,
     )
 

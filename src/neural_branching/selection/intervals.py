@@ -117,7 +117,9 @@ def percentile_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     found = found[~np.isnan(found)]
     if not len(found):
         return float("nan"), float("nan")
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    # np.quantile's default, without the care that it takes of everything else: there are many intervals.
+    ends = np.array([(1 - level) / 2, (1 + level) / 2]) * (len(found) - 1)
+    low, high = np.interp(ends, np.arange(len(found)), np.sort(found))
     return float(low), float(high)
 
 
