@@ -41,7 +41,6 @@ def outputs(tmp_path: Path) -> Path:
     """A store of three artifacts, of which a run refers to the first."""
     store = Store(tmp_path / "store")
     first, *_ = (store.fetch("thing", {"number": number}, write(f"{number}")) for number in range(3))
-    store._announced.release()  # as if the process had ended
     run = tmp_path / "runs" / "one"
     run.mkdir(parents=True)
     (run / "results.json").write_text(json.dumps({"used": [f"thing/{first.key}"]}))
@@ -152,7 +151,8 @@ def test_verify_names_every_damaged_artifact(damage: str, outputs: Path, monkeyp
 USER = """
 import sys, time
 from neural_branching.store import Store
-Store(sys.argv[1]).fetch("thing", {"number": 0}, lambda folder: {})
+store = Store(sys.argv[1])
+store.fetch("thing", {"number": 0}, lambda folder: {})
 print("here", flush=True)
 time.sleep(60)
 """
@@ -168,7 +168,7 @@ def test_a_store_in_use_is_not_pruned_until_its_user_has_ended_or_died(outputs: 
         assert len(keys(outputs)) == 3
         os.kill(user.pid, signal.SIGKILL)
     assert len(prune(outputs)) == 2
-    assert not list((outputs / "store" / "locks").glob("user-*"))
+    assert not list((outputs / "store" / "locks").glob(f"user-*-{user.pid}-*"))
 
 
 @pytest.mark.parametrize("action", ["list", "verify", "prune"])

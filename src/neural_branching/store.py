@@ -263,11 +263,13 @@ class Store:
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / "entrance.lock"):
             for file in sorted(locks.glob("user-*.lock")):
+                _, host, process, _ = file.stem.split("-", 3)
+                if (host, process) == (_host(), str(os.getpid())):
+                    continue
                 try:
                     with FileLock(file, timeout=0):
                         file.unlink()  # of a process that has ended
                 except Timeout:
-                    _, host, process, _ = file.stem.split("-", 3)
                     raise InputError(
                         f"The store {self.root} is in use by process {process} on {host}: "
                         "repeat this when it has ended."
@@ -279,7 +281,7 @@ class Store:
         if self._announced is None:
             locks = self.root / "locks"
             locks.mkdir(parents=True, exist_ok=True)
-            name = f"user-{socket.gethostname().replace('-', '_')}-{os.getpid()}-{secrets.token_hex(4)}.lock"
+            name = f"user-{_host()}-{os.getpid()}-{secrets.token_hex(4)}.lock"
             with FileLock(locks / "entrance.lock"):
                 self._announced = FileLock(locks / name)
                 self._announced.acquire()
@@ -391,6 +393,10 @@ class Store:
                 "choose a folder that can with outputs=FOLDER."
             )
         return error
+
+
+def _host() -> str:
+    return socket.gethostname().replace("-", "_")
 
 
 def _and_parents(filename: object) -> tuple[Path, ...]:
