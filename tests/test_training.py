@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from neural_branching import checkpoint as checkpoint_module
 from neural_branching import training
+from neural_branching.checkpoint import Checkpoint
 from neural_branching.classifier import Classifier
 from neural_branching.compute import Compute
 from neural_branching.data.batches import TensorDataModule
@@ -54,6 +56,13 @@ def classifier(**options: object) -> Classifier:
 def fit(module: Classifier, data: TensorDataModule | None = None) -> History:
     torch.manual_seed(1)
     return training.fit(module, data or Noise(module.fit.batch_size), CPU, "toy")
+
+
+def fit_in(folder: Path, module: Classifier, seed: int = 1) -> History:
+    """The same with a checkpoint after every epoch."""
+    torch.manual_seed(seed)
+    compute = Compute("cpu", progress=False, checkpoint_seconds=0)
+    return training.fit(module, Noise(module.fit.batch_size), compute, "toy", Checkpoint(folder, "toy"))
 
 
 def validation(module: Classifier) -> tuple[float, float]:
@@ -134,7 +143,8 @@ def test_the_first_of_equally_good_epochs_is_kept() -> None:
 def test_a_diverging_training_is_refused_with_its_epoch() -> None:
     data = Noise()
     with pytest.raises(
-        InputError, match=r"Training the toy diverged: train/loss is (nan|inf).* in epoch 1;.*1e\+30"
+        InputError,
+        match=r"Training the toy diverged in epoch 1 at step 2 of 5, whose loss is (nan|inf).*1e\+30",
     ):
         fit(classifier(**OVERFIT | {"lr": 1e30}), data)
 
@@ -219,3 +229,94 @@ def test_the_order_of_batches_depends_on_the_seed_alone() -> None:
     second = next(iter(Noise().train_dataloader()))
     for (x, _), (again, _) in zip(first, second, strict=True):
         assert torch.equal(x, again)
+
+
+class Killed(Exception):  # noqa: N818
+    """Stands for the end of the process."""
+
+
+def dying(epoch: int, **options: object) -> Classifier:
+    """The same classifier, and an end in the midst of an epoch, counted from 0."""
+
+    class Dies(Classifier):
+        trained: tuple[int, ...] = ()
+
+        def batch_loss(self, x: Tensor, y: Tensor) -> Tensor:
+            if self.training and self.current_epoch == epoch and len(self.trained) == 3:
+                raise Killed
+            self.trained = (*self.trained, len(y)) if self.current_epoch == epoch else ()
+            return super().batch_loss(x, y)
+
+    torch.manual_seed(0)
+    return Dies(Standardize((4,)), MLP((4,), 3, [16], dropout=0.2), Fit(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("died_in", [1, 2, 5, 7])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"schedule": "one_cycle", "optimizer": "adamw", "weight_decay": 0.1},
+        {"patience": 3, "monitor": "val/accuracy"},
+        {"keep": "last"},
+        {"precision": "bf16-mixed"},
+    ],
+)
+def test_an_interrupted_training_ends_where_it_would_have(
+    options: dict, died_in: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    undisturbed = classifier(**OVERFIT, **options)
+    history = fit(undisturbed)
+    try:
+        fit_in(tmp_path, dying(died_in, **OVERFIT, **options))
+        assert len(history) <= died_in
+    except Killed:
+        assert Checkpoint(tmp_path, "toy").latest() is not None
+    continued = classifier(**OVERFIT, **options)
+    with caplog.at_level(logging.INFO):
+        found = fit_in(tmp_path, continued, seed=99)  # whatever has been drawn before
+    assert found == history
+    torch.testing.assert_close(continued.state_dict(), undisturbed.state_dict(), rtol=0, atol=0)
+    assert "continues with epoch" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "other versions"])
+def test_a_checkpoint_that_cannot_be_trusted_is_not_used(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = fit(classifier(**OVERFIT))
+    with pytest.raises(Killed):
+        fit_in(tmp_path, dying(3, **OVERFIT))
+    [file] = tmp_path.glob("*.ckpt")
+    content = bytearray(file.read_bytes())
+    if damage == "truncated":
+        file.write_bytes(content[:-100])
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    else:
+        monkeypatch.setattr(checkpoint_module, "version_of", lambda package: "0")
+    assert fit_in(tmp_path, classifier(**OVERFIT)) == history
+    assert ("damaged" in caplog.text) == (damage != "other versions")
+    assert len(list(tmp_path.glob("*.ckpt"))) == 1
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    assert fit_in(tmp_path / "file", classifier(**OVERFIT)) == fit(classifier(**OVERFIT))
+    assert "goes on without a checkpoint" in caplog.text
+
+
+def test_a_diverged_training_leaves_no_checkpoint(tmp_path: Path) -> None:
+    class Late(Classifier):
+        def batch_loss(self, x: Tensor, y: Tensor) -> Tensor:
+            loss = super().batch_loss(x, y)
+            return loss / 0 if self.current_epoch == 2 and len(y) == 8 else loss
+
+    torch.manual_seed(0)
+    module = Late(Standardize((4,)), MLP((4,), 3, [16]), Fit(**OVERFIT))
+    with pytest.raises(InputError, match="in epoch 3 at step 1 of 5, whose loss is inf"):
+        fit_in(tmp_path, module)
+    assert Checkpoint(tmp_path, "toy").latest() is None

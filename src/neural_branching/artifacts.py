@@ -20,6 +20,7 @@ from torch import Tensor
 from neural_branching import activations as act
 from neural_branching.branch import RECIPE as BRANCH_RECIPE
 from neural_branching.branch import Branch
+from neural_branching.checkpoint import Checkpoint
 from neural_branching.classifier import Classifier
 from neural_branching.data.batches import TensorDataModule
 from neural_branching.data.pixels import PixelDataModule
@@ -86,6 +87,7 @@ def ensure_parent(
         identity |= {"learner": "branch"}
     if start:
         identity |= {"start": start.sha(WEIGHTS)}
+    checkpoint = store.checkpoint("parent", identity)
 
     def make(folder: Path) -> Facts:
         pl.seed_everything(settings.parent_seed, verbose=False)
@@ -106,10 +108,10 @@ def ensure_parent(
             return save(parent, [], folder)
         if start:
             fill(parent, load_file(start.path / WEIGHTS), "The parent", other_classes=True)
-            return _train(parent, data, settings, f"fine-tuned {config['name']}", folder)
+            return _train(parent, data, settings, f"fine-tuned {config['name']}", folder, checkpoint)
         if settings.checkpoint is None:
             parent.learn_normalization(data.train[0])
-            return _train(parent, data, settings, f"parent {config['name']}", folder)
+            return _train(parent, data, settings, f"parent {config['name']}", folder, checkpoint)
         if not parent.adopt(read_state(settings.checkpoint), f"The checkpoint {settings.checkpoint}"):
             parent.learn_normalization(data.train[0])
         return save(parent, [], folder)
@@ -224,7 +226,8 @@ def ensure_branch(settings: Settings, store: Store, table: DataTable, parent: Ar
         data = branch_data(settings, store, table, parent)
         branch = new_branch(settings, data.train[0].shape[1])
         branch.learn_standardization(data.train[0])
-        return _train(branch, data, settings, f"branch {settings.subset.name} at {settings.stage}", folder)
+        title = f"branch {settings.subset.name} at {settings.stage}"
+        return _train(branch, data, settings, title, folder, store.checkpoint("branch", identity))
 
     identity = branch_identity(settings, store, table, parent)
     return store.fetch("branch", identity, train, needs=(WEIGHTS, HISTORY))
@@ -273,10 +276,17 @@ def branch_data(
     return data
 
 
-def _train(module: Classifier, data: TensorDataModule, settings: Settings, title: str, folder: Path) -> Facts:
+def _train(
+    module: Classifier,
+    data: TensorDataModule,
+    settings: Settings,
+    title: str,
+    folder: Path,
+    checkpoint: Checkpoint,
+) -> Facts:
     """Fit, write weights and history, and return the facts that are worth recording."""
     log.info("Training the %s on %s images.", title, f"{len(data.train[1]):,}")
-    return save(module, fit(module, data, settings.compute, title), folder)
+    return save(module, fit(module, data, settings.compute, title, checkpoint), folder)
 
 
 def save(module: Classifier, history: History, folder: Path) -> Facts:

@@ -25,6 +25,9 @@ class Classifier(pl.LightningModule):
         standardize: input standardisation; its statistics are part of the weights.
         network: the stages.
         fit: the training recipe.
+
+    Attributes:
+        losses: of every step of the last epoch, (steps,).
     """
 
     def __init__(self, standardize: Standardize, network: Network, fit: Fit) -> None:
@@ -33,6 +36,7 @@ class Classifier(pl.LightningModule):
         self.standardize = standardize
         self.network = network
         self.fit = fit
+        self.losses = torch.zeros(0)
 
     def forward(self, x: Tensor, until: str | None = None) -> Tensor:
         """Logits (n, classes) float32, or the output of stage ``until``, for raw inputs (n, …)."""
@@ -51,7 +55,7 @@ class Classifier(pl.LightningModule):
         """Train on every batch of an epoch; logs ``train/loss``, the mean over images."""
         optimizer = self.optimizers()
         scheduler = self.lr_schedulers()
-        total = torch.zeros((), device=self.device)
+        losses, sizes = [], []
         for x, y in epoch:
             optimizer.zero_grad()  # type: ignore[union-attr]
             loss = self.batch_loss(x, y)
@@ -59,9 +63,12 @@ class Classifier(pl.LightningModule):
             optimizer.step()  # type: ignore[union-attr]
             if scheduler is not None:
                 scheduler.step()  # type: ignore[union-attr]
-            # Summed on the device: the host waits for it once an epoch, not once a step.
-            total += loss.detach() * len(y)
-        self.log("train/loss", total / len(epoch.y), on_step=True, on_epoch=False, batch_size=1)
+            # Kept on the device: the host waits for them once an epoch, not once a step.
+            losses.append(loss.detach())
+            sizes.append(len(y))
+        self.losses = torch.stack(losses)
+        mean = (self.losses * self.losses.new_tensor(sizes)).sum() / len(epoch.y)
+        self.log("train/loss", mean, on_step=True, on_epoch=False, batch_size=1)
 
     def validation_step(self, epoch: Batches, index: int) -> None:
         """Log ``val/loss`` (without label smoothing) and ``val/accuracy`` over an epoch."""

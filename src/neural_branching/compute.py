@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from neural_branching.errors import ArgumentError, InputError, one_of, whole
+from neural_branching.errors import ArgumentError, InputError, number, one_of, whole
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +21,8 @@ class Compute:
         threads: CPU threads for torch; None leaves torch's own choice.
         progress: show a progress bar while training, if the output is a terminal.
         together: train the branches of one shape that a sweep or a system needs at once.
+        checkpoint_seconds: least time between two checkpoints of a training, from which it continues
+            when it is interrupted.
 
     Raises:
         InputError: for values outside what is listed, and for an accelerator that is not there.
@@ -33,12 +35,14 @@ class Compute:
         threads: int | None = None,
         progress: bool = True,
         together: bool = True,
+        checkpoint_seconds: float = 60.0,
     ) -> None:
         self.accelerator = one_of(accelerator, ACCELERATORS, "accelerator")
         self.devices = whole(devices, "devices", 0)
         self.threads = None if threads is None else whole(threads, "threads", 1)
         self.progress = _switch(progress, "progress")
         self.together = _switch(together, "together")
+        self.checkpoint_seconds = number(checkpoint_seconds, "checkpoint_seconds", 0, float("inf"))
 
     def device(self) -> torch.device:
         """The device that this means on this machine.

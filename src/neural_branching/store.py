@@ -26,14 +26,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from neural_branching.checkpoint import Checkpoint
 from neural_branching.errors import InputError
-from neural_branching.versions import version_of
+from neural_branching.versions import RECORDED, version_of
 
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-_RECORDED_VERSIONS = ("neural-branching", "torch", "pytorch-lightning", "numpy")
 
 
 Facts = Mapping[str, Any]
@@ -235,6 +235,13 @@ class Store:
             except Exception as error:
                 raise self._explained(error, kind) from error
 
+    def checkpoint(self, kind: str, identity: Mapping[str, Any]) -> Checkpoint:
+        """What building an artifact, interrupted, can continue from; gone once it is built."""
+        return self._checkpoint(kind, key_of(kind, identity))
+
+    def _checkpoint(self, kind: str, key: str) -> Checkpoint:
+        return Checkpoint(self.root / "checkpoints", f"{kind}-{key}")
+
     def take_used(self) -> list[str]:
         """``kind/key`` of every artifact that was asked for since this was called last."""
         used = sorted("/".join(one) for one in self._used)
@@ -363,13 +370,14 @@ class Store:
                 "seconds": round(spent + time.perf_counter() - start, 3),
                 "together": together,
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "versions": {name: version_of(name) for name in _RECORDED_VERSIONS},
+                "versions": {name: version_of(name) for name in RECORDED},
             }
             (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
             _sync(folder / MANIFEST)
             _sync(folder)
             folder.rename(final)
             _sync(final.parent)
+            self._checkpoint(kind, key).clear()
         finally:
             # Also on Ctrl-C: after the rename there is nothing left to remove.
             shutil.rmtree(folder, ignore_errors=True)

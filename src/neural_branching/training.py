@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +12,21 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Checkpoint as CheckpointCallback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
+from neural_branching.checkpoint import Checkpoint
 from neural_branching.classifier import Classifier
 from neural_branching.compute import Compute
 from neural_branching.data.batches import TensorDataModule
 from neural_branching.errors import InputError
 from neural_branching.fit import Fit
+
+log = logging.getLogger(__name__)
 
 # Lightning announces devices and tips at level INFO for every fit; a sweep has many.
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -28,7 +35,13 @@ History = list[dict[str, float]]
 METRICS = ("train/loss", "val/loss", "val/accuracy")  # of every epoch
 
 
-def fit(module: Classifier, data: TensorDataModule, compute: Compute, title: str) -> History:
+def fit(
+    module: Classifier,
+    data: TensorDataModule,
+    compute: Compute,
+    title: str,
+    checkpoint: Checkpoint | None = None,
+) -> History:
     """Fit a classifier by its recipe and leave the weights in it that the recipe keeps.
 
     Args:
@@ -36,6 +49,8 @@ def fit(module: Classifier, data: TensorDataModule, compute: Compute, title: str
         data: training and validation tensors.
         compute: where to run.
         title: what is being trained, for messages.
+        checkpoint: where an interrupted fit left its last state, and this one leaves its own: it comes to
+            the weights that it would have come to undisturbed.
 
     Returns:
         One entry per epoch with ``train/loss``, ``val/loss`` and ``val/accuracy``.
@@ -50,8 +65,17 @@ def fit(module: Classifier, data: TensorDataModule, compute: Compute, title: str
         callbacks.append(EarlyStopping(module.fit.monitor, patience=module.fit.patience, mode=mode))
     if compute.progress:
         callbacks.append(ProgressLine(title, module.fit.epochs))
+    start = None
+    if checkpoint is not None:
+        callbacks.append(_Saver(checkpoint, data, title, compute.checkpoint_seconds))
+        start = checkpoint.latest()
     with new_trainer(module.fit, compute, callbacks) as trainer:
-        trainer.fit(module, datamodule=data)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+        except InputError:
+            if checkpoint is not None:
+                checkpoint.clear()  # nothing good comes of continuing
+            raise
     recorder.restore(module)
     module.cpu()
     return recorder.history
@@ -82,10 +106,11 @@ def new_trainer(recipe: Fit, compute: Compute, callbacks: list[Callback]) -> Ite
             num_sanity_val_steps=0,
             log_every_n_steps=1,
             logger=False,
-            enable_checkpointing=False,
+            enable_checkpointing=any(isinstance(one, CheckpointCallback) for one in callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
+            plugins=[LightningEnvironment()],  # one process, also within a job of Slurm
         )
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision(recipe.matmul_precision)
@@ -117,17 +142,76 @@ class _Recorder(Callback):
         self.history.append(dict(zip(METRICS, values, strict=True)))
         if not all(map(math.isfinite, values)):
             found = ", ".join(f"{name} is {value}" for name, value in self.history[-1].items())
+            assert isinstance(module, Classifier)
             raise InputError(
-                f"Training the {self.title} diverged: {found} in epoch {len(self.history)}; "
-                f"lower its learning rate, fit.lr (now {self.recipe.lr:g})."
+                f"Training the {self.title} diverged in epoch {len(self.history)} {_step(module.losses)}: "
+                f"{found}; lower its learning rate, fit.lr (now {self.recipe.lr:g})."
             )
         if self.recipe.keep == "best" and best_epoch(self.history, self.recipe) == len(self.history):
             self._best = copy.deepcopy(module.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history, "best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history, self._best = state_dict["history"], state_dict["best"]
 
     def restore(self, module: Classifier) -> None:
         """Put the best weights back; does nothing if the recipe keeps the last."""
         if self._best is not None:
             module.load_state_dict(self._best)
+
+
+def _step(losses: Tensor) -> str:
+    """Where in an epoch a training went astray."""
+    astray = (~losses.isfinite()).nonzero()
+    if not len(astray):
+        return f"after its last step of {len(losses)}"
+    return f"at step {int(astray[0]) + 1} of {len(losses)}, whose loss is {float(losses[astray[0]])}"
+
+
+class _Saver(CheckpointCallback):  # of those that Lightning calls last, after early stopping
+    """Leaves the state of a training behind from time to time, the generators' with it.
+
+    Args:
+        checkpoint: where to.
+        data: what the training learns from, whose generator draws the order of the images.
+        title: what is being trained, for messages.
+        seconds: least time between two states.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, data: TensorDataModule, title: str, seconds: float) -> None:
+        self.checkpoint, self.data, self.title, self.seconds = checkpoint, data, title, seconds
+        self._last = time.monotonic()
+        self._draws: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Draw on from where the interrupted training was."""
+        if self._draws:
+            log.info("Training the %s continues with epoch %d.", self.title, trainer.current_epoch + 1)
+            torch.set_rng_state(self._draws["torch"])
+            self.data.generator.set_state(self._draws["order"])
+            if module.device.type == "cuda":
+                torch.cuda.set_rng_state(self._draws["cuda"], module.device)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if over or time.monotonic() - self._last < self.seconds:
+            return
+        self._draws = {"torch": torch.get_rng_state(), "order": self.data.generator.get_state()}
+        if module.device.type == "cuda":
+            self._draws["cuda"] = torch.cuda.get_rng_state(module.device)
+        try:
+            self.checkpoint.replace(trainer.save_checkpoint)
+        except (OSError, RuntimeError) as error:  # torch has words of its own for a full disk
+            log.warning("Training the %s goes on without a checkpoint: %s.", self.title, error)
+        self._last = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._draws
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._draws = state_dict
 
 
 class ProgressLine(Callback):
@@ -160,7 +244,7 @@ class ProgressLine(Callback):
         """Advance it."""
         if not self._progress.disable:
             accuracy = float(trainer.callback_metrics["val/accuracy"])
-            self._progress.update(self._task, advance=1, accuracy=accuracy)
+            self._progress.update(self._task, completed=trainer.current_epoch + 1, accuracy=accuracy)
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         """Remove it."""

@@ -3,6 +3,9 @@
 from functools import cache
 from importlib.metadata import version
 
+# Those that results depend on.
+RECORDED = ("neural-branching", "torch", "pytorch-lightning", "numpy")
+
 
 @cache  # each look reads a file, and every run of a sweep asks for several
 def version_of(package: str) -> str:
