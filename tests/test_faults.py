@@ -7,6 +7,7 @@ that nothing has disturbed.
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -75,6 +76,11 @@ def numbers(folder: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for file in sorted((folder / "outputs" / "sweeps").rglob("results.json")):
         results = json.loads(file.read_text())
+        if results["status"] != "completed":
+            continue
+        results["overrides"] = [
+            one for one in results["overrides"] if not one.startswith(("outputs", "hydra"))
+        ]
         keys = {name: one["key"] for name, one in results.pop("artifacts").items()}
         found.setdefault(file.parent.name, []).append({**results, "keys": keys})
     return found
@@ -204,3 +210,199 @@ def test_a_parent_that_is_killed_in_training_continues(nursery, undisturbed, tmp
     assert "Training the parent mlp continues with epoch" in said(tmp_path)
     same(tmp_path, undisturbed[0])
     assert list(tmp_path.glob("outputs/store/checkpoints/*")) == []
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Folders on file systems of so many KiB, where mounting one is permitted."""
+    mounted: list[Path] = []
+
+    def mount(size: int) -> Path:
+        folder = tmp_path / f"disk{size}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "none", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("mounting a small disk is not permitted here")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.timeout(300)
+def test_a_disk_that_fills_up_anywhere_in_a_sweep(nursery, undisturbed, disk, tmp_path) -> None:
+    sizes = [file.stat().st_size for file in (undisturbed[0] / "outputs").rglob("*") if file.is_file()]
+    most = sum(sizes) // 1024
+    for share in (0.3, 0.6, 0.9):
+        small = disk(int(share * most))
+        codes, _ = nursery(tmp_path / str(share), [*SWEEP, f"outputs={small}"])
+        words = said(tmp_path / str(share))
+        assert codes == [1], words
+        assert "Traceback" not in words
+        assert "is full" in words or "cannot be written" in words, words
+        for file in small.rglob("results.json"):
+            json.loads(file.read_text())
+        if (small / "store").is_dir():
+            assert [problem for _, problem in upkeep.verify(small) if problem] == []
+        subprocess.run(["mount", "-o", f"remount,size={4 * most}k", str(small)], check=True)
+        assert nursery(tmp_path / str(share), [*SWEEP, f"outputs={small}"])[0] == [0]
+        (tmp_path / str(share) / "outputs").symlink_to(small)
+        same(tmp_path / str(share), undisturbed[0])
+
+
+ONE = ["train", *SWEEP[4:], "subset=digits", "branch_point=hidden1"]
+
+
+@pytest.fixture(scope="module")
+def one(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a single run."""
+    folder = tmp_path_factory.mktemp("one")
+    assert nursery(folder, ONE)[0] == [0], said(folder)
+    return folder
+
+
+def largest(store: Path, kind: str) -> Path:
+    """The largest file of an artifact of a kind."""
+    return max(store.glob(f"{kind}/*/*"), key=lambda file: file.stat().st_size)
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def truncate(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def age(store: Path) -> None:
+    file = next(store.glob("parent/*/manifest.json"))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": 0}))
+
+
+def travel(store: Path) -> None:
+    """As if the clock had been wrong by decades, in both directions."""
+    for number, path in enumerate(sorted(store.rglob("*"))):
+        os.utime(path, (4_000_000_000, 4_000_000_000) if number % 2 else (0, 0))
+
+
+def spoil_images(store: Path) -> None:
+    """They are read where activations are computed, and not before."""
+    flip(next(store.glob("data/*/images.npy")))
+    shutil.rmtree(next(store.glob("activations/*")))
+
+
+def lock(store: Path) -> None:
+    """Locks of processes that are no more."""
+    for file in [*store.glob("parent/*"), *store.glob("activations/*"), *store.glob("branch/*")]:
+        (store / "locks" / f"{file.parent.name}-{file.name}.lock").write_text("12345")
+    (store / "locks" / "user-somewhere-12345-abcdef01.lock").touch()
+    (store / "locks" / "entrance.lock").write_text("12345")
+
+
+# Fault → what it does to the store, what the next run says, and which kinds it builds anew.
+FAULTS: dict[str, tuple[Callable[[Path], object], str, set[str]]] = {
+    **{
+        f"a bit flipped in {kind}": (
+            lambda store, kind=kind: flip(largest(store, kind)),
+            "is damaged: ",
+            {kind},
+        )
+        for kind in ("reading", "split", "parent", "activations", "branch")
+    },
+    "a bit flipped in the images": (
+        spoil_images,
+        "is damaged: the checksum of images.npy",
+        {"data", "activations"},
+    ),
+    **{
+        f"{kind} truncated": (
+            lambda store, kind=kind: truncate(largest(store, kind)),
+            "is damaged: ",
+            {kind},
+        )
+        for kind in ("parent", "activations")
+    },
+    "a manifest lost": (
+        lambda store: next(store.glob("activations/*/manifest.json")).unlink(),
+        "is damaged: it cannot be read",
+        {"activations"},
+    ),
+    "a manifest torn": (
+        lambda store: truncate(next(store.glob("branch/*/manifest.json"))),
+        "is damaged: it cannot be read",
+        {"branch"},
+    ),
+    "an old schema": (age, "is damaged: its manifest belongs to another artifact or version", {"parent"}),
+    "an artifact removed": (
+        lambda store: shutil.rmtree(next(store.glob("branch/*"))),
+        "Training",
+        {"branch"},
+    ),
+    "the store removed": (shutil.rmtree, "Training the parent", {"data", "parent", "activations", "branch"}),
+    "a foreign file in an artifact": (
+        lambda store: (next(store.glob("parent/*")) / "notes.txt").touch(),
+        "",
+        set(),
+    ),
+    "a foreign file in the store": (
+        lambda store: (store / "parent" / "notes.txt").touch(),
+        "",
+        set(),
+    ),
+    "locks of dead processes": (lock, "", set()),
+    "a clock that jumped": (travel, "", set()),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_next_run_heals_every_fault(fault: str, nursery, one, tmp_path) -> None:
+    heal([fault], nursery, one, tmp_path)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ["a bit flipped in reading", "a bit flipped in parent", "a bit flipped in the images"],
+        ["parent truncated", "a manifest lost", "a manifest torn", "a bit flipped in split"],
+        ["a foreign file in an artifact", "a foreign file in the store", "locks of dead processes"],
+    ],
+)
+def test_the_next_run_heals_several_faults(faults: list[str], nursery, one, tmp_path) -> None:
+    heal(faults, nursery, one, tmp_path)
+
+
+def heal(faults: list[str], nursery: Nursery, one: Path, folder: Path) -> None:
+    """Do harm to a copy of a finished run, and repeat the run."""
+    copy = folder / "copy"
+    shutil.copytree(one, copy, symlinks=True)
+    for harm, *_ in map(FAULTS.__getitem__, faults):
+        harm(copy / "outputs" / "store")
+    codes, _ = nursery(copy, ONE)
+    assert codes == [0], said(copy)
+    before, after = (json.loads(file.read_text()) for file in runs_of(copy))
+    built = {name for name, entry in after["artifacts"].items() if entry["built"]}
+    for _, words, rebuilt in map(FAULTS.__getitem__, faults):
+        assert words in said(copy) or not rebuilt
+        assert rebuilt & before["artifacts"].keys() <= built
+    assert len(faults) > 1 or built == FAULTS[faults[0]][2] & before["artifacts"].keys()
+    assert built or not set().union(*(FAULTS[one][2] for one in faults))
+    for results in (before, after):
+        results["keys"] = {name: entry["key"] for name, entry in results.pop("artifacts").items()}
+    assert close(after, before)
+    check_sound_but_for_strangers(copy)
+
+
+def runs_of(folder: Path) -> list[Path]:
+    """results.json of every single run, the oldest first."""
+    return sorted(folder.glob("outputs/runs/*/results.json"), key=lambda file: file.stat().st_mtime_ns)
+
+
+def check_sound_but_for_strangers(folder: Path) -> None:
+    problems = {problem for _, problem in upkeep.verify(folder / "outputs")}
+    assert problems <= {"", "it holds notes.txt, which is no part of it"}

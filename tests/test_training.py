@@ -186,6 +186,16 @@ def test_nothing_is_printed_and_no_file_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_machine_of_a_cluster_is_like_any_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    srun = tmp_path / "srun"
+    srun.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    history = fit(classifier(**OVERFIT))  # a warning would be an error
+    for name, value in {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "sweep", "SLURM_PROCID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert fit(classifier(**OVERFIT)) == history
+
+
 def test_lightning_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         fit(classifier(epochs=1, batch_size=8, lr=0.01))

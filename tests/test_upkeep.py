@@ -101,6 +101,26 @@ def test_pruning_removes_leftovers_and_what_no_run_refers_to(outputs: Path) -> N
     assert not keys(outputs)
 
 
+def test_pruning_spares_strangers_and_unless_told_so_checkpoints(outputs: Path, capsys, monkeypatch) -> None:
+    store = outputs / "store"
+    notes = [store / "notes.txt", store / "thing" / "notes.txt", store / "thing" / "my_copy"]
+    for path in notes[:2]:
+        path.write_text("mine")
+    notes[2].mkdir()
+    (store / "checkpoints").mkdir()
+    checkpoint = store / "checkpoints" / "parent-abc-1-2.ckpt"
+    checkpoint.write_text("epoch 3")
+    (store / "checkpoints" / "parent-abc-7.tmp").write_text("half")
+    assert not any(problem for _, problem in verify(outputs))
+    command(monkeypatch, "store", "list", str(outputs))
+    assert capsys.readouterr().out.count("not of this store: left alone") == 3
+    assert {one.kind for one in prune(outputs)} == {"thing", "leftover"}
+    assert checkpoint.exists()
+    assert "checkpoint" in {one.kind for one in prune(outputs, everything=True)}
+    assert not checkpoint.exists()
+    assert all(path.exists() for path in notes)
+
+
 def test_a_killed_prune_leaves_a_leftover_and_no_half_artifact(outputs: Path, monkeypatch) -> None:
     def killed(path: Path) -> None:
         raise KeyboardInterrupt

@@ -53,7 +53,17 @@ class CheckAndSummarize(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Summarise the sweep; exit with 1 if a job failed."""
-        if not self.summarize(Path(config.hydra.sweep.dir)):
+        folder = Path(config.hydra.sweep.dir)
+        try:
+            finished = self.summarize(folder)
+        except InputError as error:
+            sys.exit(str(error))
+        except OSError as error:
+            sys.exit(
+                f"The summary of {folder} cannot be written ({error.strerror}): free some space and "
+                f"type neural-branching report {folder}; every finished job is kept."
+            )
+        if not finished:
             sys.exit(1)
 
     def check(self, jobs: list[DictConfig], folder: Path) -> list[Settings]:

@@ -6,11 +6,12 @@ import os
 import secrets
 import sys
 import traceback
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural_branching.errors import InputError, one_of
+from neural_branching.errors import InputError, is_full_disk, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,11 +116,14 @@ def train_job(config: "DictConfig") -> float | None:
         Validation accuracy, which a sweeper may maximise; None if the job of a sweep failed.
     """
     from neural_branching import pipeline
+    from neural_branching.report.results import write_config
     from neural_branching.report.run import print_run, provenance, write_run
     from neural_branching.settings import Settings
 
     def work(overrides: list[str], folder: Path, sweeping: bool) -> float:
-        run = pipeline.run(Settings.from_config(config), overrides)
+        settings = Settings.from_config(config)
+        write_config(folder, settings.config)  # at once, by which a summary knows a run that was killed
+        run = pipeline.run(settings, overrides)
         write_run(run, folder, draw_figures=not sweeping)
         if sweeping:
             test = run.results["test"]
@@ -139,12 +143,15 @@ def route_job(config: "DictConfig") -> float | None:
         End-to-end accuracy of the chosen router on validation; None if the job of a sweep failed.
     """
     from neural_branching import system_pipeline
+    from neural_branching.report.results import write_config
     from neural_branching.report.run import provenance
     from neural_branching.report.system import print_system, write_system
     from neural_branching.system import System
 
     def work(overrides: list[str], folder: Path, sweeping: bool) -> float:
-        run = system_pipeline.run_system(System.from_config(config), overrides)
+        system = System.from_config(config)
+        write_config(folder, system.config)  # as for a branch
+        run = system_pipeline.run_system(system, overrides)
         write_system(run, folder, draw_figures=not sweeping)
         if sweeping:
             mine = run.results["routers"][run.results["router"]]
@@ -162,16 +169,23 @@ def _job(command: str, work: "Callable[[list[str], Path, bool], float]") -> floa
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from neural_branching.report.results import write_results
+    from neural_branching.report.results import CONFIG, write_results
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     try:
         return work(list(hydra_config.overrides.task), folder, sweeping)
-    except Exception as error:
+    except Exception as found:
+        error = found
+        if is_full_disk(error) and not isinstance(error, InputError):
+            error = InputError(
+                f"The disk that holds {folder} is full: free some space or choose another with "
+                "outputs=FOLDER, and repeat the command; what was finished before is kept."
+            )
         failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
-        write_results(folder, {"command": command, "status": "failed", "error": failure})
+        with suppress(OSError):  # where nothing more can be written, the summary finds no results
+            write_results(folder, {"command": command, "status": "failed", "error": failure})
         if sweeping:
             # One failed job must not stop the others; the summary reports it and exits with 1.
             log.error("%s failed: %s", folder.name, error)
@@ -181,6 +195,7 @@ def _job(command: str, work: "Callable[[list[str], Path, bool], float]") -> floa
         raise
     except BaseException:
         # Ctrl-C: what was finished is in the store, and the folder would only look like a run.
+        (folder / CONFIG).unlink(missing_ok=True)
         if not any(folder.iterdir()):
             folder.rmdir()
         log.info("Interrupted: the same command continues with what is finished.")
@@ -363,12 +378,12 @@ def report(arguments: list[str]) -> None:
         print_comparison(compare(options.folder, first, second), first, second, options.folder)
         return
 
-    from neural_branching.report.results import RESULTS, is_system
+    from neural_branching.report.results import is_system, runs_below
     from neural_branching.report.summary import summarize
     from neural_branching.report.systems import print_systems, summarize_systems
     from neural_branching.report.tables import print_summary
 
-    kinds = {is_system(file.parent) for file in options.folder.rglob(RESULTS)}
+    kinds = {is_system(run) for run in runs_below(options.folder)}
     if True in kinds:
         print_systems(summarize_systems(options.folder))
     if kinds != {True}:

@@ -1,5 +1,7 @@
 """The one kind of error that a user of this package is meant to read."""
 
+import errno
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -87,3 +89,10 @@ def whole(value: object, argument: str, low: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
         raise ArgumentError(argument, f"is {value!r}: it must be a whole number of at least {low}.")
     return value
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error says that a disk, or somebody's share of it, is full."""
+    # safetensors and numpy have words of their own for it: "1000 requested and 300 written".
+    words = re.search(r"No space left on device|^\d+ requested and \d+ written$", str(error))
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or words is not None

@@ -6,12 +6,10 @@ sibling, synced to disk and renamed, so that a killed process leaves nothing tha
 trusts; a lock per key lets concurrent processes build it once while the others wait.
 """
 
-import errno
 import hashlib
 import json
 import logging
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -27,7 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from neural_branching.checkpoint import Checkpoint
-from neural_branching.errors import InputError
+from neural_branching.errors import InputError, is_full_disk
 from neural_branching.versions import RECORDED, version_of
 
 log = logging.getLogger(__name__)
@@ -385,12 +383,7 @@ class Store:
 
     def _explained(self, error: Exception, kind: str) -> Exception:
         """The error itself, or a sentence in its place where the store's own disk is the cause."""
-        # safetensors reports a full disk in words of its own, without an errno.
-        # numpy too: "1000 requested and 300 written".
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or re.search(
-            r"No space left on device|^\d+ requested and \d+ written$", str(error)
-        )
-        if full:
+        if is_full_disk(error):
             return InputError(
                 f"The disk that holds the store {self.root} is full while writing {kind}: "
                 "free some space or choose another folder with outputs=FOLDER; the store is as it was."

@@ -97,6 +97,7 @@ def new_trainer(recipe: Fit, compute: Compute, callbacks: list[Callback]) -> Ite
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning 2.6 on torch ≥ 2.9
+        warnings.filterwarnings("ignore", ".*srun.*")  # on a cluster a job is one process too
         trainer = pl.Trainer(
             accelerator=device.type,
             devices=[device.index] if device.type == "cuda" else 1,

@@ -1,6 +1,7 @@
 """What a store holds, whether it is whole, and what no run needs any more."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +13,10 @@ from neural_branching.errors import InputError
 from neural_branching.store import MANIFEST, Store
 
 # Folders of a store that hold no artifacts.
-LOCKS, ASIDE, HASHES = "locks", "aside", "hashes"
+LOCKS, ASIDE, HASHES, CHECKPOINTS = "locks", "aside", "hashes", "checkpoints"
+# Kinds of entries beside the kinds of artifacts.
+CHECKPOINT, LEFTOVER, STRANGER = "checkpoint", "leftover", "stranger"
+_KEY = re.compile(r"[0-9a-f]{20}")
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Entry:
     """One folder of a store.
 
     Attributes:
-        kind: what it is ("parent", "activations", …), or "leftover" of a killed or damaged build.
+        kind: what it is ("parent", "activations", …), the "checkpoint" of an interrupted training, a
+            "leftover" of a killed or damaged build, or a "stranger" that the store has not made.
         name: its key, or the name of the leftover.
         path: where it is.
         bytes: its size on the disk.
@@ -52,8 +57,14 @@ def contents(outputs: Path) -> list[Entry]:
     root = _store(outputs)
     runs = references(outputs)
     entries = [_entry(path, runs) for path in _artifacts(root)]
-    entries += [_leftover(path) for path in _leftovers(root)]
-    return sorted(entries, key=lambda one: (one.kind == "leftover", one.kind, -one.bytes, one.name))
+    entries += [_other(path, CHECKPOINT, "of an interrupted training") for path in _checkpoints(root)]
+    entries += [
+        _other(path, LEFTOVER, "damaged, set aside" if path.parent.name == ASIDE else "of a killed process")
+        for path in _leftovers(root)
+    ]
+    entries += [_other(path, STRANGER, "not of this store: left alone") for path in _strangers(root)]
+    others = (CHECKPOINT, LEFTOVER, STRANGER)
+    return sorted(entries, key=lambda one: (one.kind in others, one.kind, -one.bytes, one.name))
 
 
 def references(outputs: Path) -> Counter[tuple[str, str]]:
@@ -91,12 +102,14 @@ def verify(outputs: Path) -> Iterator[tuple[Entry, str]]:
 def prune(outputs: Path, *, everything: bool = False, really: bool = True) -> list[Entry]:
     """Remove leftovers, and artifacts that no run refers to, while nobody else uses the store.
 
+    What the store has not made is never removed.
+
     A run refers to what it used once its results are written; one that failed refers to nothing.
 
     Args:
         outputs: folder of the store, the runs and the sweeps.
-        everything: also remove what runs refer to; they keep their results, and whoever repeats
-            them builds it again.
+        everything: also remove checkpoints of interrupted trainings, and what runs refer to; these keep
+            their results, and whoever repeats them builds it again.
         really: whether to remove anything; otherwise only say what would be.
 
     Returns:
@@ -106,7 +119,12 @@ def prune(outputs: Path, *, everything: bool = False, really: bool = True) -> li
         InputError: if there is no store, or another process uses it.
     """
     with Store(_store(outputs)).alone():
-        doomed = [entry for entry in contents(outputs) if everything or not entry.runs]
+        spared = {STRANGER} if everything else {STRANGER, CHECKPOINT}
+        doomed = [
+            entry
+            for entry in contents(outputs)
+            if entry.kind not in spared and (everything or not entry.runs)
+        ]
         for entry in doomed if really else ():
             # Renamed first: should this be killed, the next prune finds a leftover and no half artifact.
             aside = entry.path.with_name(f".pruned-{entry.name.lstrip('.')}")
@@ -123,22 +141,38 @@ def _store(outputs: Path) -> Path:
 
 
 def _kinds(root: Path) -> list[Path]:
-    return sorted(
-        path for path in root.iterdir() if path.is_dir() and path.name not in (LOCKS, ASIDE, HASHES)
-    )
+    others = (LOCKS, ASIDE, HASHES, CHECKPOINTS)
+    return sorted(path for path in root.iterdir() if path.is_dir() and path.name not in others)
 
 
 def _artifacts(root: Path) -> list[Path]:
-    return [path for kind in _kinds(root) for path in sorted(kind.iterdir()) if not _hidden(path)]
+    return [path for kind in _kinds(root) for path in sorted(kind.iterdir()) if _is_artifact(path)]
+
+
+def _is_artifact(path: Path) -> bool:
+    return path.is_dir() and _KEY.fullmatch(path.name) is not None
 
 
 def _leftovers(root: Path) -> list[Path]:
     aside = sorted((root / ASIDE).iterdir()) if (root / ASIDE).is_dir() else []
-    return [path for kind in _kinds(root) for path in sorted(kind.iterdir()) if _hidden(path)] + aside
+    torn = sorted(root.glob(f"{CHECKPOINTS}/*.tmp"))
+    killed = [path for kind in _kinds(root) for path in sorted(kind.iterdir()) if _is_leftover(path)]
+    return killed + aside + torn
 
 
-def _hidden(path: Path) -> bool:
-    return path.name.startswith(".")
+def _is_leftover(path: Path) -> bool:
+    return path.name.startswith((".building-", ".pruned-"))
+
+
+def _checkpoints(root: Path) -> list[Path]:
+    return sorted(root.glob(f"{CHECKPOINTS}/*.ckpt"))
+
+
+def _strangers(root: Path) -> list[Path]:
+    inside = [path for kind in _kinds(root) for path in sorted(kind.iterdir())]
+    return sorted(path for path in root.iterdir() if not path.is_dir()) + [
+        path for path in inside if not _is_artifact(path) and not _is_leftover(path)
+    ]
 
 
 def _entry(path: Path, runs: Counter[tuple[str, str]]) -> Entry:
@@ -152,9 +186,8 @@ def _entry(path: Path, runs: Counter[tuple[str, str]]) -> Entry:
     return Entry(kind, path.name, path, _size(path), created, seconds, what, runs[kind, path.name])
 
 
-def _leftover(path: Path) -> Entry:
-    what = "damaged, set aside" if path.parent.name == ASIDE else "left by a process that was killed"
-    return Entry("leftover", path.name, path, _size(path), "", 0.0, what, 0)
+def _other(path: Path, kind: str, what: str) -> Entry:
+    return Entry(kind, path.name, path, _size(path), "", 0.0, what, 0)
 
 
 def _what(identity: dict[str, Any]) -> str:

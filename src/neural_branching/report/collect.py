@@ -9,7 +9,7 @@ from neural_branching.errors import InputError
 from neural_branching.report.cells import Cell
 from neural_branching.report.certificates import Certified, certify
 from neural_branching.report.metrics import METRICS, at
-from neural_branching.report.results import CONFIG, RESULTS, Row, is_system, read_config, read_results
+from neural_branching.report.results import RESULTS, Row, is_system, read_config, read_results, runs_below
 
 SETTING: dict[str, tuple[str, ...]] = {
     "data": ("data",),
@@ -35,6 +35,8 @@ _KNOWN |= {
     "threshold.value",
     "threshold.target",
 }
+# Of a run that has a configuration and no results.
+UNFINISHED = "unfinished: still running, or killed"
 # Settings that change no result, or that columns show.
 _ELSEWHERE = ("outputs", "trainer", "published", "seed", "parent.seed", "branch.seed", "data.root")
 
@@ -71,6 +73,28 @@ class Summary:
             group[tuple(row[name] for name in SEEDS)] = row
         return {key: list(rows.values()) for key, rows in groups.items()}
 
+    def repeated(self) -> list[str]:
+        """What is to be said of runs that have the settings and seeds of another, which counts once."""
+        counted = {id(row) for rows in self.groups().values() for row in rows}
+        again = [row for row in self.completed if id(row) not in counted]
+        if not again:
+            return []
+        theirs = {self._run_of(row): row for rows in self.groups().values() for row in rows}
+        differing = [
+            row["run"]
+            for row in again
+            if any(row[one.name] != theirs[self._run_of(row)][one.name] for one in METRICS)
+        ]
+        names = ", ".join(differing[:5]) + (", …" if len(differing) > 5 else "")
+        return [
+            f"Of runs with the same settings and seeds the last counts: {len(again)} are left out.",
+            *([f"Other numbers than the run that counts: {names}."] if differing else []),
+        ]
+
+    def _run_of(self, row: Row) -> tuple[Any, ...]:
+        """Settings and seeds of a run."""
+        return tuple(row[name] for name in (*SETTING, *self.swept, *SEEDS))
+
     def settings(self) -> list[Row]:
         """One record per setting, its runs over seeds aggregated: every metric becomes a ``Cell``."""
         records = []
@@ -105,8 +129,7 @@ def collect(folder: Path) -> Summary:
         state = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"{folder} {state}: name the folder of a run, a sweep or several of them.")
     summary = Summary(folder)
-    found = {file.parent for pattern in (RESULTS, CONFIG) for file in folder.rglob(pattern)}
-    runs = {run for run in found if not is_system(run)}
+    runs = {run for run in runs_below(folder) if not is_system(run)}
     for run in sorted(runs, key=lambda path: _natural(path.relative_to(folder))):
         name = run.relative_to(folder).as_posix()
         try:
@@ -114,7 +137,7 @@ def collect(folder: Path) -> Summary:
             completed = results["status"] == "completed"
             row = {"run": name, **(_row(results) if completed else _failure(results))}
         except InputError as error:
-            summary.unread[name] = str(error) if (run / RESULTS).exists() else "unfinished: no results yet"
+            summary.unread[name] = str(error) if (run / RESULTS).exists() else UNFINISHED
         except (KeyError, TypeError, AttributeError):
             summary.unread[name] = f"{run / RESULTS} lacks what results of this version have"
         else:

@@ -40,10 +40,17 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     write_atomically(folder / RESULTS, document + "\n")
 
 
+def runs_below(folder: Path) -> set[Path]:
+    """Every folder that looks like a run: finished, failed, running or killed."""
+    return {file.parent for pattern in (RESULTS, CONFIG) for file in folder.rglob(pattern)}
+
+
 def is_system(folder: Path) -> bool:
-    """Whether a folder has the results of a system: a run of ``route``, not of a single branch."""
+    """Whether a run is one of a system, by ``route``, and not of a single branch."""
     try:
         return bool(json.loads((folder / RESULTS).read_text()).get("command") == "route")
+    except FileNotFoundError:
+        return "hierarchy" in read_config(folder)
     except (OSError, ValueError, AttributeError):
         return False
 

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from neural_branching.errors import InputError
 from neural_branching.report.cells import Cell, markdown_table
-from neural_branching.report.collect import cell
+from neural_branching.report.collect import UNFINISHED, cell
 from neural_branching.report.figures.routers import routers
-from neural_branching.report.results import RESULTS, SCHEMA_VERSION
+from neural_branching.report.results import RESULTS, SCHEMA_VERSION, is_system, runs_below
 from neural_branching.report.tables import console
 from neural_branching.selection.thresholds.guaranteed import Guaranteed
 
@@ -24,6 +24,8 @@ _KNOWN = {*SETTING, "seed", "parent.seed", "branch.seed", "router", "threshold.t
 _KNOWN |= {"outputs", "data.root", "trainer"}
 OF_ROUTERS = ("accuracy", "routing_accuracy", "lost_by_router", "lost_by_branch", "regret", "aurc", "augrc")
 LEADS = ("lead_on_parent", "lead_on_parent_mass")
+# What is read of a finished run.
+_COMPLETED = ("routers", "router", "answers", "seeds", "overrides", "parent", "parent_alone", *SETTING)
 OF_ANSWERS = ("answered", "selective_accuracy", "hierarchical_coverage")
 
 
@@ -75,19 +77,21 @@ def summarize_systems(folder: Path, *, events: bool = False) -> Systems:
         InputError: if the folder has no run of a system.
     """
     summary = Systems(folder)
-    for file in sorted(folder.rglob(RESULTS)):
-        name = file.parent.relative_to(folder).as_posix()
+    for run in sorted(one for one in runs_below(folder) if is_system(one)):
+        name, file = run.relative_to(folder).as_posix(), run / RESULTS
         try:
             results = json.loads(file.read_text())
             if results["schema_version"] != SCHEMA_VERSION:
-                continue
-            # Runs of train once named no command; whose failure it was, they did not say.
-            if results.get("command", "train" if results["status"] == "completed" else "route") != "route":
+                summary.failed[name] = f"{file} has schema_version {results['schema_version']}"
                 continue
             if results["status"] == "failed":
                 summary.failed[name] = str(results["error"]["message"])
             else:
+                for part in _COMPLETED:
+                    results[part]
                 summary.completed[name] = results
+        except FileNotFoundError:
+            summary.failed[name] = UNFINISHED
         except (OSError, ValueError, KeyError, TypeError) as error:
             summary.failed[name] = f"{file} is not a results file ({type(error).__name__})"
     if not summary.completed and not summary.failed:

@@ -54,6 +54,8 @@ def print_summary(summary: Summary) -> None:
     for row in summary.completed:
         for part in row["built"].split():
             built[part] = built.get(part, 0) + 1
+    for sentence in summary.repeated():
+        screen.print(sentence, highlight=False, soft_wrap=True)
     counts = ", ".join(f"{count} {part}" for part, count in built.items())
     screen.print(f"Built by these runs: {counts or 'nothing, all was in the store'}.", highlight=False)
     screen.print(f"Tables and figures: {summary.folder}", highlight=False, soft_wrap=True)
@@ -80,6 +82,7 @@ def markdown(summary: Summary) -> str:
     if summary.uncertified:
         rows = [[run, reason] for run, reason in summary.uncertified.items()]
         parts += ["## Not certified again", "", *markdown_table(["run", "why"], rows), ""]
+    parts += [line for sentence in summary.repeated() for line in (sentence, "")]
     if summary.failed or summary.unread:
         rows = [[row["run"], f"{row['status']}: {row['error']}"] for row in summary.failed]
         rows += [[run, reason] for run, reason in summary.unread.items()]

@@ -15,7 +15,7 @@ def print_contents(entries: Sequence[Entry]) -> None:
         table.add_column(heading, justify="right" if heading in ("size", "in", "runs") else "left")
     for one in entries:
         seconds = f"{one.seconds:.1f} s" if one.created else "–"
-        runs = "–" if one.kind == "leftover" else str(one.runs)
+        runs = str(one.runs) if one.created else "–"
         table.add_row(one.kind, one.name, _size(one.bytes), one.created or "–", seconds, runs, one.what)
     screen = console()
     screen.print(table)
