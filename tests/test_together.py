@@ -10,6 +10,7 @@ import torch
 from neural_branching import activations, cli
 from neural_branching import together as together_module
 from neural_branching.store import Store
+from sweeps import close
 
 TINY = [
     "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z,lower_o,lower_l,lower_z]",
@@ -36,17 +37,6 @@ def together(results: list[dict], name: str = "branch") -> list[int]:
     return [one["artifacts"][name]["built_together"] for one in results]
 
 
-def close(one: object, other: object) -> bool:
-    """Equal, numbers up to rounding."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(close(one[name], other[name]) for name in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(close, one, other))
-    if isinstance(one, float) and isinstance(other, float):
-        return one == pytest.approx(other, abs=1e-4)
-    return one == other
-
-
 def test_a_sweep_gives_the_same_at_once_as_one_by_one(monkeypatch, capsys, tmp_path) -> None:
     sweep = [
         *("train", "-m", *TINY, "subset=digits,upper,lower", "branch_point=hidden1,hidden2"),
@@ -65,7 +55,7 @@ def test_a_sweep_gives_the_same_at_once_as_one_by_one(monkeypatch, capsys, tmp_p
         assert mine["artifacts"]["branch"]["key"] == theirs["artifacts"]["branch"]["key"]
         for results in (mine, theirs):
             del results["artifacts"], results["overrides"]
-        assert close(mine, theirs)
+        assert close(mine, theirs, 1e-4)
 
 
 def test_only_branches_of_one_shape_are_trained_at_once(monkeypatch, tmp_path) -> None:
@@ -192,7 +182,7 @@ def test_rows_that_memory_cannot_hold_are_mapped_and_give_the_same(monkeypatch, 
     assert gathered
     assert together(small) == [1, 1]  # no stack either: each branch is trained alone
     for one, other in zip(held, small, strict=True):
-        assert close({**one, "artifacts": 0, "overrides": 0}, {**other, "artifacts": 0, "overrides": 0})
+        assert close(*({**each, "artifacts": 0, "overrides": 0} for each in (one, other)), 1e-4)
     names = {file.name for file in (tmp_path / "small" / "outputs" / "store" / "activations").iterdir()}
     assert not any(name.startswith("tmp") for name in names)
 

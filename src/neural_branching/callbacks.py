@@ -18,7 +18,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.core.utils import configure_log
+from hydra.core.utils import JobReturn, configure_log
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -29,6 +29,10 @@ from neural_branching.settings import Settings
 from neural_branching.system import System
 
 log = logging.getLogger(__name__)
+
+
+# Artifacts that a sweep counts.
+_SHOWN = ("data", "parent", "activations", "branch")
 
 
 class CheckAndSummarize(Callback):
@@ -51,9 +55,19 @@ class CheckAndSummarize(Callback):
             with store_at(branches[0].outputs / "store").building_ahead():
                 train_together(branches)
 
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Forget a job's configuration, which Hydra would keep until the end of the sweep."""
+        job_return.cfg = job_return.hydra_cfg = None
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Summarise the sweep; exit with 1 if a job failed."""
+        from neural_branching.store import store_at
+
         folder = Path(config.hydra.sweep.dir)
+        ahead = store_at(Path(config.outputs).absolute() / "store").unclaimed_ahead()
+        counts = ", ".join(f"{ahead[kind]} {kind}" for kind in _SHOWN if kind in ahead)
+        if counts:
+            print(f"Built before the jobs, by the process that launched them: {counts}.")
         try:
             finished = self.summarize(folder)
         except InputError as error:

@@ -8,6 +8,7 @@ import sys
 import traceback
 from contextlib import suppress
 from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,15 @@ examples:
   neural-branching simulate outputs/sweeps/NAME --target 0.1 --images 300 1000 3000
 
 `neural-branching train --help` lists every option and its value."""
+
+
+# Preset of a launcher or sweeper → the extra that brings it.
+_EXTRAS = {
+    "joblib": "joblib",
+    "submitit_local": "submitit",
+    "submitit_slurm": "submitit",
+    "optuna": "optuna",
+}
 
 
 def main() -> None:
@@ -102,11 +112,34 @@ def _hydra(command: str, job: "Callable[[DictConfig], float | None]", arguments:
 
     from neural_branching.config import conf_dir
 
+    _check_extras(arguments)
+
     # One name per command, with a random end: Hydra's ${now:} alone gives two runs one folder. In the
     # environment, since launchers run jobs in other processes.
     os.environ["NEURAL_BRANCHING_RUN"] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     sys.argv = [f"neural-branching {command}", *arguments]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
+
+
+def _check_extras(arguments: list[str]) -> None:
+    """Name the extra that a launcher or sweeper needs, where Hydra would say that it does not exist.
+
+    Raises:
+        InputError: if it is not installed.
+    """
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        extra = _EXTRAS.get(value) if name in ("hydra/launcher", "hydra/sweeper") else None
+        if extra is None and name != "search":
+            continue
+        extra = extra or "optuna"
+        try:
+            version(f"hydra-{extra}-{'sweeper' if extra == 'optuna' else 'launcher'}")
+        except PackageNotFoundError:
+            raise InputError(
+                f"{argument} needs a package that is not installed: "
+                f"pip install 'neural-branching[{extra}]' (in a checkout: pip install -e '.[{extra}]')."
+            ) from None
 
 
 def train_job(config: "DictConfig") -> float | None:

@@ -14,6 +14,7 @@ import secrets
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -239,6 +240,10 @@ class Store:
 
     def _checkpoint(self, kind: str, key: str) -> Checkpoint:
         return Checkpoint(self.root / "checkpoints", f"{kind}-{key}")
+
+    def unclaimed_ahead(self) -> dict[str, int]:
+        """Kind → how many artifacts were built ahead for jobs that then ran in other processes."""
+        return dict(Counter(kind for kind, _ in sorted(self._ahead)))
 
     def take_used(self) -> list[str]:
         """``kind/key`` of every artifact that was asked for since this was called last."""

@@ -87,7 +87,7 @@ class Summary:
         ]
         names = ", ".join(differing[:5]) + (", …" if len(differing) > 5 else "")
         return [
-            f"Of runs with the same settings and seeds the last counts: {len(again)} are left out.",
+            f"Of runs with the same settings and seeds the last counts: {len(again)} left out.",
             *([f"Other numbers than the run that counts: {names}."] if differing else []),
         ]
 

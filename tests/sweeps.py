@@ -1,0 +1,31 @@
+"""What sweeps leave behind, in a form in which two of them compare."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def numbers(outputs: Path) -> dict[str, list[dict[str, Any]]]:
+    """Every finished job of every sweep below a folder: what was built, seconds and paths apart."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for file in sorted((outputs / "sweeps").rglob("results.json")):
+        results = json.loads(file.read_text())
+        if results["status"] != "completed":
+            continue
+        results["overrides"] = [one for one in results["overrides"] if not one.startswith("outputs=")]
+        keys = {name: one["key"] for name, one in results.pop("artifacts").items()}
+        found.setdefault(file.parent.name, []).append({**results, "keys": keys})
+    return found
+
+
+def close(one: object, other: object, within: float) -> bool:
+    """Equal, numbers up to rounding."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(close(one[name], other[name], within) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(close(*pair, within) for pair in zip(one, other, strict=True))
+    if isinstance(one, float) and isinstance(other, float):
+        return one == pytest.approx(other, abs=within)
+    return one == other
