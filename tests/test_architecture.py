@@ -17,7 +17,7 @@ NAME = "neural_branching"
 ROOMS = (
     ("errors", "versions"),
     ("checkpoint",),
-    ("store", "config", "fit", "compute", "environment", "row_file", "readout", "views"),
+    ("store", "objectives", "config", "fit", "compute", "environment", "row_file", "readout", "views"),
     ("upkeep",),
     ("selection",),
     ("routing",),
@@ -58,6 +58,7 @@ ONLY: dict[str, set[str]] = {
         "config",
         "compute",
         "fit",
+        "objectives",
         "readout",
         "views",
         "data.hashes",

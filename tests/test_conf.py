@@ -39,6 +39,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "hierarchy": ("routing.hierarchy",),
     "router": ("routing.routers",),
     "experiment": (),
+    "search": (),
     "hydra": (),
 }
 

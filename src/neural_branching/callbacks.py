@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
 from hydra.core.utils import JobReturn, configure_log
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -25,8 +25,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from neural_branching.errors import InputError
+from neural_branching.objectives import check_directions
 from neural_branching.settings import Settings
 from neural_branching.system import System
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +49,13 @@ class CheckAndSummarize(Callback):
         """Compose and check every job of a sweep before the first one starts."""
         jobs = _jobs(config, kwargs["config_name"])
         branches = _exit_on_bad_input(lambda: self.check(jobs, Path(config.hydra.sweep.dir)))
-        if not config.hydra.launcher._target_.endswith("SlurmLauncher"):
+        if "direction" in config.hydra.sweeper:
+            asked = config.hydra.sweeper.direction
+            directions = [
+                getattr(one, "name", one) for one in (asked if OmegaConf.is_list(asked) else [asked])
+            ]
+            _exit_on_bad_input(lambda: check_directions(branches[0].objectives, directions))
+        if _is_grid(config) and not config.hydra.launcher._target_.endswith("SlurmLauncher"):
             # Jobs of this machine. Those of a cluster train for themselves, where there is room for it.
             from neural_branching.store import store_at
             from neural_branching.together import train_together
@@ -182,22 +191,64 @@ def _check_data(settings: list[Settings]) -> None:
 def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:
     """The configuration of every job that the sweep will run.
 
-    Only Hydra's basic sweeper says beforehand what it will run; of others the base is checked.
+    Only Hydra's basic sweeper says beforehand what it will run; of a search every single value is
+    checked that it can choose.
     """
-    overrides: list[str] = [str(override) for override in config.hydra.overrides.task]
-    if config.hydra.sweeper._target_.endswith("BasicSweeper"):
-        overrides = [
-            f"{name}={value}" for name, value in (config.hydra.sweeper.params or {}).items()
-        ] + overrides
-        try:
-            return compose_jobs(overrides, config_name)
-        except HydraException as error:
-            sys.exit(str(error))
-    return [_task(config)]
+    overrides = [f"{name}={value}" for name, value in (config.hydra.sweeper.params or {}).items()]
+    overrides += [str(override) for override in config.hydra.overrides.task]
+    try:
+        return (compose_jobs if _is_grid(config) else compose_values)(overrides, config_name)
+    except HydraException as error:
+        sys.exit(str(error))
+
+
+def _is_grid(config: DictConfig) -> bool:
+    """Whether a sweep runs every combination of the values, and is no search among them."""
+    return bool(config.hydra.sweeper._target_.endswith("BasicSweeper"))
 
 
 def compose_jobs(overrides: list[str], config_name: str) -> list[DictConfig]:
     """The configuration of every job that overrides with commas stand for, while Hydra is initialised.
+
+    Raises:
+        HydraException: if an override cannot be parsed or composed.
+    """
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    [batch] = BasicSweeper.split_arguments(parser.parse_overrides(overrides), max_batch_size=None)
+    return _compose(batch, config_name)
+
+
+def compose_values(overrides: list[str], config_name: str) -> list[DictConfig]:
+    """A configuration for every value that a search can choose, beside the first of all others.
+
+    Raises:
+        HydraException: if an override cannot be parsed or composed.
+    """
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    offered: dict[str, list[str]] = {}  # a later override of the same key counts
+    for override in parser.parse_overrides(overrides):
+        offered[override.get_key_element()] = [
+            f"{override.get_key_element()}={one}" for one in _values(override)
+        ]
+    first = [lines[0] for lines in offered.values()]
+    batch = [first]
+    for place, lines in enumerate(offered.values()):
+        batch += [[*first[:place], line, *first[place + 1 :]] for line in lines[1:]]
+    return _compose(batch, config_name)
+
+
+def _values(override: Override) -> list[str]:
+    """The values of an override, or the ends of an interval."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [str(value.start), str(value.end)]
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [override.get_value_element_as_str()]
+
+
+def _compose(batch: Sequence[Sequence[str]], config_name: str) -> list[DictConfig]:
+    """The configuration of every job, each a list of overrides.
 
     Jobs that choose the same files and differ in values share one composition, as it reads and merges
     some thirty files anew each time.
@@ -207,7 +258,6 @@ def compose_jobs(overrides: list[str], config_name: str) -> list[DictConfig]:
     """
     loader = GlobalHydra.instance().config_loader()
     parser = OverridesParser.create(config_loader=loader)
-    [batch] = BasicSweeper.split_arguments(parser.parse_overrides(overrides), max_batch_size=None)
     composed: dict[tuple[str, ...], DictConfig] = {}
     is_group = cache(lambda key: bool(loader.get_group_options(key)))
 
@@ -255,7 +305,7 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
-def _exit_on_bad_input(action: Callable[[], list[Settings]]) -> list[Settings]:
+def _exit_on_bad_input(action: Callable[[], T]) -> T:
     try:
         return action()
     except InputError as error:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neural_branching.errors import InputError, is_full_disk, one_of
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from neural_branching.settings import Settings
+
+    Optimised = float | list[float]
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +109,7 @@ def route(arguments: list[str]) -> None:
     _hydra("route", route_job, arguments)
 
 
-def _hydra(command: str, job: "Callable[[DictConfig], float | None]", arguments: list[str]) -> None:
+def _hydra(command: str, job: "Callable[[DictConfig], Optimised | None]", arguments: list[str]) -> None:
     import hydra
 
     from neural_branching.config import conf_dir
@@ -142,18 +144,18 @@ def _check_extras(arguments: list[str]) -> None:
             ) from None
 
 
-def train_job(config: "DictConfig") -> float | None:
+def train_job(config: "DictConfig") -> "Optimised | None":
     """One run of a branch, alone or as a job of a sweep.
 
     Returns:
-        Validation accuracy, which a sweeper may maximise; None if the job of a sweep failed.
+        The objectives, or validation accuracy if there are none; None if the job of a sweep failed.
     """
     from neural_branching import pipeline
     from neural_branching.report.results import write_config
     from neural_branching.report.run import print_run, provenance, write_run
     from neural_branching.settings import Settings
 
-    def work(overrides: list[str], folder: Path, sweeping: bool) -> float:
+    def work(overrides: list[str], folder: Path, sweeping: bool) -> "Optimised":
         settings = Settings.from_config(config)
         write_config(folder, settings.config)  # at once, by which a summary knows a run that was killed
         run = pipeline.run(settings, overrides)
@@ -163,13 +165,12 @@ def train_job(config: "DictConfig") -> float | None:
             log.info("%s: test accuracy %.3f; %s", folder.name, test["accuracy"], provenance(run.results))
         else:
             print_run(run, folder)
-        accuracy: float = run.results["validation"]["accuracy"]
-        return accuracy
+        return _to_optimise(run.results)
 
     return _job("train", work)
 
 
-def route_job(config: "DictConfig") -> float | None:
+def route_job(config: "DictConfig") -> "Optimised | None":
     """One run of a system, alone or as a job of a sweep.
 
     Returns:
@@ -181,7 +182,7 @@ def route_job(config: "DictConfig") -> float | None:
     from neural_branching.report.system import print_system, write_system
     from neural_branching.system import System
 
-    def work(overrides: list[str], folder: Path, sweeping: bool) -> float:
+    def work(overrides: list[str], folder: Path, sweeping: bool) -> "Optimised":
         system = System.from_config(config)
         write_config(folder, system.config)  # as for a branch
         run = system_pipeline.run_system(system, overrides)
@@ -191,13 +192,19 @@ def route_job(config: "DictConfig") -> float | None:
             log.info("%s: test accuracy %.3f; %s", folder.name, mine["accuracy"], provenance(run.results))
         else:
             print_system(run.results, folder)
-        accuracy: float = run.results["validation"]["accuracy"]
-        return accuracy
+        return _to_optimise(run.results)
 
     return _job("route", work)
 
 
-def _job(command: str, work: "Callable[[list[str], Path, bool], float]") -> float | None:
+def _to_optimise(results: dict[str, Any]) -> "Optimised":
+    """What a sweeper optimises: accuracy on validation, if nothing else is asked for; nan if undefined."""
+    found = [*results.get("objectives", {}).values()] or [results["validation"]["accuracy"]]
+    values = [float("nan") if value is None else float(value) for value in found]
+    return values if len(values) > 1 else values[0]
+
+
+def _job(command: str, work: "Callable[[list[str], Path, bool], Optimised]") -> "Optimised | None":
     """Do what a run does, in its folder; a failure is recorded there, and stops no other job of a sweep."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

@@ -28,6 +28,7 @@ from neural_branching.evaluation.examination import Examination, examine
 from neural_branching.evaluation.foreign import Foreign
 from neural_branching.evaluation.judge import Material
 from neural_branching.models import check_budget, check_models
+from neural_branching.objectives import measured
 from neural_branching.selection import Answers
 from neural_branching.settings import Settings
 from neural_branching.store import Artifact, store_at
@@ -81,16 +82,17 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     }
     # Beside the other seconds, so that the rest of two equal runs compares equal.
     provenance["activations"]["saved_seconds"] = saved_seconds(settings, table, artifacts)
+    results = {
+        **_results(settings, table, artifacts, evaluation, found.parent_accuracy),
+        "cost": found.cost,
+        "baselines": compared,
+        "artifacts": provenance,
+        "used": store.take_used(),
+        "overrides": list(overrides),
+    }
     return Run(
         settings=settings,
-        results={
-            **_results(settings, table, artifacts, evaluation, found.parent_accuracy),
-            "cost": found.cost,
-            "baselines": compared,
-            "artifacts": provenance,
-            "used": store.take_used(),
-            "overrides": list(overrides),
-        },
+        results={**results, "objectives": measured(results, settings.objectives)},
         evaluation=evaluation,
         table=table,
         histories={name: artifacts[name].json(HISTORY) for name in ("parent", "branch")},

@@ -18,6 +18,7 @@ from neural_branching.data.split import Split
 from neural_branching.data.subset import Subset
 from neural_branching.errors import ArgumentError, InputError, one_of, whole
 from neural_branching.fit import Fit
+from neural_branching.objectives import checked
 from neural_branching.readout import Readout
 from neural_branching.selection.scores.base import Score
 from neural_branching.selection.thresholds.base import Threshold
@@ -25,7 +26,7 @@ from neural_branching.views import Views
 
 _PARENT = {"name", "network", "fit", "augment", "normalize", "seed", "labels", "classes", "checkpoint"}
 _TOP = {"data", "subset", "parent", "branch_point", "views", "branch", "score", "threshold", "trainer"}
-_TOP |= {"seed", "outputs", "published", "baselines", "baseline_epochs"}
+_TOP |= {"seed", "outputs", "published", "baselines", "baseline_epochs", "objectives"}
 BASELINES = ("restricted", "linear_probe", "knn", "random_parent", "scratch", "fine_tuned", "random_labels")
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ class Settings:
             is an inner node of a hierarchy.
         labels: what the parent tells apart.
         checkpoint: the parent's weights from elsewhere; None if it is trained here.
+        objectives: what a search optimises, names of ``objectives.DIRECTIONS``.
         baselines: names among ``BASELINES`` of what to compare the branch with.
         baseline_epochs: how long baselines learn from pixels; None for as long as the parent.
         untrained: leave the parent at its initial weights (a baseline).
@@ -78,6 +80,7 @@ class Settings:
     score: Score
     threshold: Threshold
     compute: Compute
+    objectives: tuple[str, ...] = ()
     baselines: tuple[str, ...] = ()
     baseline_epochs: int | None = None
     untrained: bool = False
@@ -154,6 +157,7 @@ class Settings:
             score=score,
             threshold=threshold,
             compute=build(values["trainer"], "trainer"),
+            objectives=checked(values.get("objectives")),
             baselines=_baselines(values["baselines"]),
             baseline_epochs=_maybe_whole(values["baseline_epochs"], "baseline_epochs"),
             images_per_class=limit,

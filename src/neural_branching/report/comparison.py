@@ -12,8 +12,10 @@ from neural_branching.report.collect import Summary
 from neural_branching.report.figures.comparison import comparison
 from neural_branching.report.figures.depth import depth
 from neural_branching.report.figures.learning_curve import learning_curve
+from neural_branching.report.figures.pareto import pareto
 from neural_branching.report.figures.risk_coverage import Line, risk_coverage
 from neural_branching.report.results import CURVE, Row
+from neural_branching.report.search import Search
 from neural_branching.selection.arrays import Floats
 
 # Whole percents, at which the curves of several seeds can be averaged.
@@ -44,9 +46,22 @@ def draw(summary: Summary) -> dict[str, Any]:
         result[metric] = comparison(values, baselines, order, label)
     if len(order) > 1 and all(row["path_macs"] for row in rows):
         result["depth"] = _depth(summary, rows, order)
+    search = Search.of(summary)
+    if search and len(search.objectives) == 2:
+        result["pareto"] = _pareto(search)
     if IMAGES in summary.swept:
         result["learning_curve"] = _learning_curve(summary, rows)
     return result
+
+
+def _pareto(search: Search) -> Figure:
+    """The second objective across, the first one up."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for row in search.rows:
+        up, across = search.values(row)
+        points.setdefault(row["branch_point"], []).append((across, up))
+    front = [(across, up) for up, across in map(search.values, search.front)]
+    return pareto(points, front, (search.objectives[1], search.objectives[0]))
 
 
 def _by_depth(rows: list[Row]) -> list[str]:

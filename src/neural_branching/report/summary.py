@@ -8,6 +8,7 @@ from neural_branching.report.collect import SEEDS, SETTING, Summary, collect
 from neural_branching.report.comparison import draw
 from neural_branching.report.metrics import METRICS
 from neural_branching.report.results import Row
+from neural_branching.report.search import Search
 from neural_branching.report.tables import markdown
 
 
@@ -37,14 +38,23 @@ def summarize(folder: Path, *, events: bool = False) -> Summary:
 
 def _write_csv(summary: Summary) -> None:
     metrics = [name for metric in METRICS for name in (metric.name, *_ends(metric.name))]
-    columns = ["run", "status", *SETTING, *summary.swept, *SEEDS, *metrics, *_CERTIFIED, "built", "error"]
+    columns = ["run", "status", *SETTING, *summary.swept, *SEEDS, *metrics, *_CERTIFIED, "front"]
+    columns += ["built", "error"]
     certificates = {one.row["run"]: one for one in summary.certificates}
+    search = Search.of(summary)
+    front = {row["run"] for row in search.front} if search else set()
     with (summary.folder / "summary.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, columns, restval="", extrasaction="ignore")
         writer.writeheader()
         for row in summary.completed:
             writer.writerow(
-                {"status": "completed", **row, **_intervals(row), **_certified(certificates.get(row["run"]))}
+                {
+                    "status": "completed",
+                    **row,
+                    **_intervals(row),
+                    **_certified(certificates.get(row["run"])),
+                    "front": int(row["run"] in front) if search else "",
+                }
             )
         writer.writerows(summary.failed)
 

@@ -13,12 +13,15 @@ from neural_branching.report.certificates import Certified
 from neural_branching.report.collect import SEEDS, Summary, cell
 from neural_branching.report.metrics import SHOWN
 from neural_branching.report.results import Row
+from neural_branching.report.search import Search
 
 AREAS_NOTE = "AURC: one point per distinct score, trapezoids over coverage (Jaeger et al., 2023)."
 NOTES = f"""\
 {AREAS_NOTE}
 ECE: 15 bins of equal width; scaled: after temperature scaling on the calibration split.
 ± is the standard deviation over seeds, [ ] the 95 % bootstrap interval over test images."""
+
+SEARCH_NOTE = "Chosen on validation images, from one run each: repeat the winner with several seeds."
 
 
 def console() -> Console:
@@ -35,6 +38,10 @@ def print_summary(summary: Summary) -> None:
         _print(screen, f"{len(summary.completed)} runs, test images", header, lines, len(SHOWN))
         screen.print(NOTES, highlight=False)
     names = _shown(summary) if summary.completed else []
+    if search := Search.of(summary):
+        header, lines = search.table(names)
+        _print(screen, search.title(), header, lines, len(search.objectives) + 1)
+        screen.print(SEARCH_NOTE, highlight=False)
     if lines := summary_lines(summary, names):
         header = [*(name.replace("_", " ") for name in names), *HEADER]
         _print(screen, "Baselines, test images", header, lines, len(HEADER) - 1)
@@ -73,6 +80,8 @@ def markdown(summary: Summary) -> str:
             header = [*names, *(str(metric.heading) for metric in SHOWN)]
             parts += ["## Runs", "", *markdown_table(header, rows), ""]
     names = _shown(summary) if summary.completed else []
+    if search := Search.of(summary):
+        parts += [f"## {search.title()}", "", *markdown_table(*search.table(names)), "", SEARCH_NOTE, ""]
     if lines := summary_lines(summary, names):
         header = [*(name.replace("_", " ") for name in names), *HEADER]
         parts += ["## Baselines", "", *markdown_table(header, lines), "", BASELINES_NOTE, ""]

@@ -1,0 +1,119 @@
+"""A search finds where to branch off, by numbers that no test image has a part in."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from neural_branching import cli
+from neural_branching.errors import InputError
+from neural_branching.objectives import check_directions, checked
+from neural_branching.report.search import undominated
+
+TINY = [
+    "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z]",
+    "data.superclasses={digit:[digit_0,digit_1,digit_2],upper:[upper_O,upper_I,upper_Z]}",
+    *("data.source.train_per_class=40", "data.source.test_per_class=10", "data.image_size=12"),
+    *("parent.network.widths=[16,16]", "parent.fit.epochs=2", "branch.fit.epochs=3"),
+    *("trainer.accelerator=cpu", "trainer.threads=1", "subset=digits"),
+]
+
+
+def command(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.argv", ["neural-branching", *arguments])
+    cli.main()
+
+
+@given(arrays(float, st.tuples(st.integers(1, 12), st.integers(1, 3)), elements=st.integers(0, 3)))
+def test_the_front_is_what_no_other_run_beats(losses: np.ndarray) -> None:
+    def beats(one: np.ndarray, other: np.ndarray) -> bool:
+        return all(a <= b for a, b in zip(one, other, strict=True)) and any(one < other)
+
+    brute = [not any(beats(other, one) for other in losses) for one in losses]
+    assert undominated(losses).tolist() == brute
+    assert any(brute)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "words"),
+    [
+        ("validation.aurc", "it must be null or a list"),
+        (["test.accuracy"], "'test.accuracy', which is unknown: .*validation.accuracy"),
+        (["validation.aurc", "validation.aurc"], "each can be named once"),
+        ([3], "is 3, which is unknown"),
+    ],
+)
+def test_only_numbers_without_test_images_can_be_optimised(objectives: object, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        checked(objectives)
+
+
+def test_a_sweeper_goes_the_way_that_is_better() -> None:
+    check_directions(["validation.aurc", "validation.coverage"], ["minimize", "maximize"])
+    check_directions([], ["maximize"])  # validation accuracy
+    with pytest.raises(
+        InputError, match=r"hydra.sweeper.direction is \[maximize\].* it must be \[minimize\]"
+    ):
+        check_directions(["validation.aurc"], ["maximize"])
+
+
+def test_one_command_says_where_to_branch_off(monkeypatch, tmp_path, capsys) -> None:
+    search = ["study", "search=pareto", *TINY, "hydra.sweeper.n_trials=6"]
+    command(monkeypatch, tmp_path, *search)
+    printed = capsys.readouterr().out
+    assert "Pareto front of" in printed
+    [sweep] = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert (sweep / "pareto.png").stat().st_size > 10_000
+    assert "## Pareto front of" in (sweep / "summary.md").read_text()
+    with (sweep / "summary.csv").open() as stream:
+        rows = {row["run"]: row for row in csv.DictReader(stream)}
+    assert len(rows) == 6
+    results = {run: json.loads((sweep / run / "results.json").read_text()) for run in rows}
+    found = {
+        run: (one["validation"]["selective_accuracy"], -one["cost"]["macs"]["path"])
+        for run, one in results.items()
+    }
+    assert {run: list(one["objectives"].values()) for run, one in results.items()} == {
+        run: [accuracy, -macs] for run, (accuracy, macs) in found.items()
+    }
+    for run in (run for run, row in rows.items() if row["front"] == "1"):
+        assert not any(all(np.greater_equal(one, found[run])) and one != found[run] for one in found.values())
+    command(monkeypatch, tmp_path, *search)  # asks for the same branches
+    assert "nothing, all was in the store" in capsys.readouterr().out
+
+
+def test_a_search_by_one_objective_shows_the_best(monkeypatch, tmp_path, capsys) -> None:
+    command(
+        *(monkeypatch, tmp_path, "train", "-m", "search=aurc", *TINY, "branch_point=hidden1,hidden2"),
+        "hydra.sweeper.n_trials=4",
+    )
+    printed = capsys.readouterr().out
+    assert "minimize validation.aurc" in printed
+    [file] = tmp_path.glob("outputs/sweeps/*/optimization_results.yaml")
+    runs = [json.loads(one.read_text()) for one in file.parent.glob("*/results.json")]
+    best = min(one["validation"]["aurc"] for one in runs)
+    assert f"best_value: {best}" in file.read_text()
+    assert not list(file.parent.glob("pareto.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["search=aurc", "branch_point=hidden1,hidden7"], "hidden7"),
+        (["search=aurc", "branch_point.stage=choice(hidden1,nowhere)"], "nowhere"),
+        (["search=aurc", "threshold.value=interval(0.5,1.5)"], "threshold.value is 1.5"),
+        (["search=aurc", "objectives=[test.accuracy]"], "'test.accuracy', which is unknown"),
+        (["search=aurc", "objectives=[validation.accuracy]"], r"it must be \[maximize\]"),
+        (["hydra/sweeper=optuna", "branch_point=hidden1,hidden2"], r"it must be \[maximize\]"),
+    ],
+)
+def test_a_search_that_cannot_work_starts_nothing(arguments, words, monkeypatch, tmp_path) -> None:
+    with pytest.raises(SystemExit, match=words):
+        command(monkeypatch, tmp_path, "train", "-m", *TINY, *arguments)
+    assert not list(tmp_path.rglob("results.json"))
