@@ -343,9 +343,9 @@ def test_the_best_weights_are_truly_restored(warm: Path) -> None:
 def test_held_out_images_train_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
 
-    def spy(module: Any, data: Any, compute: object, title: str) -> Any:
+    def spy(module: Any, data: Any, compute: object, title: str, checkpoint: object) -> Any:
         seen[title.split()[0]] = data.train, data.validation
-        return fit(module, data, compute, title)
+        return fit(module, data, compute, title, checkpoint)
 
     fit = artifacts.fit
     monkeypatch.setattr(artifacts, "fit", spy)

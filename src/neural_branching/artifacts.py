@@ -87,11 +87,10 @@ def ensure_parent(
         identity |= {"learner": "branch"}
     if start:
         identity |= {"start": start.sha(WEIGHTS)}
-    checkpoint = store.checkpoint("parent", identity)
 
     def make(folder: Path) -> Facts:
         pl.seed_everything(settings.parent_seed, verbose=False)
-        parent = new_parent(settings)
+        parent, checkpoint = new_parent(settings), store.checkpoint("parent", identity)
         pixels, recipe = ensure_data(settings, store, pixels=True), settings.parent_fit
         data = PixelDataModule(
             pixels,

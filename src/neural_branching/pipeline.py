@@ -217,6 +217,10 @@ def _results(
             **facts["parent"],
         },
         "branch": {"name": config["branch"]["name"], **facts["branch"]},
+        "precision": {
+            name: {"training": fit.precision, "matmul": fit.matmul_precision}
+            for name, fit in (("parent", settings.parent_fit), ("branch", settings.branch_fit))
+        },
         "published": (config["published"] or {}).get(settings.subset.name),
         "environment": environment(settings.compute.device()),
     }
