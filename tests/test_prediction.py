@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import nn
 
@@ -384,3 +385,23 @@ def test_what_an_exporter_cannot_follow_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Each of 1 test images lies within rounding of a threshold"):
         export(predictor, tmp_path / "a.pt2")
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["os.mkdir", "neural_branching.cli.os.mkdir", "neural_branching.nowhere.Thing", "torch.nn.Flatten"],
+)
+def test_a_run_from_elsewhere_runs_no_code_of_its_own(target: str, place: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    shutil.copytree(place / "outputs", outputs)
+    run = outputs / "runs" / "branch"
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["parent"]["augment"] = {"_target_": target, "path": str(tmp_path / "made")}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match=rf"builds {target}, which is not of this package: add --trust"):
+        load(run)
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_a_user_trusts_is_built(place: Path) -> None:
+    assert load(place / "outputs" / "runs" / "branch", trust=True)

@@ -67,6 +67,9 @@ _EXTRAS = {
 }
 
 
+TRUST = "also build what the run's configuration names of other packages, such as a parent of your own"
+
+
 def main() -> None:
     """Entry point of the console script."""
     arguments = sys.argv[1:]
@@ -331,6 +334,7 @@ def predict(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, help="also write every answer to a .csv or .jsonl file")
     parser.add_argument("--batch", type=int, default=256, help="images per pass (256)")
     parser.add_argument("--device", help="cpu, cuda or mps; what the run was told if left out")
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
 
     import time
@@ -347,7 +351,7 @@ def predict(arguments: list[str]) -> None:
 
         from neural_branching.prediction import load
 
-        predictor = load(options.run, options.device)
+        predictor = load(options.run, options.device, trust=options.trust)
         writer = Writer(stack, options.output)
         start, passes = time.perf_counter(), -(-len(files) // batch)
         batches = decoded(files, predictor.image_size, batch)
@@ -376,13 +380,14 @@ def export(arguments: list[str]) -> None:
     )
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("file", type=Path, help="FILE.pt2 for torch.export, FILE.onnx for ONNX")
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
     one_of(options.file.suffix, (".pt2", ".onnx"), "The suffix of the file")
 
     from neural_branching.export import export
     from neural_branching.prediction import load
 
-    predictor = load(options.run, "cpu")
+    predictor = load(options.run, "cpu", trust=options.trust)
     compared, difference = export(predictor, options.file)
     print(
         f"{options.file}: answers {compared} test images as the run does, confidences within "

@@ -96,6 +96,34 @@ def _inside(value: Any) -> Any:
     return instantiate(value, _convert_="all") if "_target_" in str(value) else value
 
 
+def strangers(config: Any) -> list[str]:
+    """Targets of a configuration that are no classes of this package: what building it would run.
+
+    Args:
+        config: plain values of any depth.
+
+    Returns:
+        Names, in their order.
+    """
+    if isinstance(config, dict):
+        mine = config.get("_target_")
+        found = [str(mine)] if mine is not None and not _is_own_class(str(mine)) else []
+        return found + [name for value in config.values() for name in strangers(value)]
+    return [name for value in config for name in strangers(value)] if isinstance(config, list) else []
+
+
+def _is_own_class(target: str) -> bool:
+    package = __name__.partition(".")[0]
+    if target.partition(".")[0] != package:
+        return False
+    try:
+        found = get_object(target)
+    except Exception:
+        return False
+    # By where it is defined: a module of this package also has names that it has imported.
+    return inspect.isclass(found) and found.__module__.partition(".")[0] == package
+
+
 def only_keys(node: dict[str, Any], allowed: set[str], where: str) -> None:
     """Refuse keys that nothing reads, instead of ignoring them.
 

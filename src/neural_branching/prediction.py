@@ -15,6 +15,7 @@ from torch import Tensor
 from neural_branching import pipeline, system_pipeline
 from neural_branching.artifacts import ensure_branch, ensure_data, ensure_parent, load_branch, load_parent
 from neural_branching.branch import Branch
+from neural_branching.config import strangers
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
 from neural_branching.evaluation.stops import Stop
@@ -230,7 +231,7 @@ class Predictor:
         return [_prediction(trace) for trace in traces]
 
 
-def load(run: str | Path, device: str | None = None) -> Predictor:
+def load(run: str | Path, device: str | None = None, *, trust: bool = False) -> Predictor:
     """The finished run of a folder, ready for images.
 
     Weights come from the store, and what was fitted on held-out images is fitted on them again:
@@ -239,16 +240,23 @@ def load(run: str | Path, device: str | None = None) -> Predictor:
     Args:
         run: folder of a run of ``train`` or ``route``.
         device: where networks run, "cpu", "cuda" or "mps"; None for what the run was told.
+        trust: build also what the run's configuration names of other packages, such as a parent of your own.
+            Whoever wrote the configuration of a run from elsewhere decides what that runs.
 
     Raises:
-        InputError: for a device that is not there, and if the folder has no finished run or the store has
-            lost what it rests on.
+        InputError: for a device that is not there, for what is not trusted, and if the folder has no
+            finished run or the store has lost what it rests on.
     """
     folder = Path(run).absolute()
     outputs, place = _outputs(folder), _device(device)
     config = read_config(folder)
     if not config:
         raise InputError(f"The run {folder} has lost its {CONFIG}: repeat it.")
+    if not trust and (foreign := strangers(config)):
+        raise InputError(
+            f"{folder / CONFIG} builds {foreign[0]}, which is not of this package: add --trust (in Python "
+            "trust=True) if you trust whoever wrote it."
+        )
     config |= {"outputs": str(outputs), "baselines": None}
     if is_system(folder):
         return _of_system(System.from_values(config), place)
