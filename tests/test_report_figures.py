@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +74,23 @@ def test_marks_of_the_risk_coverage_figure_differ_by_their_rule() -> None:
     shown = [handle.get_marker() for handle in axes.get_legend().legend_handles[2:]]
     assert shown == list(MARKERS[:3])
     assert draws_without_a_warning(figure)
+
+
+def test_more_rules_than_markers_are_not_told_apart(tmp_path: Path) -> None:
+    points = {f"fixed {value / 100:g}": (1 - value / 200, 0.9) for value in range(100)}
+    figure = risk_coverage({"digits": Line([1, 0.5], [0.8, 0.9], points)}, "title")
+    [axes] = figure.axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["digits"]
+    assert {line.get_marker() for line in axes.lines[1:]} == {"."}
+    figure.savefig(tmp_path / "figure.png")  # a layout that collapses would warn
+
+
+def test_every_line_has_its_place_in_the_legend(tmp_path: Path) -> None:
+    figure = risk_coverage({f"line {place}": Line([1, 0.5], [0.8, 0.9]) for place in range(60)}, "title")
+    figure.savefig(tmp_path / "figure.png")
+    [axes] = figure.axes
+    legend = axes.get_legend().get_window_extent()
+    assert legend.height <= figure.bbox.height
 
 
 def test_a_single_rule_needs_no_entry_in_the_legend() -> None:

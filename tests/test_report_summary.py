@@ -154,6 +154,22 @@ def test_a_summary_has_a_row_for_every_run_and_a_reason_for_every_other(
     assert {name: value for name, value in table[3].items() if value} == summary.failed[0]
 
 
+@pytest.mark.usefixtures("_without_figures")
+def test_a_run_that_is_there_twice_counts_once_and_that_is_said(
+    sweep: Path, run: pipeline.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert collect(sweep).repeated() == []
+    write_all({"5_again": run, "6_again": changed(run, test=on_test(run, accuracy=0.125))}, sweep)
+    summary = summarize(sweep)
+    assert len(summary.settings()) == 3
+    first, second = summary.repeated()
+    assert first == "Of runs with the same settings and seeds the last counts: 2 left out."
+    assert second == f"Other numbers than the run that counts: {COMPLETED[0]}, 5_again."
+    print_summary(summary)
+    assert first in capsys.readouterr().out
+    assert second in (sweep / "summary.md").read_text()
+
+
 def test_every_metric_has_columns_and_their_intervals_surround_it(written: Path, run: pipeline.Run) -> None:
     row = rows(written / "summary.csv")[0]
     surrounded = 0
@@ -194,7 +210,7 @@ def test_the_summary_is_printed_with_what_was_skipped(
     text = capsys.readouterr().out
     assert "3 runs" in text
     assert "failed 3_failed: no room" in text
-    assert "skipped 4_unfinished" in text
+    assert "skipped 4_unfinished: unfinished: still running, or killed" in text
     assert "skipped foreign" in text
     assert "3 data, 3 parent, 3 activations, 3 branch" in text
     assert str(written) in text

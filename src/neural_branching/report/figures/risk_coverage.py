@@ -40,7 +40,13 @@ def risk_coverage(
         images: whose share coverage is.
     """
     rules = list(dict.fromkeys(rule for line in lines.values() for rule in line.points))
-    figure = blank(7.6, 4.2)
+    # More rules than markers, as in a sweep of thresholds, are not told apart.
+    markers = {
+        rule: MARKERS[index % len(MARKERS)] if len(rules) <= len(MARKERS) else "."
+        for index, rule in enumerate(rules)
+    }
+    explained = markers if 1 < len(rules) <= len(MARKERS) else {}
+    figure = blank(7.6, max(4.2, 0.18 * (len(lines) + len(explained)) + 0.6))  # the legend's height
     axes = figure.add_subplot()
     lowest = 1.0
     for index, (name, line) in enumerate(lines.items()):
@@ -55,15 +61,14 @@ def risk_coverage(
                 coverage, bottom, np.asarray(line.band[1]), color=color, alpha=0.15, linewidth=0
             )
         for rule, point in line.points.items():
-            marker = MARKERS[rules.index(rule) % len(MARKERS)]
-            axes.plot(*point, marker, color=color, markersize=7, markeredgecolor="white")
+            axes.plot(*point, markers[rule], color=color, markersize=7, markeredgecolor="white")
         lowest = min(lowest, float(np.nanmin(bottom[coverage >= 0.1], initial=1.0)))
     axes.set_xlim(0, 1.01)
     axes.set_ylim(max(0.0, lowest - 0.05), 1.01)
     marked = " (mark: at the threshold)" if rules else ""
     axes.set_xlabel(f"coverage: share of {images} answered{marked}")
-    for index, rule in enumerate(rules if len(rules) > 1 else []):
-        axes.plot([], [], MARKERS[index % len(MARKERS)], color="#555555", label=rule)
+    for rule, marker in explained.items():
+        axes.plot([], [], marker, color="#555555", label=rule)
     axes.set_ylabel("selective accuracy")
     axes.set_title(title)
     axes.grid(alpha=0.3)
