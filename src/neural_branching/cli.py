@@ -53,6 +53,8 @@ examples:
   neural-branching predict outputs/runs/NAME photos/ --output answers.csv
   neural-branching report outputs/sweeps/NAME --compare score=margin score=energy
   neural-branching store prune outputs --dry-run
+  neural-branching study search=pareto subset=digits
+  neural-branching train -m hydra/launcher=joblib "seed=range(20)"
   neural-branching simulate outputs/sweeps/NAME --target 0.1 --images 300 1000 3000
 
 `neural-branching train --help` lists every option and its value."""
