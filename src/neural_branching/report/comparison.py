@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from neural_branching.objectives import DIRECTIONS
 from neural_branching.report.collect import Summary
 from neural_branching.report.figures.comparison import comparison
 from neural_branching.report.figures.depth import depth
@@ -56,12 +57,13 @@ def draw(summary: Summary) -> dict[str, Any]:
 
 def _pareto(search: Search) -> Figure:
     """The second objective across, the first one up."""
-    points: dict[str, list[tuple[float, float]]] = {}
+    points: dict[str, list[tuple[float, float]]] = {name: [] for name in _by_depth(search.rows)}
     for row in search.rows:
         up, across = search.values(row)
-        points.setdefault(row["branch_point"], []).append((across, up))
+        points[row["branch_point"]].append((across, up))
     front = [(across, up) for up, across in map(search.values, search.front)]
-    return pareto(points, front, (search.objectives[1], search.objectives[0]))
+    first, second = search.objectives
+    return pareto(points, front, (second, first), cheap=DIRECTIONS[second] == "minimize")
 
 
 def _by_depth(rows: list[Row]) -> list[str]:

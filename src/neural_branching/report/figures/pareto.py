@@ -9,13 +9,16 @@ from neural_branching.report.figures.style import MARKERS, PALETTE, blank
 Point = tuple[float, float]
 
 
-def pareto(points: Mapping[str, Sequence[Point]], front: Sequence[Point], labels: tuple[str, str]) -> Figure:
+def pareto(
+    points: Mapping[str, Sequence[Point]], front: Sequence[Point], labels: tuple[str, str], *, cheap: bool
+) -> Figure:
     """Every run as a point, and the runs that no other beats joined by steps.
 
     Args:
         points: group → (x, y) of its runs.
         front: (x, y) of the front.
         labels: of both axes.
+        cheap: whether small x are better: a step then shows the best that so much x buys.
     """
     figure = blank(6.4, 4.0)
     axes = figure.add_subplot()
@@ -23,7 +26,7 @@ def pareto(points: Mapping[str, Sequence[Point]], front: Sequence[Point], labels
     axes.step(
         [x for x, _ in steps],
         [y for _, y in steps],
-        where="post",
+        where="post" if cheap else "pre",
         color="black",
         linewidth=1,
         label="Pareto front",
