@@ -18,6 +18,7 @@ ROOMS = (
     ("errors", "versions"),
     ("checkpoint",),
     ("store", "objectives", "config", "fit", "compute", "environment", "row_file", "readout", "views"),
+    ("runs",),
     ("upkeep",),
     ("selection",),
     ("routing",),

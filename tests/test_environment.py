@@ -43,6 +43,11 @@ def test_somebody_elses_checkout_says_nothing(checkout: Path) -> None:
     assert git_state(installed) is None
 
 
+def test_a_hooks_environment_misleads_nobody(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DIR", str(checkout / ".git"))
+    assert git_state(Path("/")) is None
+
+
 def test_no_checkout_and_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert git_state(tmp_path) is None
     monkeypatch.setenv("PATH", "")

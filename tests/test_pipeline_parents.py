@@ -180,9 +180,9 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     fit = artifacts.fit
 
-    def spy(module: Any, data: Any, compute: object, title: str) -> Any:
+    def spy(module: Any, data: Any, compute: object, title: str, checkpoint: object) -> Any:
         seen[title.split()[0]] = data.train, data.validation
-        return fit(module, data, compute, title)
+        return fit(module, data, compute, title, checkpoint)
 
     monkeypatch.setattr(artifacts, "fit", spy)
     return seen

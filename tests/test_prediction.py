@@ -403,5 +403,19 @@ def test_a_run_from_elsewhere_runs_no_code_of_its_own(target: str, place: Path, 
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize("part", ["branch", "parent"])
+def test_an_interpolation_makes_no_target(part: str, place: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    shutil.copytree(place / "outputs", outputs)
+    run = outputs / "runs" / "branch"
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    made = tmp_path / "made"
+    config[part]["network"]["widths"] = [f"${{oc.create:{{_target_: os.mkdir, path: {made}}}}}"]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match="which is not of this package"):
+        load(run)
+    assert not made.exists()
+
+
 def test_what_a_user_trusts_is_built(place: Path) -> None:
     assert load(place / "outputs" / "runs" / "branch", trust=True)

@@ -27,6 +27,7 @@ from neural_branching.report.results import read_results, write_results
 from neural_branching.report.run import write_run
 from neural_branching.report.summary import summarize
 from neural_branching.report.tables import markdown, print_summary
+from neural_branching.runs import write_jobs
 
 COMPLETED = ["0_digits_hidden2", "2_upper_hidden2", "10_digits_hidden1"]
 STRANGE = {
@@ -152,6 +153,15 @@ def test_a_summary_has_a_row_for_every_run_and_a_reason_for_every_other(
     assert table[2].items() >= {**expected, "run": "10_digits_hidden1"}.items()
     assert table[1].items() >= {**expected, "subset": "upper", "branch_point": "hidden2"}.items()
     assert {name: value for name, value in table[3].items() if value} == summary.failed[0]
+
+
+@pytest.mark.usefixtures("_without_figures")
+def test_jobs_that_left_nothing_are_named(sweep: Path) -> None:
+    write_jobs(sweep, "train", 100)
+    write_jobs(sweep / "routes", "route", 100)
+    unread = summarize(sweep).unread
+    assert unread["99"] == "has left nothing: not started yet, or died at once"
+    assert not unread.keys() & {"0", "2", "3", "4", "10", "routes/0"}
 
 
 @pytest.mark.usefixtures("_without_figures")

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from neural_branching import cli
+from neural_branching.config import conf_dir
 from neural_branching.errors import InputError
 from neural_branching.objectives import check_directions, checked
 from neural_branching.report.search import undominated
@@ -117,3 +119,42 @@ def test_a_search_that_cannot_work_starts_nothing(arguments, words, monkeypatch,
     with pytest.raises(SystemExit, match=words):
         command(monkeypatch, tmp_path, "train", "-m", *TINY, *arguments)
     assert not list(tmp_path.rglob("results.json"))
+
+
+def test_a_trial_that_answers_nothing_is_left_out(monkeypatch, tmp_path, capsys) -> None:
+    command(
+        *(monkeypatch, tmp_path, "train", "search=aurc", *TINY, "hydra.sweeper.n_trials=4"),
+        *("threshold.value=choice(0.1,1.0)", "objectives=[validation.selective_accuracy]"),
+        *("hydra.sweeper.direction=[maximize]", "branch.network.widths=[8]", "branch.fit.lr=0.001"),
+    )
+    assert "maximize validation.selective_accuracy" in capsys.readouterr().out
+    [sweep] = (tmp_path / "outputs" / "sweeps").iterdir()
+    found = [json.loads(one.read_text())["objectives"] for one in sweep.glob("*/results.json")]
+    assert len(found) == 4
+    assert {None} < {one["validation.selective_accuracy"] for one in found}
+
+
+def test_a_search_in_which_nothing_works_says_where_to_look(monkeypatch, tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        command(
+            *(monkeypatch, tmp_path, "train", "search=aurc", *TINY, "hydra.sweeper.n_trials=2"),
+            *("branch.fit.lr=1e30", "branch.network.widths=choice([8],[16])"),
+        )
+    [sweep] = (tmp_path / "outputs" / "sweeps").iterdir()
+    words = f"neural-branching report {sweep.relative_to(tmp_path)} shows what is there"
+    assert words in capsys.readouterr().err
+
+
+def test_another_threshold_keeps_its_own_target(tmp_path) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", ["search=pareto", "threshold=risk"])
+        assert config.threshold == compose("train", ["threshold=risk"]).threshold
+        assert compose("train", ["search=pareto"]).threshold.target == 0.8
+
+
+def test_a_study_can_search_intervals(monkeypatch, tmp_path) -> None:
+    command(
+        *(monkeypatch, tmp_path, "study", "search=aurc", *TINY, "hydra.sweeper.n_trials=2"),
+        "branch.fit.lr=interval(0.001,0.01)",
+    )
+    assert len(list(tmp_path.glob("outputs/sweeps/*/*/results.json"))) == 2

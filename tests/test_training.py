@@ -281,7 +281,7 @@ def test_an_interrupted_training_ends_where_it_would_have(
         fit_in(tmp_path, dying(died_in, **OVERFIT, **options))
         assert len(history) <= died_in
     except Killed:
-        assert Checkpoint(tmp_path, "toy").latest() is not None
+        assert Checkpoint(tmp_path, "toy").latest("cpu") is not None
     continued = classifier(**OVERFIT, **options)
     with caplog.at_level(logging.INFO):
         found = fit_in(tmp_path, continued, seed=99)  # whatever has been drawn before
@@ -290,7 +290,7 @@ def test_an_interrupted_training_ends_where_it_would_have(
     assert "continues with epoch" in caplog.text
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "other versions"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "other versions", "another device"])
 def test_a_checkpoint_that_cannot_be_trusted_is_not_used(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,10 +304,12 @@ def test_a_checkpoint_that_cannot_be_trusted_is_not_used(
     elif damage == "flipped":
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
+    elif damage == "another device":
+        file.rename(file.with_name(file.name.replace("-cpu-", "-cuda-")))
     else:
         monkeypatch.setattr(checkpoint_module, "version_of", lambda package: "0")
     assert fit_in(tmp_path, classifier(**OVERFIT)) == history
-    assert ("damaged" in caplog.text) == (damage != "other versions")
+    assert ("damaged" in caplog.text) == (damage in ("truncated", "flipped"))
     assert len(list(tmp_path.glob("*.ckpt"))) == 1
 
 
@@ -329,4 +331,4 @@ def test_a_diverged_training_leaves_no_checkpoint(tmp_path: Path) -> None:
     module = Late(Standardize((4,)), MLP((4,), 3, [16]), Fit(**OVERFIT))
     with pytest.raises(InputError, match="in epoch 3 at step 1 of 5, whose loss is inf"):
         fit_in(tmp_path, module)
-    assert Checkpoint(tmp_path, "toy").latest() is None
+    assert Checkpoint(tmp_path, "toy").latest("cpu") is None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from neural_branching import cli
 from neural_branching.errors import InputError
+from neural_branching.runs import write_jobs
 from neural_branching.store import Store
 from neural_branching.upkeep import contents, prune, references, verify
 
@@ -74,7 +76,7 @@ def test_pruning_leaves_what_runs_need(monkeypatch, tmp_path) -> None:
     assert not prune(Path("outputs"))
     [run] = Path("outputs/runs").iterdir()
     before = json.loads((run / "results.json").read_text())
-    (run / "results.json").unlink()
+    shutil.rmtree(run)
     assert len(prune(Path("outputs"))) == len(before["used"])
     command(monkeypatch, *train)
     [again] = Path("outputs/runs").glob("*/results.json")
@@ -101,6 +103,19 @@ def test_pruning_removes_leftovers_and_what_no_run_refers_to(outputs: Path) -> N
     assert not keys(outputs)
 
 
+@pytest.mark.parametrize("what", ["a killed run", "a job that left nothing"])
+def test_what_unfinished_runs_may_need_is_not_pruned(what: str, outputs: Path) -> None:
+    if what == "a killed run":
+        (outputs / "runs" / "two").mkdir()
+        (outputs / "runs" / "two" / "config.yaml").touch()
+    else:
+        write_jobs(outputs / "sweeps" / "one", "train", 1)
+    with pytest.raises(InputError, match=r"1 of the runs below .* are unfinished, such as .*: repeat them"):
+        prune(outputs)
+    assert len(keys(outputs)) == 3
+    assert len(prune(outputs, everything=True)) == 3
+
+
 def test_pruning_spares_strangers_and_unless_told_so_checkpoints(outputs: Path, capsys, monkeypatch) -> None:
     store = outputs / "store"
     notes = [store / "notes.txt", store / "thing" / "notes.txt", store / "thing" / "my_copy"]
@@ -108,7 +123,11 @@ def test_pruning_spares_strangers_and_unless_told_so_checkpoints(outputs: Path, 
         path.write_text("mine")
     notes[2].mkdir()
     (store / "checkpoints").mkdir()
-    checkpoint = store / "checkpoints" / "parent-abc-1-2.ckpt"
+    checkpoint = store / "checkpoints" / "parent-abc-cpu-1-2.ckpt"
+    built = next(iter(keys(outputs) - {path.name for path in notes}))
+    ended = store / "checkpoints" / f"thing-{built}-cpu-1-2.ckpt"
+    ended.write_text("its artifact is there")
+    (store / "locks" / "user-x.lock").touch()
     checkpoint.write_text("epoch 3")
     (store / "checkpoints" / "parent-abc-7.tmp").write_text("half")
     assert not any(problem for _, problem in verify(outputs))
@@ -116,6 +135,7 @@ def test_pruning_spares_strangers_and_unless_told_so_checkpoints(outputs: Path, 
     assert capsys.readouterr().out.count("not of this store: left alone") == 3
     assert {one.kind for one in prune(outputs)} == {"thing", "leftover"}
     assert checkpoint.exists()
+    assert not ended.exists()
     assert "checkpoint" in {one.kind for one in prune(outputs, everything=True)}
     assert not checkpoint.exists()
     assert all(path.exists() for path in notes)
@@ -131,10 +151,23 @@ def test_a_killed_prune_leaves_a_leftover_and_no_half_artifact(outputs: Path, mo
     monkeypatch.undo()
     assert not any(problem for _, problem in verify(outputs))
     assert sum(one.kind == "leftover" for one in contents(outputs)) == 1
-    assert len(prune(outputs)) == 2
+    for number in range(3):  # what it had begun to remove is built again
+        Store(outputs / "store").fetch("thing", {"number": number}, write(f"{number}"))
+    assert len(prune(outputs)) == 3
+
+
+def edited(thing: Path, **changes: object) -> None:
+    manifest = json.loads((thing / "manifest.json").read_text())
+    (thing / "manifest.json").write_text(json.dumps({**manifest, **changes}))
 
 
 DAMAGE = {
+    "another fact": (
+        lambda thing: edited(thing, facts={"parameters": 999}),
+        "the checksum of its manifest does not match",
+    ),
+    "no files": (lambda thing: edited(thing, files=3), "does not match"),
+    "a list for an identity": (lambda thing: edited(thing, identity=[]), "its manifest belongs to another"),
     "a flipped bit": (lambda thing: (thing / "file").write_text("X"), "the checksum of file does not match"),
     "a truncated file": (lambda thing: (thing / "file").write_text(""), "file has 0 bytes instead of 1"),
     "a lost file": (lambda thing: (thing / "file").unlink(), "cannot be read"),
@@ -166,10 +199,12 @@ def test_verify_names_every_damaged_artifact(damage: str, outputs: Path, monkeyp
         command(monkeypatch, "store", "verify", str(outputs))
     assert exit.value.code == 1
     assert f"thing {victim.name}: " in capsys.readouterr().out
+    assert len(contents(outputs)) == 3
 
 
 USER = """
 import sys, time
+from neural_branching.runs import write_jobs
 from neural_branching.store import Store
 store = Store(sys.argv[1])
 store.fetch("thing", {"number": 0}, lambda folder: {})

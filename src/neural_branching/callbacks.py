@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from neural_branching.errors import InputError
 from neural_branching.objectives import check_directions
+from neural_branching.runs import write_jobs
 from neural_branching.settings import Settings
 from neural_branching.system import System
 
@@ -34,12 +35,17 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
+# Folders of sweeps that have started in this process and not come to their end.
+RUNNING: list[Path] = []
+
 # Artifacts that a sweep counts.
 _SHOWN = ("data", "parent", "activations", "branch")
 
 
 class CheckAndSummarize(Callback):
     """Refuses a run or a whole sweep before anything starts; writes a sweep's summary at its end."""
+
+    command = "train"
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check a single run before its folder is made."""
@@ -55,6 +61,9 @@ class CheckAndSummarize(Callback):
                 getattr(one, "name", one) for one in (asked if OmegaConf.is_list(asked) else [asked])
             ]
             _exit_on_bad_input(lambda: check_directions(branches[0].objectives, directions))
+        RUNNING.append(Path(config.hydra.sweep.dir))
+        if _is_grid(config):
+            write_jobs(RUNNING[-1], self.command, len(jobs))
         if _is_grid(config) and not config.hydra.launcher._target_.endswith("SlurmLauncher"):
             # Jobs of this machine. Those of a cluster train for themselves, where there is room for it.
             from neural_branching.store import store_at
@@ -70,6 +79,7 @@ class CheckAndSummarize(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Summarise the sweep; exit with 1 if a job failed."""
+        RUNNING.clear()
         from neural_branching.store import store_at
 
         folder = Path(config.hydra.sweep.dir)
@@ -105,6 +115,8 @@ class CheckAndSummarize(Callback):
 
 class CheckAndSummarizeSystems(CheckAndSummarize):
     """The same for systems of branches."""
+
+    command = "route"
 
     def check(self, jobs: list[DictConfig], folder: Path) -> list[Settings]:
         """Check jobs whose results will go to a folder; the branches that they need."""

@@ -125,7 +125,18 @@ def _hydra(command: str, job: "Callable[[DictConfig], Optimised | None]", argume
     # environment, since launchers run jobs in other processes.
     os.environ["NEURAL_BRANCHING_RUN"] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     sys.argv = [f"neural-branching {command}", *arguments]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
+    except SystemExit:
+        from neural_branching.callbacks import RUNNING
+
+        for sweep in RUNNING:  # a launcher or a sweeper has given up
+            print(
+                f"The sweep ended early: neural-branching report {sweep} shows what is there, and the same "
+                "command does what is missing.",
+                file=sys.stderr,
+            )
+        raise
 
 
 def _check_extras(arguments: list[str]) -> None:
@@ -160,7 +171,7 @@ def train_job(config: "DictConfig") -> "Optimised | None":
     from neural_branching.report.run import print_run, provenance, write_run
     from neural_branching.settings import Settings
 
-    def work(overrides: list[str], folder: Path, sweeping: bool) -> "Optimised":
+    def work(overrides: list[str], folder: Path, sweeping: bool) -> "Optimised | None":
         settings = Settings.from_config(config)
         write_config(folder, settings.config)  # at once, by which a summary knows a run that was killed
         run = pipeline.run(settings, overrides)
@@ -187,7 +198,7 @@ def route_job(config: "DictConfig") -> "Optimised | None":
     from neural_branching.report.system import print_system, write_system
     from neural_branching.system import System
 
-    def work(overrides: list[str], folder: Path, sweeping: bool) -> "Optimised":
+    def work(overrides: list[str], folder: Path, sweeping: bool) -> "Optimised | None":
         system = System.from_config(config)
         write_config(folder, system.config)  # as for a branch
         run = system_pipeline.run_system(system, overrides)
@@ -202,19 +213,22 @@ def route_job(config: "DictConfig") -> "Optimised | None":
     return _job("route", work)
 
 
-def _to_optimise(results: dict[str, Any]) -> "Optimised":
-    """What a sweeper optimises: accuracy on validation, if nothing else is asked for; nan if undefined."""
+def _to_optimise(results: dict[str, Any]) -> "Optimised | None":
+    """What a sweeper optimises: accuracy on validation, if nothing else is asked for; None if undefined."""
     found = [*results.get("objectives", {}).values()] or [results["validation"]["accuracy"]]
-    values = [float("nan") if value is None else float(value) for value in found]
+    if None in found:
+        return None
+    values = [float(value) for value in found]
     return values if len(values) > 1 else values[0]
 
 
-def _job(command: str, work: "Callable[[list[str], Path, bool], Optimised]") -> "Optimised | None":
+def _job(command: str, work: "Callable[[list[str], Path, bool], Optimised | None]") -> "Optimised | None":
     """Do what a run does, in its folder; a failure is recorded there, and stops no other job of a sweep."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from neural_branching.report.results import CONFIG, write_results
+    from neural_branching.report.results import write_results
+    from neural_branching.runs import CONFIG
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
@@ -308,13 +322,13 @@ def _first_job(overrides: list[str]) -> "Settings":
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
 
-    from neural_branching.callbacks import compose_jobs
+    from neural_branching.callbacks import compose_values
     from neural_branching.config import conf_dir
     from neural_branching.settings import Settings
 
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return Settings.from_config(compose_jobs(overrides, "train")[0])
+            return Settings.from_config(compose_values(overrides, "train")[0])
     except HydraException as error:
         raise InputError(str(error)) from error
 
@@ -425,10 +439,11 @@ def report(arguments: list[str]) -> None:
         print_comparison(compare(options.folder, first, second), first, second, options.folder)
         return
 
-    from neural_branching.report.results import is_system, runs_below
+    from neural_branching.report.results import is_system
     from neural_branching.report.summary import summarize
     from neural_branching.report.systems import print_systems, summarize_systems
     from neural_branching.report.tables import print_summary
+    from neural_branching.runs import runs_below
 
     kinds = {is_system(run) for run in runs_below(options.folder)}
     if True in kinds:

@@ -100,11 +100,13 @@ def strangers(config: Any) -> list[str]:
     """Targets of a configuration that are no classes of this package: what building it would run.
 
     Args:
-        config: plain values of any depth.
+        config: plain values of any depth, resolved: what is left of interpolations could make targets.
 
     Returns:
         Names, in their order.
     """
+    if isinstance(config, str) and "${" in config:
+        return [config]
     if isinstance(config, dict):
         mine = config.get("_target_")
         found = [str(mine)] if mine is not None and not _is_own_class(str(mine)) else []

@@ -1,5 +1,6 @@
 """What a run was computed with."""
 
+import os
 import platform
 import subprocess
 from functools import cache
@@ -52,9 +53,12 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     """What git prints; None if it fails."""
+    # A hook's environment names the repository that it is of.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+            command, capture_output=True, text=True, timeout=10, check=True, env=environment
         )
     except (OSError, subprocess.SubprocessError):
         return None

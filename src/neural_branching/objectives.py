@@ -60,7 +60,8 @@ def check_directions(objectives: Sequence[str], directions: Sequence[str]) -> No
 
 def measured(results: Mapping[str, Any], objectives: Sequence[str]) -> dict[str, Any]:
     """The value of every objective in a run's results; None where it is undefined."""
-    return {name: _at(results, name) for name in objectives}
+    values = {name: _at(results, name) for name in objectives}
+    return {name: None if value != value else value for name, value in values.items()}
 
 
 def _at(results: Any, name: str) -> Any:

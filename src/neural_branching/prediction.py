@@ -21,10 +21,11 @@ from neural_branching.errors import InputError
 from neural_branching.evaluation.stops import Stop
 from neural_branching.parent import Parent
 from neural_branching.readout import Readout
-from neural_branching.report.results import CONFIG, RESULTS, is_system, read_config
+from neural_branching.report.results import is_system, read_config
 from neural_branching.routing.descent import Guide, Seen, Way, descend, travel
 from neural_branching.routing.hierarchy import ROOT, Node, Tree
 from neural_branching.routing.routers import ParentMass
+from neural_branching.runs import CONFIG, RESULTS
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.scores.outputs import softmax
 from neural_branching.settings import Settings

@@ -35,6 +35,9 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 
 
+# Locks by which this process shows that it uses a store.
+_ANNOUNCED: set[Path] = set()
+
 Facts = Mapping[str, Any]
 Build = Callable[[Path], Facts]
 
@@ -272,14 +275,14 @@ class Store:
         locks = self.root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / "entrance.lock"):
-            for file in sorted(locks.glob("user-*.lock")):
-                _, host, process, _ = file.stem.split("-", 3)
-                if (host, process) == (_host(), str(os.getpid())):
+            for file in sorted(locks.glob("user-*-*-*.lock")):
+                if file in _ANNOUNCED:
                     continue
                 try:
                     with FileLock(file, timeout=0):
                         file.unlink()  # of a process that has ended
                 except Timeout:
+                    _, host, process, _ = file.stem.split("-", 3)
                     raise InputError(
                         f"The store {self.root} is in use by process {process} on {host}: "
                         "repeat this when it has ended."
@@ -295,6 +298,7 @@ class Store:
             with FileLock(locks / "entrance.lock"):
                 self._announced = FileLock(locks / name)
                 self._announced.acquire()
+            _ANNOUNCED.add(locks / name)
 
     @contextmanager
     def _locked(self, kind: str, key: str) -> Iterator[None]:
@@ -324,6 +328,10 @@ class Store:
                 return None, "its manifest belongs to another artifact or version"
             if not isinstance(manifest["facts"], dict) or not isinstance(manifest["seconds"], (int, float)):
                 return None, "its manifest is incomplete"
+            if manifest.get("seal", _seal_of(manifest)) != _seal_of(manifest):  # early manifests had none
+                return None, "the checksum of its manifest does not match"
+            if not all(isinstance(entry, dict) for entry in manifest["files"].values()):
+                return None, "its manifest is incomplete"
             for name in needs:
                 expected, file = manifest["files"][name], final / name
                 status = file.stat()
@@ -334,7 +342,7 @@ class Store:
                     if sha256_of(file) != expected["sha256"]:
                         return None, f"the checksum of {name} does not match"
                     self._verified.add(seen)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return None, f"it cannot be read ({type(error).__name__}: {error})"
         return manifest, ""
 
@@ -375,6 +383,7 @@ class Store:
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "versions": {name: version_of(name) for name in RECORDED},
             }
+            manifest["seal"] = _seal_of(manifest)
             (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
             _sync(folder / MANIFEST)
             _sync(folder)
@@ -430,6 +439,12 @@ def _seal(file: Path) -> tuple[str, dict[str, Any]]:
     """Bring a file to the disk; its name, and its entry in the manifest."""
     _sync(file)
     return file.name, {"sha256": sha256_of(file), "bytes": file.stat().st_size}
+
+
+def _seal_of(manifest: Mapping[str, Any]) -> str:
+    """Checksum of everything else in a manifest."""
+    rest = {name: value for name, value in manifest.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _sync(path: Path) -> None:

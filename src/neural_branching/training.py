@@ -68,7 +68,7 @@ def fit(
     start = None
     if checkpoint is not None:
         callbacks.append(_Saver(checkpoint, data, title, compute.checkpoint_seconds))
-        start = checkpoint.latest()
+        start = checkpoint.latest(compute.device().type)
     with new_trainer(module.fit, compute, callbacks) as trainer:
         try:
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
@@ -203,7 +203,7 @@ class _Saver(CheckpointCallback):  # of those that Lightning calls last, after e
         if module.device.type == "cuda":
             self._draws["cuda"] = torch.cuda.get_rng_state(module.device)
         try:
-            self.checkpoint.replace(trainer.save_checkpoint)
+            self.checkpoint.replace(trainer.save_checkpoint, module.device.type)
         except (OSError, RuntimeError) as error:  # torch has words of its own for a full disk
             log.warning("Training the %s goes on without a checkpoint: %s.", self.title, error)
         self._last = time.monotonic()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neural_branching.errors import InputError
+from neural_branching.runs import RESULTS, missing_jobs, runs_below
 from neural_branching.store import MANIFEST, Store
 
 # Folders of a store that hold no artifacts.
@@ -57,7 +59,12 @@ def contents(outputs: Path) -> list[Entry]:
     root = _store(outputs)
     runs = references(outputs)
     entries = [_entry(path, runs) for path in _artifacts(root)]
-    entries += [_other(path, CHECKPOINT, "of an interrupted training") for path in _checkpoints(root)]
+    entries += [
+        _other(path, CHECKPOINT, "of an interrupted training")
+        if _may_continue(path)
+        else _other(path, LEFTOVER, "of a training that has ended")
+        for path in _checkpoints(root)
+    ]
     entries += [
         _other(path, LEFTOVER, "damaged, set aside" if path.parent.name == ASIDE else "of a killed process")
         for path in _leftovers(root)
@@ -70,7 +77,7 @@ def contents(outputs: Path) -> list[Entry]:
 def references(outputs: Path) -> Counter[tuple[str, str]]:
     """(kind, key) → how many runs below a folder used it; failed ones refer to nothing."""
     found: Counter[tuple[str, str]] = Counter()
-    for file in outputs.rglob("results.json"):
+    for file in outputs.rglob(RESULTS):
         try:
             results = json.loads(file.read_text())
             used = {tuple(one.split("/")) for one in results.get("used", ())}
@@ -79,6 +86,12 @@ def references(outputs: Path) -> Counter[tuple[str, str]]:
             continue
         found.update(used)
     return found
+
+
+def unfinished(outputs: Path) -> list[str]:
+    """Runs below a folder that have started and have no results: they are running, or were killed."""
+    lost = {run for run in runs_below(outputs) if not (run / RESULTS).is_file()}
+    return sorted(str(run.relative_to(outputs)) for run in lost | set(missing_jobs(outputs)))
 
 
 def verify(outputs: Path) -> Iterator[tuple[Entry, str]]:
@@ -116,8 +129,15 @@ def prune(outputs: Path, *, everything: bool = False, really: bool = True) -> li
         What was, or would be, removed.
 
     Raises:
-        InputError: if there is no store, or another process uses it.
+        InputError: if there is no store, another process uses it, or runs are unfinished: what they will
+            need can only be told when they are repeated.
     """
+    waiting = [] if everything else unfinished(outputs)
+    if waiting:
+        raise InputError(
+            f"{len(waiting)} of the runs below {outputs} are unfinished, such as {waiting[0]}, and may need "
+            "what no finished run refers to: repeat them, remove their folders, or add --all."
+        )
     with Store(_store(outputs)).alone():
         spared = {STRANGER} if everything else {STRANGER, CHECKPOINT}
         doomed = [
@@ -127,7 +147,7 @@ def prune(outputs: Path, *, everything: bool = False, really: bool = True) -> li
         ]
         for entry in doomed if really else ():
             # Renamed first: should this be killed, the next prune finds a leftover and no half artifact.
-            aside = entry.path.with_name(f".pruned-{entry.name.lstrip('.')}")
+            aside = entry.path.with_name(f".pruned-{entry.name.lstrip('.')}-{secrets.token_hex(4)}")
             entry.path.rename(aside)
             shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
     return doomed
@@ -168,6 +188,12 @@ def _checkpoints(root: Path) -> list[Path]:
     return sorted(root.glob(f"{CHECKPOINTS}/*.ckpt"))
 
 
+def _may_continue(checkpoint: Path) -> bool:
+    """Whether what a checkpoint is of is still to be built."""
+    kind, key = checkpoint.name.split("-")[:2]
+    return not (checkpoint.parent.parent / kind / key).exists()
+
+
 def _strangers(root: Path) -> list[Path]:
     inside = [path for kind in _kinds(root) for path in sorted(kind.iterdir())]
     return sorted(path for path in root.iterdir() if not path.is_dir()) + [
@@ -180,7 +206,7 @@ def _entry(path: Path, runs: Counter[tuple[str, str]]) -> Entry:
         manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
         created, seconds = str(manifest["created"]), float(manifest["seconds"])
         what = _what(manifest["identity"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         created, seconds, what = "", 0.0, "its manifest cannot be read"
     kind = path.parent.name
     return Entry(kind, path.name, path, _size(path), created, seconds, what, runs[kind, path.name])

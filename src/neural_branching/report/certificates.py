@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from neural_branching.config import build
+from neural_branching.config import build, strangers
 from neural_branching.errors import InputError
 from neural_branching.report.predictions import read_predictions
-from neural_branching.report.results import CONFIG, Row, read_config, read_results
+from neural_branching.report.results import Row, read_config, read_results
+from neural_branching.runs import CONFIG
 from neural_branching.selection import coverage, selective_accuracy
 from neural_branching.selection.thresholds.base import Choice, HeldOut
 from neural_branching.selection.thresholds.guaranteed import Guaranteed
@@ -65,6 +66,8 @@ def _certify(run: Path, row: Row, compared: int) -> Certified:
     config = read_config(run)
     if not isinstance(config.get("threshold"), dict):
         raise InputError(f"{run / CONFIG} is lost or damaged: repeat the run that made it.")
+    if foreign := strangers(config["threshold"]):
+        raise InputError(f"{run / CONFIG} names {foreign[0]}, which is not of this package.")
     rule: Guaranteed = build(config["threshold"], "threshold")
     mine, validation = predictions.of("calibration", fits="threshold"), predictions.of("validation")
     test = predictions.of("test")

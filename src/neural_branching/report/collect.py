@@ -9,7 +9,8 @@ from neural_branching.errors import InputError
 from neural_branching.report.cells import Cell
 from neural_branching.report.certificates import Certified, certify
 from neural_branching.report.metrics import METRICS, at
-from neural_branching.report.results import RESULTS, Row, is_system, read_config, read_results, runs_below
+from neural_branching.report.results import Row, is_system, read_config, read_results
+from neural_branching.runs import RESULTS, missing_jobs, runs_below
 
 SETTING: dict[str, tuple[str, ...]] = {
     "data": ("data",),
@@ -37,6 +38,8 @@ _KNOWN |= {
 }
 # Of a run that has a configuration and no results.
 UNFINISHED = "unfinished: still running, or killed"
+# Of a job that its sweep was to have.
+NOTHING = "has left nothing: not started yet, or died at once"
 # Settings that change no result, or that columns show.
 _ELSEWHERE = ("outputs", "trainer", "published", "seed", "parent.seed", "branch.seed", "data.root")
 
@@ -144,6 +147,8 @@ def collect(folder: Path) -> Summary:
             (summary.completed if completed else summary.failed).append(row)
             if completed and results["published"]:
                 summary.published[results["subset"]] = results["published"]
+    for job in missing_jobs(folder, "train"):
+        summary.unread[job.relative_to(folder).as_posix()] = NOTHING
     if not summary.completed and not summary.failed:
         reason = next(iter(summary.unread.values()), "nothing in it looks like a run")
         raise InputError(f"The folder {folder} has no {RESULTS} of a run in it: {reason.rstrip('.')}.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from neural_branching.errors import InputError
+from neural_branching.runs import CONFIG, RESULTS
 from neural_branching.store import write_atomically
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 SCHEMA_VERSION = 2
-RESULTS, CONFIG, PREDICTIONS = "results.json", "config.yaml", "predictions.csv"
+PREDICTIONS = "predictions.csv"
 CURVE, SCOD_CURVE, POINTS = "curve.csv", "scod_curve.csv", "thresholds.csv"
 
 # What readers rely on in the results of a completed run.
@@ -38,11 +39,6 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     """Write results.json in one step; nan and infinities become null."""
     document = json.dumps(_jsonable({"schema_version": SCHEMA_VERSION, **results}), indent=2)
     write_atomically(folder / RESULTS, document + "\n")
-
-
-def runs_below(folder: Path) -> set[Path]:
-    """Every folder that looks like a run: finished, failed, running or killed."""
-    return {file.parent for pattern in (RESULTS, CONFIG) for file in folder.rglob(pattern)}
 
 
 def is_system(folder: Path) -> bool:

@@ -12,10 +12,11 @@ from rich.text import Text
 
 from neural_branching.errors import InputError
 from neural_branching.report.cells import Cell, markdown_table
-from neural_branching.report.collect import UNFINISHED, cell
+from neural_branching.report.collect import NOTHING, UNFINISHED, cell
 from neural_branching.report.figures.routers import routers
-from neural_branching.report.results import RESULTS, SCHEMA_VERSION, is_system, runs_below
+from neural_branching.report.results import SCHEMA_VERSION, is_system
 from neural_branching.report.tables import console
+from neural_branching.runs import RESULTS, missing_jobs, runs_below
 from neural_branching.selection.thresholds.guaranteed import Guaranteed
 
 SETTING = ("hierarchy", "data", "parent", "branch_point", "branch", "score", "threshold")
@@ -94,6 +95,8 @@ def summarize_systems(folder: Path, *, events: bool = False) -> Systems:
             summary.failed[name] = UNFINISHED
         except (OSError, ValueError, KeyError, TypeError) as error:
             summary.failed[name] = f"{file} is not a results file ({type(error).__name__})"
+    for job in missing_jobs(folder, "route"):
+        summary.failed[job.relative_to(folder).as_posix()] = NOTHING
     if not summary.completed and not summary.failed:
         raise InputError(f"The folder {folder} has no run of route in it.")
     groups = summary.groups()
