@@ -86,14 +86,19 @@ def test_what_is_not_installed_is_named_with_its_extra(
 
 
 @pytest.fixture
-def cluster() -> Iterator[None]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Slurm on this machine alone."""
     script = str(Path(__file__).with_name("slurm") / "one_node.sh")
     if os.geteuid() or shutil.which("apt-get") is None:
         pytest.skip("Slurm is started by root, on Debian or Ubuntu")
-    subprocess.run(["bash", script, "start"], check=True)
-    yield
-    subprocess.run(["bash", script, "stop"], check=True)
+    if subprocess.run(["pgrep", "-x", "slurmctld|slurmd"], capture_output=True).returncode == 0:
+        pytest.skip("a Slurm that is running already is left alone")
+    try:
+        subprocess.run(["bash", script, "start"], check=True)
+        monkeypatch.setenv("SLURM_CONF", "/run/one-node-slurm/slurm.conf")
+        yield
+    finally:
+        subprocess.run(["bash", script, "stop"], check=True)
 
 
 @pytest.mark.slurm

@@ -82,8 +82,8 @@ def _page(record: dict[str, Any]) -> str:
             "of mapped files left out; each size in a new process, once, on one thread. Activations of "
             "images are linear, and written as they come. Branches are trained in stacks of up to 64, so "
             "that 32 take less than three times as long as one; from there on they are linear. Thresholds "
-            "are looked up in sorted scores. Jobs are linear behind the start; their memory grows because "
-            "Hydra keeps the configuration of each until the sweep ends.",
+            "are looked up in sorted scores. Jobs are linear behind the start and, but for what Hydra "
+            "composes before them, take no memory of their own.",
             "",
             "| what grows | small | medium | large |",
             "|---|---|---|---|",
