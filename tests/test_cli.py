@@ -1,8 +1,10 @@
 """The command line as a user types it, on glyphs small enough for seconds."""
 
 import csv
+import errno
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -277,9 +279,23 @@ def test_ctrl_c_leaves_nothing_half_written_and_the_command_works_again(monkeypa
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "Traceback" not in output
+    assert sweep or "Interrupted: the same command continues with what is finished." in output
     assert not list(Path("outputs/store/parent").iterdir())
     assert not [result for result in results() if result["status"] == "completed"]
     assert run(monkeypatch, "train", *TINY) == 0
+
+
+def test_a_summary_that_cannot_be_written_leaves_the_jobs(monkeypatch):
+    def full(summary):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("neural_branching.report.summary._write_csv", full)
+    said = str(run(monkeypatch, "train", "-m", *TINY, "subset=digits"))
+    assert (
+        "cannot be written (No space left on device): free some space and type neural-branching report"
+        in said
+    )
+    assert [one["status"] for one in results()] == ["completed"]
 
 
 def test_outputs_that_cannot_be_written(monkeypatch):
