@@ -79,9 +79,9 @@ class CheckAndSummarize(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Summarise the sweep; exit with 1 if a job failed."""
-        RUNNING.clear()
         from neural_branching.store import store_at
 
+        RUNNING.clear()
         folder = Path(config.hydra.sweep.dir)
         ahead = store_at(Path(config.outputs).absolute() / "store").unclaimed_ahead()
         counts = ", ".join(f"{ahead[kind]} {kind}" for kind in _SHOWN if kind in ahead)

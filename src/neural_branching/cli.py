@@ -130,10 +130,10 @@ def _hydra(command: str, job: "Callable[[DictConfig], Optimised | None]", argume
     except SystemExit:
         from neural_branching.callbacks import RUNNING
 
-        for sweep in RUNNING:  # a launcher or a sweeper has given up
+        while RUNNING:  # a launcher or a sweeper has given up
             print(
-                f"The sweep ended early: neural-branching report {sweep} shows what is there, and the same "
-                "command does what is missing.",
+                f"The sweep ended early: neural-branching report {RUNNING.pop()} shows what is there, and the "
+                "same command does what is missing.",
                 file=sys.stderr,
             )
         raise
