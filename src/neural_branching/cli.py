@@ -132,8 +132,8 @@ def _hydra(command: str, job: "Callable[[DictConfig], Optimised | None]", argume
 
         while RUNNING:  # a launcher or a sweeper has given up
             print(
-                f"The sweep ended early: neural-branching report {RUNNING.pop()} shows what is there, and the "
-                "same command does what is missing.",
+                f"The sweep ended early: neural-branching report {RUNNING.pop()} shows what is there, and "
+                "the same command does what is missing.",
                 file=sys.stderr,
             )
         raise
