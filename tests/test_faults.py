@@ -125,7 +125,7 @@ def kill_and_repeat(
 @pytest.mark.timeout(300)
 def test_a_sweep_that_is_killed_ends_as_if_undisturbed(nursery, undisturbed, tmp_path) -> None:
     reference, seconds = undisturbed
-    assert kill_and_repeat(nursery, tmp_path, SWEEP, seconds, random.Random(0), 6) > 2
+    assert kill_and_repeat(nursery, tmp_path, SWEEP, seconds, random.Random(0), 5) > 2
     same(tmp_path, reference)
 
 

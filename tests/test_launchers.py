@@ -54,6 +54,7 @@ def test_other_processes_give_the_same_numbers(launcher: str, in_process: Path, 
     assert sorted(numbers(in_process)) == ["0_digits_hidden2", "1_upper_hidden2"]
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_elsewhere_is_named(tmp_path: Path) -> None:
     said = sweep(tmp_path, "hydra/launcher=joblib", "branch.fit.lr=0.01,1e30", code=1)
     assert "diverged in epoch" in said
