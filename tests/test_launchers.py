@@ -43,7 +43,7 @@ def in_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "outputs"
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit_local", marks=pytest.mark.slow)])
 def test_other_processes_give_the_same_numbers(launcher: str, in_process: Path, tmp_path: Path) -> None:
     said = sweep(tmp_path, f"hydra/launcher={launcher}")
     assert (
