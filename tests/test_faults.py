@@ -216,24 +216,26 @@ def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 
 @pytest.mark.timeout(300)
-def test_a_disk_that_fills_up_anywhere_in_a_sweep(nursery, undisturbed, disk, tmp_path) -> None:
+@pytest.mark.parametrize(
+    "share", [0.6, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.1, 0.2, 0.3, 0.4, 0.8, 0.9))]
+)
+def test_a_disk_that_fills_up_in_a_sweep(share: float, nursery, undisturbed, disk, tmp_path) -> None:
     sizes = [file.stat().st_size for file in (undisturbed[0] / "outputs").rglob("*") if file.is_file()]
     most = sum(sizes) // 1024
-    for share in (0.4, 0.8):
-        small = disk(int(share * most))
-        codes, _ = nursery(tmp_path / str(share), [*SWEEP, f"outputs={small}"])
-        words = said(tmp_path / str(share))
-        assert codes == [1], words
-        assert "Traceback" not in words
-        assert "is full" in words or "cannot be written" in words, words
-        for file in small.rglob("results.json"):
-            json.loads(file.read_text())
-        if (small / "store").is_dir():
-            assert [problem for _, problem in upkeep.verify(small) if problem] == []
-        subprocess.run(["mount", "-o", f"remount,size={4 * most}k", str(small)], check=True)
-        assert nursery(tmp_path / str(share), [*SWEEP, f"outputs={small}"])[0] == [0]
-        (tmp_path / str(share) / "outputs").symlink_to(small)
-        same(tmp_path / str(share), undisturbed[0])
+    small, folder = disk(int(share * most)), tmp_path / "folder"
+    codes, _ = nursery(folder, [*SWEEP, f"outputs={small}"])
+    words = said(folder)
+    assert codes == [1], words
+    assert "Traceback" not in words
+    assert "is full" in words or "cannot be written" in words, words
+    for file in small.rglob("results.json"):
+        json.loads(file.read_text())
+    if (small / "store").is_dir():
+        assert [problem for _, problem in upkeep.verify(small) if problem] == []
+    subprocess.run(["mount", "-o", f"remount,size={4 * most}k", str(small)], check=True)
+    assert nursery(folder, [*SWEEP, f"outputs={small}"])[0] == [0]
+    (folder / "outputs").symlink_to(small)
+    same(folder, undisturbed[0])
 
 
 ONE = ["train", *SWEEP[4:], "subset=digits", "branch_point=hidden1"]
@@ -342,6 +344,9 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, set[str]]] = {
 }
 
 
+HARMLESS = ("a foreign file in an artifact", "a foreign file in the store", "locks of dead processes")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_next_run_heals_every_fault(fault: str, nursery, one, tmp_path) -> None:
@@ -352,9 +357,8 @@ def test_the_next_run_heals_every_fault(fault: str, nursery, one, tmp_path) -> N
 @pytest.mark.parametrize(
     "faults",
     [
-        ["a bit flipped in reading", "a bit flipped in parent", "a bit flipped in the images"],
+        ["a bit flipped in reading", "a bit flipped in parent", "a bit flipped in the images", *HARMLESS],
         ["parent truncated", "a manifest lost", "a manifest torn", "a bit flipped in split"],
-        ["a foreign file in an artifact", "a foreign file in the store", "locks of dead processes"],
     ],
 )
 def test_the_next_run_heals_several_faults(faults: list[str], nursery, one, tmp_path) -> None:

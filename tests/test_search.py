@@ -66,7 +66,7 @@ def test_a_sweeper_goes_the_way_that_is_better() -> None:
 
 
 def test_one_command_says_where_to_branch_off(monkeypatch, tmp_path, capsys) -> None:
-    search = ["study", "search=pareto", *TINY, "hydra.sweeper.n_trials=6"]
+    search = ["study", "search=pareto", *TINY, "hydra.sweeper.n_trials=3"]
     command(monkeypatch, tmp_path, *search)
     printed = capsys.readouterr().out
     assert "Pareto front of" in printed
@@ -75,7 +75,7 @@ def test_one_command_says_where_to_branch_off(monkeypatch, tmp_path, capsys) -> 
     assert "## Pareto front of" in (sweep / "summary.md").read_text()
     with (sweep / "summary.csv").open() as stream:
         rows = {row["run"]: row for row in csv.DictReader(stream)}
-    assert len(rows) == 6
+    assert len(rows) == 3
     results = {run: json.loads((sweep / run / "results.json").read_text()) for run in rows}
     found = {
         run: (one["validation"]["selective_accuracy"], -one["cost"]["macs"]["path"])
