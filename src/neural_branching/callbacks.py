@@ -61,9 +61,15 @@ class CheckAndSummarize(Callback):
                 getattr(one, "name", one) for one in (asked if OmegaConf.is_list(asked) else [asked])
             ]
             _exit_on_bad_input(lambda: check_directions(branches[0].objectives, directions))
-        RUNNING.append(Path(config.hydra.sweep.dir))
+        sweep = Path(config.hydra.sweep.dir)
         if _is_grid(config):
-            write_jobs(RUNNING[-1], self.command, len(jobs))
+            try:
+                write_jobs(sweep, self.command, len(jobs))
+            except OSError as error:
+                sys.exit(
+                    f"{sweep} cannot be written ({error.strerror}): free some space or choose another folder "
+                    "with outputs=FOLDER."
+                )
         if _is_grid(config) and not config.hydra.launcher._target_.endswith("SlurmLauncher"):
             # Jobs of this machine. Those of a cluster train for themselves, where there is room for it.
             from neural_branching.store import store_at
@@ -71,7 +77,8 @@ class CheckAndSummarize(Callback):
 
             configure_log(config.hydra.job_logging, config.hydra.verbose)  # as in a job
             with store_at(branches[0].outputs / "store").building_ahead():
-                train_together(branches)
+                _exit_on_bad_input(lambda: train_together(branches))
+        RUNNING.append(sweep)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Forget a job's configuration, which Hydra would keep until the end of the sweep."""
