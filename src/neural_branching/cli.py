@@ -164,7 +164,8 @@ def train_job(config: "DictConfig") -> "Optimised | None":
     """One run of a branch, alone or as a job of a sweep.
 
     Returns:
-        The objectives, or validation accuracy if there are none; None if the job of a sweep failed.
+        The objectives, or validation accuracy if there are none; None if the job of a sweep failed, or if
+        one of them is undefined.
     """
     from neural_branching import pipeline
     from neural_branching.report.results import write_config
