@@ -82,6 +82,9 @@ def test_more_rules_than_markers_are_not_told_apart(tmp_path: Path) -> None:
     [axes] = figure.axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["digits"]
     assert {line.get_marker() for line in axes.lines[1:]} == {"."}
+    assert {line.get_markeredgecolor() for line in axes.lines[1:]} == {
+        PALETTE[0]
+    }  # white would hide the curve
     figure.savefig(tmp_path / "figure.png")  # a layout that collapses would warn
 
 

@@ -61,7 +61,10 @@ def risk_coverage(
                 coverage, bottom, np.asarray(line.band[1]), color=color, alpha=0.15, linewidth=0
             )
         for rule, point in line.points.items():
-            axes.plot(*point, markers[rule], color=color, markersize=7, markeredgecolor="white")
+            # White edges set single marks off; those of many would hide the curve.
+            single = markers[rule] != "."
+            edge, size = ("white", 7) if single else (color, 5)
+            axes.plot(*point, markers[rule], color=color, markersize=size, markeredgecolor=edge)
         lowest = min(lowest, float(np.nanmin(bottom[coverage >= 0.1], initial=1.0)))
     axes.set_xlim(0, 1.01)
     axes.set_ylim(max(0.0, lowest - 0.05), 1.01)
