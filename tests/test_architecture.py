@@ -16,6 +16,7 @@ NAME = "neural_branching"
 # Rooms from left to right; a room may import from rooms further left, and from itself.
 ROOMS = (
     ("errors", "versions"),
+    ("reading",),
     ("checkpoint",),
     ("store", "objectives", "config", "fit", "compute", "environment", "row_file", "readout", "views"),
     ("runs",),

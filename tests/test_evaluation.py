@@ -465,7 +465,9 @@ def conf(group: str) -> list[str]:
 
 
 def built(group: str, name: str, **options: float) -> Any:
-    return build(yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text()) | options, group)
+    kind: type = Score if group == "score" else Threshold
+    node = yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text()) | options
+    return build(node, group, kind, trusted=False)
 
 
 def rule_for(score: Score, kind: str) -> Threshold:

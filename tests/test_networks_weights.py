@@ -1,6 +1,9 @@
 """Weights from elsewhere are read without running code, and refused in one sentence if they do not fit."""
 
 import pickle
+import re
+import resource
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -78,6 +81,29 @@ def test_a_file_can_run_no_code(kind: str, tmp_path: Path) -> None:
     assert "cannot be read" in refused(file)
 
 
+@pytest.mark.parametrize("how", ["deflated", "overlapping"])
+def test_what_would_inflate_is_refused_before_it_is_read(how: str, tmp_path: Path) -> None:
+    plain, file = tmp_path / "plain.pt", tmp_path / "small.pt"
+    torch.save({"weight": torch.zeros(1_000_000)}, plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target:
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry))
+        if how == "overlapping":  # many names for the same bytes
+            target.filelist += [target.filelist[0]] * 1000
+    assert file.stat().st_size < 100_000
+    assert re.search(r"its [\d,]+ bytes would inflate to [\d,]{7,}", refused(file))
+
+
+def test_a_checkpoint_larger_than_its_network_is_not_read_for_its_shapes(tmp_path: Path) -> None:
+    file = tmp_path / "large.pt"
+    torch.save({"weight": torch.zeros(50_000_000)}, file)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    state = read_state(file)
+    with pytest.raises(InputError, match=r"of shape \(50000000,\), where Linear needs \(2, 2\)"):
+        fill(nn.Linear(2, 2, bias=False), state, "The file")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes, of 200,000
+
+
 @pytest.mark.parametrize("content", [[torch.zeros(2)], torch.zeros(2), {}, {"model": {}}])
 def test_a_file_without_named_tensors_is_refused(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "w.pt")
@@ -101,6 +127,13 @@ def test_filling_takes_everything() -> None:
             r"^The file has '0\.weight' of shape \(5, 3\), where .* \(5, 4\)\.$",
         ),
         ({"2.bias": torch.zeros(9)}, r"^The file has '2\.bias' of shape \(9,\), where .* \(3,\)\.$"),
+        (
+            {"2.bias": torch.zeros(3, dtype=torch.complex64)},
+            r"^The file has '2\.bias' of kind torch\.complex64: weights must be ordinary tensors of real",
+        ),
+        ({"2.bias": torch.zeros(3).to_sparse()}, r"'2\.bias' of kind torch\.sparse_coo: weights must be"),
+        ({"2.bias": torch.tensor([0, torch.nan, 0])}, r"'2\.bias' with weights that are nan: every weight"),
+        ({"1.running_var": torch.full((5,), torch.inf)}, r"'1\.running_var' with weights that are infinite"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_changed(change: dict, message: str) -> None:

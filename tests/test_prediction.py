@@ -296,7 +296,7 @@ def test_a_run_whose_recipe_has_changed_is_not_passed_off(place: Path, tmp_path:
     shutil.copytree(place / "outputs", tmp_path / "outputs")
     config = tmp_path / "outputs" / "runs" / "branch" / "config.yaml"
     config.write_text(config.read_text().replace("dropout: 0.5", "dropout: 0.25"))
-    with pytest.raises(InputError, match="had to be built anew"):
+    with pytest.raises(InputError, match=r"The \w+ \w+ cannot be taken from the store .*: it is not there"):
         load(tmp_path / "outputs" / "runs" / "branch")
 
 
@@ -398,9 +398,28 @@ def test_a_run_from_elsewhere_runs_no_code_of_its_own(target: str, place: Path, 
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["parent"]["augment"] = {"_target_": target, "path": str(tmp_path / "made")}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(InputError, match=rf"builds {target}, which is not of this package: add --trust"):
+    with pytest.raises(InputError, match=rf"{target}.*(not of this package: add --trust|cannot be imported)"):
         load(run)
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "export"])
+@pytest.mark.parametrize("tag", ["!!pairs", "!!omap"])
+def test_tuples_of_yaml_hide_no_code(
+    tag: str, command: str, place: Path, monkeypatch, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "outputs", tmp_path / "outputs")
+    run, made = tmp_path / "outputs" / "runs" / "branch", tmp_path / "made"
+    config = (run / "config.yaml").read_text()
+    hostile = f"target: {tag} [x: {{_target_: os.mkdir, path: {made}}}]"
+    (run / "config.yaml").write_text(config.replace("target: 0.7", hostile))
+    assert hostile in (run / "config.yaml").read_text()
+    last = place / "photos" if command == "predict" else tmp_path / "file.pt2"
+    monkeypatch.setattr("sys.argv", ["neural-branching", command, str(run), str(last)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert "has the tag tag:yaml.org,2002" in str(stop.value.code)
+    assert not made.exists()
 
 
 @pytest.mark.parametrize("part", ["branch", "parent"])
@@ -412,9 +431,57 @@ def test_an_interpolation_makes_no_target(part: str, place: Path, tmp_path: Path
     made = tmp_path / "made"
     config[part]["network"]["widths"] = [f"${{oc.create:{{_target_: os.mkdir, path: {made}}}}}"]
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(InputError, match="which is not of this package"):
+    with pytest.raises(InputError, match="is an interpolation"):
         load(run)
     assert not made.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"branch": {"fit": {"epochs": 4}}}, r"The branch \w+ cannot be taken from the store"),
+        ({"parent": {"seed": 9}}, r"The parent \w+ cannot be taken from the store"),
+        ({"threshold": {"target": 0.2}}, r"threshold\.value is -0\.\d+ in the run's results\.json, and its"),
+        (
+            {"subset": {"superclass": None, "classes": ["digit_0", "digit_1"]}},
+            "cannot be taken from the store",
+        ),
+    ],
+)
+def test_whatever_a_configuration_says_nothing_is_trained(
+    options: dict, problem: str, place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "outputs", tmp_path / "outputs")
+    run = tmp_path / "outputs" / "runs" / "branch"
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(merged(config, options)))
+    before = sorted((tmp_path / "outputs" / "store").glob("[!l]*/*"))
+    with pytest.raises(InputError, match=problem):
+        load(run)
+    assert sorted((tmp_path / "outputs" / "store").glob("[!l]*/*")) == before
+
+
+def test_results_that_name_another_threshold_are_refused(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "outputs", tmp_path / "outputs")
+    for run, change in (
+        ("branch", lambda results: results["threshold"].update(value=0.1)),
+        ("branch", lambda results: results["artifacts"]["branch"].update(key="0" * 20)),
+        ("soft", lambda results: results["nodes"]["digit"]["thresholds"]["back_off"].update(value=0.123)),
+        ("soft", lambda results: results.update(classes=results["classes"][::-1])),
+    ):
+        file = tmp_path / "outputs" / "runs" / run / "results.json"
+        kept = file.read_text()
+        results = json.loads(kept)
+        change(results)
+        file.write_text(json.dumps(results))
+        with pytest.raises(InputError, match=r"they do not belong together|which is gone"):
+            load(file.parent)
+        file.write_text(kept)
+
+
+def merged(config: dict, changes: dict) -> dict:
+    inner = {name: merged(config[name], value) for name, value in changes.items() if isinstance(value, dict)}
+    return {**config, **changes, **inner}
 
 
 def test_what_a_user_trusts_is_built(place: Path) -> None:

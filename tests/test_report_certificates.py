@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,7 +205,10 @@ def test_a_threshold_that_certifies_nothing_stays_silent(certificates: dict[str,
 
 @pytest.mark.parametrize(
     ("file", "why"),
-    [("predictions.csv", "predictions.csv cannot be read"), ("config.yaml", "is lost or damaged")],
+    [
+        ("predictions.csv", "predictions.csv cannot be read"),
+        ("config.yaml", "config.yaml cannot be read: No"),
+    ],
 )
 def test_a_run_that_lost_a_file_is_left_out_but_counted(file: str, why: str, sweep: Path) -> None:
     (sweep / "1_sgr" / file).unlink()
@@ -214,6 +218,25 @@ def test_a_run_that_lost_a_file_is_left_out_but_counted(file: str, why: str, swe
     assert len(found.completed) == 7
     assert list(found.uncertified) == ["1_sgr"]
     assert why in found.uncertified["1_sgr"]
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("!!pairs [x: {hostile}]", "has the tag"),
+        ("{hostile}", "delta is {{'_target_': 'os.mkdir'"),
+        ("0.1\n  _target_: os.mkdir\n  path: {path}", "stands twice"),
+    ],
+)
+def test_a_report_runs_no_code_of_a_configuration(value: str, why: str, sweep: Path, tmp_path: Path) -> None:
+    file, made = sweep / "1_sgr" / "config.yaml", tmp_path / "made"
+    hostile = value.format(hostile=f"{{_target_: os.mkdir, path: {made}}}", path=made)
+    text = re.sub(r"delta: 0\.\d+", f"delta: {hostile}", file.read_text())
+    file.write_text(text)
+    assert "os.mkdir" in text
+    found = collect(sweep)
+    assert re.search(why.format(), found.uncertified["1_sgr"])
+    assert not made.exists()
 
 
 HEADER = "row,split,fits,label,prediction,score\n"

@@ -343,6 +343,8 @@ def predict(arguments: list[str]) -> None:
     Raises:
         InputError: if the run cannot be loaded, or there is no image.
     """
+    from neural_branching.data.decode import MAX_PIXELS
+
     parser = argparse.ArgumentParser(
         prog="neural-branching predict", description="What a finished run answers to image files."
     )
@@ -351,6 +353,9 @@ def predict(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, help="also write every answer to a .csv or .jsonl file")
     parser.add_argument("--batch", type=int, default=256, help="images per pass (256)")
     parser.add_argument("--device", help="cpu, cuda or mps; what the run was told if left out")
+    parser.add_argument(
+        "--max-pixels", type=int, default=MAX_PIXELS, help=f"of an image that is opened ({MAX_PIXELS:,})"
+    )
     parser.add_argument("--trust", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
 
@@ -362,6 +367,7 @@ def predict(arguments: list[str]) -> None:
     from neural_branching.report.prediction import Writer, check_output
 
     batch, files = whole(options.batch, "--batch", 1), image_files(options.images)
+    max_pixels = whole(options.max_pixels, "--max-pixels", 1)
     check_output(options.output, options.run)
     with ExitStack() as stack:
         from rich.progress import track
@@ -371,7 +377,7 @@ def predict(arguments: list[str]) -> None:
         predictor = load(options.run, options.device, trust=options.trust)
         writer = Writer(stack, options.output)
         start, passes = time.perf_counter(), -(-len(files) // batch)
-        batches = decoded(files, predictor.image_size, batch)
+        batches = decoded(files, predictor.image_size, batch, max_pixels)
         for good, images, broken in track(batches, "Predicting", passes, transient=True):
             for file, answer in zip(good, predictor.predict(images), strict=True):
                 writer.answered(file, answer)

@@ -1,8 +1,9 @@
 """From configuration to objects: where conf/ is, and the only call to Hydra's ``instantiate``."""
 
 import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
@@ -11,7 +12,16 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from neural_branching.errors import ArgumentError, InputError
 
+T = TypeVar("T")
+
 _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class UntrustedError(InputError):
+    """A configuration that nobody vouches for names something that is no class of this package."""
+
+    def __init__(self, where: str, target: object) -> None:
+        super().__init__(f"{where} builds {target}, which is not of this package.")
 
 
 def conf_dir() -> Path:
@@ -45,85 +55,84 @@ def plain(node: DictConfig) -> dict[str, Any]:
     return values
 
 
-def build(node: dict[str, Any], where: str, **late: Any) -> Any:
-    """Build the object that a configuration node describes.
+def build(node: Mapping[str, Any], where: str, kind: type[T], *, trusted: bool, **late: Any) -> T:
+    """Build the object that a configuration node describes: the only place that makes objects of names.
+
+    Without trust a target is a class of this package, of the kind that belongs at its place, and its
+    options are plain values. Trusted ones may be anybody's, and have objects among their options.
 
     Args:
         node: plain values with a ``_target_``.
         where: the node's place in the configuration, for messages.
+        kind: the class that the object has to be of.
+        trusted: whether the user has written the configuration, or vouches for it.
         late: arguments that only the code knows (shapes, numbers of classes); targets of other
             people's making need not take them.
 
     Raises:
-        InputError: for options that the target does not have or lacks, and for values that its
-            constructor refuses, with the place that the user can change.
+        UntrustedError: for a target that is not of this package, if the configuration is not trusted.
+        InputError: for a target of another kind, options that it does not have or lacks, and values
+            that its constructor refuses, with the place that the user can change.
     """
-    if "_target_" not in node:
+    if not isinstance(node, Mapping) or node.get("_target_") is None:
         raise InputError(f"{where}._target_ must be given: the class that {where} is.")
-    try:
-        target = get_object(node["_target_"])
-    except Exception as error:
-        reason = str(error.__cause__ or error).splitlines()[0].rstrip(".")
-        raise InputError(
-            f"{where}._target_ is {node['_target_']!r}, which cannot be imported: {reason}."
-        ) from error
+    target, own = _target(node["_target_"], where, kind, trusted)
+    options = {name: value for name, value in node.items() if name != "_target_"}
     parameters = inspect.signature(target).parameters
     free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     late = {name: value for name, value in late.items() if name in parameters or free}
-    options = [name for name in parameters if name not in late]
-    for name in node:
-        if name != "_target_" and name not in options and not free:
-            raise InputError(f"{where} has no option {name!r}: allowed are {', '.join(options) or 'none'}.")
+    allowed = [name for name in parameters if name not in late]
+    for name in options:
+        if name not in allowed and not free:
+            raise InputError(f"{where} has no option {name!r}: allowed are {', '.join(allowed) or 'none'}.")
     for name, parameter in parameters.items():
         needed = parameter.default is parameter.empty and parameter.kind not in _COLLECTING
-        if needed and name not in node and name not in late:
+        if needed and name not in options and name not in late:
             raise InputError(f"{where}.{name} must be given: add {where}.{name}=VALUE.")
+    if not own:
+        options = {name: _inside(value) for name, value in options.items()}
     try:
-        # Objects inside are left to Hydra, which is slow where there are none.
-        values = {name: _inside(value) for name, value in node.items() if name != "_target_"}
-        return target(**values, **late)
+        made = target(**options, **late)
     except ArgumentError as error:
         raise ArgumentError(f"{where}.{error.argument}", error.problem) from None
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, ArgumentError):
-            raise ArgumentError(f"{where}.{cause.argument}", cause.problem) from None
-        raise cause or error from None
+    if not isinstance(made, kind):
+        raise InputError(
+            f"{where}._target_ is {node['_target_']!r}, which makes a {type(made).__name__}: "
+            f"it must make a {kind.__name__}."
+        )
+    return made
+
+
+def _target(name: object, where: str, kind: type, trusted: bool) -> tuple[Callable[..., Any], bool]:
+    """What a name stands for, and whether it is a class of this package."""
+    package = __name__.partition(".")[0]
+    if not trusted and (not isinstance(name, str) or name.partition(".")[0] != package):
+        raise UntrustedError(where, name)
+    try:
+        found = get_object(name)  # type: ignore[arg-type]  # which refuses what is no text
+    except Exception as error:
+        reason = str(error.__cause__ or error).splitlines()[0].rstrip(".")
+        raise InputError(f"{where}._target_ is {name!r}, which cannot be imported: {reason}.") from error
+    # By where it is defined: a module of this package also has names that it has imported.
+    own = inspect.isclass(found) and found.__module__.partition(".")[0] == package
+    if not own and not trusted:
+        raise UntrustedError(where, name)
+    # Named among its bases, since any object with methods of the same names would pass for a protocol.
+    if own and kind not in found.__mro__:
+        raise InputError(f"{where}._target_ is {name!r}: it must be a {kind.__name__}.")
+    if not callable(found):
+        raise InputError(f"{where}._target_ is {name!r}, which makes no object: name a class.")
+    return found, own
 
 
 def _inside(value: Any) -> Any:
     """A value with the objects that it describes, if it describes any."""
-    return instantiate(value, _convert_="all") if "_target_" in str(value) else value
-
-
-def strangers(config: Any) -> list[str]:
-    """Targets of a configuration that are no classes of this package: what building it would run.
-
-    Args:
-        config: plain values of any depth, resolved: what is left of interpolations could make targets.
-
-    Returns:
-        Names, in their order.
-    """
-    if isinstance(config, str) and "${" in config:
-        return [config]
-    if isinstance(config, dict):
-        mine = config.get("_target_")
-        found = [str(mine)] if mine is not None and not _is_own_class(str(mine)) else []
-        return found + [name for value in config.values() for name in strangers(value)]
-    return [name for value in config for name in strangers(value)] if isinstance(config, list) else []
-
-
-def _is_own_class(target: str) -> bool:
-    package = __name__.partition(".")[0]
-    if target.partition(".")[0] != package:
-        return False
+    if "_target_" not in str(value):  # Hydra is slow where there is nothing to do
+        return value
     try:
-        found = get_object(target)
-    except Exception:
-        return False
-    # By where it is defined: a module of this package also has names that it has imported.
-    return inspect.isclass(found) and found.__module__.partition(".")[0] == package
+        return instantiate(value, _convert_="all")
+    except InstantiationException as error:
+        raise error.__cause__ or error from None
 
 
 def only_keys(node: dict[str, Any], allowed: set[str], where: str) -> None:

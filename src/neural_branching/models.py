@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 
 import torch
+from torch import nn
 
 from neural_branching.activations import stage_widths
 from neural_branching.branch import Branch
@@ -29,7 +30,14 @@ def new_parent(settings: Settings) -> Parent:
     """
     config, shape = settings.config["parent"], image_shape(settings)
     labels = len(settings.labels.names)
-    network = build(config["network"], "parent.network", in_shape=shape, num_classes=labels)
+    network = build(
+        config["network"],
+        "parent.network",
+        nn.Module,
+        trusted=settings.trusted,
+        in_shape=shape,
+        num_classes=labels,
+    )
     try:
         return Parent(network, settings.parent_fit, shape, config["normalize"])
     except ArgumentError as error:
@@ -45,6 +53,8 @@ def new_branch(settings: Settings, width: int) -> Branch:
     network = build(
         settings.config["branch"]["network"],
         "branch.network",
+        Network,
+        trusted=settings.trusted,
         in_shape=(width,),
         num_classes=len(settings.groups),
     )
@@ -54,14 +64,12 @@ def new_branch(settings: Settings, width: int) -> Branch:
 def augmentation(settings: Settings) -> Augment | None:
     """What changes the parent's training images; None if nothing does."""
     config = settings.config["parent"]["augment"]
-    augment: Augment | None = None if config is None else build(config, "parent.augment")
-    return augment
+    return None if config is None else build(config, "parent.augment", Augment, trusted=settings.trusted)
 
 
 def view_augmentation(settings: Settings) -> Augment:
     """What makes views of the branch's training images."""
-    augment: Augment = build(settings.config["views"]["augment"], "views.augment")
-    return augment
+    return build(settings.config["views"]["augment"], "views.augment", Augment, trusted=settings.trusted)
 
 
 def kept_stages(settings: Settings, network: Network) -> tuple[str, ...] | None:

@@ -2,10 +2,10 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,13 +15,13 @@ from torch import Tensor
 from neural_branching import pipeline, system_pipeline
 from neural_branching.artifacts import ensure_branch, ensure_data, ensure_parent, load_branch, load_parent
 from neural_branching.branch import Branch
-from neural_branching.config import strangers
+from neural_branching.config import UntrustedError
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
 from neural_branching.evaluation.stops import Stop
 from neural_branching.parent import Parent
+from neural_branching.reading import read_yaml
 from neural_branching.readout import Readout
-from neural_branching.report.results import is_system, read_config
 from neural_branching.routing.descent import Guide, Seen, Way, descend, travel
 from neural_branching.routing.hierarchy import ROOT, Node, Tree
 from neural_branching.routing.routers import ParentMass
@@ -31,6 +31,8 @@ from neural_branching.selection.scores.outputs import softmax
 from neural_branching.settings import Settings
 from neural_branching.store import Artifact, Store, store_at
 from neural_branching.system import System
+
+T = TypeVar("T")
 
 EXAMPLES = 256  # at most
 
@@ -235,8 +237,8 @@ class Predictor:
 def load(run: str | Path, device: str | None = None, *, trust: bool = False) -> Predictor:
     """The finished run of a folder, ready for images.
 
-    Weights come from the store, and what was fitted on held-out images is fitted on them again:
-    nothing is trained.
+    Weights come from the store, and what was fitted on held-out images is fitted on them again: nothing is
+    trained or built, and what comes out has to agree with the run's results.
 
     Args:
         run: folder of a run of ``train`` or ``route``.
@@ -246,22 +248,36 @@ def load(run: str | Path, device: str | None = None, *, trust: bool = False) -> 
 
     Raises:
         InputError: for a device that is not there, for what is not trusted, and if the folder has no
-            finished run or the store has lost what it rests on.
+            finished run, the store has lost what it rests on, or configuration and results disagree.
     """
-    folder = Path(run).absolute()
-    outputs, place = _outputs(folder), _device(device)
-    config = read_config(folder)
-    if not config:
-        raise InputError(f"The run {folder} has lost its {CONFIG}: repeat it.")
-    if not trust and (foreign := strangers(config)):
-        raise InputError(
-            f"{folder / CONFIG} builds {foreign[0]}, which is not of this package: add --trust (in Python "
-            "trust=True) if you trust whoever wrote it."
-        )
+    folder, place = Path(run).absolute(), _device(device)
+    results = _finished(folder)
+    outputs = _outputs(folder, results)
+    config = read_yaml(folder / CONFIG)
     config |= {"outputs": str(outputs), "baselines": None}
-    if is_system(folder):
-        return _of_system(System.from_values(config), place)
-    return _of_branch(Settings.from_values(config), place)
+    try:
+        with store_at(outputs / "store").only_finding():
+            if results["command"] == "route":
+                return _of_system(_parsed(System.from_values, config, trust), results, place)
+            return _of_branch(_parsed(Settings.from_values, config, trust), results, place)
+    except UntrustedError as error:
+        raise InputError(
+            f"{folder / CONFIG}: {str(error).rstrip('.')}: add --trust (in Python trust=True) if you trust "
+            "whoever wrote it."
+        ) from None
+
+
+def _parsed(parse: Callable[..., T], config: Mapping[str, Any], trust: bool) -> T:
+    """Settings from a configuration that may be anybody's, or none at all."""
+    try:
+        return parse(config, trusted=trust)
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The {CONFIG} of the run is not one that this program writes ({type(error).__name__}: {error}): "
+            "repeat the run."
+        ) from error
 
 
 def _device(name: str | None) -> torch.device | None:
@@ -277,19 +293,45 @@ def _device(name: str | None) -> torch.device | None:
     return device
 
 
-def _outputs(folder: Path) -> Path:
+def _finished(folder: Path) -> dict[str, Any]:
+    """The results of a finished run.
+
+    Raises:
+        InputError: if the folder has none.
+    """
+    try:
+        results: dict[str, Any] = json.loads((folder / RESULTS).read_text())
+        _decided(results)
+    except (OSError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The folder {folder} has no {RESULTS} of a finished run: name a folder that train or route made."
+        ) from error
+    return results
+
+
+def _decided(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the answers of a run: place in its results → value."""
+    values = {name: results.get(name) for name in ("command", "classes", "router")}
+    values |= {f"artifacts.{name}.key": entry["key"] for name, entry in results["artifacts"].items()}
+    thresholds = {"": {"": results["threshold"]}} if results["command"] == "train" else {
+        f"nodes.{name}.": {f"s.{kind}": one for kind, one in node["thresholds"].items()}
+        for name, node in results["nodes"].items()
+    }  # fmt: skip
+    for place, kinds in thresholds.items():
+        for kind, one in kinds.items():
+            value = one["value"]
+            finite = value is not None and math.isfinite(value)  # what accepts nothing is null in the file
+            values[f"{place}threshold{kind}.value"] = float(value) if finite else None
+    return values
+
+
+def _outputs(folder: Path, results: Mapping[str, Any]) -> Path:
     """The folder of the store that has every artifact of a run: around the run, or where it was made.
 
     Raises:
         InputError: if there is none.
     """
-    try:
-        results = json.loads((folder / RESULTS).read_text())
-        kept = [Path(entry["path"]) for entry in results["artifacts"].values()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"The folder {folder} has no {RESULTS} of a finished run: name a folder that train or route made."
-        ) from error
+    kept = [Path(entry["path"]) for entry in results["artifacts"].values()]
     for outputs in (*folder.parents, kept[0].parents[2]):
         if all((outputs / "store" / path.parent.name / path.name).is_dir() for path in kept):
             return outputs
@@ -297,19 +339,24 @@ def _outputs(folder: Path) -> Path:
     raise InputError(f"The run {folder} rests on {lost}, which is gone: repeat the run that made it.")
 
 
-def _refuse_built(results: dict[str, Any]) -> None:
-    """Refuse what is not the run any more: its data, or the way its artifacts are built, has changed."""
-    built = [name for name, entry in results["artifacts"].items() if entry["built"]]
-    if built:
-        raise InputError(
-            f"The run's {', '.join(built)} had to be built anew, since its data or the program has changed: "
-            "repeat the run."
-        )
+def _refuse_other(found: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
+    """Refuse what is not the run any more: its configuration gives other answers than its results say."""
+    mine, theirs = _decided(found), _decided(kept)
+    for place in {**theirs, **mine}:
+        one, other = mine.get(place), theirs.get(place)
+        numbers = isinstance(one, float) and isinstance(other, float)
+        # Scores are worked out again, on this processor.
+        same = math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-6) if numbers else one == other  # type: ignore[arg-type]
+        if not same:
+            raise InputError(
+                f"{place} is {other} in the run's {RESULTS}, and its {CONFIG} and store give {one}: they do "
+                "not belong together, so repeat the run."
+            )
 
 
-def _of_branch(settings: Settings, device: torch.device | None) -> Predictor:
+def _of_branch(settings: Settings, results: Mapping[str, Any], device: torch.device | None) -> Predictor:
     done = pipeline.run(settings)
-    _refuse_built(done.results)
+    _refuse_other(done.results, results)
     judged = done.evaluation.branch
     groups = tuple((name,) for name in settings.classes)
     shelf = _Shelf.of(settings)
@@ -327,11 +374,11 @@ def _of_branch(settings: Settings, device: torch.device | None) -> Predictor:
     )
 
 
-def _of_system(system: System, device: torch.device | None) -> Predictor:
+def _of_system(system: System, results: Mapping[str, Any], device: torch.device | None) -> Predictor:
     if system.router.bound:
         raise InputError(f"router={system.router.kind} is a bound and answers no new image: choose another.")
     done = system_pipeline.run_system(system)
-    _refuse_built(done.results)
+    _refuse_other(done.results, results)
     evaluation, shelf = done.evaluation, _Shelf.of(system.base)
     inner = [name for name, node in system.tree.nodes.items() if not node.leaf and system.router.asks_gate]
     return Predictor(

@@ -55,6 +55,7 @@ class Settings:
         images_per_class: how many training images of each class the branch may learn from; None for all.
         stretch: how many times more epochs make as many steps of them as of all.
         trunk: the branch that this one grows from; None if it grows from the parent.
+        trusted: whether the user vouches for the configuration: it may name classes of other packages.
         learner: whose training images the network on pixels learns from, the parent's or, in a baseline
             of the branch, the "branch"'s.
     """
@@ -89,6 +90,7 @@ class Settings:
     stretch: float = 1.0
     learner: str = "parent"
     trunk: "Settings | None" = None
+    trusted: bool = True
 
     @cached_property
     def but_threshold(self) -> str:
@@ -102,13 +104,18 @@ class Settings:
         Raises:
             InputError: for the first thing that cannot be used.
         """
-        return cls.from_values(plain(config))
+        return cls.from_values(plain(config), trusted=True)
 
     @classmethod
-    def from_values(cls, values: dict[str, Any]) -> "Settings":
+    def from_values(cls, values: dict[str, Any], *, trusted: bool) -> "Settings":
         """As ``from_config``, of plain values.
 
+        Args:
+            values: the whole configuration.
+            trusted: whether the user has written it, or vouches for it.
+
         Raises:
+            UntrustedError: for classes of other packages, if it is not trusted.
             InputError: for the first thing that cannot be used.
         """
         data, parent, branch = values["data"], values["parent"], values["branch"]
@@ -117,10 +124,12 @@ class Settings:
         only_keys(parent, _PARENT | ({"model", "weights"} & parent["network"].keys()), "parent")
         only_keys(branch, {"name", "network", "fit", "seed", "images_per_class"}, "branch")
         only_keys(values["branch_point"], {"stage", "readout"}, "branch_point")
-        score, threshold = build(values["score"], "score"), build(values["threshold"], "threshold")
-        subset = build(values["subset"], "subset")
-        split = build(data["split"], "data.split")
-        source = build(data["source"], "data.source")
+        score = build(values["score"], "score", Score, trusted=trusted)
+        threshold = build(values["threshold"], "threshold", Threshold, trusted=trusted)
+        subset = build(values["subset"], "subset", Subset, trusted=trusted)
+        split = build(data["split"], "data.split", Split, trusted=trusted)
+        source = build(data["source"], "data.source", Source, trusted=trusted)
+        views = {name: value for name, value in values["views"].items() if name != "augment"}
         outputs = Path(values["outputs"]).absolute()
         hashes = FileHashes(outputs / "store" / "hashes")
         known = known_classes(source, data["classes"], hashes)
@@ -145,23 +154,24 @@ class Settings:
             subset=subset,
             classes=classes,
             groups=tuple((name,) for name in classes),
-            parent_fit=build(parent["fit"], "parent.fit"),
+            parent_fit=build(parent["fit"], "parent.fit", Fit, trusted=trusted),
             parent_seed=whole(parent["seed"], "parent.seed", 0),
             labels=labels,
             checkpoint=_checkpoint(parent["checkpoint"]),
             stage=str(values["branch_point"]["stage"]),
             readout=placed("branch_point", lambda: Readout(values["branch_point"]["readout"])),
-            views=build({k: v for k, v in values["views"].items() if k != "augment"}, "views"),
-            branch_fit=build(branch["fit"], "branch.fit").stretched(stretch),
+            views=build(views, "views", Views, trusted=trusted),
+            branch_fit=build(branch["fit"], "branch.fit", Fit, trusted=trusted).stretched(stretch),
             branch_seed=whole(branch["seed"], "branch.seed", 0),
             score=score,
             threshold=threshold,
-            compute=build(values["trainer"], "trainer"),
+            compute=build(values["trainer"], "trainer", Compute, trusted=trusted),
             objectives=checked(values.get("objectives")),
             baselines=_baselines(values["baselines"]),
             baseline_epochs=_maybe_whole(values["baseline_epochs"], "baseline_epochs"),
             images_per_class=limit,
             stretch=stretch,
+            trusted=trusted,
         )
 
 

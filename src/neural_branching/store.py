@@ -130,6 +130,7 @@ class Store:
         self._unclaimed: set[tuple[str, str]] = set()
         self._used: set[tuple[str, str]] = set()
         self._announced: FileLock | None = None
+        self._only_finding = False
         self._ahead: set[tuple[str, str]] = set()
 
     def claim(self, artifacts: Mapping[str, Artifact]) -> dict[str, bool]:
@@ -152,6 +153,15 @@ class Store:
         self._unclaimed.clear()
         self._used.clear()
 
+    @contextmanager
+    def only_finding(self) -> Iterator[None]:
+        """Inside, nothing is built or set aside: what is not there, whole, is refused."""
+        before, self._only_finding = self._only_finding, True
+        try:
+            yield
+        finally:
+            self._only_finding = before
+
     def fetch(
         self, kind: str, identity: Mapping[str, Any], build: Build, *, needs: Iterable[str] = ()
     ) -> Artifact:
@@ -173,9 +183,10 @@ class Store:
         self._used.add((kind, key))
         with suppress(OSError):  # a store that cannot be written can still be read
             self._announce()
-        manifest, _ = self._inspect(final, kind, key, needs)
+        manifest, problem = self._inspect(final, kind, key, needs)
         built = False
         if manifest is None:
+            self._refuse_building(kind, key, problem)
             try:
                 with self._locked(kind, key):
                     manifest, problem = self._inspect(final, kind, key, needs)
@@ -214,7 +225,9 @@ class Store:
         with ExitStack() as locks:
             try:
                 for key in sorted(set(keys)):
-                    if self._inspect(self.root / kind / key, kind, key, needs)[0] is None:
+                    manifest, problem = self._inspect(self.root / kind / key, kind, key, needs)
+                    if manifest is None:
+                        self._refuse_building(kind, key, problem)
                         locks.enter_context(self._locked(kind, key))
                 missing = []
                 for place, key in enumerate(keys):
@@ -345,6 +358,13 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return None, f"it cannot be read ({type(error).__name__}: {error})"
         return manifest, ""
+
+    def _refuse_building(self, kind: str, key: str, problem: str) -> None:
+        if self._only_finding:
+            raise InputError(
+                f"The {kind} {key} cannot be taken from the store {self.root}, and nothing is built here: "
+                f"{problem or 'it is not there'}. Data, configuration or program changed: repeat the run."
+            )
 
     def _set_aside(self, final: Path, kind: str, key: str, problem: str) -> None:
         aside = self.root / "aside" / f"{kind}-{key}-{secrets.token_hex(4)}"

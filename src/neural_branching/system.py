@@ -5,15 +5,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from neural_branching.config import build, only_keys, plain
 from neural_branching.data.hashes import FileHashes
+from neural_branching.data.sources.base import Source
 from neural_branching.data.subset import Subset
 from neural_branching.errors import InputError, one_of, whole
+from neural_branching.fit import Fit
 from neural_branching.readout import Readout
 from neural_branching.routing.hierarchy import ROOT, Hierarchy, Node, Tree
 from neural_branching.routing.routers import Router
+from neural_branching.selection.scores.base import Score
+from neural_branching.selection.thresholds.base import Threshold
 from neural_branching.settings import Settings, known_classes, placed
 
 GROUPS = ("branch_point", "branch", "score", "threshold")
@@ -44,23 +48,28 @@ class System:
         Raises:
             InputError: for the first thing that cannot be used.
         """
-        return cls.from_values(plain(config))
+        return cls.from_values(plain(config), trusted=True)
 
     @classmethod
-    def from_values(cls, config: Mapping[str, Any]) -> "System":
+    def from_values(cls, config: Mapping[str, Any], *, trusted: bool) -> "System":
         """As ``from_config``, of plain values.
 
+        Args:
+            config: the whole configuration.
+            trusted: whether the user has written it, or vouches for it.
+
         Raises:
+            UntrustedError: for classes of other packages, if it is not trusted.
             InputError: for the first thing that cannot be used.
         """
         values = dict(config)
-        hierarchy: Hierarchy = build(values.pop("hierarchy"), "hierarchy")
-        router: Router = build(values.pop("router"), "router")
-        source = build(values["data"]["source"], "data.source")
+        hierarchy = build(values.pop("hierarchy"), "hierarchy", Hierarchy, trusted=trusted)
+        router = build(values.pop("router"), "router", Router, trusted=trusted)
+        source = build(values["data"]["source"], "data.source", Source, trusted=trusted)
         hashes = FileHashes(Path(values["outputs"]).absolute() / "store" / "hashes")
         known = known_classes(source, values["data"]["classes"], hashes)
         tree = hierarchy.resolve(known, values["data"]["superclasses"] or {})
-        base = Settings.from_values({**values, "subset": _subset(tree.name, tree.classes)})
+        base = Settings.from_values({**values, "subset": _subset(tree.name, tree.classes)}, trusted=trusted)
         _refuse_foreign(ROOT, base)
         nodes: dict[str, Settings] = {}
         _refuse_logits(tree.nodes[ROOT], base)
@@ -100,10 +109,10 @@ def _settings(node: Node, base: Settings, above: Mapping[str, Settings]) -> Sett
     only_keys(changed["branch"], {"name", "network", "fit", "seed", "images_per_class"}, f"{where}.branch")
     if "images_per_class" in (node.settings.get("branch") or {}):
         raise InputError(f"{where}.branch.images_per_class cannot differ between nodes: give it to all.")
-    score, threshold = (
-        build(changed["score"], f"{where}.score"),
-        build(changed["threshold"], f"{where}.threshold"),
-    )
+    trusted = base.trusted
+    score = build(changed["score"], f"{where}.score", Score, trusted=trusted)
+    threshold = build(changed["threshold"], f"{where}.threshold", Threshold, trusted=trusted)
+    fit = build(changed["branch"]["fit"], f"{where}.branch.fit", Fit, trusted=trusted)
     readout = placed(f"{where}.branch_point", lambda: Readout(point["readout"]))
     placed(f"{where}.threshold", lambda: threshold.check(score, foreign=True))
     config = {**base.config, **changed, "subset": _subset(node.name, node.classes)}
@@ -115,7 +124,7 @@ def _settings(node: Node, base: Settings, above: Mapping[str, Settings]) -> Sett
         groups=node.groups,
         stage=str(point["stage"]),
         readout=readout,
-        branch_fit=build(changed["branch"]["fit"], f"{where}.branch.fit").stretched(base.stretch),
+        branch_fit=fit.stretched(base.stretch),
         branch_seed=whole(changed["branch"]["seed"], f"{where}.branch.seed", 0),
         score=score,
         threshold=threshold,
@@ -129,8 +138,18 @@ def _changed(usual: Mapping[str, Any], own: Any, where: str) -> dict[str, Any]:
         raise InputError(f"{where} is {own!r}: give its options, or choose a group in the defaults list.")
     if own is None or "_target_" in own or ("network" in own and "name" in own):
         return dict(own or usual)
-    merged = OmegaConf.merge(OmegaConf.create(dict(usual)), OmegaConf.create(dict(own)))
-    return plain(merged)  # type: ignore[arg-type]
+    return _merged(usual, own)
+
+
+def _merged(usual: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values with changes at any depth."""
+    both = {**usual, **own}
+    return {
+        name: _merged(usual[name], value)
+        if isinstance(value, Mapping) and isinstance(usual.get(name), Mapping)
+        else value
+        for name, value in both.items()
+    }
 
 
 def _subset(name: str, classes: tuple[str, ...]) -> dict[str, Any]:

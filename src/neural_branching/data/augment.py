@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from neural_branching.data.batches import Augment
 from neural_branching.errors import ArgumentError, number, whole
 
 
-class Augmentation:
+class Augmentation(Augment):
     """Random shifts, mirror images, erased squares and changes of light.
 
     Every image is shifted by up to ``pad`` pixels with reflected borders, mirrored with probability

@@ -1,14 +1,25 @@
 """Batches straight from tensors in memory: no workers, no collation, one epoch per Lightning step."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+@runtime_checkable
+class Augment(Protocol):
+    """What changes a batch of training images."""
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """A changed batch of the same shape.
+
+        Args:
+            images: uint8 or float, shape (n, c, h, w).
+            generator: CPU generator of every random choice.
+        """
 
 
 class Batches:

@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+# Read with nothing but Pillow's own decoders: others hand a file to programs such as Ghostscript.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+MAX_PIXELS = 100_000_000  # of one image, unless told otherwise: 300 MB as RGB
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
-def decode(file: Path, size: int) -> NDArray[np.uint8]:
+def decode(file: Path, size: int, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Read an image file as RGB pixels.
 
     Transparency is dropped, 16-bit grey is scaled to 8 bits, the EXIF orientation is applied; the image
@@ -17,16 +20,26 @@ def decode(file: Path, size: int) -> NDArray[np.uint8]:
     Args:
         file: the file.
         size: side of the square in pixels.
+        max_pixels: most pixels that the file may have, width × height.
 
     Returns:
         uint8, shape (3, size, size).
 
     Raises:
-        Exception: of many kinds, by Pillow's plugins, for a damaged file.
+        ValueError: for what is no regular file, too many pixels, or pixels without an agreed range.
+        Exception: of many kinds, by Pillow's plugins, for a damaged file or another format than ``FORMATS``.
     """
     from PIL import Image, ImageOps
 
-    with Image.open(file) as opened:
+    if not file.is_file():
+        raise ValueError("it is not a regular file")
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own limit gives way to what the user allows
+    with Image.open(file, formats=FORMATS) as opened:
+        if opened.width * opened.height > max_pixels:
+            raise ValueError(
+                f"it has {opened.width:,} × {opened.height:,} pixels, more than the limit of {max_pixels:,}"
+            )
         opened.load()
         image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I"):

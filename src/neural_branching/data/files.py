@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.data.decode import SUFFIXES, decode
+from neural_branching.data.decode import MAX_PIXELS, SUFFIXES, decode
 from neural_branching.errors import InputError
 
 AHEAD = 2  # batches that are decoded before they are asked for
@@ -38,7 +38,7 @@ def image_files(places: Sequence[Path]) -> list[Path]:
 
 
 def decoded(
-    files: Sequence[Path], size: int, batch: int
+    files: Sequence[Path], size: int, batch: int, max_pixels: int = MAX_PIXELS
 ) -> Iterator[tuple[list[Path], NDArray[np.uint8], dict[Path, str]]]:
     """Batches of images; memory holds a few of them, however many files there are.
 
@@ -46,6 +46,7 @@ def decoded(
         files: image files.
         size: side of the squares that they are resized to.
         batch: images per batch, broken ones included.
+        max_pixels: most pixels that a file may have.
 
     Yields:
         Files that could be read, their pixels as uint8 (n, 3, size, size), and the others → why not.
@@ -56,7 +57,7 @@ def decoded(
         def submit(start: int) -> list[Future[list[_Decoded]]]:
             chunk = files[start : start + batch]
             return [
-                pool.submit(_decode, chunk[first : first + TASK], size)
+                pool.submit(_decode, chunk[first : first + TASK], size, max_pixels)
                 for first in range(0, len(chunk), TASK)
             ]
 
@@ -80,12 +81,12 @@ def decoded(
 _Decoded = tuple[Path, NDArray[np.uint8] | str]
 
 
-def _decode(files: Sequence[Path], size: int) -> list[_Decoded]:
+def _decode(files: Sequence[Path], size: int, max_pixels: int) -> list[_Decoded]:
     """Every file with its pixels, or why it cannot be read."""
     done: list[_Decoded] = []
     for file in files:
         try:
-            done.append((file, decode(file, size)))
+            done.append((file, decode(file, size, max_pixels)))
         except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
             done.append((file, f"{type(error).__name__}: {error}"))
     return done

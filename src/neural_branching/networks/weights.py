@@ -1,6 +1,7 @@
 """Weights that were made elsewhere: files of several kinds, and their fit to a network."""
 
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,9 +25,14 @@ def read_state(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
+        with file.open("rb") as stream:
+            archive = stream.read(4) == b"PK\x03\x04"  # by which torch knows an archive
+        if archive:
+            _refuse_inflating(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on pickles of newer protocols, which are refused below
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            # Mapped, so that of weights that do not fit nothing is read.
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
     # What torch's reader raises on a file that is no checkpoint depends on the file's first bytes.
     except Exception as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
@@ -44,6 +50,18 @@ def read_state(file: Path) -> dict[str, Tensor]:
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
 
 
+def _refuse_inflating(file: Path) -> None:
+    """Refuse an archive whose content is larger than the file: ``torch.save`` compresses nothing.
+
+    Raises:
+        ValueError: naming both sizes.
+    """
+    with zipfile.ZipFile(file) as archive:
+        inflated, size = sum(entry.file_size for entry in archive.infolist()), file.stat().st_size
+    if inflated > size:
+        raise ValueError(f"its {size:,} bytes would inflate to {inflated:,}")
+
+
 def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, *, other_classes: bool = False) -> None:
     """Load named tensors into a module, all of them.
 
@@ -54,7 +72,8 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, *, other_cla
         other_classes: leave the last layer as it is if it is of another number of classes.
 
     Raises:
-        InputError: if tensors are missing, left over or of another shape, naming the first.
+        InputError: if tensors are missing, left over, of another shape, no real numbers, or not finite,
+            naming the first.
     """
     mine = module.state_dict()
     last = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in module.named_parameters()))[-1]
@@ -73,9 +92,20 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, *, other_cla
                 f"{what} has {name!r} of shape {tuple(theirs.shape)}, where {type(module).__name__} "
                 f"needs {tuple(tensor.shape)}."
             )
+        _refuse_strange(theirs, f"{what} has {name!r}")
     if extra := chosen.keys() - mine.keys():
         raise InputError(
             f"{what} has {min(extra)!r}, which {type(module).__name__} lacks: is it another network's?"
         )
     if not any(tensor.is_meta for tensor in mine.values()):  # else only whether it fits is asked
         module.load_state_dict(chosen)
+
+
+def _refuse_strange(tensor: Tensor, where: str) -> None:
+    """Refuse what cannot be copied into weights, or would make every output nan."""
+    if tensor.is_complex() or tensor.is_quantized or tensor.layout is not torch.strided:
+        kind = tensor.layout if tensor.layout is not torch.strided else tensor.dtype
+        raise InputError(f"{where} of kind {kind}: weights must be ordinary tensors of real numbers.")
+    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        value = "nan" if torch.isnan(tensor).any() else "infinite"
+        raise InputError(f"{where} with weights that are {value}: every weight must be a finite number.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from neural_branching.errors import InputError
+from neural_branching.reading import read_yaml
 from neural_branching.runs import CONFIG, RESULTS
 from neural_branching.store import write_atomically
 
@@ -73,19 +74,25 @@ def read_results(folder: Path) -> dict[str, Any]:
     return results
 
 
-def read_config(folder: Path) -> Any:
-    """The resolved configuration of a run, plain values; empty if it is lost."""
+def read_config(folder: Path) -> dict[str, Any]:
+    """The resolved configuration of a run, plain values; empty if it is lost or damaged."""
     try:
-        config = yaml.safe_load((folder / CONFIG).read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        return read_yaml(folder / CONFIG)
+    except InputError:
         return {}
-    return config if isinstance(config, dict) else {}
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Many times faster, where libyaml is there."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write what stands twice twice, since the reader takes no aliases."""
+        return True
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the resolved configuration."""
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # many times faster, where libyaml is there
-    write_atomically(folder / CONFIG, yaml.dump(dict(config), Dumper=dumper, sort_keys=False))
+    write_atomically(folder / CONFIG, yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False))
 
 
 def write_curve(file: Path, curve: "RiskCoverageCurve") -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ def root_folder(root: object) -> Path:
     return Path(root).expanduser()
 
 
+@runtime_checkable
 class Source(Protocol):
     """A place that images come from."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from neural_branching.data.hashes import FileHashes
-from neural_branching.data.sources.base import Images, root_folder
+from neural_branching.data.sources.base import Images, Source, root_folder
 from neural_branching.errors import InputError
 
 RECIPE = 1
@@ -31,7 +31,7 @@ CLASSES = (
 # fmt: on
 
 
-class Cifar100:
+class Cifar100(Source):
     """CIFAR-100: 100 classes of 500 training and 100 test images, 32 × 32.
 
     Args:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.data.sources.base import Images
+from neural_branching.data.sources.base import Images, Source
 from neural_branching.errors import one_of, whole
 from neural_branching.versions import version_of
 
@@ -58,7 +58,7 @@ NOISE = 0.15
 
 
 @dataclass(frozen=True)
-class Glyphs:
+class Glyphs(Source):
     """Light characters on dark, noisy gradients, drawn afresh from ``seed`` whenever they are read.
 
     An image depends on the seed, its class, its place among the training or test images of that

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from neural_branching.data.decode import SUFFIXES, decode
+from neural_branching.data.decode import MAX_PIXELS, SUFFIXES, decode
 from neural_branching.data.hashes import FileHashes
-from neural_branching.data.sources.base import Images, root_folder
-from neural_branching.errors import InputError, one_of
+from neural_branching.data.sources.base import Images, Source, root_folder
+from neural_branching.errors import InputError, one_of, whole
 
 log = logging.getLogger(__name__)
 
-RECIPE = 2
+RECIPE = 3
 
 
-class ImageFolder:
+class ImageFolder(Source):
     """Class folders of images of any size and mode.
 
     Images are converted to RGB (transparency is dropped, 16-bit grey is scaled to 8 bits, the EXIF
@@ -32,14 +32,16 @@ class ImageFolder:
             (``test`` may be absent), otherwise ``<class>/``; images may lie deeper inside a class.
         broken: "refuse" names the first image that cannot be decoded; "skip" leaves such images
             out and counts them.
+        max_pixels: an image of more pixels, width × height, is as one that cannot be decoded.
 
     Raises:
-        InputError: if ``broken`` is neither.
+        InputError: if ``broken`` is neither, or ``max_pixels`` no whole number above 0.
     """
 
-    def __init__(self, root: str, broken: str = "refuse") -> None:
+    def __init__(self, root: str, broken: str = "refuse", max_pixels: int = MAX_PIXELS) -> None:
         self.root = root_folder(root)
         self.broken = one_of(broken, ("refuse", "skip"), "broken")
+        self.max_pixels = whole(max_pixels, "max_pixels", 1)
         self._files: list[str] | None = None
 
     def class_names(self, hashes: FileHashes) -> tuple[str, ...]:
@@ -68,7 +70,13 @@ class ImageFolder:
             content = {file: sha for file, sha in hashes.remembered(self.root).items() if file in set(files)}
             log.info("The data folder %s is gone: using what was read from it before.", self.root)
         # Decoders of lossy formats and resizing change their last bits between versions.
-        return {"recipe": RECIPE, "files": content, "broken": self.broken, "pillow": version("pillow")}
+        return {
+            "recipe": RECIPE,
+            "files": content,
+            "broken": self.broken,
+            "max_pixels": self.max_pixels,
+            "pillow": version("pillow"),
+        }
 
     def read(self, classes: Sequence[str], size: int) -> Images:
         """Decode the images of ``classes``; see ``Source.read``."""
@@ -80,7 +88,7 @@ class ImageFolder:
 
         def decode_into(row: int) -> str | None:
             try:
-                pixels[row] = decode(self.root / files[row], size)
+                pixels[row] = decode(self.root / files[row], size, self.max_pixels)
             except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
                 return f"{type(error).__name__}: {error}"
             return None
