@@ -1,6 +1,7 @@
 """Imports follow the arrow of the design, and what should be quick to import is."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -166,6 +167,27 @@ def test_imports_go_from_right_to_left_only() -> None:
         if room_of(other) != room_of(module) and RANK[room_of(other)] >= RANK[room_of(module)]
     ]
     assert not wrong
+
+
+def test_one_place_makes_objects_of_names_and_one_reads_yaml() -> None:
+    makers = {
+        "hydra.utils.instantiate",
+        "hydra.utils.call",
+        "hydra.utils.get_object",
+        "hydra.utils.get_class",
+    }
+    assert [module for module in MODULES if makers & set(imports(module))] == ["config"]
+    loading = [
+        module for module, file in MODULES.items() if re.search(r"yaml\.\w*(load|parse)", file.read_text())
+    ]
+    assert loading == ["reading"]
+    pickles = {name for module in MODULES for name in imports(module)} & {
+        "pickle",
+        "dill",
+        "joblib",
+        "shelve",
+    }
+    assert not pickles
 
 
 def test_some_rooms_know_less() -> None:
