@@ -292,7 +292,7 @@ def subset_targets(
     """Index of the group of classes that each row's class is in, int64; -1 where it is in none."""
     index = np.full(len(table.classes), -1, dtype=np.int64)
     for label, group in enumerate(groups):
-        index[[table.classes.index(name) for name in group]] = label
+        index[table.indices(group)] = label
     return index[table.labels[rows]]
 
 

@@ -52,6 +52,24 @@ def one_of(value: object, allowed: Iterable[str], argument: str) -> str:
     raise ArgumentError(argument, f"is {value!r}, which is unknown: {hint}allowed are {', '.join(names)}.")
 
 
+def each_of(values: Iterable[object], allowed: Iterable[str], argument: str) -> list[str]:
+    """Return the values if each is among ``allowed``.
+
+    Raises:
+        ArgumentError: as ``one_of``, for the first that is not.
+    """
+    names = dict.fromkeys(allowed)
+    return [
+        value if isinstance(value, str) and value in names else one_of(value, names, argument)
+        for value in values
+    ]
+
+
+def printable(name: object) -> str:
+    """A name of a file for a sentence: bytes that are no UTF-8 as escapes, which any output can print."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
+
+
 def number(
     value: object,
     argument: str,

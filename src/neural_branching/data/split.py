@@ -94,15 +94,18 @@ class Split:
             InputError: if a split would have no image of some class.
         """
         assignment = np.full(len(labels), CODES.index("test"), dtype=np.int8)
-        for label, name in enumerate(classes):
-            rows = np.flatnonzero((labels == label) & ~is_test)
+        own_test = bool(is_test.any())
+        ends = np.cumsum(np.bincount(labels, minlength=len(classes)))[:-1]
+        by_class = np.split(np.argsort(labels, kind="stable"), ends)
+        for name, everyone in zip(classes, by_class, strict=True):
+            rows = everyone[~is_test[everyone]]
             digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
             rows = np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(rows)
-            start, sizes = 0, self._sizes(len(rows), bool(is_test.any()))
+            start, sizes = 0, self._sizes(len(rows), own_test)
             for split, size in sizes.items():
                 assignment[rows[start : start + size]] = CODES.index(split)
                 start += size
-            mine = assignment[labels == label]
+            mine = assignment[everyone]
             found = {
                 split: int(np.sum(mine == CODES.index(split))) for split in CODES if split in {*sizes, "test"}
             }

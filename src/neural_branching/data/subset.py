@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from neural_branching.errors import ArgumentError, InputError, one_of
+from neural_branching.errors import ArgumentError, InputError, each_of, one_of
 
 
 class Subset:
@@ -45,10 +45,12 @@ class Subset:
         """
         if self.classes is None:
             name = one_of(self.superclass, superclasses, "superclass")
-            chosen = _checked([member for member in superclasses[name] if member in known], self.name)
+            offered = set(known)
+            chosen = _checked([member for member in superclasses[name] if member in offered], self.name)
         else:
-            chosen = [one_of(member, known, f"a class of subset {self.name!r}") for member in self.classes]
-        return tuple(member for member in known if member in chosen)
+            chosen = each_of(self.classes, known, f"a class of subset {self.name!r}")
+        mine = set(chosen)
+        return tuple(member for member in known if member in mine)
 
 
 def _checked(classes: list[str], name: str) -> list[str]:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +65,24 @@ class DataTable:
         if split == "train":
             chosen |= self.split == CODES.index(learner)
         if classes is not None:
-            chosen &= np.isin(self.labels, [self.classes.index(name) for name in classes])
+            wanted = np.zeros(len(self.classes), dtype=np.bool_)
+            wanted[self.indices(classes)] = True
+            chosen &= wanted[self.labels]
         rows = np.flatnonzero(chosen)
         if split == "train" and per_class is not None:
             labels = self.labels[rows]
-            rows = np.sort(np.concatenate([rows[labels == label][:per_class] for label in np.unique(labels)]))
+            by_class = np.argsort(labels, kind="stable")
+            first = np.searchsorted(labels[by_class], labels[by_class])  # of the same class
+            rows = np.sort(rows[by_class[np.arange(len(rows)) - first < per_class]])
         return rows
+
+    def indices(self, classes: Sequence[str]) -> NDArray[np.int64]:
+        """Labels of some classes, int64."""
+        return np.array([self._index[name] for name in classes], dtype=np.int64)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: label for label, name in enumerate(self.classes)}
 
     def images(self) -> NDArray[np.uint8]:
         """All images, uint8 (n, 3, size, size), memory-mapped."""

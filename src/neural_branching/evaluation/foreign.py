@@ -41,10 +41,9 @@ class Foreign:
         cls, subset: Sequence[str], known: Sequence[str], superclasses: Mapping[str, Sequence[str]]
     ) -> "Foreign":
         """Foreign classes in the order of the data set, near ones found by the superclasses."""
-        foreign = tuple(name for name in known if name not in subset)
-        related = {
-            name for members in superclasses.values() if set(members) & set(subset) for name in members
-        }
+        mine = set(subset)
+        foreign = tuple(name for name in known if name not in mine)
+        related = {name for members in superclasses.values() if mine & set(members) for name in members}
         return cls(foreign, frozenset(related) & frozenset(foreign))
 
     def distance(self, name: str) -> str:
