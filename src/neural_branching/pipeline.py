@@ -1,12 +1,13 @@
 """The whole flow on one page: data → parent → activations → branch → score and threshold → report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from neural_branching import activations as act
 from neural_branching.artifacts import (
@@ -36,6 +37,7 @@ from neural_branching.training import History
 
 # Splits that no parameter is trained on.
 HELD_OUT = SPLITS[1:]
+BLOCK = 8192
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ def _answers(
     model = load_branch(settings, artifacts["branch"])
     labels = settings.labels
     columns = labels.columns(settings.classes)
+    of_subset = torch.tensor(columns or [], dtype=torch.int64)
     vectors = act.read(artifacts["activations"], settings.stage)
     logits = act.read(question.logits, "logits")
     branch, parent = Material({}, {}), Material({}, {})
@@ -163,7 +166,8 @@ def _answers(
         kept = seen.numpy() if settings.score.asks_activations else np.empty((len(rows), 0), np.float32)
         return (
             Answers(rows, targets, mine, kept),
-            Answers(rows, targets, logits[rows][:, columns or []].numpy(), kept),
+            # Of logits by the thousand only the subset's are read from the disk.
+            Answers(rows, targets, logits[torch.from_numpy(rows)[:, None], of_subset].numpy(), kept),
         )
 
     accuracy = {}
@@ -173,9 +177,16 @@ def _answers(
         branch.foreign[split], parent.foreign[split] = ask(split, foreign.classes)
     for split in HELD_OUT:
         everyone = table.rows(split, tuple(labels.of))
-        right = logits[everyone].argmax(1).numpy() == labels.targets(table.classes)[table.labels[everyone]]
+        answers = np.concatenate([logits[some].argmax(1).numpy() for some in _blocks(everyone)])
+        right = answers == labels.targets(table.classes)[table.labels[everyone]]
         accuracy[split] = float(right.mean()), len(everyone)
     return branch, parent if columns else None, accuracy
+
+
+def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Rows some at a time, so that memory holds the logits of a few of them."""
+    for start in range(0, len(rows), BLOCK):
+        yield rows[start : start + BLOCK]
 
 
 def _results(

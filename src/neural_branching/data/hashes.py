@@ -38,16 +38,17 @@ class FileHashes:
         Raises:
             InputError: if a file cannot be read.
         """
-        memory = self._load(root)
-        files = sorted(set(files))
+        known, files = self._load(root), list(dict.fromkeys(files))
         if present is None:
-            present = stamps_of(root, {*memory, *files})
+            present = stamps_of(root, {*known, *files})
         # Removed files are forgotten; of other files only their being there is asked.
-        known = {name: entry for name, entry in memory.items() if name in present}
+        gone = known.keys() - present.keys()
+        for name in gone:
+            del known[name]
         changed = [name for name in files if name not in known or known[name][0] != present.get(name)]
         for name, sha in zip(changed, _hashed(root, changed), strict=True):
             known[name] = present[name], sha
-        if changed or len(known) != len(memory):
+        if changed or gone:
             self._save(root, known)
         return {name: known[name][1] for name in files}
 

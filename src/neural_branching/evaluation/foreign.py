@@ -17,6 +17,7 @@ from neural_branching.selection import (
 )
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.intervals import RESAMPLES, Interval, percentile_interval
+from neural_branching.selection.risk_coverage import weighted_curves
 from neural_branching.selection.thresholds.base import HeldOut, Threshold
 from neural_branching.selection.thresholds.plain import threshold_at_coverage
 
@@ -101,13 +102,12 @@ def foreign_intervals(
     errors = np.concatenate([error, np.ones(len(foreign_score), dtype=bool)])
     mine = apart(len(foreign_score), bootstrap.resamples)
     pairs = list(zip(bootstrap.chunks(len(scores)), mine.chunks(len(scores)), strict=True))
-    weights = [np.concatenate(pair, axis=1) for pair in pairs]
     values = resampled(
         lambda curve: {"auroc": curve.failure_auroc()},
-        (risk_coverage_curve(scores, is_foreign, weight) for weight in weights),
+        weighted_curves(scores, is_foreign, (np.concatenate(pair, axis=1) for pair in pairs)),
     ) | resampled(
         lambda curve: {"scod_aurc": curve.aurc(), "scod_augrc": curve.augrc()},
-        (risk_coverage_curve(scores, errors, weight) for weight in weights),
+        weighted_curves(scores, errors, (np.concatenate(pair, axis=1) for pair in pairs)),
     )
     # The threshold that answers 95 % of the subset moves with the resample.
     fpr95 = [

@@ -18,7 +18,9 @@ from neural_branching.selection import (
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.intervals import Interval, percentile_interval, proportion_interval
 
-ABSTAIN = "abstain"
+ABSTAIN, OTHERS = "abstain", "any other"
+# A confusion matrix of more classes than the first shows as many as the second.
+MOST, SHOWN = 100, 25
 
 
 def areas(curve: RiskCoverageCurve) -> dict[str, Floats]:
@@ -118,8 +120,20 @@ def per_class(answers: Answers, score: Floats, threshold: float, classes: Sequen
 
 
 def confusion(answers: Answers, score: Floats, threshold: float, classes: Sequence[str]) -> dict[str, Any]:
-    """Counts by true class (rows) and answer (columns), abstaining being the last column."""
-    abstained = len(classes)
-    given = np.where(score >= threshold, answers.predictions, abstained)
-    counts = confusion_matrix(answers.targets, given, labels=range(abstained + 1))[:abstained]
-    return {"rows": list(classes), "columns": [*classes, ABSTAIN], "counts": counts.tolist()}
+    """Counts by true class (rows) and answer (columns), abstaining being the last column.
+
+    Of more classes than anyone can read only those are counted of which most images are answered wrongly,
+    and all other answers together.
+    """
+    if len(classes) <= MOST:
+        shown, others = list(range(len(classes))), []
+    else:
+        wrong = np.bincount(answers.targets[answers.error], minlength=len(classes))
+        shown, others = sorted(np.argsort(-wrong, kind="stable")[:SHOWN].tolist()), [OTHERS]
+    columns = [*(classes[label] for label in shown), *others, ABSTAIN]
+    place = np.full(len(classes), len(shown))
+    place[shown] = np.arange(len(shown))
+    given = np.where(score >= threshold, place[answers.predictions], len(columns) - 1)
+    mine = np.isin(answers.targets, shown)
+    counts = confusion_matrix(place[answers.targets[mine]], given[mine], labels=range(len(columns)))
+    return {"rows": columns[: len(shown)], "columns": columns, "counts": counts[: len(shown)].tolist()}

@@ -54,11 +54,19 @@ def draw(results: dict[str, Any], evaluation: "Evaluation") -> dict[str, Any]:
             score,
             f"{where}, test images",
         ),
-        "confusion": confusion(results["test"]["confusion"], f"{where}, test images"),
+        "confusion": confusion(results["test"]["confusion"], f"{where}, {_shown(results)}"),
         "thresholds": thresholds(
             evaluation.points, f"{where}, {len(test)} test images, score {score} (95 % intervals)"
         ),
     }
+
+
+def _shown(results: dict[str, Any]) -> str:
+    """Which test images the confusion matrix shows."""
+    shown, classes = len(results["test"]["confusion"]["rows"]), len(results["classes"])
+    if shown == classes:
+        return "test images"
+    return f"test images of the {shown} among {classes} classes with the most wrong answers"
 
 
 def _line(judged: "Judged", bootstrap: Bootstrap) -> Line:

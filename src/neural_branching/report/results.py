@@ -26,6 +26,7 @@ Row = dict[str, Any]
 
 SCHEMA_VERSION = 2
 PREDICTIONS = "predictions.csv"
+MOST_LOGITS = 100
 CURVE, SCOD_CURVE, POINTS = "curve.csv", "scod_curve.csv", "thresholds.csv"
 
 # What readers rely on in the results of a completed run.
@@ -109,7 +110,8 @@ def write_points(folder: Path, points: Sequence["Point"]) -> None:
 def write_predictions(folder: Path, evaluation: "Evaluation") -> None:
     """Write one line per held-out image: what the branch and its parent answered, and how surely.
 
-    The parent's columns are empty if it does not know each of the classes.
+    The parent's columns are empty if it does not know each of the classes. Logits are left out of a subset
+    of more than 100 classes, of which they would fill gigabytes.
 
     ``row`` is the image's row in the data table, the same for every run on the same images; ``fits``
     says what the image was used for: the score, the threshold or nothing. Images of foreign classes
@@ -117,7 +119,8 @@ def write_predictions(folder: Path, evaluation: "Evaluation") -> None:
     """
     examination, threshold = evaluation.examination, evaluation.branch.choice.value
     header = ["row", "split", "label", "prediction", "score"]
-    header += ["parent_prediction", "parent_score", *(f"logit_{name}" for name in examination.classes)]
+    header += ["parent_prediction", "parent_score"]
+    header += [f"logit_{name}" for name in examination.classes] if _has_logits(examination) else []
     header += ["fits", "accepted"]
     with (folder / PREDICTIONS).open("w", newline="") as stream:
         stream.writelines(_csv([header]))
@@ -139,6 +142,7 @@ def _prediction_text(examination: "Examination") -> list[tuple[str, str, list[st
         for split, score in getattr(branch, side).items():
             mine = getattr(branch.material, side)[split]
             theirs: list[list[Any]] = [[""] * len(mine)] * 2
+            logits = mine.logits.T if _has_logits(examination) else mine.logits[:0]
             if parent:
                 predictions = getattr(parent.material, side)[split].predictions.tolist()
                 theirs = [[classes[label] for label in predictions], getattr(parent, side)[split].tolist()]
@@ -149,10 +153,14 @@ def _prediction_text(examination: "Examination") -> list[tuple[str, str, list[st
                 [classes[label] for label in mine.predictions.tolist()],
                 score.tolist(),
                 *theirs,
-                *([f"{logit:.6g}" for logit in column] for column in mine.logits.T.tolist()),
+                *([f"{logit:.6g}" for logit in column] for column in logits.tolist()),
             )
             parts.append((side, split, _csv(zip(*columns, strict=True), end="")))
     return parts
+
+
+def _has_logits(examination: "Examination") -> bool:
+    return len(examination.classes) <= MOST_LOGITS
 
 
 def _csv(rows: Iterable[Iterable[Any]], end: str = "\r\n") -> list[str]:

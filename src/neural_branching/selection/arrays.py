@@ -1,9 +1,13 @@
 """Checked input: scores and errors of any array type as float64, or a ValueError of one sentence."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+# Numbers that are worked on at once.
+BLOCK = 1_000_000
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -52,6 +56,13 @@ def as_logits(logits: ArrayLike) -> Floats:
     if not np.isfinite(values).all():
         raise ValueError(f"logits contain {values[~np.isfinite(values)][0]}: all must be finite.")
     return values
+
+
+def by_blocks(function: Callable[[Any], Floats], matrix: NDArray[Any]) -> Floats:
+    """A function of each row of a matrix, float64 (n,), some rows at a time: its work stays in the cache."""
+    rows = max(1, BLOCK // max(1, matrix.shape[1]))
+    starts = range(0, max(1, len(matrix)), rows)
+    return np.concatenate([function(matrix[start : start + rows]) for start in starts])
 
 
 def _as_floats(value: Any, name: str) -> Floats:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainccinv
 
 from neural_branching.selection.arrays import Counts, Floats, Integers, as_pair
-from neural_branching.selection.risk_coverage import RiskCoverageCurve, risk_coverage_curve
+from neural_branching.selection.risk_coverage import RiskCoverageCurve, weighted_curves
 
 Interval = tuple[float, float]
 
@@ -89,8 +89,7 @@ class Bootstrap:
 
     def curves(self, score: ArrayLike, error: ArrayLike) -> Iterator[RiskCoverageCurve]:
         """Risk–coverage curves of the resamples, some at a time."""
-        for counts in self.chunks(self.n):
-            yield risk_coverage_curve(score, error, counts)
+        yield from weighted_curves(score, error, self.chunks(self.n))
 
     def chunks(self, width: int) -> Iterator[Counts]:
         """``counts`` in blocks of rows small enough to work on ``width`` numbers per row at a time."""

@@ -82,10 +82,8 @@ class ImageFolder:
         else:
             content = hashes.remembered(self.root)
             log.info("The data folder %s is gone: using what was read from it before.", self.root)
-        digest = hashlib.sha256()
-        for file in files:
-            digest.update(f"{file}\0{content[file]}".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        lines = "".join(f"{file}\0{content[file]}" for file in files)
+        return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
     def read(self, classes: Sequence[str], size: int) -> Images:
         """Decode the images of ``classes``; see ``Source.read``."""
