@@ -92,7 +92,9 @@ def equal_mass_error(probabilities: Floats, targets: NDArray[np.int64]) -> float
 
 def _judge(probabilities: Floats, targets: NDArray[np.int64], bootstrap: Bootstrap) -> dict[str, Any]:
     true = np.arange(len(targets)), targets
-    brier = np.square(probabilities - np.eye(probabilities.shape[1])[targets]).sum(axis=1)
+    squares = probabilities.copy()
+    squares[true] -= 1
+    brier = np.square(squares, out=squares).sum(axis=1)
     # An impossible outcome that happened would cost infinitely much; the smallest float stands for 0.
     loss = -np.log(np.maximum(probabilities[true], np.finfo(np.float64).tiny))
     confidence, right = _top(probabilities, targets)
