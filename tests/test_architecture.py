@@ -37,7 +37,7 @@ ROOMS = (
     ("cost",),
     ("artifacts",),
     ("together",),
-    ("baselines",),
+    ("baselines", "distinct"),
     ("report",),
     ("pipeline", "system_pipeline"),
     ("prediction",),

@@ -45,6 +45,8 @@ def same(first: DataTable, second: DataTable) -> bool:
 class Fake:
     """Random images; ``signature`` and pixels are set apart, to play a source that changes."""
 
+    mirror_keeps_class = False
+
     def __init__(self, seed: int = 0, signature: int = 0, duplicates: bool = False) -> None:
         self.seed, self.mark, self.duplicates = seed, signature, duplicates
 

@@ -25,6 +25,7 @@ from neural_branching.classifier import Classifier
 from neural_branching.data.batches import TensorDataModule
 from neural_branching.data.pixels import PixelDataModule
 from neural_branching.data.table import DataTable, ensure_table
+from neural_branching.errors import InputError
 from neural_branching.models import (
     augmentation,
     kept_stages,
@@ -45,12 +46,34 @@ log = logging.getLogger(__name__)
 WEIGHTS, HISTORY = "weights.safetensors", "history.json"
 
 
-def ensure_data(settings: Settings, store: Store, *, pixels: bool = False) -> DataTable:
-    """The table of images with its split; ``pixels`` if the caller will read the images too."""
-    name = settings.config["data"]["name"]
-    return ensure_table(
-        store, name, settings.source, settings.known, settings.image_size, settings.split, pixels=pixels
+def ensure_data(
+    settings: Settings, store: Store, *, pixels: bool = False, duplicates: bool = False
+) -> DataTable:
+    """The table of images with its split; ``pixels`` and ``duplicates`` if the caller will need them.
+
+    Raises:
+        InputError: as ``ensure_table``, and if duplicates left too few images for ``images_per_class``.
+    """
+    table = ensure_table(
+        store,
+        settings.config["data"]["name"],
+        settings.source,
+        settings.known,
+        settings.image_size,
+        settings.split,
+        pixels=pixels,
+        duplicates=duplicates,
     )
+    if settings.images_per_class and settings.split.moves_duplicates:
+        for name in settings.classes:
+            images = len(table.rows("train", [name]))
+            if images < settings.images_per_class:
+                raise InputError(
+                    f"branch.images_per_class is {settings.images_per_class}: with data.split.duplicates="
+                    f"{settings.split.duplicates} a branch can learn from at most {images} images of class "
+                    f"{name!r}."
+                )
+    return table
 
 
 def ensure_parent(

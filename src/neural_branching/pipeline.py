@@ -22,7 +22,9 @@ from neural_branching.artifacts import (
 from neural_branching.baselines import baselines, costs, saved_seconds
 from neural_branching.data.split import SPLITS
 from neural_branching.data.table import DataTable
+from neural_branching.distinct import duplicates
 from neural_branching.environment import environment
+from neural_branching.evaluation.baselines import Outcome
 from neural_branching.evaluation.evaluate import Evaluation, evaluate
 from neural_branching.evaluation.examination import Examination, examine
 from neural_branching.evaluation.foreign import Foreign
@@ -62,7 +64,7 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     check_models(settings)
     settings.compute.apply()
     store = store_at(settings.outputs / "store")
-    table = ensure_data(settings, store)
+    table = ensure_data(settings, store, duplicates=True)
     check_budget(settings, len(table), len(table.rows("train")))
     parent = ensure_parent(settings, store, table)
     activations = ensure_activations(settings, store, table, parent)
@@ -84,6 +86,7 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     provenance["activations"]["saved_seconds"] = saved_seconds(settings, table, artifacts)
     results = {
         **_results(settings, table, artifacts, evaluation, found.parent_accuracy),
+        "duplicates": duplicates(settings, store, table, settings.classes, answers.rows, _outcomes(found)),
         "cost": found.cost,
         "baselines": compared,
         "artifacts": provenance,
@@ -176,6 +179,16 @@ def _answers(
         right = logits[everyone].argmax(1).numpy() == labels.targets(table.classes)[table.labels[everyone]]
         accuracy[split] = float(right.mean()), len(everyone)
     return branch, parent if columns else None, accuracy
+
+
+def _outcomes(found: _Findings) -> dict[str, Outcome]:
+    """What the branch, and its parent if it knows the classes, get wrong of the test images."""
+    sides = {"branch": found.examination.branch, "parent_restricted": found.examination.parent}
+    return {
+        name: Outcome(side.material.known["test"].error, side.known["test"])
+        for name, side in sides.items()
+        if side
+    }
 
 
 def _results(

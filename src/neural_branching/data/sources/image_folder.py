@@ -14,7 +14,7 @@ import numpy as np
 from neural_branching.data.decode import SUFFIXES, decode
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.sources.base import Images, root_folder
-from neural_branching.errors import InputError, one_of
+from neural_branching.errors import ArgumentError, InputError, one_of
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,18 @@ class ImageFolder:
             (``test`` may be absent), otherwise ``<class>/``; images may lie deeper inside a class.
         broken: "refuse" names the first image that cannot be decoded; "skip" leaves such images
             out and counts them.
+        mirror_keeps_class: whether mirror images count as duplicates; not for writing, for example.
 
     Raises:
-        InputError: if ``broken`` is neither.
+        InputError: if ``broken`` or ``mirror_keeps_class`` is none of its values.
     """
 
-    def __init__(self, root: str, broken: str = "refuse") -> None:
+    def __init__(self, root: str, broken: str = "refuse", mirror_keeps_class: bool = True) -> None:
         self.root = root_folder(root)
         self.broken = one_of(broken, ("refuse", "skip"), "broken")
+        if not isinstance(mirror_keeps_class, bool):
+            raise ArgumentError("mirror_keeps_class", f"is {mirror_keeps_class!r}: it must be true or false.")
+        self.mirror_keeps_class = mirror_keeps_class
         self._files: list[str] | None = None
 
     def class_names(self, hashes: FileHashes) -> tuple[str, ...]:
