@@ -174,6 +174,7 @@ def _row(results: Row) -> Row:
         "overrides": {pair[0]: pair[-1] for pair in typed},
         "baselines": results.get("baselines", {}),
         "objectives": results.get("objectives", {}),
+        "duplicates": results.get("duplicates"),
         "branch_key": results["artifacts"]["branch"]["key"],
         "guarantee": results["threshold"]["guarantee"],
         "delta": at(results, ("threshold", "settings", "delta")),

@@ -1,6 +1,6 @@
 """The numbers of a run that tables, CSV files and TensorBoard show: one list for all of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ class Metric:
         heading: column of the tables; None if they leave it out.
         tag: TensorBoard scalar and HParams metric; None if there is none.
         may_lack: whether a run may be without it.
+        beside: a count, by name: tables leave the number out where that is 0 in all runs.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Metric:
     heading: str | None = None
     tag: str | None = None
     may_lack: bool = False
+    beside: str | None = None
 
     def of(self, results: Mapping[str, Any]) -> Any:
         """The number; None where it is missing or undefined."""
@@ -46,6 +48,16 @@ METRICS = (
     Metric("validation_accuracy", ("validation", "accuracy")),
     Metric("test_n", ("test", "n")),
     Metric("test_accuracy", ("test", "accuracy"), "accuracy", "test/accuracy"),
+    Metric("test_duplicates", ("duplicates", "test", "train", "images"), may_lack=True),
+    Metric("distinct_n", ("duplicates", "without", "n"), may_lack=True),
+    Metric(
+        "distinct_accuracy",
+        ("duplicates", "without", "accuracy"),
+        "without duplicates",
+        may_lack=True,
+        beside="test_duplicates",
+    ),
+    Metric("distinct_aurc", ("duplicates", "without", "aurc"), may_lack=True),
     Metric("test_aurc", ("test", "aurc"), "AURC", "test/aurc"),
     Metric("test_e_aurc", ("test", "e_aurc"), None, "test/e_aurc"),
     Metric("test_augrc", ("test", "augrc"), None, "test/augrc"),
@@ -98,7 +110,15 @@ METRICS = (
     Metric("training_seconds", ("artifacts", "branch", "build_seconds"), may_lack=True),
     Metric("cache_bytes", ("cost", "cache_bytes"), may_lack=True),
 )
-SHOWN = tuple(metric for metric in METRICS if metric.heading)
+# What tables show of every run.
+SHOWN = tuple(metric for metric in METRICS if metric.heading and not metric.beside)
+
+
+def shown(rows: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    """What tables show of these runs, given as flat records."""
+    found = list(rows)
+    beside = {metric.name for metric in METRICS if any(row[metric.name] for row in found)}
+    return [metric for metric in METRICS if metric in SHOWN or metric.beside in beside]
 
 
 def system_metrics(router: str) -> tuple[Metric, ...]:

@@ -11,7 +11,8 @@ from neural_branching.report.baselines import NOTE as BASELINES_NOTE
 from neural_branching.report.cells import Cell, markdown_table, number
 from neural_branching.report.certificates import Certified
 from neural_branching.report.collect import SEEDS, Summary, cell
-from neural_branching.report.metrics import SHOWN
+from neural_branching.report.metrics import Metric, shown
+from neural_branching.report.repeats import repeat_lines
 from neural_branching.report.results import Row
 from neural_branching.report.search import Search
 
@@ -35,8 +36,11 @@ def print_summary(summary: Summary) -> None:
     screen = console()
     if summary.completed:
         header, lines = _settings(summary)
-        _print(screen, f"{len(summary.completed)} runs, test images", header, lines, len(SHOWN))
+        metrics = shown(summary.completed)
+        _print(screen, f"{len(summary.completed)} runs, test images", header, lines, len(metrics))
         screen.print(NOTES, highlight=False)
+        for line in _repeats(summary):
+            screen.print(line, highlight=False, soft_wrap=True)
     names = _shown(summary) if summary.completed else []
     if search := Search.of(summary):
         header, lines = search.table(names)
@@ -74,10 +78,12 @@ def markdown(summary: Summary) -> str:
     if summary.completed:
         header, lines = _settings(summary)
         parts += ["## Settings", "", *markdown_table(header, lines), "", NOTES, ""]
+        parts += [entry for line in _repeats(summary) for entry in (line, "")]
         if len(lines) < len(summary.completed):
             names = ["run", *_shown(summary), *SEEDS]
-            rows = [[str(row[name]) for name in names] + _of_run(row) for row in summary.completed]
-            header = [*names, *(str(metric.heading) for metric in SHOWN)]
+            metrics = shown(summary.completed)
+            rows = [[str(row[name]) for name in names] + _of_run(row, metrics) for row in summary.completed]
+            header = [*names, *(str(metric.heading) for metric in metrics)]
             parts += ["## Runs", "", *markdown_table(header, rows), ""]
     names = _shown(summary) if summary.completed else []
     if search := Search.of(summary):
@@ -117,17 +123,19 @@ def _settings(summary: Summary) -> tuple[list[str], list[list[str]]]:
     names = _shown(summary)
     several = any(record["seeds"] > 1 for record in records)
     header = [name.replace("_", " ") for name in names] + (["seeds"] if several else [])
-    header += [str(metric.heading) for metric in SHOWN]
+    metrics = shown(summary.completed)
+    header += [str(metric.heading) for metric in metrics]
     lines = []
     for record in records:
         seeds = [str(record["seeds"])] if several else []
         lines.append(
-            [str(record[name]) for name in names] + seeds + [str(record[metric.name]) for metric in SHOWN]
+            [str(record[name]) for name in names] + seeds + [str(record[metric.name]) for metric in metrics]
         )
     for subset, figures in summary.published.items():
         label = [{"subset": subset, "threshold": figures["source"]}.get(name, "") for name in names]
         values = [
-            number(figures.get(metric.path[-1] if metric.path[:-1] == ("test",) else "")) for metric in SHOWN
+            number(figures.get(metric.path[-1] if metric.path[:-1] == ("test",) else ""))
+            for metric in metrics
         ]
         lines.append([*label, *([""] if several else []), *values])
     return header, lines
@@ -194,5 +202,9 @@ def _shown(summary: Summary) -> list[str]:
     return [*before, "subset", "branch_point", *after, "threshold", *summary.swept]
 
 
-def _of_run(row: Row) -> list[str]:
-    return [str(Cell(row[metric.name], None, row[f"{metric.name}_interval"])) for metric in SHOWN]
+def _of_run(row: Row, metrics: Sequence[Metric]) -> list[str]:
+    return [str(Cell(row[metric.name], None, row[f"{metric.name}_interval"])) for metric in metrics]
+
+
+def _repeats(summary: Summary) -> list[str]:
+    return repeat_lines((f"{row['data']}, {row['subset']}", row) for row in summary.completed)
