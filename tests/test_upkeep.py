@@ -58,7 +58,7 @@ def test_runs_refer_to_all_that_they_used(monkeypatch, tmp_path, capsys) -> None
     command(monkeypatch, "train", "-m", *TINY, "subset=digits,upper")
     entries = contents(tmp_path / "outputs")
     runs = {(one.kind, one.runs) for one in entries}
-    shared = {(kind, 2) for kind in ("reading", "data", "split", "parent", "activations")}
+    shared = {(kind, 2) for kind in ("reading", "data", "duplicates", "split", "parent", "activations")}
     assert runs == {*shared, ("branch", 1)}
     assert sum(one.kind == "branch" for one in entries) == 2
     assert sum(one.kind == "activations" for one in entries) == 1  # the parent's logits are in the same pass

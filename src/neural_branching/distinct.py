@@ -25,7 +25,7 @@ def duplicates(
     test: NDArray[np.int64],
     outcomes: Mapping[str, Outcome],
 ) -> Numbers:
-    """The block "duplicates" of results.json.
+    """The block "duplicates" of results.json; its "file" is named from the folder of the store.
 
     Args:
         settings: of the branch, or of the parent of a system.
@@ -47,7 +47,7 @@ def duplicates(
         "split": settings.split.duplicates,
         "complete": overlap.found.complete,
         "left_out": overlap.left_out,
-        "file": str(listed.path / LIST) if listed else None,
+        "file": f"{listed.kind}/{listed.key}/{LIST}" if listed else None,
         **overlap.counts(),
     }
     again = {

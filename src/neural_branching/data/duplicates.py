@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from threadpoolctl import threadpool_limits
 
 CORRELATION = 0.95
 # Near pairs that are listed; beyond, only those that join two groups.
@@ -75,9 +76,11 @@ def find_duplicates(
         progress: told the share of the work that is done, now and then.
     """
     first = _first_equals(images)
-    search = _Search(images, np.flatnonzero(first == np.arange(len(images))), mirror, limit)
-    for share in search.run():
-        progress(share)
+    # The products are small: more threads gain little, and lose much where other processes work too.
+    with threadpool_limits(1, user_api="blas"):
+        search = _Search(images, np.flatnonzero(first == np.arange(len(images))), mirror, limit)
+        for share in search.run():
+            progress(share)
     return search.found(first)
 
 

@@ -9,6 +9,7 @@ from neural_branching.errors import InputError
 from neural_branching.report.cells import Cell
 from neural_branching.report.certificates import Certified, certify
 from neural_branching.report.metrics import METRICS, at
+from neural_branching.report.repeats import repeats
 from neural_branching.report.results import Row, is_system, read_config, read_results
 from neural_branching.runs import RESULTS, missing_jobs, runs_below
 
@@ -94,6 +95,13 @@ class Summary:
             *([f"Other numbers than the run that counts: {names}."] if differing else []),
         ]
 
+    def repeated_images(self) -> list[str]:
+        """A line for each set of test images of which some repeat training images."""
+        found = (
+            f"{row['data']}, {row['subset']}: {row['repeats']}" for row in self.completed if row["repeats"]
+        )
+        return list(dict.fromkeys(found))
+
     def _run_of(self, row: Row) -> tuple[Any, ...]:
         """Settings and seeds of a run."""
         return tuple(row[name] for name in (*SETTING, *self.swept, *SEEDS))
@@ -174,7 +182,7 @@ def _row(results: Row) -> Row:
         "overrides": {pair[0]: pair[-1] for pair in typed},
         "baselines": results.get("baselines", {}),
         "objectives": results.get("objectives", {}),
-        "duplicates": results.get("duplicates"),
+        "repeats": repeats(results),
         "branch_key": results["artifacts"]["branch"]["key"],
         "guarantee": results["threshold"]["guarantee"],
         "delta": at(results, ("threshold", "settings", "delta")),

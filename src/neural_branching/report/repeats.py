@@ -1,47 +1,30 @@
-"""Duplicates in words: how many test images a model has seen nearly so before."""
+"""Duplicates in words: how many test images a model has seen before, or nearly so."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from neural_branching.report.cells import with_interval
 
 
-def repeated(results: Mapping[str, Any]) -> str | None:
-    """What of the test images repeats training images; None if nothing does, or if nobody looked.
+def repeats(results: Mapping[str, Any], *, accuracy: bool = False) -> str | None:
+    """What of a run's test images repeats training images; None if nothing does, or if nobody looked.
 
     Args:
         results: of a run.
+        accuracy: whether to add how accurate the run is without them.
+
+    Raises:
+        KeyError, TypeError: for what is no block "duplicates" of results.json.
     """
     block = results.get("duplicates")
-    if not block or not block["test"]["train"]["images"]:
+    if block is None or not block["test"]["train"]["images"]:
         return None
-    test, train = block["test"]["n"], block["test"]["train"]
+    test, train, without = block["test"]["n"], block["test"]["train"], block["without"]
+    # STORE/data/KEY is where the images are.
+    file = Path(results["artifacts"]["data"]["path"]).parent.parent / block["file"]
+    rest = with_interval(without["accuracy"], without["intervals"]["accuracy"])
     return (
         f"{train['images']} of {test} test images have a duplicate among the training images "
-        f"({train['exact']} exact)"
-    )
-
-
-def run_line(results: Mapping[str, Any]) -> list[str]:
-    """A line for one run, with the accuracy without them and where all duplicates are listed, or none."""
-    sentence = repeated(results)
-    if sentence is None:
-        return []
-    block = results["duplicates"]
-    without = block["without"]
-    accuracy = with_interval(without["accuracy"], without["intervals"]["accuracy"])
-    return [f"{sentence}; accuracy without them {accuracy}. All: {block['file']}"]
-
-
-def repeat_lines(runs: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """A line for each set of test images among several runs.
-
-    Args:
-        runs: what the test images of a run are called, and its results.
-    """
-    lines = ((name, sentence, results) for name, results in runs if (sentence := repeated(results)))
-    return list(
-        dict.fromkeys(
-            f"{name}: {sentence}. All: {one['duplicates']['file']}" for name, sentence, one in lines
-        )
+        f"({train['exact']} exact){f'; accuracy without them {rest}' if accuracy else ''}. All: {file}"
     )

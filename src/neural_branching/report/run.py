@@ -8,7 +8,7 @@ from rich.table import Table
 from neural_branching.report.baselines import HEADER, NOTE, baseline_lines
 from neural_branching.report.cells import number, with_interval
 from neural_branching.report.pictures import draw
-from neural_branching.report.repeats import run_line
+from neural_branching.report.repeats import repeats
 from neural_branching.report.results import (
     CURVE,
     SCOD_CURVE,
@@ -78,7 +78,7 @@ def print_run(run: "Run", folder: Path) -> None:
             table.add_row(*(entry.replace(" [", "\n[") for entry in entries))
         screen.print(table)
         screen.print(NOTE, highlight=False)
-    for line in [*run_line(results), *_sentences(results)]:
+    for line in _sentences(results):
         screen.print(line, highlight=False, soft_wrap=True)
     screen.print(f"{provenance(results)}. Results in {folder}", highlight=False, soft_wrap=True)
 
@@ -130,6 +130,8 @@ def _sentences(results: dict[str, Any]) -> list[str]:
     what = f"{parent['classes']} classes"
     if parent["labels"] == "coarse":
         what = f"{parent['logits']} superclasses of {what}"
+    if repeated := repeats(results, accuracy=True):
+        lines.append(repeated)
     return [*lines, f"parent on all {what}: {parent['test_accuracy']:.3f}"]
 
 

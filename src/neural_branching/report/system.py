@@ -13,7 +13,7 @@ from neural_branching.report.cells import markdown_table, number, with_interval
 from neural_branching.report.figures.confusion import confusion
 from neural_branching.report.figures.risk_coverage import Line, risk_coverage
 from neural_branching.report.figures.tree import tree as tree_figure
-from neural_branching.report.repeats import run_line
+from neural_branching.report.repeats import repeats
 from neural_branching.report.results import write_config, write_results
 from neural_branching.report.run import provenance
 from neural_branching.report.systems import ROUTER_HEADER, router_lines
@@ -142,8 +142,8 @@ def print_system(results: Mapping[str, Any], folder: Path) -> None:
         )
     screen.print(table)
     screen.print(ROUTERS_NOTE, highlight=False, soft_wrap=True)
-    for line in run_line(results):
-        screen.print(line, highlight=False, soft_wrap=True)
+    if repeated := repeats(results, accuracy=True):
+        screen.print(repeated, highlight=False, soft_wrap=True)
     screen.print(_answers_table(results))
     screen.print(ANSWERS_NOTE, highlight=False, soft_wrap=True)
     promise = results["answers"]["back_off"]["promise"]

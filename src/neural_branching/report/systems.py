@@ -14,7 +14,7 @@ from neural_branching.errors import InputError
 from neural_branching.report.cells import Cell, markdown_table
 from neural_branching.report.collect import NOTHING, UNFINISHED, cell
 from neural_branching.report.figures.routers import routers
-from neural_branching.report.repeats import repeat_lines
+from neural_branching.report.repeats import repeats
 from neural_branching.report.results import SCHEMA_VERSION, is_system
 from neural_branching.report.tables import console
 from neural_branching.runs import RESULTS, missing_jobs, runs_below
@@ -52,10 +52,11 @@ class Systems:
         kinds = [results["answers"]["back_off"].get("guarantee") for results in everyone]
         return kinds.count(Guaranteed.guarantee)
 
-    def repeats(self) -> list[str]:
-        """What of the test images repeats training images."""
-        named = ((f"{one['data']}, {one['hierarchy']}", one) for one in self.completed.values())
-        return repeat_lines(named)
+    def repeated_images(self) -> list[str]:
+        """A line for each set of test images of which some repeat training images."""
+        everyone = self.completed.values()
+        found = (f"{one['data']}, {one['hierarchy']}: {one['repeats']}" for one in everyone if one["repeats"])
+        return list(dict.fromkeys(found))
 
     def groups(self) -> dict[tuple[str, ...], list[dict[str, Any]]]:
         """Setting → results of its seeds; of a run that was repeated, the last."""
@@ -96,7 +97,7 @@ def summarize_systems(folder: Path, *, events: bool = False) -> Systems:
             else:
                 for part in _COMPLETED:
                     results[part]
-                summary.completed[name] = results
+                summary.completed[name] = {**results, "repeats": repeats(results)}
         except FileNotFoundError:
             summary.failed[name] = UNFINISHED
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -116,7 +117,7 @@ def summarize_systems(folder: Path, *, events: bool = False) -> Systems:
             for kind, one in results["routers"].items():
                 writer.writerow([name, *setting, *seeds, kind, *(one[metric] for metric in OF_ROUTERS)])
     document = markdown_table(("setting", *ROUTER_HEADER), lines)
-    document += [entry for sentence in summary.repeats() for entry in ("", sentence)]
+    document += [entry for sentence in summary.repeated_images() for entry in ("", sentence)]
     (folder / "systems.md").write_text("\n".join(document) + "\n")
     drawn = {"routers": routers(_accuracies(groups))} if groups else {}
     for name, figure in drawn.items():
@@ -172,7 +173,7 @@ def print_systems(summary: Systems) -> None:
             cells = [str(cell([run["answers"][kind][metric] for run in runs])) for metric in OF_ANSWERS]
             answers.add_row(setting, key[-1], kind.replace("_", "-"), *cells)
     screen.print(answers)
-    for sentence in summary.repeats():
+    for sentence in summary.repeated_images():
         screen.print(sentence, highlight=False, soft_wrap=True)
     certified = summary.certified
     if certified > 1:

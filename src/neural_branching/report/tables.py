@@ -12,7 +12,6 @@ from neural_branching.report.cells import Cell, markdown_table, number
 from neural_branching.report.certificates import Certified
 from neural_branching.report.collect import SEEDS, Summary, cell
 from neural_branching.report.metrics import Metric, shown
-from neural_branching.report.repeats import repeat_lines
 from neural_branching.report.results import Row
 from neural_branching.report.search import Search
 
@@ -39,7 +38,7 @@ def print_summary(summary: Summary) -> None:
         metrics = shown(summary.completed)
         _print(screen, f"{len(summary.completed)} runs, test images", header, lines, len(metrics))
         screen.print(NOTES, highlight=False)
-        for line in _repeats(summary):
+        for line in summary.repeated_images():
             screen.print(line, highlight=False, soft_wrap=True)
     names = _shown(summary) if summary.completed else []
     if search := Search.of(summary):
@@ -78,7 +77,7 @@ def markdown(summary: Summary) -> str:
     if summary.completed:
         header, lines = _settings(summary)
         parts += ["## Settings", "", *markdown_table(header, lines), "", NOTES, ""]
-        parts += [entry for line in _repeats(summary) for entry in (line, "")]
+        parts += [entry for line in summary.repeated_images() for entry in (line, "")]
         if len(lines) < len(summary.completed):
             names = ["run", *_shown(summary), *SEEDS]
             metrics = shown(summary.completed)
@@ -204,7 +203,3 @@ def _shown(summary: Summary) -> list[str]:
 
 def _of_run(row: Row, metrics: Sequence[Metric]) -> list[str]:
     return [str(Cell(row[metric.name], None, row[f"{metric.name}_interval"])) for metric in metrics]
-
-
-def _repeats(summary: Summary) -> list[str]:
-    return repeat_lines((f"{row['data']}, {row['subset']}", row) for row in summary.completed)
