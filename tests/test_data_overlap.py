@@ -222,6 +222,14 @@ def test_the_list_names_rows_splits_and_classes(tmp_path: Path, caplog: pytest.L
     caplog.clear()
     ensure_list(Store(tmp_path), *arguments)
     assert not caplog.text
+    # The two in test stay.
+    fewer = table_of(
+        Store(tmp_path), Fake((0, 0, True), (0, 1, True), (1, 0, False)), Split(duplicates="drop")
+    )
+    assert fewer.duplicates
+    with caplog.at_level(logging.INFO):
+        ensure_list(Store(tmp_path), fewer.duplicates, overlap_of(fewer), PETS, fewer.split_key)
+    assert "Duplicates among 41 images (2 more left out): 1 exact and 0 near" in caplog.text
 
 
 def test_work_that_takes_long_says_so(

@@ -219,8 +219,10 @@ def ensure_list(
 def _sentence(overlap: Overlap) -> str:
     exact, near = overlap.counts().values()
     at_least = "" if overlap.found.complete else "at least "
+    left_out = f" ({overlap.left_out:,} more left out)" if overlap.left_out else ""
+    images = f"{len(overlap.labels) - overlap.left_out:,} images{left_out}"
     return (
-        f"Duplicates among {len(overlap.labels):,} images: {exact['pairs']:,} exact and {at_least}"
+        f"Duplicates among {images}: {exact['pairs']:,} exact and {at_least}"
         f"{near['pairs']:,} near pairs (correlation ≥ {CORRELATION:g}), "
         f"{exact['pairs_across_splits'] + near['pairs_across_splits']:,} of them across splits, "
         f"{exact['pairs_across_classes'] + near['pairs_across_classes']:,} across classes."
