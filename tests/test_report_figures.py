@@ -21,7 +21,7 @@ from neural_branching.report.figures.depth import depth
 from neural_branching.report.figures.histograms import BINS, histograms
 from neural_branching.report.figures.reliability import reliability
 from neural_branching.report.figures.risk_coverage import Line, risk_coverage
-from neural_branching.report.figures.style import FOREIGN, MARKERS, PALETTE, RIGHT, STYLES, WRONG
+from neural_branching.report.figures.style import FOREIGN, MARKERS, PALETTE, RIGHT, STYLES, WRONG, save
 from neural_branching.report.figures.thresholds import HEADER, threshold_lines, thresholds
 
 NOTHING = np.empty(0)
@@ -381,3 +381,21 @@ def test_depth_shares_branch_points_and_says_what_is_dashed(beside: dict) -> Non
     [stem, _] = first.containers[0].lines[0].get_ydata()
     assert stem == pytest.approx(0.75)
     assert draws_without_a_warning(figure)
+
+
+NAMES = ("$\\foo$", "$a", "$x_1$ and $y$", "a\\b", "{x}", "caf\udce9", "two\nlines")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_users_are_drawn_as_they_are(name: str, tmp_path: Path) -> None:
+    counts = {"counts": [[1, 2], [3, 4]], "rows": [name, "b"], "columns": [name, "uncertain"]}
+    line = Line([1.0, 0.5], [0.5, 0.75])
+    drawn = {
+        "confusion": confusion(counts, f"{name} at hidden1"),
+        "curve": risk_coverage({name: line, "other": line}, name, name),
+        "comparison": comparison({name: {"hidden1": [0.5]}}, {name: {}}, ["hidden1"], name),
+    }
+    files = save(drawn, tmp_path, ("png", "svg"))
+    assert {file.name for file in tmp_path.iterdir()} == set(files)
+    shown = {text.get_text() for text in drawn["confusion"].axes[0].get_xticklabels()}
+    assert name.replace("\udce9", "\\udce9") in shown

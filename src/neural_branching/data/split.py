@@ -96,7 +96,7 @@ class Split:
         assignment = np.full(len(labels), CODES.index("test"), dtype=np.int8)
         for label, name in enumerate(classes):
             rows = np.flatnonzero((labels == label) & ~is_test)
-            digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
+            digest = hashlib.sha256(f"{self.seed}/{name}".encode("utf-8", "surrogateescape")).digest()
             rows = np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(rows)
             start, sizes = 0, self._sizes(len(rows), bool(is_test.any()))
             for split, size in sizes.items():

@@ -1,9 +1,8 @@
 """The classes that a branch specialises on."""
 
-import re
 from collections.abc import Mapping, Sequence
 
-from neural_branching.errors import ArgumentError, InputError, one_of
+from neural_branching.errors import ArgumentError, InputError, folder_name, one_of
 
 
 class Subset:
@@ -24,9 +23,7 @@ class Subset:
     ) -> None:
         if (classes is None) == (superclass is None):
             raise InputError(f"The subset {name!r} needs either subset.classes or subset.superclass.")
-        if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
-            raise ArgumentError("name", f"is {name!r}: only letters, digits and _.+- can name a folder.")
-        self.name = name
+        self.name = folder_name(name, "name")
         self.superclass = superclass
         if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence)):
             raise ArgumentError("classes", f"is {classes!r}: it must be a list of class names, as in [a,b].")
