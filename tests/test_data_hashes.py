@@ -87,7 +87,14 @@ def test_a_file_that_was_removed_is_forgotten(root: Path, memory: Path) -> None:
     assert hashes.remembered(root) == expected(root, *FILES[1:])
 
 
-@pytest.mark.parametrize("damage", [b"", b'{"a.png": [5,', b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(b"", b'{"a.png": [5,', b"\xff\xfe\x00", b"[1]", b"3", b"[" * 100_000),
+        *(b'{"a.png": 3}', b'{"a.png": null}', b'{"a.png": []}', b'{"a.png": [1, 2]}'),
+        *(b'{"a.png": [1, 2, 3]}', b'{"a.png": [1, 2, "abc"]}', b'{"a.png": {"0": 1}}'),
+    ],
+)
 def test_a_damaged_memory_costs_reading_only(root: Path, memory: Path, damage: bytes) -> None:
     hashes = FileHashes(memory)
     hashes.of(root, FILES)

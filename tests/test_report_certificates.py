@@ -22,6 +22,7 @@ from neural_branching.report.tables import markdown, print_summary
 from neural_branching.selection import coverage, selective_accuracy
 from neural_branching.selection.thresholds.base import HeldOut
 from neural_branching.selection.thresholds.guaranteed import Sgr
+from sweeps import adopt
 
 SGR = ("threshold=sgr", "threshold.target=0.25")
 SWEPT = {
@@ -227,7 +228,7 @@ LINES = {
 @pytest.mark.parametrize("split", LINES)
 def test_a_run_that_lost_a_splits_predictions_is_left_out_but_counted(split: str, sweep: Path) -> None:
     text = HEADER + "".join(line for name, line in LINES.items() if name != split)
-    (sweep / "3_sequence" / "predictions.csv").write_text(text)
+    adopt(sweep / "3_sequence", "predictions.csv", text)
     found = collect(sweep)
     names = [one.row["run"] for one in found.certificates]
     assert "3_sequence" not in names
@@ -240,7 +241,7 @@ def test_a_run_that_lost_a_splits_predictions_is_left_out_but_counted(split: str
 @pytest.mark.parametrize("score", ["nan", "inf"])
 def test_predictions_without_a_finite_score_are_left_out_but_counted(score: str, sweep: Path) -> None:
     text = HEADER + "".join(LINES.values()).replace("0.5", score)
-    (sweep / "0_sgr" / "predictions.csv").write_text(text)
+    adopt(sweep / "0_sgr", "predictions.csv", text)
     found = collect(sweep)
     assert "0_sgr" not in [one.row["run"] for one in found.certificates]
     assert {one.compared for one in found.certificates} == {6}
@@ -373,3 +374,12 @@ def test_results_and_predictions_are_all_that_is_needed(sweep: Path, summary: Su
                 file.unlink()
     again = {one.row["run"]: (one.alone, one.adjusted) for one in collect(sweep).certificates}
     assert again == {one.row["run"]: (one.alone, one.adjusted) for one in summary.certificates}
+
+
+def test_a_certificate_does_not_rest_on_an_edited_configuration(sweep: Path) -> None:
+    file = sweep / "0_sgr" / "config.yaml"
+    file.write_text(file.read_text().replace("delta:", "delta: 0.5 #"))
+    found = collect(sweep)
+    assert list(found.uncertified) == ["0_sgr"]
+    assert "has changed since the run was written" in found.uncertified["0_sgr"]
+    assert {one.compared for one in found.certificates} == {6}

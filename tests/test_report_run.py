@@ -1,6 +1,7 @@
 """What one run leaves behind: files that agree with each other, and say what is missing."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -169,8 +170,19 @@ def test_a_run_leaves_these_files(folder: Path, run: pipeline.Run, tmp_path: Pat
     assert files(folder) == FILES | {f"{name}.{ending}" for name in FIGURES for ending in ("png", "svg")}
     write_run(run, tmp_path, draw_figures=False)
     assert files(tmp_path) == FILES
-    for name in FILES:
+    for name in FILES - {"results.json"}:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    first, second = (json.loads((place / "results.json").read_text()) for place in (folder, tmp_path))
+    mine, theirs = first.pop("written"), second.pop("written")
+    assert first == second
+    assert mine["counter"] == theirs["counter"]
+    assert mine["number"] < theirs["number"]
+    for place, block in ((folder, mine), (tmp_path, theirs)):
+        assert block["files"] == {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in place.iterdir()
+            if file.name != "results.json"
+        }
 
 
 def test_results_are_written_last(run: pipeline.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,6 +202,50 @@ def test_verify_names_every_damaged_artifact(damage: str, outputs: Path, monkeyp
     assert len(contents(outputs)) == 3
 
 
+KEY = "0123456789abcdef0123"
+ODD = {
+    "a link to a folder as an artifact": lambda store, out: (store / "thing" / KEY).symlink_to(out),
+    "a link to a folder set aside": lambda store, out: (store / "aside" / "thing-x").symlink_to(out),
+    "a link to nowhere as an artifact": lambda store, out: (store / "thing" / KEY).symlink_to("nowhere"),
+    "a pipe as an artifact": lambda store, out: os.mkfifo(store / "thing" / KEY),
+    "a file as an artifact": lambda store, out: (store / "thing" / KEY).touch(),
+    "a link as a leftover": lambda store, out: (store / "thing" / ".building-x").symlink_to(out),
+    "a pipe as a leftover": lambda store, out: os.mkfifo(store / "thing" / ".building-x"),
+    "a pipe as a manifest": lambda store, out: ((store / "thing" / KEY).mkdir(), _pipe(store)),
+    "a checkpoint of another name": lambda store, out: (store / "checkpoints" / "x.ckpt").touch(),
+    "a folder as a checkpoint": lambda store, out: (store / "checkpoints" / "a-b-c.ckpt").mkdir(),
+    "a folder as a lock": lambda store, out: (store / "locks" / "user-a-b-c.lock").mkdir(),
+    "a pipe in the store": lambda store, out: os.mkfifo(store / "pipe"),
+}
+
+
+def _pipe(store: Path) -> None:
+    os.mkfifo(store / "thing" / KEY / "manifest.json")
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_things_in_a_store_stop_no_upkeep(odd: str, outputs: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    (outside / "photo.png").write_text("mine")
+    for name in ("aside", "checkpoints", "locks"):
+        (outputs / "store" / name).mkdir(exist_ok=True)
+    ODD[odd](outputs / "store", outside)
+    contents(outputs)
+    list(verify(outputs))
+    prune(outputs, everything=True)
+    assert prune(outputs, everything=True) == []
+    assert (outside / "photo.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"used": 3}', "[" * 100_000])
+def test_what_unreadable_results_may_need_is_not_pruned(text: str, outputs: Path) -> None:
+    (outputs / "runs" / "one" / "results.json").write_text(text)
+    with pytest.raises(InputError, match=r"1 of the runs below .* are unfinished, such as runs/one"):
+        prune(outputs)
+    assert len(keys(outputs)) == 3
+
+
 USER = """
 import sys, time
 from neural_branching.runs import write_jobs

@@ -25,6 +25,7 @@ from neural_branching.classifier import Classifier
 from neural_branching.data.batches import TensorDataModule
 from neural_branching.data.pixels import PixelDataModule
 from neural_branching.data.table import DataTable, ensure_table
+from neural_branching.errors import InputError
 from neural_branching.models import (
     augmentation,
     kept_stages,
@@ -45,12 +46,30 @@ log = logging.getLogger(__name__)
 WEIGHTS, HISTORY = "weights.safetensors", "history.json"
 
 
-def ensure_data(settings: Settings, store: Store, *, pixels: bool = False) -> DataTable:
-    """The table of images with its split; ``pixels`` if the caller will read the images too."""
+def ensure_data(
+    settings: Settings, store: Store, *, pixels: bool = False, fingerprint: str | None = None
+) -> DataTable:
+    """The table of images with its split.
+
+    Args:
+        settings: the run's settings.
+        store: where artifacts are kept.
+        pixels: whether the caller will read the images too.
+        fingerprint: key of the table that is expected; None for any.
+
+    Raises:
+        InputError: if it is another table, since images have changed meanwhile.
+    """
     name = settings.config["data"]["name"]
-    return ensure_table(
+    table = ensure_table(
         store, name, settings.source, settings.known, settings.image_size, settings.split, pixels=pixels
     )
+    if fingerprint not in (None, table.artifact.key):
+        raise InputError(
+            f"The images of data {name!r} have changed since this started: their fingerprint was "
+            f"{fingerprint} and is {table.artifact.key}. Repeat the command, so that all of it sees the same."
+        )
+    return table
 
 
 def ensure_parent(
@@ -91,7 +110,8 @@ def ensure_parent(
     def make(folder: Path) -> Facts:
         pl.seed_everything(settings.parent_seed, verbose=False)
         parent, checkpoint = new_parent(settings), store.checkpoint("parent", identity)
-        pixels, recipe = ensure_data(settings, store, pixels=True), settings.parent_fit
+        pixels = ensure_data(settings, store, pixels=True, fingerprint=table.artifact.key)
+        recipe = settings.parent_fit
         data = PixelDataModule(
             pixels,
             settings.labels,
@@ -176,7 +196,7 @@ def _activations(
 
     def compute(folder: Path) -> Facts:
         network = load_parent(settings, parent)
-        images = ensure_data(settings, store, pixels=True).images()
+        images = ensure_data(settings, store, pixels=True, fingerprint=table.artifact.key).images()
         where, device = "every stage" if stages is None else ", ".join(stages), settings.compute.device()
         if not views:
             log.info("Computing the activations of %s images at %s.", f"{len(images):,}", where)
@@ -291,7 +311,7 @@ def _train(
 def save(module: Classifier, history: History, folder: Path) -> Facts:
     """Write weights and history into a folder; returns the facts that are worth recording."""
     save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, folder / WEIGHTS)
-    (folder / HISTORY).write_text(json.dumps(history))
+    (folder / HISTORY).write_text(json.dumps(history), encoding="utf-8")
     parameters = sum(parameter.numel() for parameter in module.parameters())
     best = best_epoch(history, module.fit) if history else 0
     return {"parameters": parameters, "epochs": len(history), "best_epoch": best}

@@ -49,12 +49,13 @@ class Run:
     histories: Mapping[str, History]
 
 
-def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
+def run(settings: Settings, overrides: Sequence[str] = (), fingerprint: str | None = None) -> Run:
     """Do what is missing, evaluate, and return everything that the report needs.
 
     Args:
         settings: what to do.
         overrides: what the user typed, recorded so that a summary can tell runs apart.
+        fingerprint: of the data that is expected; None for any.
 
     Raises:
         InputError: as ``check_models``, and for data, a disk or a training run that fails.
@@ -62,7 +63,7 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     check_models(settings)
     settings.compute.apply()
     store = store_at(settings.outputs / "store")
-    table = ensure_data(settings, store)
+    table = ensure_data(settings, store, fingerprint=fingerprint)
     check_budget(settings, len(table), len(table.rows("train")))
     parent = ensure_parent(settings, store, table)
     activations = ensure_activations(settings, store, table, parent)

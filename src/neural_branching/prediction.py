@@ -1,6 +1,5 @@
 """What a finished run answers to new images."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
 from neural_branching.evaluation.stops import Stop
 from neural_branching.parent import Parent
+from neural_branching.reading import read_json
 from neural_branching.readout import Readout
 from neural_branching.report.results import is_system, read_config
 from neural_branching.routing.descent import Guide, Seen, Way, descend, travel
@@ -284,9 +284,9 @@ def _outputs(folder: Path) -> Path:
         InputError: if there is none.
     """
     try:
-        results = json.loads((folder / RESULTS).read_text())
+        results = read_json(folder / RESULTS)
         kept = [Path(entry["path"]) for entry in results["artifacts"].values()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (InputError, AttributeError, KeyError, TypeError) as error:
         raise InputError(
             f"The folder {folder} has no {RESULTS} of a finished run: name a folder that train or route made."
         ) from error

@@ -64,7 +64,7 @@ def branches_of(system: System) -> list[Settings]:
     return [*system.nodes.values(), *(system.gate(name) for name in inner)]
 
 
-def run_system(system: System, overrides: Sequence[str] = ()) -> SystemRun:
+def run_system(system: System, overrides: Sequence[str] = (), fingerprint: str | None = None) -> SystemRun:
     """Do what is missing, evaluate, and return everything that the report needs.
 
     Every router that the parent's labels allow is compared; thresholds are fitted for the chosen one.
@@ -72,6 +72,7 @@ def run_system(system: System, overrides: Sequence[str] = ()) -> SystemRun:
     Args:
         system: what to do.
         overrides: what the user typed, recorded so that a summary can tell runs apart.
+        fingerprint: of the data that is expected; None for any.
 
     Raises:
         InputError: as ``check_system``, and for data, a disk or a training run that fails.
@@ -80,7 +81,7 @@ def run_system(system: System, overrides: Sequence[str] = ()) -> SystemRun:
     base, tree = system.base, system.tree
     base.compute.apply()
     store = store_at(base.outputs / "store")
-    table = ensure_data(base, store)
+    table = ensure_data(base, store, fingerprint=fingerprint)
     for settings in (base, *system.nodes.values()):
         if settings.trunk is None:
             check_budget(settings, len(table), len(table.rows("train")))

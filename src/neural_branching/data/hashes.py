@@ -2,12 +2,17 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from neural_branching.errors import InputError
-from neural_branching.store import sha256_of, write_atomically
+from neural_branching.reading import read_json
+from neural_branching.store import sha256_of
+from neural_branching.writing import write_atomically
+
+LIMIT = 1 << 31  # bytes of a memory: some ten million files
 
 
 class FileHashes:
@@ -53,12 +58,19 @@ class FileHashes:
         return {name: str(entry[2]) for name, entry in self._load(root).items()}
 
     def _memory_file(self, root: Path) -> Path:
-        return self._folder / f"{hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:20]}.json"
+        return self._folder / f"{hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:20]}.json"
 
     def _load(self, root: Path) -> dict[str, list[int | str]]:
+        # Only a memory: whatever is lost or damaged costs hashing the files again.
         try:
-            memory = json.loads(self._memory_file(root).read_text())
-        except (OSError, ValueError):
-            memory = None
-        # Only a memory: a lost or damaged one costs hashing the files again.
-        return memory if isinstance(memory, dict) else {}
+            memory = read_json(self._memory_file(root), LIMIT)
+        except InputError:
+            return {}
+        if not isinstance(memory, dict):
+            return {}
+        return {name: entry for name, entry in memory.items() if _is_entry(entry)}
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether it is the size, the time and the checksum of a file."""
+    return isinstance(entry, list) and [*map(type, entry)] == [int, int, str] and len(entry[2]) == 64

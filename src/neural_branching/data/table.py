@@ -116,7 +116,7 @@ def ensure_table(
 
     def read(folder: Path) -> Facts:
         images, fingerprint = decode()
-        (folder / "skipped.json").write_text(json.dumps(images.skipped))
+        (folder / "skipped.json").write_text(json.dumps(images.skipped), encoding="utf-8")
         return {"pixels": fingerprint, "skipped": len(images.skipped)}
 
     def write(folder: Path) -> Facts:

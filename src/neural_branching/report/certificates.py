@@ -8,7 +8,7 @@ from neural_branching.config import build, strangers
 from neural_branching.errors import InputError
 from neural_branching.report.predictions import read_predictions
 from neural_branching.report.results import Row, read_config, read_results
-from neural_branching.runs import CONFIG
+from neural_branching.runs import CONFIG, belongs, files_of
 from neural_branching.selection import coverage, selective_accuracy
 from neural_branching.selection.thresholds.base import Choice, HeldOut
 from neural_branching.selection.thresholds.guaranteed import Guaranteed
@@ -61,11 +61,14 @@ def certify(folder: Path, rows: Sequence[Row]) -> tuple[list[Certified], dict[st
 
 
 def _certify(run: Path, row: Row, compared: int) -> Certified:
-    classes = read_results(run)["classes"]
-    predictions = read_predictions(run, classes)
+    results = read_results(run)
+    predictions = read_predictions(run, results["classes"])
     config = read_config(run)
     if not isinstance(config.get("threshold"), dict):
         raise InputError(f"{run / CONFIG} is lost or damaged: repeat the run that made it.")
+    named = files_of(results)
+    if CONFIG in named and not belongs(run, named, CONFIG):
+        raise InputError(f"{run / CONFIG} has changed since the run was written: repeat it.")
     if foreign := strangers(config["threshold"]):
         raise InputError(f"{run / CONFIG} names {foreign[0]}, which is not of this package.")
     rule: Guaranteed = build(config["threshold"], "threshold")

@@ -1,6 +1,5 @@
 """Two settings on the same test images: differences, with intervals over images and spread over seeds."""
 
-import csv
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from rich.table import Table
 from neural_branching.errors import InputError, one_of
 from neural_branching.report.cells import Cell, with_interval
 from neural_branching.report.collect import SEEDS, SETTING, Summary, cell, collect
+from neural_branching.report.csv_text import write_table
 from neural_branching.report.predictions import Predictions, read_predictions
 from neural_branching.report.results import Row, read_results
 from neural_branching.report.tables import AREAS_NOTE, console
@@ -154,7 +154,7 @@ def _filter(text: str) -> dict[str, str]:
 
 
 def _matching(summary: Summary, text: str) -> list[Row]:
-    rows = summary.completed
+    rows = summary.completed if "run" in _filter(text) else summary.counted()
     for name, value in _filter(text).items():
         one_of(name, ("run", *SETTING, *summary.swept), f"The column in {text!r}")
         one_of(value, dict.fromkeys(str(row[name]) for row in rows), f"{name} in {text!r}")
@@ -243,13 +243,10 @@ def _write(file: Path, comparisons: Sequence[Comparison], first: str, second: st
     shared = list(comparisons[0].shared)
     header = ["A", "B", *shared, "pairs", "images", "metric", "A_mean", "B_mean"]
     header += ["difference", "low", "high", "deviation"]
-    with file.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        for one in comparisons:
-            for row in one.differences:
-                values = [row.first.mean, row.second.mean, row.difference, *row.interval, row.deviation]
-                texts = ["" if value is None or value != value else value for value in values]
-                writer.writerow(
-                    [first, second, *one.shared.values(), one.pairs, one.images, row.metric, *texts]
-                )
+    lines = []
+    for one in comparisons:
+        for row in one.differences:
+            values = [row.first.mean, row.second.mean, row.difference, *row.interval, row.deviation]
+            texts = ["" if value is None or value != value else value for value in values]
+            lines.append([first, second, *one.shared.values(), one.pairs, one.images, row.metric, *texts])
+    write_table(file, header, lines)

@@ -7,18 +7,23 @@ from rich.table import Table
 
 from neural_branching.report.baselines import HEADER, NOTE, baseline_lines
 from neural_branching.report.cells import number, with_interval
+from neural_branching.report.figures.style import save
 from neural_branching.report.pictures import draw
 from neural_branching.report.results import (
     CURVE,
+    POINTS,
+    PREDICTIONS,
     SCOD_CURVE,
     write_config,
     write_curve,
     write_points,
     write_predictions,
     write_results,
+    written,
 )
 from neural_branching.report.tables import AREAS_NOTE, console
-from neural_branching.report.tensorboard import write_events
+from neural_branching.report.tensorboard import events_of, write_events
+from neural_branching.runs import CONFIG
 
 if TYPE_CHECKING:
     from neural_branching.pipeline import Run
@@ -35,18 +40,19 @@ def write_run(run: "Run", folder: Path, *, draw_figures: bool) -> None:
     """
     evaluation = run.evaluation
     examination = evaluation.examination
+    names, before = [CONFIG, CURVE, POINTS, PREDICTIONS], events_of(folder)
     write_config(folder, run.settings.config)
     write_curve(folder / CURVE, examination.curve)
     if examination.foreign.classes:
         write_curve(folder / SCOD_CURVE, examination.scod_curve)
+        names.append(SCOD_CURVE)
     write_points(folder, evaluation.points)
     write_predictions(folder, evaluation)
     drawn = draw(run.results, evaluation) if draw_figures else {}
-    for name, figure in drawn.items():
-        for ending in ("png", "svg"):
-            figure.savefig(folder / f"{name}.{ending}")
+    names += save(drawn, folder, ("png", "svg"))
     write_events(folder, run.results, run.histories, examination.curve, evaluation.points, drawn)
-    write_results(folder, run.results)
+    names += events_of(folder) - before
+    write_results(folder, {**run.results, "written": written(folder, names, run.settings.outputs)})
 
 
 def print_run(run: "Run", folder: Path) -> None:

@@ -61,10 +61,14 @@ def print_summary(summary: Summary) -> None:
     for row in summary.completed:
         for part in row["built"].split():
             built[part] = built.get(part, 0) + 1
-    for sentence in summary.repeated():
+    for sentence in (*summary.mixed, *summary.repeated()):
         screen.print(sentence, highlight=False, soft_wrap=True)
     counts = ", ".join(f"{count} {part}" for part, count in built.items())
-    screen.print(f"Built by these runs: {counts or 'nothing, all was in the store'}.", highlight=False)
+    if summary.completed:
+        screen.print(f"Built by these runs: {counts or 'nothing, all was in the store'}.", highlight=False)
+    if without := len(summary.failed) + len(summary.unread):
+        runs = len(summary.completed) + without
+        screen.print(f"Without results: {without} of {runs} runs.", highlight=False)
     screen.print(f"Tables and figures: {summary.folder}", highlight=False, soft_wrap=True)
 
 
@@ -91,7 +95,7 @@ def markdown(summary: Summary) -> str:
     if summary.uncertified:
         rows = [[run, reason] for run, reason in summary.uncertified.items()]
         parts += ["## Not certified again", "", *markdown_table(["run", "why"], rows), ""]
-    parts += [line for sentence in summary.repeated() for line in (sentence, "")]
+    parts += [line for sentence in (*summary.mixed, *summary.repeated()) for line in (sentence, "")]
     if summary.failed or summary.unread:
         rows = [[row["run"], f"{row['status']}: {row['error']}"] for row in summary.failed]
         rows += [[run, reason] for run, reason in summary.unread.items()]
