@@ -24,7 +24,7 @@ class Certified:
         delta: probability of failure.
         compared: number of certificates that are to hold at once.
         alone: the threshold as the run fitted it, at δ.
-        adjusted: the threshold fitted again at δ / compared (Bonferroni).
+        adjusted: the threshold fitted again at δ / compared (Bonferroni), never looser than alone.
         test_coverage: share of test images that the adjusted threshold answers.
         test_selective_accuracy: accuracy on them; nan if there are none.
     """
@@ -80,7 +80,7 @@ def _certify(run: Path, row: Row, compared: int) -> Certified:
         validation_error=validation.error,
         foreign_score=predictions.of("calibration", foreign=True).score,
     )
-    alone, adjusted = rule.fit(held_out), rule.among(compared).fit(held_out)
+    alone, adjusted = rule.fit(held_out), rule.fit_among(held_out, compared)
     return Certified(
         row=row,
         target=rule.target,
