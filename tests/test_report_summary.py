@@ -405,19 +405,22 @@ def test_seeds_of_one_setting_are_aggregated(run: pipeline.Run, tmp_path: Path) 
     assert record["seeds"] == 3
     spread = record["test_accuracy"]
     assert (spread.mean, spread.deviation) == pytest.approx((np.mean(accuracies), np.std(accuracies, ddof=1)))
-    assert spread.interval is None
+    # Of the three seeds' intervals over the same images, which are one and the same here.
+    low, high = run.results["test"]["intervals"]["accuracy"]
+    assert spread.interval == pytest.approx((low, high))
     answered = record["test_selective_accuracy"]  # of the seeds that have one
     assert (answered.mean, answered.deviation) == pytest.approx((0.9, 0))
     assert record["test_aurc"].deviation == pytest.approx(0)
     assert len(rows(tmp_path / "summary.csv")) == 4
     text = (tmp_path / "summary.md").read_text()
-    assert "| 0.650±0.132 |" in text
+    assert f"| 0.650±0.132 [{low:.3f}, {high:.3f}] |" in text
+    assert "±: standard deviation over seeds" in text
+    assert "[ ]: 95 % interval over test images" in text
     assert "| seeds |" in text
     singles = text.split("## Runs")[1]
     assert [line.split(" | ")[0] for line in singles.splitlines() if "hidden2" in line] == [
         "| again", "| 0", "| 1", "| 2",
     ]  # fmt: skip
-    low, high = run.results["test"]["intervals"]["accuracy"]
     assert f"| 0.700 [{low:.3f}, {high:.3f}] |" in singles
 
 
@@ -429,10 +432,8 @@ def test_a_single_run_has_no_deviation_but_an_interval(folder: Path) -> None:
     assert record["test_accuracy"] == Cell(test["accuracy"], None, tuple(test["intervals"]["accuracy"]))
     for name, numbers in (("test_ece", "before"), ("test_ece_scaled", "after")):
         numbers = results["reliability"][numbers]
-        low, high = numbers["intervals"]["ece"]
-        assert low < high
-        assert record[name] == Cell(numbers["ece"], None, (low, high))
-        assert str(record[name]) == f"{numbers['ece']:.3f} [{low:.3f}, {high:.3f}]"
+        assert record[name] == Cell(numbers["ece"])  # without an interval
+        assert record[f"{name}_floor"] == Cell(numbers["if_calibrated"]["ece"]["mean"])
     assert record["temperature"].interval is None
     assert "±" not in str(record["test_accuracy"])
     assert "[" in str(record["test_accuracy"])
@@ -440,9 +441,12 @@ def test_a_single_run_has_no_deviation_but_an_interval(folder: Path) -> None:
 
 def test_a_cell_leaves_out_what_seeds_lack() -> None:
     assert cell([None]) == cell([None, None]) == Cell(None)
-    assert cell([0.5], (0.4, 0.6)) == Cell(0.5, None, (0.4, 0.6))
-    assert cell([0.5, None], (0.4, 0.6)) == Cell(0.5)
-    assert cell([0.25, None, 0.75], (0.4, 0.6)) == Cell(0.5, pytest.approx(0.125**0.5))
+    assert cell([0.5], [(0.4, 0.6)]) == Cell(0.5, None, (0.4, 0.6))
+    assert cell([0.5, None], [(0.4, 0.6), None]) == Cell(0.5, None, (0.4, 0.6))
+    assert cell([0.25, None, 0.75]) == Cell(0.5, pytest.approx(0.125**0.5))
+    ends = pytest.approx((0.4, 0.65))
+    assert cell([0.25, 0.75], [(0.1, 0.4), (0.7, 0.9)]) == Cell(0.5, pytest.approx(0.125**0.5), ends)
+    assert cell([0.25, 0.75], [(0.1, 0.4), None]) == Cell(0.5, pytest.approx(0.125**0.5))
 
 
 @pytest.mark.usefixtures("_without_figures")

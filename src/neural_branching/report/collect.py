@@ -1,12 +1,13 @@
 """Every run below a folder as flat records. Works on any folder, after any launcher."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neural_branching.errors import InputError
-from neural_branching.report.cells import Cell
+from neural_branching.report.cells import Cell, Interval
 from neural_branching.report.certificates import Certified, certify
 from neural_branching.report.metrics import METRICS, at
 from neural_branching.report.results import Row, is_system, read_config, read_results
@@ -106,20 +107,30 @@ class Summary:
             record["seeds"] = len(rows)
             for metric in METRICS:
                 record[metric.name] = cell(
-                    [row[metric.name] for row in rows], rows[0][f"{metric.name}_interval"]
+                    [row[metric.name] for row in rows], [row[f"{metric.name}_interval"] for row in rows]
                 )
             records.append(record)
         return records
 
 
-def cell(values: list[float | None], interval: Any = None) -> Cell:
-    """Mean and standard deviation of what seeds gave, None left out; the interval if it is only one."""
+def cell(values: Sequence[float | None], intervals: Sequence[Interval | None] = ()) -> Cell:
+    """Mean and standard deviation of what seeds gave, None left out, and the mean of their intervals."""
     found = [value for value in values if value is not None]
     if not found:
         return Cell(None)
-    if len(values) == 1:
-        return Cell(found[0], None, interval)
-    return Cell(statistics.mean(found), statistics.stdev(found) if len(found) > 1 else None)
+    ends = [
+        interval
+        for value, interval in zip(values, intervals or [None] * len(values), strict=True)
+        if value is not None
+    ]
+    known = [interval for interval in ends if interval is not None]
+    return Cell(
+        statistics.mean(found),
+        statistics.stdev(found) if len(found) > 1 else None,
+        (statistics.mean(low for low, _ in known), statistics.mean(high for _, high in known))
+        if len(known) == len(found)
+        else None,
+    )
 
 
 def collect(folder: Path) -> Summary:

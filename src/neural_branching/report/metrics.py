@@ -15,6 +15,7 @@ class Metric:
         heading: column of the tables; None if they leave it out.
         tag: TensorBoard scalar and HParams metric; None if there is none.
         may_lack: whether a run may be without it.
+        bare: whether no interval belongs to it, whatever older results hold.
     """
 
     name: str
@@ -22,13 +23,16 @@ class Metric:
     heading: str | None = None
     tag: str | None = None
     may_lack: bool = False
+    bare: bool = False
 
     def of(self, results: Mapping[str, Any]) -> Any:
         """The number; None where it is missing or undefined."""
         return at(results, self.path)
 
     def interval(self, results: Mapping[str, Any]) -> tuple[float, float] | None:
-        """Its bootstrap interval, if it has one."""
+        """Its 95 % interval over test images, if it has one."""
+        if self.bare:
+            return None
         found = at(results, (*self.path[:-1], "intervals", self.path[-1]))
         return None if found is None or None in found else (found[0], found[1])
 
@@ -39,6 +43,9 @@ def at(results: Any, path: tuple[str, ...]) -> Any:
         results = results.get(name) if isinstance(results, Mapping) else None
     return results
 
+
+# What a calibrated classifier with the same confidences would show.
+_FLOOR, _SCALED = (("reliability", key, "if_calibrated", "ece") for key in ("before", "after"))
 
 METRICS = (
     Metric("threshold_value", ("threshold", "value"), may_lack=True),
@@ -60,8 +67,12 @@ METRICS = (
         may_lack=True,
     ),
     Metric("temperature", ("reliability", "temperature")),
-    Metric("test_ece", ("reliability", "before", "ece"), "ECE", "test/ece"),
-    Metric("test_ece_scaled", ("reliability", "after", "ece"), "scaled", "test/ece_scaled"),
+    Metric("test_ece", ("reliability", "before", "ece"), "ECE", "test/ece", bare=True),
+    Metric("test_ece_floor", (*_FLOOR, "mean"), "its floor", "test/ece_floor", may_lack=True),
+    Metric("test_ece_p_value", (*_FLOOR, "p_value"), None, "test/ece_p_value", may_lack=True),
+    Metric("test_ece_scaled", ("reliability", "after", "ece"), "scaled", "test/ece_scaled", bare=True),
+    Metric("test_ece_scaled_floor", (*_SCALED, "mean"), "its floor", "test/ece_scaled_floor", may_lack=True),
+    Metric("test_ece_scaled_p_value", (*_SCALED, "p_value"), None, "test/ece_scaled_p_value", may_lack=True),
     Metric("test_claim_n", ("reliability", "before", "claim", "n")),
     Metric("test_claim_accuracy", ("reliability", "before", "claim", "accuracy"), may_lack=True),
     Metric("test_claim_n_scaled", ("reliability", "after", "claim", "n")),

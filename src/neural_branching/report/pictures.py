@@ -43,7 +43,7 @@ def draw(results: dict[str, Any], evaluation: "Evaluation") -> dict[str, Any]:
         "risk_coverage": risk_coverage(lines, f"{where}, score {score}", "bands: 95 % bootstrap"),
         "reliability": reliability(
             dict(zip(names, (before, after), strict=True)),
-            dict(zip(names, (numbers["before"]["ece"], numbers["after"]["ece"]), strict=True)),
+            dict(zip(names, (_error(numbers[key]) for key in ("before", "after")), strict=True)),
             f"{where}, {len(test)} test images",
         ),
         "scores": histograms(
@@ -59,6 +59,11 @@ def draw(results: dict[str, Any], evaluation: "Evaluation") -> dict[str, Any]:
             evaluation.points, f"{where}, {len(test)} test images, score {score} (95 % intervals)"
         ),
     }
+
+
+def _error(numbers: dict[str, Any]) -> tuple[float, float]:
+    """Expected calibration error, and what it would be on average if the answers were calibrated."""
+    return numbers["ece"], numbers["if_calibrated"]["ece"]["mean"]
 
 
 def _line(judged: "Judged", bootstrap: Bootstrap) -> Line:

@@ -68,7 +68,7 @@ def print_run(run: "Run", folder: Path) -> None:
         intervals = numbers.get("intervals", {})
         table.add_row(name, *(with_interval(numbers.get(key), intervals.get(key)) for key in keys))
     screen.print(table)
-    screen.print(f"[ ]: 95 % bootstrap interval. {AREAS_NOTE}", highlight=False)
+    screen.print(f"[ ]: 95 % interval over test images. {AREAS_NOTE}", highlight=False)
     if results["baselines"]:
         table = Table(title="Baselines")
         for heading in HEADER:
@@ -153,8 +153,11 @@ def _probabilities(reliability: dict[str, Any]) -> list[str]:
     }
     for key, name in names.items():
         numbers, claim = reliability[key], reliability[key]["claim"]
+        floor = numbers["if_calibrated"]["ece"]
         lines.append(
-            f"{name}: ECE {numbers['ece']:.3f}, NLL {numbers['nll']:.3f}; of {claim['n']} answers that claim "
-            f"at least {claim['confidence']:.0%}, {number(claim['accuracy'])} are right"
+            f"{name}: ECE {numbers['ece']:.3f} ({floor['mean']:.3f} if they were calibrated, at most "
+            f"{floor['quantile_95']:.3f} in 95 % of draws, p = {floor['p_value']:.2g}), NLL "
+            f"{numbers['nll']:.3f}; of {claim['n']} answers that claim at least {claim['confidence']:.0%}, "
+            f"{number(claim['accuracy'])} are right"
         )
     return lines

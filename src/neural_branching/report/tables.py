@@ -18,8 +18,10 @@ from neural_branching.report.search import Search
 AREAS_NOTE = "AURC: one point per distinct score, trapezoids over coverage (Jaeger et al., 2023)."
 NOTES = f"""\
 {AREAS_NOTE}
-ECE: 15 bins of equal width; scaled: after temperature scaling on the calibration split.
-± is the standard deviation over seeds, [ ] the 95 % bootstrap interval over test images."""
+ECE: 15 bins of equal width; scaled: after temperature scaling on the calibration split. Their floors: what a
+calibrated classifier with the same confidences would show on as many images, on average.
+±: standard deviation over seeds, on the same images. [ ]: 95 % interval over test images, for the same
+models; of several seeds, the mean of their intervals, which is at most too wide."""
 
 SEARCH_NOTE = "Chosen on validation images, from one run each: repeat the winner with several seeds."
 
@@ -148,7 +150,10 @@ def _certificates(summary: Summary) -> tuple[list[str], list[list[str]]]:
     for key, mine in settings.items():
         line = [*key, str(mine[0].alone.n), f"{mine[0].delta:g}"]
         line += [_share([one.alone.certificate is not None for one in mine])]
-        line += [str(cell([one.row[name] for one in mine])) for name in _TEST]
+        line += [
+            str(cell([one.row[name] for one in mine], [one.row[f"{name}_interval"] for one in mine]))
+            for name in _TEST
+        ]
         if compared > 1:
             line += [f"{mine[0].delta / mine[0].compared:.2g}"]
             line += [_share([one.adjusted.certificate is not None for one in mine])]
