@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
+from device import ELSEWHERE, TRAINER
 from neural_branching import artifacts, pipeline
 from neural_branching.config import conf_dir
 from neural_branching.errors import InputError
@@ -35,7 +36,8 @@ GLYPHS = (
     "branch.network.widths=[8]",
     *(f"++{part}.fit.{option}" for part in ("parent", "branch") for option in RECIPE),
     "parent.augment=null",
-    *("trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false"),
+    *TRAINER,
+    "trainer.progress=false",
     *("threshold=coverage", "threshold.target=0.6"),
 )
 MLP = ("parent.network.widths=[16,12]",)
@@ -89,10 +91,14 @@ def direct(run: pipeline.Run) -> torch.Tensor:
     return run.settings.readout(parent.eval()(images, until=run.settings.stage), parent.network.class_token)
 
 
+def check_direct(run: pipeline.Run) -> None:
+    torch.testing.assert_close(vectors(run), direct(run), rtol=ELSEWHERE, atol=ELSEWHERE)
+
+
 def test_a_transformer_is_branched_from_at_its_class_token_or_the_mean(outputs: Path) -> None:
     result = run(outputs, *VIT, "branch_point=block1")
     assert vectors(result).shape == (len(result.table), 8)
-    assert torch.equal(vectors(result), direct(result))
+    check_direct(result)
     names = {file.stem for file in place(result, "activations").glob("*.safetensors")}
     assert names == {"patches", "block1", "block2", "norm", "logits"}
     assert result.results["test"]["parent_restricted"] is not None
@@ -100,7 +106,7 @@ def test_a_transformer_is_branched_from_at_its_class_token_or_the_mean(outputs: 
     assert other.results["readout"] == "mean_token"
     assert not other.results["artifacts"]["parent"]["built"]
     assert other.results["artifacts"]["activations"]["built"]
-    assert torch.equal(vectors(other), direct(other))
+    check_direct(other)
     assert not torch.equal(vectors(other), vectors(result))
     # The parent is the same, and so is what it answers.
     assert other.results["test"]["parent_restricted"] == result.results["test"]["parent_restricted"]
@@ -109,7 +115,9 @@ def test_a_transformer_is_branched_from_at_its_class_token_or_the_mean(outputs: 
 def test_a_model_of_torchvision_is_branched_from_at_any_node(outputs: Path) -> None:
     result = run(outputs, *RESNET, "branch_point.stage=layer1.1.relu_1")
     assert vectors(result).shape == (len(result.table), 64 * 4)
-    torch.testing.assert_close(vectors(result), direct(result))
+    torch.testing.assert_close(
+        vectors(result), direct(result), rtol=max(1.3e-6, ELSEWHERE), atol=max(1e-5, ELSEWHERE)
+    )
     inner = run(outputs, *RESNET, "branch_point.stage=layer2.0.relu", "branch_point.readout=pool1")
     assert not inner.results["artifacts"]["parent"]["built"]
     files = [file.name for file in place(inner, "activations").glob("*.safetensors")]
@@ -296,7 +304,7 @@ def network(target: str) -> tuple[str, str]:
 def test_anyones_module_is_a_parent(theirs: str, outputs: Path) -> None:
     result = run(outputs, *network(f"{theirs}.Theirs"), "branch_point.stage=stem")
     assert vectors(result).shape == (len(result.table), 16)
-    assert torch.equal(vectors(result), direct(result))
+    check_direct(result)
 
 
 def test_modules_in_a_list_are_branch_points(theirs: str, outputs: Path) -> None:

@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 from torch import nn
 
+from device import ON_GPU, TRAINER
 from neural_branching import cli
 from neural_branching.branch import Branch
 from neural_branching.errors import InputError
@@ -44,7 +45,7 @@ TINY = [
     "lower:[lower_o,lower_l,lower_z]}",
     *("data.source.train_per_class=40", "data.source.test_per_class=10", "data.image_size=12"),
     *("parent.network.widths=[16,12]", "branch.network.widths=[8]"),
-    *("parent.fit.epochs=3", "branch.fit.epochs=3", "trainer.accelerator=cpu", "trainer.threads=1"),
+    *("parent.fit.epochs=3", "branch.fit.epochs=3", *TRAINER),
     *("threshold=risk", "threshold.target=0.6"),
 ]
 SYSTEM = "hierarchy=glyphs_by_case"
@@ -224,7 +225,7 @@ def test_a_system_is_one_program(
     cli.main()
     assert re.search(r"answers (8\d|90) test images as the run does", capsys.readouterr().out)
     assert [one.name for one in tmp_path.iterdir()] == [file.name]
-    predictor = load(folder)
+    predictor = load(folder, "cpu")
     names = ("uncertain", "digit", "letter", "upper", "lower", *predictor.classes)
     images = predictor.examples[:7]  # another number than it was made with
     if suffix == "pt2":
@@ -244,7 +245,7 @@ def test_a_system_is_one_program(
 
 @pytest.mark.parametrize("kind", ["parent_mass", "soft", "max_confidence", "energy", "gate"])
 def test_programs_route_as_routers_do(place: Path, kind: str) -> None:
-    predictor = load(place / "outputs" / "runs" / "gate")
+    predictor = load(place / "outputs" / "runs" / "gate", "cpu")
     seen = predictor.look(torch.from_numpy(predictor.examples))
     known = replace(seen, labels=np.arange(len(seen)) % len(predictor.classes))
     predictor.guide = Guide.of(predictor.tree, ROUTERS[kind](), known)
@@ -369,6 +370,38 @@ class Own(nn.Module):
 def test_every_kind_of_parent_is_exported(network: Callable[[], Network], tmp_path: Path) -> None:
     compared, difference = export(small_system(network()), tmp_path / "a.pt2")
     assert (compared, difference < 1e-5) == (5, True)
+
+
+class Far(Own):
+    """As on a GPU until it is moved."""
+
+    near = False
+
+    def _apply(self, *arguments: object) -> nn.Module:  # what moves a module, and all that it holds
+        self.near = True
+        return super()._apply(*arguments)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.near:
+            raise RuntimeError("Tensor on device cuda:0 is not on the expected device cpu!")
+        return super().forward(x)
+
+
+def test_an_export_moves_a_copy_to_the_cpu_and_leaves_the_predictor_as_it_was(tmp_path: Path) -> None:
+    predictor = small_system(as_network(module := Far()))
+    module.near = False
+    networks = [predictor.parent, predictor.heads[ROOT].branch]
+    assert export(predictor, tmp_path / "a.pt2")[0] == 5
+    assert not module.near
+    assert [predictor.parent, predictor.heads[ROOT].branch] == networks
+    assert all(parameter.requires_grad for one in networks for parameter in one.parameters())
+
+
+@ON_GPU
+def test_a_predictor_on_a_gpu_is_exported(place: Path, tmp_path: Path) -> None:
+    predictor = load(place / "outputs" / "runs" / "soft", "cuda")
+    assert export(predictor, tmp_path / "a.pt2")[0] > 0
+    assert predictor.parent.device.type == "cuda"
 
 
 def test_what_an_exporter_cannot_follow_is_a_sentence(tmp_path: Path) -> None:

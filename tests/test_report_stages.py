@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from device import TRAINER
 from neural_branching.config import conf_dir
 from neural_branching.report.stages import Stage, print_stages, stages
 from neural_branching.settings import Settings
@@ -36,7 +37,8 @@ def hydra() -> Iterator[None]:
 
 
 def settings(tmp_path: Path, *overrides: str) -> Settings:
-    config = compose("train", [f"outputs={tmp_path / 'outputs'}", "data.image_size=16", *overrides])
+    usual = f"outputs={tmp_path / 'outputs'}", "data.image_size=16", *TRAINER
+    config = compose("train", [*usual, *overrides])
     return Settings.from_config(config)
 
 

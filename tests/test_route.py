@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from device import TRAINER
 from neural_branching import cli
 from neural_branching.report.collect import collect
 from neural_branching.report.results import write_results
@@ -31,8 +32,7 @@ TINY = [
     "branch.network.widths=[8]",
     "parent.fit.epochs=3",
     "branch.fit.epochs=3",
-    "trainer.accelerator=cpu",
-    "trainer.threads=1",
+    *TRAINER,
 ]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from device import TRAINER
 from neural_branching import cli
 from neural_branching.errors import InputError
 from neural_branching.runs import write_jobs
@@ -21,7 +22,7 @@ TINY = [
     "data.superclasses={digit:[digit_0,digit_1,digit_2],upper:[upper_O,upper_I,upper_Z]}",
     *("data.source.train_per_class=40", "data.source.test_per_class=10", "data.image_size=12"),
     *("parent.network.widths=[16,16]", "branch.network.widths=[8]"),
-    *("parent.fit.epochs=1", "branch.fit.epochs=2", "trainer.accelerator=cpu", "trainer.threads=1"),
+    *("parent.fit.epochs=1", "branch.fit.epochs=2", *TRAINER),
 ]
 
 
