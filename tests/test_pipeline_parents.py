@@ -88,7 +88,12 @@ def direct(run: pipeline.Run) -> torch.Tensor:
     parent = new_parent(run.settings)
     parent.load_state_dict(load_file(place(run, "parent") / "weights.safetensors"))
     images = torch.from_numpy(np.array(run.table.images()))
-    return run.settings.readout(parent.eval()(images, until=run.settings.stage), parent.network.class_token)
+    token = parent.network.has_class_token(run.settings.stage)
+    return run.settings.readout(parent.eval()(images, until=run.settings.stage), token)
+
+
+def identity(run: pipeline.Run) -> dict[str, Any]:
+    return json.loads((place(run, "activations") / "manifest.json").read_text())["identity"]
 
 
 def check_direct(run: pipeline.Run) -> None:
@@ -108,6 +113,16 @@ def test_a_transformer_is_branched_from_at_its_class_token_or_the_mean(outputs: 
     assert other.results["artifacts"]["activations"]["built"]
     check_direct(other)
     assert not torch.equal(vectors(other), vectors(result))
+    # The class token of the patches is the same for every image.
+    first = run(outputs, *VIT, "branch_point=patches")
+    assert (
+        first.results["artifacts"]["activations"]["key"] == result.results["artifacts"]["activations"]["key"]
+    )
+    check_direct(first)
+    assert (vectors(first).std(0) > 0).all()
+    # Which is part of the key, and of no other parent's.
+    assert identity(result)["mean_token"] == ["patches"]
+    assert not {"mean_token"} & (identity(other).keys() | identity(run(outputs, *MLP)).keys())
     # The parent is the same, and so is what it answers.
     assert other.results["test"]["parent_restricted"] == result.results["test"]["parent_restricted"]
 
@@ -332,6 +347,10 @@ def test_a_module_with_other_logits_is_refused(theirs: str, outputs: Path) -> No
             r"^branch_point\.readout is 'pool2', which needs feature maps",
         ),
         ((*VIT, "branch_point=norm", "branch_point.readout=class_token"), r"^branch_point\.readout .*tokens"),
+        (
+            (*VIT, "branch_point=patches", "branch_point.readout=class_token"),
+            r"^branch_point\.readout is 'class_token', and no token of this stage stands for the image",
+        ),
         (
             (*VIT, "parent.network.patch=5"),
             r"^parent\.network\.patch is 5, which does not divide images of 16",

@@ -66,7 +66,7 @@ def test_coarse_labels_give_other_logits(tmp_path: Path) -> None:
 def test_the_stages_of_a_transformer_are_read_at_its_class_token(tmp_path: Path) -> None:
     found = stages(settings(tmp_path, "parent=vit", "parent.network.width=8", "parent.network.depth=1"))
     assert [(stage.name, stage.shape, stage.readout, stage.width) for stage in found[:3]] == [
-        ("patches", (17, 8), "class_token", 8),
+        ("patches", (17, 8), "mean_token", 8),
         ("block1", (17, 8), "class_token", 8),
         ("norm", (8,), "flatten", 8),
     ]

@@ -8,7 +8,8 @@ other branches; scores and thresholds enter no key at all.
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from neural_branching.data.pixels import PixelDataModule
 from neural_branching.data.table import DataTable, ensure_table
 from neural_branching.models import (
     augmentation,
+    image_shape,
     kept_stages,
     new_branch,
     new_parent,
@@ -135,8 +137,7 @@ def ensure_activations(settings: Settings, store: Store, table: DataTable, paren
     """The activations at the branch point, of the parent or the trunk, for all rows of the table."""
     if settings.trunk:
         return _of_trunk(settings.trunk, settings.stage, store, table, parent, ensure_activations)
-    with torch.device("meta"):
-        stages = kept_stages(settings, new_parent(settings).network)
+    stages = kept_stages(settings, _outline(settings).network)
     return _activations(settings, store, table, parent, stages, (settings.stage,), settings.readout)
 
 
@@ -144,8 +145,7 @@ def ensure_views(settings: Settings, store: Store, table: DataTable, parent: Art
     """The activations at the branch point, for augmented views of the training images."""
     if settings.trunk:
         return _of_trunk(settings.trunk, settings.stage, store, table, parent, ensure_views)
-    with torch.device("meta"):
-        stages = kept_stages(settings, new_parent(settings).network)
+    stages = kept_stages(settings, _outline(settings).network)
     needed = (settings.stage,)
     return _activations(settings, store, table, parent, stages, needed, settings.readout, views=True)
 
@@ -170,6 +170,8 @@ def _activations(
         "readout": readout.kind,
         "precision": "float32",
     }
+    if silent := act.mean_tokens(_outline(settings), image_shape(settings), stages, readout):
+        identity["mean_token"] = silent
     if views:
         made = {"count": settings.views.count, "seed": settings.views.seed}
         identity["views"] = {**made, "augment": settings.config["views"]["augment"], "split": table.split_key}
@@ -189,6 +191,25 @@ def _activations(
         )
 
     return store.fetch("activations", identity, compute, needs=[f"{name}.safetensors" for name in needed])
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Settings that are compared by their name."""
+
+    name: str
+    settings: Settings = field(compare=False)
+
+
+def _outline(settings: Settings) -> Parent:
+    """The parent without weights."""
+    return _outline_of(_Named(settings.but_threshold, settings))
+
+
+@lru_cache(maxsize=16)  # the runs of a sweep of thresholds ask for the same
+def _outline_of(named: _Named) -> Parent:
+    with torch.device("meta"):
+        return new_parent(named.settings)
 
 
 def _of_trunk(

@@ -54,7 +54,6 @@ class Program(nn.Module):
         self.tree, self.stages, self.columns = predictor.tree, predictor.stages, predictor.columns
         self.asks_logits = predictor.asks_logits
         self.router, self.weigh = predictor.guide.router, predictor.guide.weigh
-        self.token = predictor.parent.network.class_token
         self.parent = _Model(predictor.parent)
         self.heads, self.gates = predictor.heads, predictor.gates
         # By number: a module must not be called "type" or "a.b", as a node may.
@@ -97,7 +96,8 @@ class Program(nn.Module):
         vectors: dict[str, Tensor],
     ) -> Tensor:
         if head.trunk is None:
-            vectors[name] = head.readout(outputs[head.stage], self.token)
+            token = self.parent.network.has_class_token(head.stage)
+            vectors[name] = head.readout(outputs[head.stage], token)
         else:
             trunk = self.branches[self.place[head.trunk]]
             vectors[name] = trunk(vectors[head.trunk], head.stage)

@@ -176,14 +176,14 @@ class Predictor:
         Args:
             images: uint8, shape (n, 3, ``image_size``, ``image_size``).
         """
-        token = self.parent.network.class_token
+        token = self.parent.network.has_class_token
         outputs = dict(self.parent.walk(images.to(self.device), self.stages))
         vectors: dict[str, Tensor] = {}
         logits: dict[str, Tensor] = {}
 
         def ask(name: str, head: Head) -> Tensor:
             if head.trunk is None:
-                vectors[name] = head.readout(outputs[head.stage], token)
+                vectors[name] = head.readout(outputs[head.stage], token(head.stage))
             else:
                 vectors[name] = self.heads[head.trunk].branch(vectors[head.trunk], until=head.stage)
             answer: Tensor = head.branch(vectors[name])
