@@ -4,12 +4,14 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BENCH  ?= full
+DEVICE ?= cpu
+LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench sweep tensorboard clean
+.PHONY: help setup run test test-lowest lint format bench sweep tensorboard clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## create the virtual environment (once)
 
@@ -22,8 +24,16 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP)  ## the main job on the embedded glyphs: three subsets × two branch points
 	$(BIN)/neural-branching train -m subset=digits,upper,lower branch_point=hidden1,hidden2
 
-test: $(STAMP)  ## the test suite (fast, offline)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+test: $(STAMP)  ## the test suite (fast, offline); DEVICE=cuda runs it on a GPU
+	DEVICE=$(DEVICE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+test-lowest: $(LOWEST)/.installed  ## the test suite with the lowest versions that pyproject.toml admits
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto --dist loadfile
+
+$(LOWEST)/.installed: pyproject.toml | $(STAMP)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable ".[dev]"
+	touch $@
 
 lint: $(STAMP)  ## formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -44,4 +54,4 @@ tensorboard: $(STAMP)  ## curves, figures and the table of runs in a browser
 	$(BIN)/tensorboard --logdir outputs
 
 clean:  ## remove the environment and caches (results in outputs/ stay)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from device import TRAINER
+
 if TYPE_CHECKING:
     from neural_branching.pipeline import Run
 
@@ -29,7 +31,8 @@ GLYPHS = (
     *("data.split.train=0.5", "data.split.validation=0.1", "data.split.calibration=0.4"),
     *("parent.network.widths=[16,12]", "branch.network.widths=[8]"),
     *(f"++{part}.fit.{option}" for part in ("parent", "branch") for option in RECIPE),
-    *("trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false"),
+    *TRAINER,
+    "trainer.progress=false",
 )
 ORDINARY = ("threshold=coverage", "threshold.target=0.6")
 

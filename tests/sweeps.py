@@ -1,10 +1,13 @@
 """What sweeps leave behind, in a form in which two of them compare."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from device import ON_CPU
 
 
 def numbers(outputs: Path) -> dict[str, list[dict[str, Any]]]:
@@ -15,10 +18,21 @@ def numbers(outputs: Path) -> dict[str, list[dict[str, Any]]]:
         if results["status"] != "completed":
             continue
         results["overrides"] = [one for one in results["overrides"] if not one.startswith("outputs=")]
+        del results["written"]  # what tells this run from its equals
         del results["environment"]["git"]  # who edits code while the tests run changes it
         keys = {name: one["key"] for name, one in results.pop("artifacts").items()}
-        found.setdefault(file.parent.name, []).append({**results, "keys": keys})
+        if ON_CPU:  # keys chain through the weights' checksums
+            results["keys"] = keys
+        found.setdefault(file.parent.name, []).append(results)
     return found
+
+
+def adopt(run: Path, name: str, content: str) -> None:
+    """Give a run another file, as if it had written it."""
+    (run / name).write_bytes(content.encode())
+    results = json.loads((run / "results.json").read_text())
+    results["written"]["files"][name] = hashlib.sha256(content.encode()).hexdigest()
+    (run / "results.json").write_text(json.dumps(results))
 
 
 def close(one: object, other: object, within: float) -> bool:

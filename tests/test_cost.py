@@ -2,12 +2,17 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.utils import flop_counter
 
+from neural_branching import cost as cost_module
 from neural_branching.branch import Branch
 from neural_branching.cost import cost, latency
 from neural_branching.fit import Fit
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
+from neural_branching.networks.vit import VisionTransformer
+from neural_branching.networks.wrapped import as_network
 from neural_branching.parent import Parent
 
 IMAGE, FIT = (3, 32, 32), Fit(1, 1, 0.1)
@@ -62,3 +67,43 @@ def test_costs_do_not_depend_on_whether_gradients_are_on() -> None:
 def test_a_pass_takes_time() -> None:
     branch = Branch(MLP((16,), 3, [8]), FIT, 16)
     assert 0 < latency(branch.eval(), torch.zeros(1, 16)) < 10_000
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_attention_is_counted_by_versions_of_torch_that_do_not_know_it(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {name: of for name, of in flop_counter.flop_registry.items() if "attention" not in str(name)}
+    monkeypatch.setattr(flop_counter, "flop_registry", known)
+    with torch.device(device):
+        network = VisionTransformer((3, 16, 16), 10, width=16, depth=3, heads=2)
+        parent = Parent(network, FIT, (3, 16, 16))
+    tokens, width = 1 + 16, 16
+    block = 12 * tokens * width * width + 2 * tokens * tokens * width
+    assert cost(parent, (3, 16, 16)).macs == 16 * 48 * width + 3 * block + width * 10
+
+
+class Product(nn.Module):
+    """Something that multiplies a matrix and a vector, and then all that a network usually does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = ConvNet((3, 8, 8), 4, 2)
+        self.weight = nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.body(x)
+        return logits + torch.mv(logits, self.weight)[:, None]
+
+
+def test_what_multiplies_and_is_not_counted_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    cost_module._say_uncounted.cache_clear()
+    for network in (ConvNet((3, 8, 8), 4, 2), VisionTransformer((3, 8, 8), 4, width=8, depth=1, heads=2)):
+        cost(Parent(network, FIT, (3, 8, 8)), (3, 8, 8))
+    assert caplog.messages == []
+    parent = Parent(as_network(Product()), FIT, (3, 8, 8))
+    assert (
+        cost(parent, (3, 8, 8)).macs == cost(Parent(parent.network.bare.body, FIT, (3, 8, 8)), (3, 8, 8)).macs
+    )
+    cost(parent, (3, 8, 8))
+    assert caplog.messages == ["Multiply–accumulates of the operation aten.mv are not counted."]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from device import ON_GPU
 from neural_branching.data.augment import Augmentation
 from neural_branching.errors import InputError
 
@@ -142,7 +143,7 @@ def test_the_result_does_not_depend_on_the_dtype_of_the_images(dtype: torch.dtyp
     torch.testing.assert_close(result, augmentation(batch(), draw()))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@ON_GPU
 def test_the_choices_do_not_depend_on_the_device() -> None:
     augmentation = Augmentation(pad=2, flip=True, cutout=3, jitter=0.1)
     result = augmentation(batch().cuda(), draw())

@@ -1,10 +1,14 @@
 """What a parent tells apart: classes or superclasses, in the order of the data."""
 
+import time
+
 import numpy as np
 import pytest
 
 from neural_branching.data.labels import Labels
+from neural_branching.data.subset import Subset
 from neural_branching.errors import InputError
+from neural_branching.evaluation.foreign import Foreign
 
 KNOWN = ("oak", "cat", "elm", "dog", "fir")
 SUPERCLASSES = {"pet": ["dog", "cat"], "tree": ["oak", "elm", "fir"]}
@@ -84,3 +88,17 @@ def test_coarse_labels_need_exactly_one_superclass_each(superclasses: dict, stat
     with pytest.raises(InputError, match=rf"parent\.labels is 'coarse', and {state}"):
         Labels("coarse", "all", KNOWN, PETS, superclasses)
     Labels("fine", "all", KNOWN, PETS, superclasses)  # which do not matter then
+
+
+def test_twenty_thousand_classes_are_looked_up_at_once() -> None:
+    """Half of them are the subset's; every look-up through a list would take minutes."""
+    known = [f"class_{index:05d}" for index in range(20_000)]
+    start = time.process_time()
+    subset = Subset("half", known[::2]).resolve(known, {})
+    found = Labels("fine", "all", known, subset, {})
+    assert found.columns(subset) == list(range(0, 20_000, 2))
+    assert found.columns_of([[name] for name in subset]) == [[column] for column in range(0, 20_000, 2)]
+    assert found.targets(known).tolist() == list(range(20_000))
+    assert len(Labels("fine", "others", known, subset, {}).names) == 10_000
+    assert len(Foreign.of(subset, known, {}).classes) == 10_000
+    assert time.process_time() - start < 2

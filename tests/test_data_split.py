@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from neural_branching.data.split import CODES, SPLITS, Split
+from neural_branching.data.split import CODES, LEFT_OUT, SPLITS, Split
 from neural_branching.errors import InputError
 
 CLASSES = ("crab", "shark", "tulip")
@@ -166,3 +166,64 @@ def test_disjoint_needs_an_image_for_each_learner() -> None:
 def test_disjoint_is_true_or_false(value: object) -> None:
     with pytest.raises(InputError, match=r"^disjoint is .*: it must be true or false\.$"):
         Split(disjoint=value)  # type: ignore[arg-type]
+
+
+# --- duplicates ---------------------------------------------------------------------------------
+
+
+def grouped(seed: int, own_test: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Three classes of 150 images of which many have duplicates, in other classes and splits too."""
+    rng = np.random.default_rng(seed)
+    labels = labels_of(150, 150, 150)
+    is_test = (np.arange(450) % 6 == 0) & own_test
+    groups = np.arange(450)
+    for group in rng.permutation(450)[:90].reshape(-1, 3):
+        groups[group] = group.min()
+    return labels, is_test, groups
+
+
+@given(seed=st.integers(0, 1000), own_test=st.booleans(), disjoint=st.booleans())
+def test_duplicates_are_kept_together_or_dropped(seed: int, own_test: bool, disjoint: bool) -> None:
+    labels, is_test, groups = grouped(seed, own_test)
+    splits = {
+        rule: Split(disjoint=disjoint, duplicates=rule).assign(
+            labels, is_test, CLASSES, None if rule == "report" else groups
+        )
+        for rule in ("report", "together", "drop")
+    }
+    before = splits.pop("report")
+    np.testing.assert_array_equal(before, Split(disjoint=disjoint).assign(labels, is_test, CLASSES))
+    alone = np.bincount(groups)[groups] == 1
+    tested = np.isin(groups, groups[is_test])
+    for rule, split in splits.items():
+        np.testing.assert_array_equal(split[alone | is_test], before[alone | is_test])
+        assert np.all(split[tested & ~is_test] == LEFT_OUT)
+        free = ~alone & ~tested
+        for group in np.unique(groups[free]):
+            mine = split[groups == group]
+            if rule == "together":
+                assert set(mine) == {before[group]}
+            else:
+                assert mine[0] == before[group]
+                assert set(mine[1:]) == {LEFT_OUT}
+
+
+def test_without_duplicates_nothing_changes() -> None:
+    labels = labels_of(30, 30)
+    expected = Split().assign(labels, no_test(labels), CLASSES[:2])
+    for rule in ("together", "drop"):
+        found = Split(duplicates=rule).assign(labels, no_test(labels), CLASSES[:2], np.arange(60))
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_class_of_copies_alone_is_refused() -> None:
+    labels = labels_of(20, 20)
+    groups = np.where(labels == 1, 20, np.arange(40))
+    sentence = r"split has no image of class 'shark', which has 20 images in all, 19 of them left out as "
+    with pytest.raises(InputError, match=sentence + "duplicates"):
+        Split(duplicates="drop").assign(labels, no_test(labels), CLASSES[:2], groups)
+
+
+def test_what_becomes_of_duplicates_is_checked() -> None:
+    with pytest.raises(InputError, match=r"duplicates is 'keep'.* report, together, drop"):
+        Split(duplicates="keep")

@@ -1,6 +1,7 @@
 """One table per content of images: the same whatever the files are called, and kept in the store."""
 
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -44,6 +45,8 @@ def same(first: DataTable, second: DataTable) -> bool:
 
 class Fake:
     """Random images; ``signature`` and pixels are set apart, to play a source that changes."""
+
+    mirror_keeps_class = False
 
     def __init__(self, seed: int = 0, signature: int = 0, duplicates: bool = False) -> None:
         self.seed, self.mark, self.duplicates = seed, signature, duplicates
@@ -188,6 +191,14 @@ def test_a_split_is_another_key_on_the_same_data(class_folders: Callable, store:
 
 
 # --- faults -------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_of_a_reading_does_not_grow_with_the_files(class_folders: Callable, store: Path) -> None:
+    for train in (10, 40):
+        table_of(store, class_folders(train=train, root=f"images of {train}"))
+    manifests = [json.loads(file.read_text()) for file in store.glob("reading/*/manifest.json")]
+    first, second = (len(json.dumps(manifest["identity"])) for manifest in manifests)
+    assert first == second
 
 
 def test_a_source_that_is_gone_is_served_from_the_store(

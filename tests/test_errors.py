@@ -1,10 +1,11 @@
 """Checks of single values: what passes is returned, what does not is refused in one sentence."""
 
 import math
+import os
 
 import pytest
 
-from neural_branching.errors import ArgumentError, InputError, number, one_of, whole
+from neural_branching.errors import ArgumentError, InputError, each_of, number, one_of, printable, whole
 
 
 def test_errors_are_value_errors_with_argument_and_problem() -> None:
@@ -23,6 +24,18 @@ def test_one_of_returns_the_value_or_names_the_nearest_and_all() -> None:
     assert str(refused.value) == sentence
     with pytest.raises(ArgumentError, match=r"^stage is 3, which is unknown: allowed are hidden1\.$"):
         one_of(3, ["hidden1"], "stage")
+
+
+def test_each_of_returns_all_values_or_names_the_first_that_is_unknown() -> None:
+    assert each_of(["b", "a"], ["a", "b"], "classes") == ["b", "a"]
+    with pytest.raises(ArgumentError, match=r"^classes is 'c', which is unknown"):
+        each_of(["b", "c", "d"], ["a", "b"], "classes")
+    with pytest.raises(ArgumentError, match=r"^classes is \['a'\], which is unknown"):
+        each_of([["a"]], ["a", "b"], "classes")
+
+
+def test_names_that_are_no_utf8_can_be_printed() -> None:
+    assert printable(os.fsdecode(b"caf\xe9/\xc3\xa9.png")) == "caf\\udce9/é.png"
 
 
 def test_number_returns_floats_within_bounds() -> None:

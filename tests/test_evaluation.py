@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from scipy.stats import binomtest
+from scipy.stats import kstest
 from sklearn.metrics import log_loss, roc_auc_score
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
@@ -21,26 +21,30 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from neural_branching.config import build, conf_dir
 from neural_branching.errors import InputError
 from neural_branching.evaluation import examination as examination_module
+from neural_branching.evaluation import selective
 from neural_branching.evaluation.evaluate import Evaluation, evaluate
 from neural_branching.evaluation.examination import examine
 from neural_branching.evaluation.foreign import Foreign, foreign_numbers, left_out, scod_curve
 from neural_branching.evaluation.judge import Material, every_second, scored
 from neural_branching.evaluation.points import COVERAGES, PROBABILITIES
-from neural_branching.evaluation.reliability import bins_of, equal_mass_error, reliability
-from neural_branching.evaluation.selective import ABSTAIN, acceptance_intervals
+from neural_branching.evaluation.reliability import (
+    bins_of,
+    equal_mass_error,
+    equal_width_error,
+    if_calibrated,
+    reliability,
+)
+from neural_branching.evaluation.selective import ABSTAIN, OTHERS, acceptance_intervals, confusion
 from neural_branching.selection import (
     Answers,
     Bootstrap,
     augrc,
     aurc,
     bootstrap_interval,
-    coverage,
-    e_aurc,
-    failure_auroc,
     risk_coverage_curve,
-    selective_accuracy,
 )
-from neural_branching.selection.intervals import percentile_interval
+from neural_branching.selection.area_intervals import area_intervals, failure_auroc_interval
+from neural_branching.selection.intervals import percentile_interval, proportion_interval
 from neural_branching.selection.scores.activations import Mahalanobis
 from neural_branching.selection.scores.base import Score, Scorer
 from neural_branching.selection.scores.learned import Correctness, Temperature
@@ -215,6 +219,22 @@ def test_confusion_counts_every_image_once(pair: str) -> None:
         assert right / numbers["n_accepted"] == pytest.approx(numbers["selective_accuracy"])
 
 
+def test_a_confusion_matrix_of_many_classes_shows_those_that_go_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(selective, "MOST", 3)
+    monkeypatch.setattr(selective, "SHOWN", 2)
+    targets = np.array([0, 0, 1, 1, 1, 2, 3, 3])
+    predictions = np.array([0, 0, 3, 0, 1, 2, 1, 3])
+    answers = Answers(np.arange(8), targets, np.eye(4, dtype=np.float32)[predictions], np.empty((8, 0)))
+    score = np.array([1, 1, 1, 1, 0, 1, 1, 1])
+    assert confusion(answers, score, 0.5, "abcd") == {
+        "rows": ["b", "d"],
+        "columns": ["b", "d", OTHERS, ABSTAIN],
+        "counts": [[0, 1, 1, 1], [1, 1, 0, 0]],
+    }
+
+
 def test_validation_loss_is_the_cross_entropy() -> None:
     mine = BRANCH.known["validation"]
     expected = F.cross_entropy(torch.from_numpy(mine.logits).double(), torch.from_numpy(mine.targets))
@@ -244,8 +264,8 @@ def test_nothing_accepted_has_no_selective_accuracy() -> None:
         assert math.isnan(entry["selective_accuracy"])
         assert not math.isnan(entry["accuracy"])
     assert np.array(test["confusion"]["counts"])[:, :3].sum() == 0
-    # No image of 64 answered: resampling cannot tell that a few of many might be.
-    assert test["intervals"]["coverage"] == (0, pytest.approx(1 - 0.025 ** (1 / 64)))
+    # No image of 64 answered: a few of many might be.
+    assert test["intervals"]["coverage"] == proportion_interval(0, 64)
     assert np.isnan(test["intervals"]["selective_accuracy"]).all()
     assert numbers["foreign"]["false_accept_rate"] == numbers["foreign"]["n_accepted"] == 0
     assert evaluated("max_softmax at a fixed threshold").numbers["threshold"]["reject_all"] is False
@@ -303,47 +323,36 @@ def test_intervals_hold_the_number_itself(pair: str) -> None:
 def test_intervals_are_those_of_the_plain_functions() -> None:
     result = evaluated("correctness within a risk")
     threshold = result.numbers["threshold"]["value"]
-    plain: dict[str, Callable[..., float]] = {
-        "accuracy": lambda _, errors: float(1 - errors.mean()),
-        "coverage": lambda scores, _: coverage(scores, threshold),
-        "selective_accuracy": lambda scores, errors: selective_accuracy(scores, errors, threshold),
-        "aurc": aurc,
-        "e_aurc": e_aurc,
-        "augrc": augrc,
-        "failure_auroc": failure_auroc,
-    }
     scores, errors = result.branch.known["test"], BRANCH.known["test"].error
-    found = result.numbers["test"]["intervals"]
-    assert set(found) == set(plain)
-    for name, statistic in plain.items():
-        assert found[name] == pytest.approx(bootstrap_interval(statistic, scores, errors), rel=1e-12), name
+    accepted = scores >= threshold
+    expected = {
+        "accuracy": proportion_interval(int((~errors).sum()), 64),
+        "coverage": proportion_interval(int(accepted.sum()), 64),
+        "selective_accuracy": proportion_interval(int((accepted & ~errors).sum()), int(accepted.sum())),
+        **area_intervals(risk_coverage_curve(scores, errors)),
+    }
+    assert result.numbers["test"]["intervals"] == expected
 
 
-def test_proportions_that_resampling_cannot_vary_get_the_exact_interval() -> None:
+def test_proportions_of_all_or_none_have_an_interval() -> None:
     scores, errors = np.linspace(0.1, 0.9, 50), np.zeros(50, dtype=bool)
     accepted = int((scores >= 0.5).sum())
-    everything, found = acceptance_intervals(scores, errors, [0.0, 0.5], Bootstrap(50, resamples=100))
+    everything, found, nothing = acceptance_intervals(scores, errors, [0.0, 0.5, 1.0])
     for intervals, n in ((everything, 50), (found, accepted)):
         assert set(intervals) == {"coverage", "selective_accuracy"}
-        assert intervals["selective_accuracy"] == (pytest.approx(binomtest(n, n).proportion_ci().low), 1)
-    assert everything["coverage"] == (pytest.approx(binomtest(50, 50).proportion_ci().low), 1)
+        # Half of the probability of what was seen: ½·pⁿ is 2.5 % at the lower end.
+        assert intervals["selective_accuracy"] == (pytest.approx(0.05 ** (1 / n)), 1)
+    assert everything["coverage"] == (pytest.approx(0.05 ** (1 / 50)), 1)
     assert 0 < found["coverage"][0] < found["coverage"][1] < 1
-
-
-def test_resamples_that_accept_nothing_have_no_say_in_selective_accuracy() -> None:
-    scores, errors = np.array([0.9, 0.85, 0.2, 0.3, 0.1]), np.array([True, False, False, False, True])
-    [found] = acceptance_intervals(scores, errors, [0.8], Bootstrap(5, resamples=200))
-    assert found["selective_accuracy"] == (0, 1)
-    assert found["coverage"][0] == 0
-    expected = bootstrap_interval(lambda s, e: selective_accuracy(s, e, 0.8), scores, errors, resamples=200)
-    assert found["selective_accuracy"] == expected
+    assert nothing["coverage"] == (0, pytest.approx(1 - 0.05 ** (1 / 50)))
+    assert np.isnan(nothing["selective_accuracy"]).all()
 
 
 def test_foreign_intervals_resample_both_sides_apart() -> None:
     result = evaluated("temperature with a certificate")
     own, others = result.branch.known["test"], result.branch.foreign["test"]
     error, threshold = BRANCH.known["test"].error, result.numbers["threshold"]["value"]
-    names = ("false_accept_rate", "auroc", "fpr95", "scod_aurc", "scod_augrc")
+    names = ("fpr95", "scod_aurc", "scod_augrc")
     values: dict[str, list[float]] = {name: [] for name in names}
     draws = zip(Bootstrap(64).draws(), Bootstrap(38, seed=1).draws(), strict=True)
     for mine, theirs in draws:
@@ -351,9 +360,12 @@ def test_foreign_intervals_resample_both_sides_apart() -> None:
         for name, found in values.items():
             found.append(expected[name])
     intervals = result.numbers["foreign"]["intervals"]
-    assert set(intervals) == set(values)
+    assert set(intervals) == {*values, "auroc", "false_accept_rate"}
     for name, found in values.items():
         assert intervals[name] == pytest.approx(percentile_interval(found), rel=1e-12), name
+    assert intervals["false_accept_rate"] == proportion_interval(int((others >= threshold).sum()), 38)
+    both = risk_coverage_curve(np.concatenate([own, others]), np.repeat([0, 1], [64, 38]))
+    assert intervals["auroc"] == failure_auroc_interval(both)
 
 
 # What a score learns from.
@@ -638,6 +650,43 @@ def test_probabilities_are_judged_before_and_after_scaling(factor: float) -> Non
         assert 0 < result["before"]["claim"]["n"] < 64
 
 
+def test_no_interval_stands_around_a_calibration_error() -> None:
+    result = reliability(BRANCH.known["calibration"], BRANCH.known["test"], Bootstrap(64, resamples=50))
+    for numbers in (result["before"], result["after"]):
+        assert set(numbers["intervals"]) == {"brier", "nll"}
+        assert set(numbers["if_calibrated"]) == {"redraws", "ece", "ece_equal_mass"}
+
+
+def test_the_floor_of_a_calibration_error_is_that_of_redrawn_labels() -> None:
+    """Every label redrawn by hand, an answer being right with the probability that it claims."""
+    test, rng = BRANCH.known["test"], np.random.default_rng(3)
+    probabilities = softmax(test.logits)
+    found = if_calibrated(probabilities, test.targets)
+    answers, claimed = probabilities.argmax(1), probabilities.max(1)
+    draws = np.where(rng.random((4000, 64)) < claimed, answers, (answers + 1) % 3)
+    for name, error in (("ece", equal_width_error), ("ece_equal_mass", equal_mass_error)):
+        floor = [error(probabilities, targets) for targets in draws]
+        assert found[name]["mean"] == pytest.approx(np.mean(floor), abs=0.003)
+        assert found[name]["quantile_95"] == pytest.approx(np.quantile(floor, 0.95), abs=0.006)
+        seen = np.mean(np.array(floor) >= error(probabilities, test.targets))
+        assert found[name]["p_value"] == pytest.approx(seen, abs=0.05)
+    assert found == if_calibrated(probabilities, test.targets)
+
+
+def test_calibrated_answers_have_any_p_value_and_boastful_ones_a_small_one() -> None:
+    rng = np.random.default_rng(4)
+    values = []
+    for _ in range(60):
+        first = rng.uniform(0.5, 1, 200)
+        probabilities = np.stack([first, 1 - first], axis=1)
+        targets = (rng.random(200) > first).astype(np.int64)
+        values.append(if_calibrated(probabilities, targets)["ece"]["p_value"])
+    assert kstest(values, "uniform").pvalue > 0.01
+    boastful = np.full((200, 2), [0.95, 0.05])
+    targets = (np.arange(200) % 5 == 0).astype(np.int64)
+    assert if_calibrated(boastful, targets)["ece"]["p_value"] == 1 / 1001
+
+
 def test_certain_answers_are_in_one_bin_with_nearly_certain_ones() -> None:
     # The softmax of 40 against 0 is 1 to the last bit; that of 4 against 0 is 0.96.
     logits = np.array([[40, 0, 0], [40, 0, 0], [4, 0, 0], [4, 0, 0], [5, 0, 0], [0, 1, 0]], dtype=np.float32)
@@ -873,7 +922,7 @@ def test_points_are_recounted(pair: str) -> None:
         assert point.selective_accuracy == pytest.approx(expected["selective_accuracy"], nan_ok=True)
         answered = [score >= point.threshold for score in result.branch.foreign["test"].tolist()]
         assert point.false_accept_rate == pytest.approx(sum(answered) / 38)
-        [intervals] = acceptance_intervals(scores, errors, [point.threshold], result.examination.bootstrap)
+        [intervals] = acceptance_intervals(scores, errors, [point.threshold])
         assert (point.coverage_low, point.coverage_high) == intervals["coverage"]
         found = point.selective_accuracy_low, point.selective_accuracy_high
         assert found == pytest.approx(intervals["selective_accuracy"], rel=1e-12, nan_ok=True)
@@ -917,7 +966,7 @@ def test_a_threshold_that_refuses_everything_comes_last(score: Score) -> None:
     assert last.chosen
     assert not any(point.chosen for point in points[:-1])
     assert last.n_accepted == last.coverage == last.coverage_low == 0
-    assert last.coverage_high == pytest.approx(1 - 0.025 ** (1 / 64))
+    assert last.coverage_high == proportion_interval(0, 64)[1]
     accuracies = last.selective_accuracy, last.selective_accuracy_low, last.selective_accuracy_high
     assert np.isnan(accuracies).all()
     assert last.false_accept_rate == 0

@@ -36,7 +36,6 @@ def images(n: int = 3) -> torch.Tensor:
 
 def test_shapes_of_every_stage_for_images_that_are_not_square() -> None:
     network = small().eval()
-    assert network.class_token
     assert network.stage_names == network.main_stages == STAGES
     shapes = {name: tuple(output.shape) for name, output in network.walk(images(), STAGES)}
     tokens = dict.fromkeys(("patches", "block1", "block2"), (3, TOKENS, 8))
@@ -55,6 +54,13 @@ def test_a_stage_is_that_of_a_full_pass_and_of_each_image_alone() -> None:
 def test_only_the_stages_asked_for_are_given_in_order() -> None:
     network = small().eval()
     assert [name for name, _ in network.walk(images(), ("norm", "patches"))] == ["patches", "norm"]
+
+
+def test_a_class_token_stands_for_the_image_once_it_has_seen_it() -> None:
+    network = small().eval()
+    for name, output in network.walk(images(), STAGES[:3]):
+        differs = bool((output[:, 0].std(0) > 0).all())
+        assert network.has_class_token(name) == differs == (name != "patches")
 
 
 def test_patches_are_their_own_linear_map_with_a_class_token_in_front() -> None:

@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from safetensors.torch import load_file
 
+from device import ELSEWHERE, TRAINER
 from neural_branching import activations as act
 from neural_branching import artifacts, pipeline
 from neural_branching.config import conf_dir
@@ -40,8 +41,7 @@ SMALL = (
     "parent.network.widths=[16,12]",
     "branch.network.widths=[8]",
     *(f"++{part}.fit.{option}" for part in ("parent", "branch") for option in RECIPE),
-    "trainer.accelerator=cpu",
-    "trainer.threads=1",
+    *TRAINER,
     "trainer.progress=false",
 )
 GLYPHS = (
@@ -321,7 +321,7 @@ def test_activations_are_those_of_an_undisturbed_parent_after_its_non_linearity(
     outputs = dict(parent.eval().walk(images, parent.network.stage_names))
     for stage, output in outputs.items():
         stored = load_file(artifact_folder(first, "activations") / f"{stage}.safetensors")["activations"]
-        assert torch.equal(stored, output), stage
+        torch.testing.assert_close(stored, output, rtol=ELSEWHERE, atol=ELSEWHERE)
         assert bool((stored < 0).any()) == (stage == "logits")
 
 
@@ -335,7 +335,9 @@ def test_the_best_weights_are_truly_restored(warm: Path) -> None:
         losses = [entry["val/loss"] for entry in result.histories[name]]
         assert result.results[name]["best_epoch"] == losses.index(min(losses)) + 1 < len(losses)
     best = {name: result.histories[name][result.results[name]["best_epoch"] - 1] for name in result.histories}
-    assert result.results["validation"]["loss"] == pytest.approx(best["branch"]["val/loss"], rel=1e-5)
+    assert result.results["validation"]["loss"] == pytest.approx(
+        best["branch"]["val/loss"], rel=max(1e-5, ELSEWHERE)
+    )
     assert result.results["validation"]["accuracy"] == pytest.approx(best["branch"]["val/accuracy"])
     assert result.results["parent"]["validation_accuracy"] == pytest.approx(best["parent"]["val/accuracy"])
 
@@ -560,9 +562,11 @@ def test_a_diverging_parent_leaves_nothing_in_the_store(tmp_path: Path) -> None:
 
 def test_a_convolutional_parent_with_augmentation_runs_at_every_stage(tmp_path: Path) -> None:
     base = [override for override in GLYPHS if "parent.network" not in override]
-    base += ["parent=convnet", "parent.network.width=2", "parent.fit.epochs=3"]
+    # A multiple of 8: on processors with AVX2 and no AVX-512, torch 2.15 corrupts memory with other numbers
+    # of channels in the backward pass of a convolution.
+    base += ["parent=convnet", "parent.network.width=8", "parent.fit.epochs=3"]
     for stage in ("stem", "block2", "pool"):
         result = run(tmp_path, f"branch_point={stage}", base=tuple(base))
         assert built(result) == (EVERYTHING if stage == "stem" else {"branch"})
         width = load_file(artifact_folder(result, "branch") / artifacts.WEIGHTS)["standardize.mean"].shape
-        assert width == ({"stem": 8, "block2": 32, "pool": 16}[stage],)
+        assert width == ({"stem": 32, "block2": 128, "pool": 64}[stage],)

@@ -11,6 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from conftest import ClassFolders
+from device import TRAINER
 from neural_branching import artifacts, pipeline
 from neural_branching.config import conf_dir
 from neural_branching.settings import Settings
@@ -27,7 +28,8 @@ OPTIONS = (
     *("subset=custom", "subset.classes=[cat,dog]"),
     *("parent.network.widths=[16,8]", "branch.network.widths=[8]"),
     *(f"++{part}.fit.{option}" for part in ("parent", "branch") for option in RECIPE),
-    *("trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false"),
+    *TRAINER,
+    "trainer.progress=false",
 )
 COMBINATIONS = {
     "temperature, certified": (

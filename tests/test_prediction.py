@@ -1,10 +1,13 @@
 """What finished runs answer to new images: the same as when they were judged, and errors in a sentence."""
 
 import csv
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +19,7 @@ import yaml
 from PIL import Image
 from torch import nn
 
+from device import ON_GPU, TRAINER
 from neural_branching import cli
 from neural_branching.branch import Branch
 from neural_branching.errors import InputError
@@ -31,6 +35,7 @@ from neural_branching.networks.wrapped import as_network
 from neural_branching.parent import Parent
 from neural_branching.prediction import Head, Prediction, Predictor, load
 from neural_branching.readout import Readout
+from neural_branching.report.prediction import Writer
 from neural_branching.routing.descent import Guide, answers_of
 from neural_branching.routing.hierarchy import ROOT, Node, Tree
 from neural_branching.routing.routers import ROUTERS, ParentMass
@@ -44,7 +49,7 @@ TINY = [
     "lower:[lower_o,lower_l,lower_z]}",
     *("data.source.train_per_class=40", "data.source.test_per_class=10", "data.image_size=12"),
     *("parent.network.widths=[16,12]", "branch.network.widths=[8]"),
-    *("parent.fit.epochs=3", "branch.fit.epochs=3", "trainer.accelerator=cpu", "trainer.threads=1"),
+    *("parent.fit.epochs=3", "branch.fit.epochs=3", *TRAINER),
     *("threshold=risk", "threshold.target=0.6"),
 ]
 SYSTEM = "hierarchy=glyphs_by_case"
@@ -224,7 +229,7 @@ def test_a_system_is_one_program(
     cli.main()
     assert re.search(r"answers (8\d|90) test images as the run does", capsys.readouterr().out)
     assert [one.name for one in tmp_path.iterdir()] == [file.name]
-    predictor = load(folder)
+    predictor = load(folder, "cpu")
     names = ("uncertain", "digit", "letter", "upper", "lower", *predictor.classes)
     images = predictor.examples[:7]  # another number than it was made with
     if suffix == "pt2":
@@ -244,7 +249,7 @@ def test_a_system_is_one_program(
 
 @pytest.mark.parametrize("kind", ["parent_mass", "soft", "max_confidence", "energy", "gate"])
 def test_programs_route_as_routers_do(place: Path, kind: str) -> None:
-    predictor = load(place / "outputs" / "runs" / "gate")
+    predictor = load(place / "outputs" / "runs" / "gate", "cpu")
     seen = predictor.look(torch.from_numpy(predictor.examples))
     known = replace(seen, labels=np.arange(len(seen)) % len(predictor.classes))
     predictor.guide = Guide.of(predictor.tree, ROUTERS[kind](), known)
@@ -307,7 +312,63 @@ def test_files_that_exist_outlive_a_mistake(place: Path, monkeypatch, tmp_path: 
     assert kept.read_text() == "mine"
     run = place / "outputs" / "runs" / "soft"
     answer = predict(monkeypatch, run, place / "photos", "--output", run / "trace.csv")
-    assert "is a file of the run: choose another name" in str(answer)
+    assert "is a file of a run, a sweep or a store: choose another name" in str(answer)
+    copy = shutil.copytree(place / "outputs" / "runs" / "gate", tmp_path / "another")
+    (tmp_path / "link.csv").symlink_to(copy / "trace.csv")
+    (tmp_path / "folder.csv").mkdir()
+    before = (copy / "trace.csv").read_bytes()
+    for output in (copy / "trace.csv", tmp_path / "link.csv"):
+        answer = predict(monkeypatch, run, place / "photos", "--output", output)
+        assert "is a file of a run, a sweep or a store" in str(answer)
+    answer = predict(monkeypatch, run, place / "photos", "--output", tmp_path / "folder.csv")
+    assert "(it is there, and no file)" in str(answer)
+    assert (copy / "trace.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("killed", [False, True])
+def test_answers_are_written_whole_or_not_at_all(
+    killed: bool, suffix: str, place: Path, monkeypatch, tmp_path: Path
+) -> None:
+    output, run = tmp_path / f"answers.{suffix}", place / "outputs" / "runs" / "soft"
+    output.write_text("old")
+
+    def stop(self: Writer, file: Path, one: Prediction) -> None:
+        real(self, file, one)
+        if len(list(tmp_path.iterdir())) == 2 and sum(self.counts.values()) == 50:
+            raise KeyboardInterrupt if killed else OSError(errno.ENOSPC, "No space left on device")
+
+    real = Writer.answered
+    monkeypatch.setattr(Writer, "answered", stop)
+    with pytest.raises(KeyboardInterrupt) if killed else nullcontext():
+        answer = predict(monkeypatch, run, place / "photos", "--output", output)
+        assert answer == f"--output {output} cannot be written (No space left on device)."
+    assert output.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [output]
+    monkeypatch.undo()
+    assert predict(monkeypatch, run, place / "photos", "--output", output) is None
+    assert len(output.read_text().splitlines()) == 90 + (suffix == "csv")
+
+
+NAMES = (b"=HYPERLINK(1).png", b"+1.png", b"-1.png", b"@a.png", b"caf\xe9.png", b"a,b.png")
+
+
+def test_images_may_be_called_anything(place: Path, monkeypatch, capsys, tmp_path: Path) -> None:
+    photo, folder = min((place / "photos").iterdir()), tmp_path / "photos"
+    folder.mkdir()
+    for name in NAMES:
+        shutil.copy(photo, folder / os.fsdecode(name))
+    monkeypatch.chdir(folder)
+    run, files = place / "outputs" / "runs" / "soft", sorted(map(os.fsdecode, NAMES))
+    for suffix in ("csv", "jsonl"):
+        output = tmp_path / f"a.{suffix}"
+        assert predict(monkeypatch, run, "--output", output, "--", *files) is None
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as stream:
+        written = [line["file"] for line in csv.DictReader(stream)]
+    assert written == ["'+1.png", "'-1.png", "'=HYPERLINK(1).png", "'@a.png", "a,b.png", "caf\\udce9.png"]
+    records = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [record["file"] for record in records] == files
+    assert "caf\\udce9.png" in capsys.readouterr().out
 
 
 def test_a_program_that_answers_differently_is_not_written(place: Path, tmp_path: Path, monkeypatch) -> None:
@@ -369,6 +430,38 @@ class Own(nn.Module):
 def test_every_kind_of_parent_is_exported(network: Callable[[], Network], tmp_path: Path) -> None:
     compared, difference = export(small_system(network()), tmp_path / "a.pt2")
     assert (compared, difference < 1e-5) == (5, True)
+
+
+class Far(Own):
+    """As on a GPU until it is moved."""
+
+    near = False
+
+    def _apply(self, *arguments: object) -> nn.Module:  # what moves a module, and all that it holds
+        self.near = True
+        return super()._apply(*arguments)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.near:
+            raise RuntimeError("Tensor on device cuda:0 is not on the expected device cpu!")
+        return super().forward(x)
+
+
+def test_an_export_moves_a_copy_to_the_cpu_and_leaves_the_predictor_as_it_was(tmp_path: Path) -> None:
+    predictor = small_system(as_network(module := Far()))
+    module.near = False
+    networks = [predictor.parent, predictor.heads[ROOT].branch]
+    assert export(predictor, tmp_path / "a.pt2")[0] == 5
+    assert not module.near
+    assert [predictor.parent, predictor.heads[ROOT].branch] == networks
+    assert all(parameter.requires_grad for one in networks for parameter in one.parameters())
+
+
+@ON_GPU
+def test_a_predictor_on_a_gpu_is_exported(place: Path, tmp_path: Path) -> None:
+    predictor = load(place / "outputs" / "runs" / "soft", "cuda")
+    assert export(predictor, tmp_path / "a.pt2")[0] > 0
+    assert predictor.parent.device.type == "cuda"
 
 
 def test_what_an_exporter_cannot_follow_is_a_sentence(tmp_path: Path) -> None:

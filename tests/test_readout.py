@@ -77,7 +77,11 @@ def test_an_unknown_kind_is_refused(kind: object) -> None:
         ("mean_token", (3, 8, 8), r"needs tokens: this stage gives feature maps of shape"),
         ("class_token", (9,), r"needs tokens: this stage gives a vector"),
         ("mean_token", (3, 4, 4, 4), r"this stage gives an output of shape"),
-        ("class_token", (7, 4), r"^readout is 'class_token', which this network lacks: use mean_token\.$"),
+        (
+            "class_token",
+            (7, 4),
+            r"^readout is 'class_token', and no token of this stage stands for the image: use mean_token\.$",
+        ),
     ],
 )
 def test_a_readout_that_does_not_fit_is_refused(kind: str, shape: tuple[int, ...], message: str) -> None:

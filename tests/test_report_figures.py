@@ -21,7 +21,7 @@ from neural_branching.report.figures.depth import depth
 from neural_branching.report.figures.histograms import BINS, histograms
 from neural_branching.report.figures.reliability import reliability
 from neural_branching.report.figures.risk_coverage import Line, risk_coverage
-from neural_branching.report.figures.style import FOREIGN, MARKERS, PALETTE, RIGHT, STYLES, WRONG
+from neural_branching.report.figures.style import FOREIGN, MARKERS, PALETTE, RIGHT, STYLES, WRONG, save
 from neural_branching.report.figures.thresholds import HEADER, threshold_lines, thresholds
 
 NOTHING = np.empty(0)
@@ -203,11 +203,21 @@ def test_groups_of_the_comparison_stand_side_by_side_at_their_branch_point() -> 
 def test_the_reliability_figure_draws_bars_means_and_counts() -> None:
     nan = math.nan
     edges = np.array([0, 0.25, 0.5, 1.0])
-    before = Bins(edges, np.array([0, 3, 5]), np.array([nan, 0.4, 0.9]), np.array([nan, 1 / 3, 0.6]))
-    after = Bins(edges, np.array([2, 0, 6]), np.array([0.2, nan, 0.7]), np.array([0.5, nan, 1.0]))
-    figure = reliability({"one": before, "two": after}, {"one": 0.1234, "two": 0.01}, "8 images")
+    before = Bins(
+        edges, np.array([0, 3, 5]), np.array([nan, 0.4, 0.9]), np.array([nan, 1 / 3, 0.6]),
+        np.array([nan, 0.1, 0.5]), np.array([nan, 0.8, 1.0]),
+    )  # fmt: skip
+    after = Bins(
+        edges, np.array([2, 0, 6]), np.array([0.2, nan, 0.7]), np.array([0.5, nan, 1.0]),
+        np.array([0.0, nan, 0.4]), np.array([0.6, nan, 0.9]),
+    )  # fmt: skip
+    errors = {"one": (0.1234, 0.05), "two": (0.01, 0.0456)}
+    figure = reliability({"one": before, "two": after}, errors, "8 images")
     tops, bottoms = figure.axes[:2], figure.axes[2:]
-    assert [axes.get_title() for axes in tops] == ["one: ECE 0.123", "two: ECE 0.010"]
+    assert [axes.get_title() for axes in tops] == [
+        "one: ECE 0.123\n(0.050 if calibrated)",
+        "two: ECE 0.010\n(0.046 if calibrated)",
+    ]
     assert figure.get_suptitle() == "8 images"
     for axes, bins in zip(tops, (before, after), strict=True):
         there = bins.count > 0
@@ -215,6 +225,11 @@ def test_the_reliability_figure_draws_bars_means_and_counts() -> None:
         assert [bar.get_height() for bar in bars] == bins.accuracy[there].tolist()
         assert [bar.get_x() for bar in bars] == edges[:-1][there].tolist()
         assert [bar.get_width() for bar in bars] == np.diff(edges)[there].tolist()
+        bands = axes.containers[1]
+        assert [(bar.get_y(), bar.get_height()) for bar in bands] == [
+            (low, pytest.approx(high - low))
+            for low, high in zip(bins.low[there], bins.high[there], strict=True)
+        ]
         dots, diagonal = axes.lines
         assert dots.get_xdata().tolist() == dots.get_ydata().tolist() == bins.confidence[there].tolist()
         assert tuple(map(tuple, diagonal.get_data())) == ((0, 1), (0, 1))
@@ -226,7 +241,7 @@ def test_the_reliability_figure_draws_bars_means_and_counts() -> None:
 
 def test_a_reliability_diagram_of_one_image_has_one_bar() -> None:
     bins = bins_of(np.array([[0.3, 0.7]]), np.array([1]))
-    figure = reliability({"only": bins}, {"only": 0.3}, "one image")
+    figure = reliability({"only": bins}, {"only": (0.3, 0.42)}, "one image")
     above, below = figure.axes
     [bar] = above.containers[0]
     assert bar.get_height() == 1
@@ -381,3 +396,21 @@ def test_depth_shares_branch_points_and_says_what_is_dashed(beside: dict) -> Non
     [stem, _] = first.containers[0].lines[0].get_ydata()
     assert stem == pytest.approx(0.75)
     assert draws_without_a_warning(figure)
+
+
+NAMES = ("$\\foo$", "$a", "$x_1$ and $y$", "a\\b", "{x}", "caf\udce9", "two\nlines")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_users_are_drawn_as_they_are(name: str, tmp_path: Path) -> None:
+    counts = {"counts": [[1, 2], [3, 4]], "rows": [name, "b"], "columns": [name, "uncertain"]}
+    line = Line([1.0, 0.5], [0.5, 0.75])
+    drawn = {
+        "confusion": confusion(counts, f"{name} at hidden1"),
+        "curve": risk_coverage({name: line, "other": line}, name, name),
+        "comparison": comparison({name: {"hidden1": [0.5]}}, {name: {}}, ["hidden1"], name),
+    }
+    files = save(drawn, tmp_path, ("png", "svg"))
+    assert {file.name for file in tmp_path.iterdir()} == set(files)
+    shown = {text.get_text() for text in drawn["confusion"].axes[0].get_xticklabels()}
+    assert name.replace("\udce9", "\\udce9") in shown

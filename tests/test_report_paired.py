@@ -56,29 +56,34 @@ def test_differences_are_recounted(sweep: Path, run) -> None:
         assert mine.interval[0] <= mine.difference <= mine.interval[1]
     [accuracy] = [one for one in found.differences if one.metric == "accuracy"]
     assert accuracy.difference == accuracy.deviation == 0  # a score changes no prediction
-    assert accuracy.interval == (0, 0)
+    # No image is answered differently: of 60, up to a few of many might be.
+    assert accuracy.interval == pytest.approx((-1.96 * np.sqrt(2) / 60, 1.96 * np.sqrt(2) / 60), rel=1e-3)
 
 
 def test_the_interval_is_over_images_that_both_answer(sweep: Path, run) -> None:
+    """As wide as that of resampled images, and a little wider: two imagined images are added."""
     [found] = compare(sweep, "run=max_softmax_0", "run=margin_1")
     a, b = (
         read_predictions(sweep / name, run.results["classes"]).of("test")
         for name in ("max_softmax_0", "margin_1")
     )
-    [mine] = [one for one in found.differences if one.metric == "aurc"]
-    assert mine.deviation is None
+    for metric, function in (("aurc", aurc), ("augrc", augrc), ("accuracy", lambda _, e: 1 - e.mean())):
+        [mine] = [one for one in found.differences if one.metric == metric]
+        assert mine.deviation is None
 
-    def difference(index: np.ndarray, _: np.ndarray) -> float:
-        rows = index.astype(int)
-        return aurc(b.score[rows], b.error[rows]) - aurc(a.score[rows], a.error[rows])
+        def difference(index: np.ndarray, _: np.ndarray, function=function) -> float:
+            rows = index.astype(int)
+            return function(b.score[rows], b.error[rows]) - function(a.score[rows], a.error[rows])
 
-    expected = bootstrap_interval(difference, np.arange(len(a)), np.zeros(len(a)))
-    assert mine.interval == pytest.approx(expected, abs=1e-12)
+        low, high = bootstrap_interval(difference, np.arange(len(a)), np.zeros(len(a)))
+        assert 0.9 < (mine.interval[1] - mine.interval[0]) / (high - low) < 1.3, metric
 
 
 def test_a_setting_beside_itself_differs_in_nothing(sweep: Path) -> None:
     [found] = compare(sweep, "score=margin,branch=mlp", "score=margin,branch=mlp")
-    assert all(one.difference == 0 and one.interval == (0, 0) for one in found.differences)
+    for one in found.differences:
+        assert one.difference == 0
+        assert one.interval[0] == -one.interval[1] < 0
 
 
 def test_other_settings_are_compared_apart(sweep: Path, glyph_run, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What one run leaves behind: files that agree with each other, and say what is missing."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -18,13 +19,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from neural_branching import pipeline
+from neural_branching.report import results as results_module
 from neural_branching.report.cells import Cell, markdown_table, number, with_interval
 from neural_branching.report.figures.thresholds import HEADER, threshold_lines
 from neural_branching.report.metrics import METRICS
 from neural_branching.report.pictures import draw
 from neural_branching.report.results import read_config, read_results, write_results
 from neural_branching.report.run import print_run, provenance, write_run
-from neural_branching.selection import clopper_pearson_upper
+from neural_branching.selection import Bootstrap, clopper_pearson_upper
 from neural_branching.settings import Settings
 
 FILES = {"results.json", "config.yaml", "curve.csv", "scod_curve.csv", "thresholds.csv", "predictions.csv"}
@@ -93,7 +95,8 @@ def test_results_have_every_key(folder: Path) -> None:
     assert {"temperature", "before", "after"} <= results["reliability"].keys()
     for numbers in (results["reliability"]["before"], results["reliability"]["after"]):
         assert {"ece", "nll", "brier", "claim", "intervals"} <= numbers.keys()
-        assert numbers["intervals"].keys() == {"ece", "nll", "brier"}
+        assert numbers["intervals"].keys() == {"nll", "brier"}
+        assert numbers["if_calibrated"]["ece"].keys() == {"mean", "quantile_95", "p_value"}
         assert numbers["claim"]["intervals"].keys() == {"accuracy"}
     assert {"near", "far", "per_class", "intervals", "parent_restricted"} <= results["foreign"].keys()
     assert 0 <= results["parent"]["test_accuracy"] <= 1
@@ -158,7 +161,7 @@ def test_where_no_image_counts_the_interval_is_exact(silent: Path) -> None:
     for n, intervals in nothing.items():
         for low, high in intervals:
             assert low == 0
-            assert (1 - high) ** n == pytest.approx(0.025)  # Clopper & Pearson, two-sided
+            assert (1 - high) ** n / 2 == pytest.approx(0.025)  # mid-P, two-sided
     assert len(nothing[20]) == 2
 
 
@@ -169,8 +172,19 @@ def test_a_run_leaves_these_files(folder: Path, run: pipeline.Run, tmp_path: Pat
     assert files(folder) == FILES | {f"{name}.{ending}" for name in FIGURES for ending in ("png", "svg")}
     write_run(run, tmp_path, draw_figures=False)
     assert files(tmp_path) == FILES
-    for name in FILES:
+    for name in FILES - {"results.json"}:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    first, second = (json.loads((place / "results.json").read_text()) for place in (folder, tmp_path))
+    mine, theirs = first.pop("written"), second.pop("written")
+    assert first == second
+    assert mine["counter"] == theirs["counter"]
+    assert mine["number"] < theirs["number"]
+    for place, block in ((folder, mine), (tmp_path, theirs)):
+        assert block["files"] == {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in place.iterdir()
+            if file.name != "results.json"
+        }
 
 
 def test_results_are_written_last(run: pipeline.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +261,19 @@ def test_predictions_carry_scores_and_logits_of_rows(folder: Path, run: pipeline
         assert line["prediction"] == run.settings.classes[probabilities.argmax()]
         assert float(line["score"]) == pytest.approx(probabilities.max(), rel=1e-4)
         assert line["label"] == run.table.classes[run.table.labels[int(line["row"])]]
+
+
+def test_predictions_of_very_many_classes_leave_logits_out(
+    folder: Path, run: pipeline.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results_module, "MOST_LOGITS", 2)
+    results_module._prediction_text.cache_clear()
+    results_module.write_predictions(tmp_path, run.evaluation)
+    results_module._prediction_text.cache_clear()
+    assert rows(tmp_path / "predictions.csv") == [
+        {name: value for name, value in line.items() if not name.startswith("logit_")}
+        for line in rows(folder / "predictions.csv")
+    ]
 
 
 def test_predictions_say_what_each_image_fitted(
@@ -395,7 +422,8 @@ def test_the_curves_are_drawn_with_their_bands_and_marks(run: pipeline.Run) -> N
         assert shown == pytest.approx((numbers["coverage"], numbers["selective_accuracy"]))
     band = axes.collections[0].get_paths()[0].vertices
     ends = sorted(set(band[np.isclose(band[:, 0], 1), 1]))
-    assert [ends[0], ends[-1]] == pytest.approx(run.results["test"]["intervals"]["accuracy"])
+    right = ~run.evaluation.branch.material.known["test"].error
+    assert [ends[0], ends[-1]] == pytest.approx(Bootstrap(len(right)).mean(right))
 
 
 def test_the_curve_with_foreign_images_is_a_figure_of_its_own(run: pipeline.Run) -> None:
@@ -510,7 +538,7 @@ def test_the_printed_table_has_the_numbers(
             low, high = numbers["intervals"][name]
             assert f"{numbers[name]:.3f} [{low:.3f}, {high:.3f}]" in text
     assert "digits at hidden2 · 60 test images" in text
-    assert "[ ]: 95 % bootstrap interval. AURC: one point per distinct score" in text
+    assert "[ ]: 95 % interval over test images. AURC: one point per distinct score" in text
     assert str(folder) in text
     assert f"score max_softmax, threshold {run.results['threshold']['value']:.3f} (coverage 0.6" in text
     assert "fitted on 120 calibration images)" in text
@@ -518,7 +546,9 @@ def test_the_printed_table_has_the_numbers(
     assert "certificate" not in text
     reliability = run.results["reliability"]
     for numbers in (reliability["before"], reliability["after"]):
-        assert f"ECE {numbers['ece']:.3f}, NLL {numbers['nll']:.3f}" in text
+        floor = numbers["if_calibrated"]["ece"]
+        assert f"ECE {numbers['ece']:.3f} ({floor['mean']:.3f} if they were calibrated" in text
+        assert f"p = {floor['p_value']:.2g}), NLL {numbers['nll']:.3f}" in text
         assert f"of {numbers['claim']['n']} answers that claim" in text
     assert f"at temperature {reliability['temperature']:.2f}" in text
     foreign = run.results["foreign"]
@@ -598,7 +628,7 @@ def test_provenance_and_numbers_in_words() -> None:
     assert [with_interval(0.5, interval) for interval in (None, (None, None))] == ["0.500", "0.500"]
     cells = [Cell(None), Cell(0.5), Cell(0.5, 0.25), Cell(0.5, None, (0, 1)), Cell(0.5, 0.25, (0, 1))]
     assert [str(cell) for cell in cells] == [
-        "–", "0.500", "0.500±0.250", "0.500 [0.000, 1.000]", "0.500±0.250",
+        "–", "0.500", "0.500±0.250", "0.500 [0.000, 1.000]", "0.500±0.250 [0.000, 1.000]",
     ]  # fmt: skip
 
 

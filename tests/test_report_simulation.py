@@ -11,6 +11,7 @@ from neural_branching.errors import InputError
 from neural_branching.report.predictions import read_predictions
 from neural_branching.report.run import write_run
 from neural_branching.report.simulation import RULES, simulate, write_simulation
+from sweeps import adopt
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_images_that_the_score_learned_from_are_not_drawn(glyph_run, tmp_path: P
         if cells[header.index("fits")] == "score":
             cells[header.index("score")] = "0.123"
         changed.append(",".join(cells))
-    (tmp_path / "predictions.csv").write_text("\n".join([text[0], *changed]) + "\n")
+    adopt(tmp_path, "predictions.csv", "\n".join([text[0], *changed]) + "\n")
     assert simulate(tmp_path, 0.4, 0.1, [50], 20)[0] == before
 
 

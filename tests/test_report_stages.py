@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from device import TRAINER
 from neural_branching.config import conf_dir
 from neural_branching.report.stages import Stage, print_stages, stages
 from neural_branching.settings import Settings
@@ -36,7 +37,8 @@ def hydra() -> Iterator[None]:
 
 
 def settings(tmp_path: Path, *overrides: str) -> Settings:
-    config = compose("train", [f"outputs={tmp_path / 'outputs'}", "data.image_size=16", *overrides])
+    usual = f"outputs={tmp_path / 'outputs'}", "data.image_size=16", *TRAINER
+    config = compose("train", [*usual, *overrides])
     return Settings.from_config(config)
 
 
@@ -64,7 +66,7 @@ def test_coarse_labels_give_other_logits(tmp_path: Path) -> None:
 def test_the_stages_of_a_transformer_are_read_at_its_class_token(tmp_path: Path) -> None:
     found = stages(settings(tmp_path, "parent=vit", "parent.network.width=8", "parent.network.depth=1"))
     assert [(stage.name, stage.shape, stage.readout, stage.width) for stage in found[:3]] == [
-        ("patches", (17, 8), "class_token", 8),
+        ("patches", (17, 8), "mean_token", 8),
         ("block1", (17, 8), "class_token", 8),
         ("norm", (8,), "flatten", 8),
     ]

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ from neural_branching.report.run import write_run
 from neural_branching.report.summary import summarize
 from neural_branching.report.tables import markdown, print_summary
 from neural_branching.runs import write_jobs
+from sweeps import adopt
 
 COMPLETED = ["0_digits_hidden2", "2_upper_hidden2", "10_digits_hidden1"]
 STRANGE = {
@@ -303,7 +305,158 @@ def test_folders_without_runs_are_refused(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"results.json"}
 
 
+# Data.
+
+
+def on_data(run: pipeline.Run, key: str, **values: Any) -> pipeline.Run:
+    """The run as if it had seen other images."""
+    artifacts = {**run.results["artifacts"], "data": {**run.results["artifacts"]["data"], "key": key}}
+    return changed(run, artifacts=artifacts, **values)
+
+
+@pytest.mark.usefixtures("_without_figures")
+def test_runs_on_different_data_of_one_name_are_named_and_kept_apart(
+    run: pipeline.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seeds = [{"split": 0, "parent": seed, "branch": seed} for seed in range(3)]
+    runs = {str(seed): on_data(run, "a" * 20, seeds=one) for seed, one in enumerate(seeds[:2])}
+    runs["2"] = on_data(run, "b" * 20, seeds=seeds[2])
+    runs["3"] = on_data(run, "b" * 20, subset="upper")  # another setting, and yet no other data
+    summary = summarize(write_all(runs, tmp_path))
+    assert sorted((record["seeds"], record["fingerprint"]) for record in summary.settings()) == [
+        (1, "b" * 8),
+        (1, "b" * 8),
+        (2, "a" * 8),
+    ]
+    [sentence] = summary.mixed
+    assert "'glyphs' are not the same in all runs" in sentence
+    assert "aaaaaaaa (2): 0, 1; bbbbbbbb (2): 2, 3" in sentence
+    print_summary(summary)
+    assert sentence in capsys.readouterr().out
+    assert sentence in (tmp_path / "summary.md").read_text()
+
+
+@pytest.mark.usefixtures("_without_figures")
+def test_data_that_was_chosen_differently_is_no_surprise(run: pipeline.Run, tmp_path: Path) -> None:
+    runs = {
+        str(size): on_data(run, f"{size}" * 10, overrides=[f"data.image_size={size}"]) for size in (16, 32)
+    }
+    summary = summarize(write_all(runs, tmp_path))
+    assert summary.swept == ["data.image_size"]
+    assert summary.mixed == []
+
+
+# Which of two runs is the later one.
+
+
+def numbered(run: Path, counter: str | None, number: int | None) -> None:
+    results = json.loads((run / "results.json").read_text())
+    results["written"] |= {"counter": counter, "number": number}
+    (run / "results.json").write_text(json.dumps(results))
+
+
+@pytest.mark.parametrize("first", ["2030-01-01", "2020-01-01"])
+@pytest.mark.usefixtures("_without_figures")
+def test_the_later_of_two_runs_counts_whatever_the_clock_said(
+    first: str, run: pipeline.Run, tmp_path: Path
+) -> None:
+    write_all({first: run}, tmp_path)
+    write_all({"2025-01-01": changed(run, test=on_test(run, accuracy=0.125))}, tmp_path)
+    summary = collect(tmp_path)
+    assert [row["run"] for row in summary.counted()] == ["2025-01-01"]
+    assert f"Other numbers than the run that counts: {first}." in summary.repeated()
+    assert len(summary.repeated()) == 2
+
+
+@pytest.mark.parametrize("order", [(None, None), ("another", 5), ("one", 1)])
+def test_an_order_that_cannot_be_known_is_said(
+    order: tuple[str | None, int | None], run: pipeline.Run, tmp_path: Path
+) -> None:
+    write_all({"0": run, "1": changed(run, test=on_test(run, accuracy=0.125))}, tmp_path)
+    numbered(tmp_path / "0", "one", 1)
+    numbered(tmp_path / "1", *order)
+    assert any("cannot be known: 0." in sentence for sentence in collect(tmp_path).repeated())
+
+
 # Damage.
+
+
+ODD = {
+    "text for a number": lambda results: results["test"].update(accuracy="high"),
+    "a list for a number": lambda results: results["test"].update(aurc=[1]),
+    "a number for an interval": lambda results: results["test"]["intervals"].update(accuracy=3),
+    "text in an interval": lambda results: results["test"]["intervals"].update(accuracy=["a", "b"]),
+    "a list for a mapping": lambda results: results.update(seeds=[1, 2]),
+    "text for seeds": lambda results: results["seeds"].update(parent="one"),
+    "a number for a name": lambda results: results.update(subset=3),
+    "a mapping for a name": lambda results: results.update(data={"name": "glyphs"}),
+    "text for overrides": lambda results: results.update(overrides="seed=1"),
+    "numbers for overrides": lambda results: results.update(overrides=[1]),
+    "a list for baselines": lambda results: results.update(baselines=[1]),
+    "text in baselines": lambda results: results.update(baselines={"knn": {"accuracy": "good"}}),
+    "text for objectives": lambda results: results.update(objectives={"validation.aurc": "small"}),
+    "a number for what is published": lambda results: results.update(published=3),
+    "text that is published": lambda results: results.update(published={"source": "x", "accuracy": "y"}),
+    "an endless number": lambda results: results["test"].update(accuracy=10**400),
+    "text for delta": lambda results: results["threshold"].update(settings={"delta": "x"}),
+    "a list of artifacts": lambda results: results.update(artifacts=[1]),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.usefixtures("_without_figures")
+def test_one_odd_value_takes_no_report_down(odd: str, sweep: Path) -> None:
+    file = sweep / COMPLETED[1] / "results.json"
+    results = json.loads(file.read_text())
+    ODD[odd](results)
+    file.write_text(json.dumps(results))
+    summary = summarize(sweep)
+    print_summary(summary)
+    assert [row["run"] for row in summary.completed] == [COMPLETED[0], COMPLETED[2]]
+    assert str(file) in summary.unread[COMPLETED[1]]
+
+
+HOSTILE = {
+    "100,000 levels": "[" * 100_000 + "]" * 100_000,
+    "100,000 mappings": '{"a":' * 100_000 + "1" + "}" * 100_000,
+    "a hundred levels": '{"schema_version": 2, "status": ' + "[" * 100 + "]" * 100 + "}",
+    "huge": '{"a": "' + "a" * (1 << 26) + '"}',
+    "no UTF-8": b"\xff\xfe{}",
+    "nan": '{"schema_version": NaN}',
+    "a number": "3",
+    "a number of 5000 digits": '{"schema_version": ' + "1" * 5000 + "}",
+}
+
+
+@pytest.mark.parametrize("name", ["results.json", "jobs.json"])
+@pytest.mark.parametrize("hostile", HOSTILE)
+@pytest.mark.usefixtures("_without_figures")
+def test_one_hostile_file_takes_no_report_down(hostile: str, name: str, sweep: Path) -> None:
+    file = sweep / COMPLETED[1] / name
+    content = HOSTILE[hostile]
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    summary = summarize(sweep)
+    left = [COMPLETED[0], COMPLETED[2]] if name == "results.json" else COMPLETED
+    assert [row["run"] for row in summary.completed] == left
+    unread = COMPLETED[1] if name == "results.json" else f"{COMPLETED[1]}/{name}"
+    assert str(file) in summary.unread[unread]
+
+
+@pytest.mark.usefixtures("_without_figures")
+def test_what_is_no_file_is_not_waited_for(sweep: Path) -> None:
+    file = sweep / COMPLETED[1] / "results.json"
+    file.unlink()
+    os.mkfifo(file)
+    assert "it is no regular file" in summarize(sweep).unread[COMPLETED[1]]
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "curve.csv", "thresholds.csv"])
+@pytest.mark.usefixtures("_without_figures")
+def test_files_of_another_run_are_not_taken_for_a_runs_own(name: str, sweep: Path) -> None:
+    shutil.copy(sweep / COMPLETED[0] / "config.yaml", sweep / COMPLETED[1] / name)
+    summary = summarize(sweep)
+    assert [row["run"] for row in summary.completed] == [COMPLETED[0], COMPLETED[2]]
+    assert "is not the file that was written with results.json beside it" in summary.unread[COMPLETED[1]]
 
 
 @pytest.mark.parametrize(
@@ -405,19 +558,22 @@ def test_seeds_of_one_setting_are_aggregated(run: pipeline.Run, tmp_path: Path) 
     assert record["seeds"] == 3
     spread = record["test_accuracy"]
     assert (spread.mean, spread.deviation) == pytest.approx((np.mean(accuracies), np.std(accuracies, ddof=1)))
-    assert spread.interval is None
+    # Of the three seeds' intervals over the same images, which are one and the same here.
+    low, high = run.results["test"]["intervals"]["accuracy"]
+    assert spread.interval == pytest.approx((low, high))
     answered = record["test_selective_accuracy"]  # of the seeds that have one
     assert (answered.mean, answered.deviation) == pytest.approx((0.9, 0))
     assert record["test_aurc"].deviation == pytest.approx(0)
     assert len(rows(tmp_path / "summary.csv")) == 4
     text = (tmp_path / "summary.md").read_text()
-    assert "| 0.650±0.132 |" in text
+    assert f"| 0.650±0.132 [{low:.3f}, {high:.3f}] |" in text
+    assert "±: standard deviation over seeds" in text
+    assert "[ ]: 95 % interval over test images" in text
     assert "| seeds |" in text
     singles = text.split("## Runs")[1]
     assert [line.split(" | ")[0] for line in singles.splitlines() if "hidden2" in line] == [
         "| again", "| 0", "| 1", "| 2",
     ]  # fmt: skip
-    low, high = run.results["test"]["intervals"]["accuracy"]
     assert f"| 0.700 [{low:.3f}, {high:.3f}] |" in singles
 
 
@@ -429,10 +585,8 @@ def test_a_single_run_has_no_deviation_but_an_interval(folder: Path) -> None:
     assert record["test_accuracy"] == Cell(test["accuracy"], None, tuple(test["intervals"]["accuracy"]))
     for name, numbers in (("test_ece", "before"), ("test_ece_scaled", "after")):
         numbers = results["reliability"][numbers]
-        low, high = numbers["intervals"]["ece"]
-        assert low < high
-        assert record[name] == Cell(numbers["ece"], None, (low, high))
-        assert str(record[name]) == f"{numbers['ece']:.3f} [{low:.3f}, {high:.3f}]"
+        assert record[name] == Cell(numbers["ece"])  # without an interval
+        assert record[f"{name}_floor"] == Cell(numbers["if_calibrated"]["ece"]["mean"])
     assert record["temperature"].interval is None
     assert "±" not in str(record["test_accuracy"])
     assert "[" in str(record["test_accuracy"])
@@ -440,9 +594,12 @@ def test_a_single_run_has_no_deviation_but_an_interval(folder: Path) -> None:
 
 def test_a_cell_leaves_out_what_seeds_lack() -> None:
     assert cell([None]) == cell([None, None]) == Cell(None)
-    assert cell([0.5], (0.4, 0.6)) == Cell(0.5, None, (0.4, 0.6))
-    assert cell([0.5, None], (0.4, 0.6)) == Cell(0.5)
-    assert cell([0.25, None, 0.75], (0.4, 0.6)) == Cell(0.5, pytest.approx(0.125**0.5))
+    assert cell([0.5], [(0.4, 0.6)]) == Cell(0.5, None, (0.4, 0.6))
+    assert cell([0.5, None], [(0.4, 0.6), None]) == Cell(0.5, None, (0.4, 0.6))
+    assert cell([0.25, None, 0.75]) == Cell(0.5, pytest.approx(0.125**0.5))
+    ends = pytest.approx((0.4, 0.65))
+    assert cell([0.25, 0.75], [(0.1, 0.4), (0.7, 0.9)]) == Cell(0.5, pytest.approx(0.125**0.5), ends)
+    assert cell([0.25, 0.75], [(0.1, 0.4), None]) == Cell(0.5, pytest.approx(0.125**0.5))
 
 
 @pytest.mark.usefixtures("_without_figures")
@@ -630,7 +787,7 @@ def test_a_band_ends_at_one(run: pipeline.Run, tmp_path: Path, capture: Callable
     write_all({str(seed): with_rule(run, "coverage 0.6", 0.6, 0.8, seed) for seed in (0, 1)}, tmp_path)
     for seed, risk in enumerate((0.0, 0.2)):
         text = f"threshold,n_accepted,coverage,selective_risk\n0.1,4,1.0,{risk}\n"
-        (tmp_path / str(seed) / "curve.csv").write_text(text)
+        adopt(tmp_path / str(seed), "curve.csv", text)
     [line] = capture(tmp_path)[0].values()
     low, high = map(np.asarray, line.band)
     assert low == pytest.approx(0.9 - np.std([1, 0.8], ddof=1))
@@ -653,7 +810,7 @@ def test_the_curve_of_several_seeds_is_their_mean_with_their_standard_deviation(
     write_all(runs, tmp_path)
     for seed, (everything, half) in enumerate(risks):
         text = f"threshold,n_accepted,coverage,selective_risk\n0.1,4,1.0,{everything}\n0.2,2,0.5,{half}\n"
-        (tmp_path / str(seed) / "curve.csv").write_text(text)
+        adopt(tmp_path / str(seed), "curve.csv", text)
     [line] = capture(tmp_path)[0].values()
     assert np.asarray(line.coverage).tolist() == pytest.approx([level / 100 for level in range(100, 0, -1)])
     mean, (low, high) = np.asarray(line.selective_accuracy), map(np.asarray, line.band)

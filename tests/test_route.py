@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from device import TRAINER
 from neural_branching import cli
 from neural_branching.report.collect import collect
 from neural_branching.report.results import write_results
@@ -31,8 +32,7 @@ TINY = [
     "branch.network.widths=[8]",
     "parent.fit.epochs=3",
     "branch.fit.epochs=3",
-    "trainer.accelerator=cpu",
-    "trainer.threads=1",
+    *TRAINER,
 ]
 
 
@@ -190,6 +190,34 @@ def test_a_run_that_is_there_twice_is_one_certificate(monkeypatch):
     _, folder = results()
     shutil.copytree(folder, folder.with_name("again"))
     assert summarize_systems(Path("outputs/runs")).certified == 1
+
+
+def test_systems_that_do_not_belong_together_are_told_apart(monkeypatch, capsys):
+    assert run(monkeypatch, "route", *TINY, "hydra.run.dir=outputs/runs/a") is None
+    first = json.loads(Path("outputs/runs/a/results.json").read_text())
+
+    def beside(name, **changes):
+        folder = Path("outputs/runs", name)
+        folder.mkdir()
+        (folder / "results.json").write_text(json.dumps({**first, **changes}))
+        return summarize_systems(Path("outputs/runs"))
+
+    odd = beside("b", routers={"parent_mass": {"bound": False, "accuracy": "high"}})
+    assert list(odd.completed) == ["a"]
+    assert "routers.parent_mass" in odd.failed["b"]
+    hostile = Path("outputs/runs/b/results.json")
+    hostile.write_text('{"command": "route", "schema_version": ' + "[" * 100_000)
+    assert list(summarize_systems(Path("outputs/runs")).completed) == ["a"]
+    others = {kind: {**one, "accuracy": 0.125} for kind, one in first["routers"].items()}
+    again = beside("c", routers=others, written={})
+    assert "Whether they are earlier cannot be known" in again.repeated[0]
+    assert again.mixed == []
+    data = {**first["artifacts"]["data"], "key": "f" * 20}
+    mixed = beside("d", artifacts={**first["artifacts"], "data": data})
+    assert "ffffffff (1): d" in mixed.mixed[0]
+    assert len(mixed.groups()) == 2
+    print_systems(mixed)
+    assert mixed.mixed[0] in capsys.readouterr().out
 
 
 def test_a_parent_that_knows_only_superclasses_can_route(monkeypatch):

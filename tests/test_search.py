@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from device import TRAINER
 from neural_branching import cli
 from neural_branching.config import conf_dir
 from neural_branching.errors import InputError
@@ -22,7 +23,8 @@ TINY = [
     "data.superclasses={digit:[digit_0,digit_1,digit_2],upper:[upper_O,upper_I,upper_Z]}",
     *("data.source.train_per_class=40", "data.source.test_per_class=10", "data.image_size=12"),
     *("parent.network.widths=[16,16]", "parent.fit.epochs=2", "branch.fit.epochs=3"),
-    *("trainer.accelerator=cpu", "trainer.threads=1", "subset=digits"),
+    *TRAINER,
+    "subset=digits",
 ]
 
 

@@ -21,7 +21,12 @@ from neural_branching.selection import (
     risk_coverage_curve,
     selective_accuracy,
 )
-from neural_branching.selection.intervals import percentile_interval
+from neural_branching.selection.intervals import (
+    difference_interval,
+    percentile_interval,
+    proportion_interval,
+    share_interval,
+)
 
 seeded = settings(derandomize=True, deadline=None, max_examples=80)
 
@@ -285,3 +290,54 @@ def test_unusable_scores_and_errors_have_no_interval(scores: list, errors: list,
         bootstrap_interval(aurc, scores, errors)
     with pytest.raises(ValueError, match=named):
         list(Bootstrap(max(1, len(scores)), 3).curves(scores, errors))
+
+
+# Proportions and differences.
+
+
+@seeded
+@given(st.integers(1, 400), st.floats(0, 1))
+def test_the_interval_of_a_proportion_inverts_the_mid_p_test(n: int, share: float) -> None:
+    k = round(share * n)
+    low, high = proportion_interval(k, n)
+    assert 0 <= low <= k / n <= high <= 1
+    if k:
+        assert binom.sf(k, n, low) + binom.pmf(k, n, low) / 2 == pytest.approx(0.025, rel=1e-5)
+    if k < n:
+        assert binom.cdf(k - 1, n, high) + binom.pmf(k, n, high) / 2 == pytest.approx(0.025, rel=1e-5)
+    exact = binomtest(k, n).proportion_ci()
+    assert exact.low <= low
+    assert high <= exact.high
+    assert proportion_interval(n - k, n) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [100, 300, 1000])
+@pytest.mark.parametrize("p", [0.7, 0.8, 0.9, 0.95, 0.97, 0.99])
+def test_intervals_of_proportions_hold_the_truth(n: int, p: float) -> None:
+    """Exactly, by summing over all counts; bootstrap percentiles hold .86 of them at p = .99, n = 300."""
+    counts = np.arange(n + 1)
+    ends = np.array([proportion_interval(k, n) for k in counts])
+    held = binom.pmf(counts, n, p) @ ((ends[:, 0] <= p) & (p <= ends[:, 1]))
+    assert held >= 0.918  # the count is whole, and no interval can hold its level everywhere
+
+
+def test_of_no_images_there_is_no_interval() -> None:
+    assert np.isnan(proportion_interval(0, 0)).all()
+    assert np.isnan(share_interval([])).all()
+    assert share_interval([True, False, True]) == proportion_interval(2, 3)
+
+
+def test_counts_need_not_be_whole() -> None:
+    low, high = proportion_interval(3.5, 10.25)
+    wide, narrow = proportion_interval(3, 9), proportion_interval(35, 102.5)
+    assert wide[0] < low < narrow[0] < narrow[1] < high < wide[1]
+
+
+def test_the_interval_of_a_difference_is_normal_and_has_a_width_where_nothing_differs() -> None:
+    influence = np.random.default_rng(8).normal(size=500)
+    low, high = difference_interval(0.2, influence, imagined=0.0)
+    half = 1.959964 * np.sqrt(np.square(influence).sum()) / 500
+    assert (low, high) == pytest.approx((0.2 - half, 0.2 + half), rel=1e-6)
+    assert difference_interval(0.0, np.zeros(100), imagined=1.0) == pytest.approx(
+        (-0.02772, 0.02772), rel=1e-3
+    )

@@ -27,12 +27,15 @@ from neural_branching.selection.thresholds.guaranteed import (
 )
 from neural_branching.selection.thresholds.on_average import Conformal, FalseAccept
 from neural_branching.selection.thresholds.plain import Coverage, Fixed, Risk, threshold_at_coverage
+from neural_branching.selection.thresholds.random_walk import RandomWalk
 
 Pairs = list[tuple[float, int]]
 
 FIRST = ([0.99, 0.95, 0.9, 0.85, 0.8, 0.7, 0.65, 0.6, 0.55, 0.5], [0, 0, 1, 0, 0, 1, 0, 1, 1, 0])
 GUARANTEED: list[type[Guaranteed]] = [Sgr, FixedSequence]
 RULES: list[type[Threshold]] = [Fixed, Coverage, Risk, Conformal, FalseAccept, *GUARANTEED]
+
+EVERY_GUARANTEED = [*GUARANTEED, RandomWalk]
 
 seeded = settings(derandomize=True, deadline=None, max_examples=80)
 score = st.one_of(st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0]), st.floats(-1e6, 1e6))
@@ -55,6 +58,21 @@ def held_out(
         validation_score=np.asarray(validation, dtype=np.float64),
         validation_error=np.zeros(len(validation), dtype=bool),
         foreign_score=np.asarray(foreign, dtype=np.float64),
+    )
+
+
+def drawn(seed: int) -> HeldOut:
+    """A few hundred answers, half of the time with ties, that are wrong less often the surer they are."""
+    rng = np.random.default_rng(seed)
+    n, ties, often, fall = rng.integers(20, 400), rng.random() < 0.5, 0.6 * rng.random(), rng.integers(0, 3)
+    score = rng.random(n).round(2) if ties else rng.random(n)
+    validation = rng.random(rng.integers(10, 100))
+    return HeldOut(
+        score,
+        rng.random(n) < often * (1 - score) ** fall,
+        validation,
+        rng.random(len(validation)) < often * (1 - validation),
+        np.empty(0),
     )
 
 
@@ -477,16 +495,38 @@ def test_nothing_is_accepted_where_all_are_wrong(rule: type[Guaranteed]) -> None
     assert "more images will not help" in choice.shortage.sentence
 
 
-@pytest.mark.parametrize("rule", GUARANTEED)
-def test_a_rule_among_several_has_its_share_of_delta(rule: type[Guaranteed]) -> None:
-    one = rule(0.2, 0.1)
-    shared = one.among(4)
-    assert type(shared) is rule
-    assert (shared.target, shared.delta) == (0.2, pytest.approx(0.025))
-    assert (one.target, one.delta) == (0.2, 0.1)
-    assert one.among(1).delta == 0.1
-    assert "except with probability 0.025" in shared.promise
-    assert "a share of at most 0.2 of the answers to new images is wrong" in shared.promise
+@pytest.mark.parametrize("rule", EVERY_GUARANTEED)
+@seeded
+@given(seed=st.integers(0, 10**6), settings=st.integers(1, 40), target=st.sampled_from([0.1, 0.2, 0.3]))
+def test_a_certificate_among_several_is_never_looser(
+    rule: type[Guaranteed], seed: int, settings: int, target: float
+) -> None:
+    one, given_ = rule(target, 0.1), drawn(seed)
+    alone, adjusted = one.fit(given_), one.fit_among(given_, settings)
+    assert adjusted.value >= alone.value
+    if settings == 1:
+        assert adjusted == alone
+    if adjusted.certificate:
+        # It passes at δ / settings by itself, and stands in no looser place than there.
+        assert adjusted.certificate.delta == pytest.approx(0.1 / settings)
+        assert adjusted.certificate.bound <= target
+        assert adjusted.value in rule(target, 0.1 / settings).passing(
+            risk_coverage_curve(given_.score, given_.error), given_
+        )
+
+
+@pytest.mark.parametrize(
+    ("rule", "seed", "target", "settings"),
+    [(FixedSequence, 2137, 0.2, 33), (RandomWalk, 1133, 0.2, 22)],
+)
+def test_a_smaller_delta_by_itself_may_accept_more(
+    rule: type[Guaranteed], seed: int, target: float, settings: int
+) -> None:
+    """Why certificates among several take more than a smaller δ: what is tested changes with it."""
+    one, given_ = rule(target, 0.1), drawn(seed)
+    alone, alone_at_less = one.fit(given_), rule(target, 0.1 / settings).fit(given_)
+    assert alone_at_less.value < alone.value
+    assert one.fit_among(given_, settings).value >= alone.value
 
 
 def test_a_sequence_stops_at_its_first_failure() -> None:

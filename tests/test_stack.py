@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from device import DEVICE, ON_CPU
 from neural_branching.branch import Branch
 from neural_branching.compute import Compute
 from neural_branching.data.batches import TensorDataModule
@@ -15,7 +16,7 @@ from neural_branching.networks.mlp import MLP
 from neural_branching.stack import Member, fit_together
 from neural_branching.training import History, fit
 
-COMPUTE = Compute("cpu", threads=1, progress=False)
+COMPUTE = Compute(DEVICE, threads=1, progress=False)
 WIDTH, CLASSES = 6, 3
 Rows = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -50,6 +51,7 @@ def both(
     recipes: list[Fit], widths: tuple[int, ...] = (5, 4), dropout: float = 0.5
 ) -> list[tuple[Branch, History, Branch, History | None]]:
     """Every recipe with a seed of its own on one of two data sets: alone, and in one stack."""
+    dropout *= ON_CPU  # a GPU draws other masks for a stack
     alone, members = [], []
     sets = [rows_of(100), rows_of(200)]
     standardized: dict[int, Rows] = {}
@@ -122,7 +124,7 @@ def test_a_branch_that_diverges_leaves_the_others_alone() -> None:
     for seed, recipe in enumerate(recipes):
         branch = new_branch(recipe, sets, seed, (5,), 0.0)
         train, validation = ((branch.standardize(x), y) for x, y in sets)
-        orders = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
+        orders = torch.Generator().manual_seed(seed), torch.Generator(DEVICE).manual_seed(seed)
         members.append(Member(branch, train, validation, *orders))
     bad = members[1].train[0].clone()
     bad[3] = float("nan")

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural_branching.errors import InputError
-from neural_branching.store import Artifact, Facts, Store, canonical, key_of, sha256_of, write_atomically
+from neural_branching.store import Artifact, Facts, Store, canonical, key_of, sha256_of
 
 IDENTITY = {"lr": 0.1, "widths": [4, 2]}
 CONTENT = b"some weights"
@@ -180,6 +180,19 @@ def _replace_folder_by_file(folder: Path) -> None:
     folder.write_text("not a folder")
 
 
+def _pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def _swap(folder: Path) -> None:
+    (folder / "weights").write_bytes(CONTENT[::-1])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["weights"]["sha256"] = sha256_of(folder / "weights")
+    del manifest["seal"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "truncated file": lambda folder: (folder / "weights").write_bytes(CONTENT[:-1]),
     "longer file": lambda folder: (folder / "weights").write_bytes(CONTENT + b"!"),
@@ -192,6 +205,12 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "foreign manifest": _edit_manifest(key="0" * 20),
     "manifest of another version": _edit_manifest(schema=0),
     "manifest without the file": _edit_manifest(files={}),
+    "manifest without its seal": _edit_manifest(seal=None),
+    "swapped file, its checksum corrected and the seal removed": lambda folder: _swap(folder),
+    "manifest of 100,000 levels": lambda folder: (folder / "manifest.json").write_text("[" * 100_000),
+    "pipe for a manifest": lambda folder: _pipe(folder / "manifest.json"),
+    "pipe for a file": lambda folder: _pipe(folder / "weights"),
+    "link to nowhere": lambda folder: (shutil.rmtree(folder), folder.symlink_to("nowhere")),
     "file instead of the folder": _replace_folder_by_file,
 }
 
@@ -402,18 +421,6 @@ def test_a_folder_without_permission_is_one_sentence(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_write_atomically_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    file = tmp_path / "results.json"
-    write_atomically(file, "old")
-    write_atomically(file, "new")
-    assert file.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [file]
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(file, "\ud800")
-    assert file.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [file]
-
-
 def test_what_was_built_belongs_to_the_first_run_that_claims_it(tmp_path: Path) -> None:
     store = Store(tmp_path)
     artifact = fetch(store)  # by the checks before a run, say
@@ -421,3 +428,14 @@ def test_what_was_built_belongs_to_the_first_run_that_claims_it(tmp_path: Path) 
     assert not found.built
     assert store.claim({"parent": found}) == {"parent": True}
     assert store.claim({"parent": artifact}) == {"parent": False}
+
+
+def test_numbers_grow_and_a_lost_counter_starts_anew(tmp_path: Path) -> None:
+    first, second, third = (Store(tmp_path).next_number() for _ in range(3))
+    assert [one["number"] for one in (first, second, third)] == [1, 2, 3]
+    assert first["counter"] == third["counter"]
+    for damage in ("", "[1]", '{"counter": "x"}', "[" * 100_000):
+        (tmp_path / "locks" / "numbers.json").write_text(damage)
+        again = Store(tmp_path).next_number()
+        assert again["number"] == 1
+        assert again["counter"] != first["counter"]

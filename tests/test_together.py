@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
+from device import ON_CPU, ON_GPU, TRAINER
 from neural_branching import activations, cli
 from neural_branching import together as together_module
 from neural_branching.store import Store
@@ -19,7 +19,7 @@ TINY = [
     *("data.source.train_per_class=40", "data.source.test_per_class=10", "data.image_size=12"),
     *("parent.network.widths=[16,16]", "branch.network.widths=[8]"),
     *("parent.fit.epochs=3", "branch.fit.epochs=6", "branch.fit.patience=2"),
-    *("trainer.accelerator=cpu", "trainer.threads=1"),
+    *TRAINER,
 ]
 
 
@@ -41,6 +41,7 @@ def test_a_sweep_gives_the_same_at_once_as_one_by_one(monkeypatch, capsys, tmp_p
     sweep = [
         *("train", "-m", *TINY, "subset=digits,upper,lower", "branch_point=hidden1,hidden2"),
         *("branch.seed=0,1", "threshold=coverage", "threshold.target=0.7"),
+        *(() if ON_CPU else ("branch.network.dropout=0",)),  # a GPU draws other masks for a stack
     ]
     stacked = run(monkeypatch, tmp_path / "stacked", *sweep)
     assert "Training 12 branches of one shape at once." in capsys.readouterr().out
@@ -162,9 +163,9 @@ def test_what_is_built_ahead_is_claimed_by_the_run_that_uses_it(tmp_path) -> Non
     assert store.claim({"mine": second}) == {"mine": False}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@ON_GPU
 def test_branches_are_trained_at_once_on_a_gpu(monkeypatch, tmp_path) -> None:
-    sweep = ["train", "-m", *TINY, "subset=digits,upper,lower", "branch.seed=0,1", "trainer.accelerator=cuda"]
+    sweep = ["train", "-m", *TINY, "subset=digits,upper,lower", "branch.seed=0,1"]
     found = run(monkeypatch, tmp_path / "a", *sweep)
     assert together(found) == [6] * 6
     assert found[0]["environment"]["device"].startswith("cuda")

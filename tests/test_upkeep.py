@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from device import TRAINER
 from neural_branching import cli
 from neural_branching.errors import InputError
 from neural_branching.runs import write_jobs
@@ -21,7 +22,7 @@ TINY = [
     "data.superclasses={digit:[digit_0,digit_1,digit_2],upper:[upper_O,upper_I,upper_Z]}",
     *("data.source.train_per_class=40", "data.source.test_per_class=10", "data.image_size=12"),
     *("parent.network.widths=[16,16]", "branch.network.widths=[8]"),
-    *("parent.fit.epochs=1", "branch.fit.epochs=2", "trainer.accelerator=cpu", "trainer.threads=1"),
+    *("parent.fit.epochs=1", "branch.fit.epochs=2", *TRAINER),
 ]
 
 
@@ -58,7 +59,7 @@ def test_runs_refer_to_all_that_they_used(monkeypatch, tmp_path, capsys) -> None
     command(monkeypatch, "train", "-m", *TINY, "subset=digits,upper")
     entries = contents(tmp_path / "outputs")
     runs = {(one.kind, one.runs) for one in entries}
-    shared = {(kind, 2) for kind in ("reading", "data", "split", "parent", "activations")}
+    shared = {(kind, 2) for kind in ("reading", "data", "duplicates", "split", "parent", "activations")}
     assert runs == {*shared, ("branch", 1)}
     assert sum(one.kind == "branch" for one in entries) == 2
     assert sum(one.kind == "activations" for one in entries) == 1  # the parent's logits are in the same pass
@@ -200,6 +201,50 @@ def test_verify_names_every_damaged_artifact(damage: str, outputs: Path, monkeyp
     assert exit.value.code == 1
     assert f"thing {victim.name}: " in capsys.readouterr().out
     assert len(contents(outputs)) == 3
+
+
+KEY = "0123456789abcdef0123"
+ODD = {
+    "a link to a folder as an artifact": lambda store, out: (store / "thing" / KEY).symlink_to(out),
+    "a link to a folder set aside": lambda store, out: (store / "aside" / "thing-x").symlink_to(out),
+    "a link to nowhere as an artifact": lambda store, out: (store / "thing" / KEY).symlink_to("nowhere"),
+    "a pipe as an artifact": lambda store, out: os.mkfifo(store / "thing" / KEY),
+    "a file as an artifact": lambda store, out: (store / "thing" / KEY).touch(),
+    "a link as a leftover": lambda store, out: (store / "thing" / ".building-x").symlink_to(out),
+    "a pipe as a leftover": lambda store, out: os.mkfifo(store / "thing" / ".building-x"),
+    "a pipe as a manifest": lambda store, out: ((store / "thing" / KEY).mkdir(), _pipe(store)),
+    "a checkpoint of another name": lambda store, out: (store / "checkpoints" / "x.ckpt").touch(),
+    "a folder as a checkpoint": lambda store, out: (store / "checkpoints" / "a-b-c.ckpt").mkdir(),
+    "a folder as a lock": lambda store, out: (store / "locks" / "user-a-b-c.lock").mkdir(),
+    "a pipe in the store": lambda store, out: os.mkfifo(store / "pipe"),
+}
+
+
+def _pipe(store: Path) -> None:
+    os.mkfifo(store / "thing" / KEY / "manifest.json")
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_things_in_a_store_stop_no_upkeep(odd: str, outputs: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    (outside / "photo.png").write_text("mine")
+    for name in ("aside", "checkpoints", "locks"):
+        (outputs / "store" / name).mkdir(exist_ok=True)
+    ODD[odd](outputs / "store", outside)
+    contents(outputs)
+    list(verify(outputs))
+    prune(outputs, everything=True)
+    assert prune(outputs, everything=True) == []
+    assert (outside / "photo.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"used": 3}', "[" * 100_000])
+def test_what_unreadable_results_may_need_is_not_pruned(text: str, outputs: Path) -> None:
+    (outputs / "runs" / "one" / "results.json").write_text(text)
+    with pytest.raises(InputError, match=r"1 of the runs below .* are unfinished, such as runs/one"):
+        prune(outputs)
+    assert len(keys(outputs)) == 3
 
 
 USER = """

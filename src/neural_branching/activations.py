@@ -65,10 +65,23 @@ def stage_widths(
         InputError: if the readout does not fit a stage.
     """
     shapes = stage_shapes(parent, image_shape, stages or main_stages(parent, image_shape))
-    token = parent.network.class_token
+    token = parent.network.has_class_token
     return {
-        name: readout(torch.empty(1, *shape, device="meta"), token).shape[1] for name, shape in shapes.items()
+        name: readout(torch.empty(1, *shape, device="meta"), token(name)).shape[1]
+        for name, shape in shapes.items()
     }
+
+
+def mean_tokens(
+    parent: Classifier, image_shape: Sequence[int], stages: Sequence[str] | None, readout: Readout
+) -> list[str]:
+    """Of some stages those where "auto" is the mean of the tokens although the network has a class token."""
+    network = parent.network
+    if readout.kind != "auto" or network.class_token is None:
+        return []
+    early = [name for name in stages or network.main_stages if not network.has_class_token(name)]
+    shapes = stage_shapes(parent, image_shape, early) if early else {}
+    return [name for name, shape in shapes.items() if len(shape) == 2]
 
 
 def extract(
@@ -156,7 +169,7 @@ def _write(
     stages: Sequence[str] | None,
     readout: Readout | None,
 ) -> Facts:
-    readout, token = readout or Readout("auto"), parent.network.class_token
+    readout, token = readout or Readout("auto"), parent.network.has_class_token
     widths = stage_widths(parent, image_shape, stages, readout)
     _check_room(folder, 4 * n * sum(widths.values()))
     parent = parent.to(device).eval()
@@ -169,7 +182,7 @@ def _write(
         for batch in batches:
             for name, output in parent.walk(batch.to(device), tuple(widths)):
                 # Written while it is still in the processor's cache.
-                files[name].append(readout(output, token).cpu())
+                files[name].append(readout(output, token(name)).cpu())
     return {"images": n, "widths": widths}
 
 
@@ -292,7 +305,7 @@ def subset_targets(
     """Index of the group of classes that each row's class is in, int64; -1 where it is in none."""
     index = np.full(len(table.classes), -1, dtype=np.int64)
     for label, group in enumerate(groups):
-        index[[table.classes.index(name) for name in group]] = label
+        index[table.indices(group)] = label
     return index[table.labels[rows]]
 
 

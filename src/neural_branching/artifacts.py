@@ -8,7 +8,8 @@ other branches; scores and thresholds enter no key at all.
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from neural_branching.classifier import Classifier
 from neural_branching.data.batches import TensorDataModule
 from neural_branching.data.pixels import PixelDataModule
 from neural_branching.data.table import DataTable, ensure_table
+from neural_branching.errors import InputError
 from neural_branching.models import (
     augmentation,
+    image_shape,
     kept_stages,
     new_branch,
     new_parent,
@@ -45,12 +48,53 @@ log = logging.getLogger(__name__)
 WEIGHTS, HISTORY = "weights.safetensors", "history.json"
 
 
-def ensure_data(settings: Settings, store: Store, *, pixels: bool = False) -> DataTable:
-    """The table of images with its split; ``pixels`` if the caller will read the images too."""
+def ensure_data(
+    settings: Settings,
+    store: Store,
+    *,
+    pixels: bool = False,
+    duplicates: bool = False,
+    fingerprint: str | None = None,
+) -> DataTable:
+    """The table of images with its split.
+
+    Args:
+        settings: the run's settings.
+        store: where artifacts are kept.
+        pixels: whether the caller will read the images too.
+        duplicates: whether the caller will ask for duplicates.
+        fingerprint: key of the table that is expected; None for any.
+
+    Raises:
+        InputError: as ``ensure_table``; if it is another table, since images have changed meanwhile; and if
+            duplicates left too few images for ``images_per_class``.
+    """
     name = settings.config["data"]["name"]
-    return ensure_table(
-        store, name, settings.source, settings.known, settings.image_size, settings.split, pixels=pixels
+    table = ensure_table(
+        store,
+        name,
+        settings.source,
+        settings.known,
+        settings.image_size,
+        settings.split,
+        pixels=pixels,
+        duplicates=duplicates,
     )
+    if fingerprint not in (None, table.artifact.key):
+        raise InputError(
+            f"The images of data {name!r} have changed since this started: their fingerprint was "
+            f"{fingerprint} and is {table.artifact.key}. Repeat the command, so that all of it sees the same."
+        )
+    if settings.images_per_class and settings.split.moves_duplicates:
+        for name in settings.classes:
+            images = len(table.rows("train", [name]))
+            if images < settings.images_per_class:
+                raise InputError(
+                    f"branch.images_per_class is {settings.images_per_class}: with data.split.duplicates="
+                    f"{settings.split.duplicates} a branch can learn from at most {images} images of class "
+                    f"{name!r}."
+                )
+    return table
 
 
 def ensure_parent(
@@ -91,7 +135,8 @@ def ensure_parent(
     def make(folder: Path) -> Facts:
         pl.seed_everything(settings.parent_seed, verbose=False)
         parent, checkpoint = new_parent(settings), store.checkpoint("parent", identity)
-        pixels, recipe = ensure_data(settings, store, pixels=True), settings.parent_fit
+        pixels = ensure_data(settings, store, pixels=True, fingerprint=table.artifact.key)
+        recipe = settings.parent_fit
         data = PixelDataModule(
             pixels,
             settings.labels,
@@ -135,8 +180,7 @@ def ensure_activations(settings: Settings, store: Store, table: DataTable, paren
     """The activations at the branch point, of the parent or the trunk, for all rows of the table."""
     if settings.trunk:
         return _of_trunk(settings.trunk, settings.stage, store, table, parent, ensure_activations)
-    with torch.device("meta"):
-        stages = kept_stages(settings, new_parent(settings).network)
+    stages = kept_stages(settings, _outline(settings).network)
     return _activations(settings, store, table, parent, stages, (settings.stage,), settings.readout)
 
 
@@ -144,8 +188,7 @@ def ensure_views(settings: Settings, store: Store, table: DataTable, parent: Art
     """The activations at the branch point, for augmented views of the training images."""
     if settings.trunk:
         return _of_trunk(settings.trunk, settings.stage, store, table, parent, ensure_views)
-    with torch.device("meta"):
-        stages = kept_stages(settings, new_parent(settings).network)
+    stages = kept_stages(settings, _outline(settings).network)
     needed = (settings.stage,)
     return _activations(settings, store, table, parent, stages, needed, settings.readout, views=True)
 
@@ -170,13 +213,15 @@ def _activations(
         "readout": readout.kind,
         "precision": "float32",
     }
+    if silent := act.mean_tokens(_outline(settings), image_shape(settings), stages, readout):
+        identity["mean_token"] = silent
     if views:
         made = {"count": settings.views.count, "seed": settings.views.seed}
         identity["views"] = {**made, "augment": settings.config["views"]["augment"], "split": table.split_key}
 
     def compute(folder: Path) -> Facts:
         network = load_parent(settings, parent)
-        images = ensure_data(settings, store, pixels=True).images()
+        images = ensure_data(settings, store, pixels=True, fingerprint=table.artifact.key).images()
         where, device = "every stage" if stages is None else ", ".join(stages), settings.compute.device()
         if not views:
             log.info("Computing the activations of %s images at %s.", f"{len(images):,}", where)
@@ -189,6 +234,25 @@ def _activations(
         )
 
     return store.fetch("activations", identity, compute, needs=[f"{name}.safetensors" for name in needed])
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Settings that are compared by their name."""
+
+    name: str
+    settings: Settings = field(compare=False)
+
+
+def _outline(settings: Settings) -> Parent:
+    """The parent without weights."""
+    return _outline_of(_Named(settings.but_threshold, settings))
+
+
+@lru_cache(maxsize=16)  # the runs of a sweep of thresholds ask for the same
+def _outline_of(named: _Named) -> Parent:
+    with torch.device("meta"):
+        return new_parent(named.settings)
 
 
 def _of_trunk(
@@ -291,7 +355,7 @@ def _train(
 def save(module: Classifier, history: History, folder: Path) -> Facts:
     """Write weights and history into a folder; returns the facts that are worth recording."""
     save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, folder / WEIGHTS)
-    (folder / HISTORY).write_text(json.dumps(history))
+    (folder / HISTORY).write_text(json.dumps(history), encoding="utf-8")
     parameters = sum(parameter.numel() for parameter in module.parameters())
     best = best_epoch(history, module.fit) if history else 0
     return {"parameters": parameters, "epochs": len(history), "best_epoch": best}

@@ -8,6 +8,7 @@ import copy
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -24,9 +25,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from neural_branching.errors import InputError
+from neural_branching.errors import InputError, refused_file
 from neural_branching.objectives import check_directions
-from neural_branching.runs import write_jobs
+from neural_branching.runs import digest_of, write_jobs
 from neural_branching.settings import Settings
 from neural_branching.system import System
 
@@ -54,7 +55,8 @@ class CheckAndSummarize(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Compose and check every job of a sweep before the first one starts."""
         jobs = _jobs(config, kwargs["config_name"])
-        branches = _exit_on_bad_input(lambda: self.check(jobs, Path(config.hydra.sweep.dir)))
+        checked = _exit_on_bad_input(lambda: self.check(jobs, Path(config.hydra.sweep.dir)))
+        branches = checked.branches
         if "direction" in config.hydra.sweeper:
             asked = config.hydra.sweeper.direction
             directions = [
@@ -62,14 +64,14 @@ class CheckAndSummarize(Callback):
             ]
             _exit_on_bad_input(lambda: check_directions(branches[0].objectives, directions))
         sweep = Path(config.hydra.sweep.dir)
-        if _is_grid(config):
-            try:
-                write_jobs(sweep, self.command, len(jobs))
-            except OSError as error:
-                sys.exit(
-                    f"{sweep} cannot be written ({error.strerror}): free some space or choose another folder "
-                    "with outputs=FOLDER."
-                )
+        count = len(jobs) if _is_grid(config) else None
+        try:
+            write_jobs(sweep, self.command, count, checked.data)
+        except OSError as error:
+            sys.exit(
+                f"{sweep} cannot be written ({error.strerror}): free some space or choose another folder "
+                "with outputs=FOLDER."
+            )
         if _is_grid(config) and not config.hydra.launcher._target_.endswith("SlurmLauncher"):
             # Jobs of this machine. Those of a cluster train for themselves, where there is room for it.
             from neural_branching.store import store_at
@@ -103,11 +105,14 @@ class CheckAndSummarize(Callback):
                 f"The summary of {folder} cannot be written ({error.strerror}): free some space and "
                 f"type neural-branching report {folder}; every finished job is kept."
             )
+        except Exception as error:  # of which Hydra would make a warning, and the exit code 0
+            log.exception("The summary of %s failed", folder)
+            sys.exit(f"The summary of {folder} failed ({type(error).__name__}); every finished job is kept.")
         if not finished:
             sys.exit(1)
 
-    def check(self, jobs: list[DictConfig], folder: Path) -> list[Settings]:
-        """Check jobs whose results will go to a folder; the branches that they need."""
+    def check(self, jobs: list[DictConfig], folder: Path) -> "Checked":
+        """Check jobs whose results will go to a folder."""
         return check(jobs, folder)
 
     def summarize(self, folder: Path) -> bool:
@@ -125,8 +130,8 @@ class CheckAndSummarizeSystems(CheckAndSummarize):
 
     command = "route"
 
-    def check(self, jobs: list[DictConfig], folder: Path) -> list[Settings]:
-        """Check jobs whose results will go to a folder; the branches that they need."""
+    def check(self, jobs: list[DictConfig], folder: Path) -> "Checked":
+        """Check jobs whose results will go to a folder."""
         return check_systems(jobs, folder)
 
     def summarize(self, folder: Path) -> bool:
@@ -138,15 +143,25 @@ class CheckAndSummarizeSystems(CheckAndSummarize):
         return not summary.failed
 
 
-def check_systems(jobs: list[DictConfig], folder: Path) -> list[Settings]:
+@dataclass(frozen=True)
+class Checked:
+    """What is known of jobs before they start.
+
+    Attributes:
+        branches: settings of every branch that they need.
+        data: digest of their settings of data → fingerprint of the images.
+    """
+
+    branches: list[Settings]
+    data: dict[str, str]
+
+
+def check_systems(jobs: list[DictConfig], folder: Path) -> Checked:
     """Check everything that can be known before a run of a system starts.
 
     Args:
         jobs: the composed configurations.
         folder: where results will go.
-
-    Returns:
-        Settings of every branch that they need.
 
     Raises:
         InputError: for the first thing that cannot be used.
@@ -158,19 +173,16 @@ def check_systems(jobs: list[DictConfig], folder: Path) -> list[Settings]:
 
     for one in systems:
         check_system(one)
-    _check_data([settings for one in systems for settings in (one.base, *one.nodes.values())])
-    return [branch for one in systems for branch in branches_of(one)]
+    data = _check_data([settings for one in systems for settings in (one.base, *one.nodes.values())])
+    return Checked([branch for one in systems for branch in branches_of(one)], data)
 
 
-def check(jobs: list[DictConfig], folder: Path) -> list[Settings]:
+def check(jobs: list[DictConfig], folder: Path) -> Checked:
     """Check everything that can be known before a run starts, the cheapest first.
 
     Args:
         jobs: the composed configurations.
         folder: where results will go.
-
-    Returns:
-        Settings of every branch that they need.
 
     Raises:
         InputError: for the first thing that cannot be used.
@@ -183,12 +195,14 @@ def check(jobs: list[DictConfig], folder: Path) -> list[Settings]:
 
     for one in settings:
         check_models(one)
-    _check_data(settings)
-    return settings
+    return Checked(settings, _check_data(settings))
 
 
-def _check_data(settings: list[Settings]) -> None:
+def _check_data(settings: list[Settings]) -> dict[str, str]:
     """Check that the data is there, and that what will be written of it fits on the disk.
+
+    Returns:
+        Digest of the settings of data → fingerprint.
 
     Raises:
         InputError: if not.
@@ -198,13 +212,14 @@ def _check_data(settings: list[Settings]) -> None:
 
     tables, checked = {}, set()
     for one in settings:
-        data = repr(one.config["data"])
+        data = digest_of(one.config["data"])
         if data not in tables:
             tables[data] = artifacts.ensure_data(one, store_at(one.outputs / "store"))
         sized = data, repr(one.config["parent"]), repr(one.config["views"]), one.stage, one.readout.kind
         if one.trunk is None and sized not in checked:
             checked.add(sized)
             models.check_budget(one, len(tables[data]), len(tables[data].rows("train")))
+    return {data: table.artifact.key for data, table in tables.items()}
 
 
 def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:
@@ -312,9 +327,9 @@ def _task(config: DictConfig) -> DictConfig:
 def _check_writable(folder: Path) -> None:
     """Refuse a folder that cannot be made or written to, without making it."""
     existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
     try:
+        while not existing.exists():
+            existing = existing.parent
         with TemporaryFile(dir=existing):
             pass
     except OSError as error:
@@ -329,3 +344,7 @@ def _exit_on_bad_input(action: Callable[[], T]) -> T:
         return action()
     except InputError as error:
         sys.exit(str(error))
+    except OSError as error:
+        if sentence := refused_file(error):
+            sys.exit(str(sentence))
+        raise

@@ -38,6 +38,11 @@ class Classifier(pl.LightningModule):
         self.fit = fit
         self.losses = torch.zeros(0)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie; Lightning's own answer misses ``with torch.device(…)`` on torch 2.6."""
+        return self.standardize.mean.device
+
     def forward(self, x: Tensor, until: str | None = None) -> Tensor:
         """Logits (n, classes) float32, or the output of stage ``until``, for raw inputs (n, …)."""
         output: Tensor = self.network(self.standardize(x), until=until)

@@ -7,15 +7,17 @@ import secrets
 import sys
 import traceback
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural_branching.errors import InputError, is_full_disk, one_of
+from neural_branching import terminal
+from neural_branching.errors import InputError, is_full_disk, one_of, refused_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from omegaconf import DictConfig
 
@@ -74,10 +76,8 @@ TRUST = "also build what the run's configuration names of other packages, such a
 
 def main() -> None:
     """Entry point of the console script."""
+    terminal.prepare()
     arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(HELP)
-        sys.exit(0 if arguments else 2)
     commands = {
         "train": train,
         "route": route,
@@ -90,10 +90,19 @@ def main() -> None:
         "store": store,
     }
     try:
-        command = commands[one_of(arguments[0], commands, "The command")]
-        command(arguments[1:])
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(HELP)
+        else:
+            commands[one_of(arguments[0], commands, "The command")](arguments[1:])
+        sys.stdout.flush()
     except InputError as error:
         sys.exit(str(error))
+    except OSError as error:
+        if sentence := refused_file(error):
+            sys.exit(str(sentence))
+        raise
+    if not arguments:
+        sys.exit(2)
 
 
 def train(arguments: list[str]) -> None:
@@ -172,17 +181,13 @@ def train_job(config: "DictConfig") -> "Optimised | None":
     from neural_branching.report.run import print_run, provenance, write_run
     from neural_branching.settings import Settings
 
-    def work(overrides: list[str], folder: Path, sweeping: bool) -> "Optimised | None":
+    def work(job: Job) -> "Done":
         settings = Settings.from_config(config)
-        write_config(folder, settings.config)  # at once, by which a summary knows a run that was killed
-        run = pipeline.run(settings, overrides)
-        write_run(run, folder, draw_figures=not sweeping)
-        if sweeping:
-            test = run.results["test"]
-            log.info("%s: test accuracy %.3f; %s", folder.name, test["accuracy"], provenance(run.results))
-        else:
-            print_run(run, folder)
-        return _to_optimise(run.results)
+        write_config(job.folder, settings.config)  # at once, by which a summary knows a run that was killed
+        run = pipeline.run(settings, job.overrides, job.planned(settings.config["data"]))
+        write_run(run, job.folder, draw_figures=not job.sweep)
+        said = f"test accuracy {run.results['test']['accuracy']:.3f}; {provenance(run.results)}"
+        return Done(run.results, said, lambda: print_run(run, job.folder))
 
     return _job("train", work)
 
@@ -199,22 +204,19 @@ def route_job(config: "DictConfig") -> "Optimised | None":
     from neural_branching.report.system import print_system, write_system
     from neural_branching.system import System
 
-    def work(overrides: list[str], folder: Path, sweeping: bool) -> "Optimised | None":
+    def work(job: Job) -> "Done":
         system = System.from_config(config)
-        write_config(folder, system.config)  # as for a branch
-        run = system_pipeline.run_system(system, overrides)
-        write_system(run, folder, draw_figures=not sweeping)
-        if sweeping:
-            mine = run.results["routers"][run.results["router"]]
-            log.info("%s: test accuracy %.3f; %s", folder.name, mine["accuracy"], provenance(run.results))
-        else:
-            print_system(run.results, folder)
-        return _to_optimise(run.results)
+        write_config(job.folder, system.config)  # as for a branch
+        run = system_pipeline.run_system(system, job.overrides, job.planned(system.base.config["data"]))
+        write_system(run, job.folder, draw_figures=not job.sweep)
+        mine = run.results["routers"][run.results["router"]]
+        said = f"test accuracy {mine['accuracy']:.3f}; {provenance(run.results)}"
+        return Done(run.results, said, lambda: print_system(run.results, job.folder))
 
     return _job("route", work)
 
 
-def _to_optimise(results: dict[str, Any]) -> "Optimised | None":
+def _to_optimise(results: "Mapping[str, Any]") -> "Optimised | None":
     """What a sweeper optimises: accuracy on validation, if nothing else is asked for; None if undefined."""
     found = [*results.get("objectives", {}).values()] or [results["validation"]["accuracy"]]
     if None in found:
@@ -223,22 +225,61 @@ def _to_optimise(results: dict[str, Any]) -> "Optimised | None":
     return values if len(values) > 1 else values[0]
 
 
-def _job(command: str, work: "Callable[[list[str], Path, bool], Optimised | None]") -> "Optimised | None":
+@dataclass(frozen=True)
+class Job:
+    """One run, alone or as a part of a sweep.
+
+    Attributes:
+        overrides: what was typed.
+        folder: of the run.
+        sweep: folder of the sweep; None for a run alone.
+    """
+
+    overrides: list[str]
+    folder: Path
+    sweep: Path | None
+
+    def planned(self, data: "Mapping[str, Any]") -> str | None:
+        """The fingerprint that data of these settings had when the sweep started; None if it says none."""
+        from neural_branching.runs import planned_data
+
+        return planned_data(self.sweep, data) if self.sweep else None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a finished run has to say.
+
+    Attributes:
+        results: as in results.json.
+        said: a phrase for the log of a sweep.
+        show: prints the results of a run alone.
+    """
+
+    results: "Mapping[str, Any]"
+    said: str
+    show: "Callable[[], None]"
+
+
+def _job(command: str, work: "Callable[[Job], Done]") -> "Optimised | None":
     """Do what a run does, in its folder; a failure is recorded there, and stops no other job of a sweep."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from neural_branching.report.results import write_results
-    from neural_branching.runs import CONFIG
+    from neural_branching.runs import CONFIG, begin
 
+    terminal.prepare()  # launchers run jobs in other processes
     hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
-    sweeping = hydra_config.mode == RunMode.MULTIRUN
+    folder, sweep = Path(hydra_config.runtime.output_dir), None
+    if hydra_config.mode == RunMode.MULTIRUN:
+        sweep = Path(hydra_config.runtime.cwd) / hydra_config.sweep.dir
     try:
-        return work(list(hydra_config.overrides.task), folder, sweeping)
+        begin(folder)
+        done = work(Job(list(hydra_config.overrides.task), folder, sweep))
     except Exception as found:
-        error = found
-        if is_full_disk(error) and not isinstance(error, InputError):
+        error = found if isinstance(found, InputError) else refused_file(found) or found
+        if error is not found and is_full_disk(found):
             error = InputError(
                 f"The disk that holds {folder} is full: free some space or choose another with "
                 "outputs=FOLDER, and repeat the command; what was finished before is kept."
@@ -246,7 +287,7 @@ def _job(command: str, work: "Callable[[list[str], Path, bool], Optimised | None
         failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
         with suppress(OSError):  # where nothing more can be written, the summary finds no results
             write_results(folder, {"command": command, "status": "failed", "error": failure})
-        if sweeping:
+        if sweep:
             # One failed job must not stop the others; the summary reports it and exits with 1.
             log.error("%s failed: %s", folder.name, error)
             return None
@@ -260,6 +301,15 @@ def _job(command: str, work: "Callable[[list[str], Path, bool], Optimised | None
             folder.rmdir()
         log.info("Interrupted: the same command continues with what is finished.")
         raise
+    # What is written is finished, whether or not it can be shown.
+    if sweep:
+        log.info("%s: %s", folder.name, done.said)
+    else:
+        try:
+            done.show()
+        except OSError as error:
+            sys.exit(f"The results are in {folder}, but cannot be printed ({error.strerror}).")
+    return _to_optimise(done.results)
 
 
 def stages(arguments: list[str]) -> None:
@@ -360,7 +410,6 @@ def predict(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
 
     import time
-    from contextlib import ExitStack
 
     from neural_branching.data.files import decoded, image_files
     from neural_branching.errors import whole
@@ -368,14 +417,14 @@ def predict(arguments: list[str]) -> None:
 
     batch, files = whole(options.batch, "--batch", 1), image_files(options.images)
     max_pixels = whole(options.max_pixels, "--max-pixels", 1)
-    check_output(options.output, options.run)
-    with ExitStack() as stack:
-        from rich.progress import track
+    check_output(options.output)
 
-        from neural_branching.prediction import load
+    from rich.progress import track
 
-        predictor = load(options.run, options.device, trust=options.trust)
-        writer = Writer(stack, options.output)
+    from neural_branching.prediction import load
+
+    predictor, writer = load(options.run, options.device, trust=options.trust), Writer()
+    with writer.to(options.output):
         start, passes = time.perf_counter(), -(-len(files) // batch)
         batches = decoded(files, predictor.image_size, batch, max_pixels)
         for good, images, broken in track(batches, "Predicting", passes, transient=True):
@@ -383,7 +432,8 @@ def predict(arguments: list[str]) -> None:
                 writer.answered(file, answer)
             for file, reason in broken.items():
                 writer.failed(file, reason)
-        writer.finish(options.output, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+    writer.finish(options.output, seconds)
     if writer.errors:
         sys.exit(1)
 
@@ -446,17 +496,24 @@ def report(arguments: list[str]) -> None:
         print_comparison(compare(options.folder, first, second), first, second, options.folder)
         return
 
+    from neural_branching.report.collect import collect
     from neural_branching.report.results import is_system
-    from neural_branching.report.summary import summarize
-    from neural_branching.report.systems import print_systems, summarize_systems
+    from neural_branching.report.summary import write as write_summary
+    from neural_branching.report.systems import collect_systems, print_systems
+    from neural_branching.report.systems import write as write_systems
     from neural_branching.report.tables import print_summary
     from neural_branching.runs import runs_below
 
+    # Shown first: a folder that cannot be written can still be read.
     kinds = {is_system(run) for run in runs_below(options.folder)}
     if True in kinds:
-        print_systems(summarize_systems(options.folder))
+        systems = collect_systems(options.folder)
+        print_systems(systems)
+        write_systems(systems)
     if kinds != {True}:
-        print_summary(summarize(options.folder))
+        summary = collect(options.folder)
+        print_summary(summary)
+        write_summary(summary)
 
 
 def simulate(arguments: list[str]) -> None:

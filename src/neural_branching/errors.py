@@ -7,6 +7,8 @@ from difflib import get_close_matches
 
 # More names than this are not listed in a sentence.
 MANY = 40
+# Bytes that a name may have in the name of a folder, of which file systems take 255.
+LONG = 100
 
 
 class InputError(ValueError):
@@ -52,6 +54,24 @@ def one_of(value: object, allowed: Iterable[str], argument: str) -> str:
     raise ArgumentError(argument, f"is {value!r}, which is unknown: {hint}allowed are {', '.join(names)}.")
 
 
+def each_of(values: Iterable[object], allowed: Iterable[str], argument: str) -> list[str]:
+    """Return the values if each is among ``allowed``.
+
+    Raises:
+        ArgumentError: as ``one_of``, for the first that is not.
+    """
+    names = dict.fromkeys(allowed)
+    return [
+        value if isinstance(value, str) and value in names else one_of(value, names, argument)
+        for value in values
+    ]
+
+
+def printable(name: object) -> str:
+    """A name of a file for a sentence: bytes that are no UTF-8 as escapes, which any output can print."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
+
+
 def number(
     value: object,
     argument: str,
@@ -89,6 +109,38 @@ def whole(value: object, argument: str, low: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
         raise ArgumentError(argument, f"is {value!r}: it must be a whole number of at least {low}.")
     return value
+
+
+def folder_name(value: object, argument: str) -> str:
+    """Return ``value`` if it can be a part of a folder's name, beside a date and a branch point.
+
+    Raises:
+        ArgumentError: otherwise.
+    """
+    if not isinstance(value, str) or not re.fullmatch(r"[\w.+-]+", value):
+        raise ArgumentError(argument, f"is {value!r}: only letters, digits and _.+- can name a folder.")
+    if (size := len(value.encode())) > LONG:
+        raise ArgumentError(
+            argument, f"is {value[:20]}…, which has {size} bytes: at most {LONG} can name a folder."
+        )
+    return value
+
+
+def refused_file(error: BaseException) -> InputError | None:
+    """The sentence for what a file system refuses: no room, no permission, a disk that is read-only.
+
+    Returns:
+        None for any other error.
+    """
+    if is_full_disk(error):
+        place = getattr(error, "filename", None) or "what is written"
+        return InputError(
+            f"The disk that holds {place} is full: free some space or choose another; what was finished "
+            "before is kept."
+        )
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return InputError(f"{error.filename} cannot be read or written ({error.strerror}).")
+    return None
 
 
 def is_full_disk(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """A finished run as one program of tensor operations, from pixels to answers."""
 
+import copy
 import io
 import json
 import tempfile
@@ -53,7 +54,6 @@ class Program(nn.Module):
         self.tree, self.stages, self.columns = predictor.tree, predictor.stages, predictor.columns
         self.asks_logits = predictor.asks_logits
         self.router, self.weigh = predictor.guide.router, predictor.guide.weigh
-        self.token = predictor.parent.network.class_token
         self.parent = _Model(predictor.parent)
         self.heads, self.gates = predictor.heads, predictor.gates
         # By number: a module must not be called "type" or "a.b", as a node may.
@@ -96,7 +96,8 @@ class Program(nn.Module):
         vectors: dict[str, Tensor],
     ) -> Tensor:
         if head.trunk is None:
-            vectors[name] = head.readout(outputs[head.stage], self.token)
+            token = self.parent.network.has_class_token(head.stage)
+            vectors[name] = head.readout(outputs[head.stage], token)
         else:
             trunk = self.branches[self.place[head.trunk]]
             vectors[name] = trunk(vectors[head.trunk], head.stage)
@@ -201,8 +202,10 @@ def _score(stop: Stop) -> Callable[[Tensor], Tensor]:
 def export(predictor: Predictor, file: Path) -> tuple[int, float]:
     """Write a program, after it has answered test images of the run as the predictor does.
 
+    It is made for the CPU, and compared there: a GPU rounds in another way.
+
     Args:
-        predictor: the loaded run.
+        predictor: the loaded run, on any device; left as it was.
         file: ``.pt2`` for ``torch.export``, with the answers' names as its extra file "answers.json";
             ``.onnx`` for ONNX, with them in its metadata under "answers".
 
@@ -215,9 +218,11 @@ def export(predictor: Predictor, file: Path) -> tuple[int, float]:
     """
     one_of(file.suffix, (".pt2", ".onnx"), "The suffix of the file")
     images = predictor.examples
-    program = Program(predictor).eval().requires_grad_(False)
     example = torch.from_numpy(images[[0, -1]])  # two: a program traced with one would take only one
     batch = torch.export.Dim("images", min=1)
+    with _refused("torch.export"):
+        predictor = _on_cpu(predictor)
+    program = Program(predictor).eval().requires_grad_(False)
     with torch.no_grad(), _refused("torch.export"):
         exported = torch.export.export(program, (example,), dynamic_shapes=({0: batch},), strict=False)
     names = json.dumps(list(answers_of(predictor.tree)))
@@ -231,6 +236,23 @@ def export(predictor: Predictor, file: Path) -> tuple[int, float]:
     except OSError as error:
         raise InputError(f"{file} cannot be written ({error.strerror or error}).") from error
     return compared
+
+
+def _on_cpu(predictor: Predictor) -> Predictor:
+    """The same predictor with networks of its own on the CPU."""
+    parent, heads, gates = copy.deepcopy((predictor.parent, predictor.heads, predictor.gates))
+    return Predictor(
+        predictor.tree,
+        parent,
+        heads,
+        gates,
+        predictor.columns,
+        predictor.guide,
+        predictor.stops,
+        predictor.image_size,
+        torch.device("cpu"),
+        predictor.examples,
+    )
 
 
 @contextmanager

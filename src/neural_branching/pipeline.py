@@ -1,12 +1,13 @@
 """The whole flow on one page: data → parent → activations → branch → score and threshold → report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from neural_branching import activations as act
 from neural_branching.artifacts import (
@@ -22,7 +23,9 @@ from neural_branching.artifacts import (
 from neural_branching.baselines import baselines, costs, saved_seconds
 from neural_branching.data.split import SPLITS
 from neural_branching.data.table import DataTable
+from neural_branching.distinct import duplicates
 from neural_branching.environment import environment
+from neural_branching.evaluation.baselines import Outcome
 from neural_branching.evaluation.evaluate import Evaluation, evaluate
 from neural_branching.evaluation.examination import Examination, examine
 from neural_branching.evaluation.foreign import Foreign
@@ -36,6 +39,7 @@ from neural_branching.training import History
 
 # Splits that no parameter is trained on.
 HELD_OUT = SPLITS[1:]
+BLOCK = 8192
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,13 @@ class Run:
     histories: Mapping[str, History]
 
 
-def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
+def run(settings: Settings, overrides: Sequence[str] = (), fingerprint: str | None = None) -> Run:
     """Do what is missing, evaluate, and return everything that the report needs.
 
     Args:
         settings: what to do.
         overrides: what the user typed, recorded so that a summary can tell runs apart.
+        fingerprint: of the data that is expected; None for any.
 
     Raises:
         InputError: as ``check_models``, and for data, a disk or a training run that fails.
@@ -62,7 +67,7 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     check_models(settings)
     settings.compute.apply()
     store = store_at(settings.outputs / "store")
-    table = ensure_data(settings, store)
+    table = ensure_data(settings, store, duplicates=True, fingerprint=fingerprint)
     check_budget(settings, len(table), len(table.rows("train")))
     parent = ensure_parent(settings, store, table)
     activations = ensure_activations(settings, store, table, parent)
@@ -84,6 +89,7 @@ def run(settings: Settings, overrides: Sequence[str] = ()) -> Run:
     provenance["activations"]["saved_seconds"] = saved_seconds(settings, table, artifacts)
     results = {
         **_results(settings, table, artifacts, evaluation, found.parent_accuracy),
+        "duplicates": duplicates(settings, store, table, settings.classes, answers.rows, _outcomes(found)),
         "cost": found.cost,
         "baselines": compared,
         "artifacts": provenance,
@@ -148,6 +154,7 @@ def _answers(
     model = load_branch(settings, artifacts["branch"])
     labels = settings.labels
     columns = labels.columns(settings.classes)
+    of_subset = torch.tensor(columns or [], dtype=torch.int64)
     vectors = act.read(artifacts["activations"], settings.stage)
     logits = act.read(question.logits, "logits")
     branch, parent = Material({}, {}), Material({}, {})
@@ -163,7 +170,8 @@ def _answers(
         kept = seen.numpy() if settings.score.asks_activations else np.empty((len(rows), 0), np.float32)
         return (
             Answers(rows, targets, mine, kept),
-            Answers(rows, targets, logits[rows][:, columns or []].numpy(), kept),
+            # Of logits by the thousand only the subset's are read from the disk.
+            Answers(rows, targets, logits[torch.from_numpy(rows)[:, None], of_subset].numpy(), kept),
         )
 
     accuracy = {}
@@ -173,9 +181,26 @@ def _answers(
         branch.foreign[split], parent.foreign[split] = ask(split, foreign.classes)
     for split in HELD_OUT:
         everyone = table.rows(split, tuple(labels.of))
-        right = logits[everyone].argmax(1).numpy() == labels.targets(table.classes)[table.labels[everyone]]
+        answers = np.concatenate([logits[some].argmax(1).numpy() for some in _blocks(everyone)])
+        right = answers == labels.targets(table.classes)[table.labels[everyone]]
         accuracy[split] = float(right.mean()), len(everyone)
     return branch, parent if columns else None, accuracy
+
+
+def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Rows some at a time, so that memory holds the logits of a few of them."""
+    for start in range(0, len(rows), BLOCK):
+        yield rows[start : start + BLOCK]
+
+
+def _outcomes(found: _Findings) -> dict[str, Outcome]:
+    """What the branch, and its parent if it knows the classes, get wrong of the test images."""
+    sides = {"branch": found.examination.branch, "parent_restricted": found.examination.parent}
+    return {
+        name: Outcome(side.material.known["test"].error, side.known["test"])
+        for name, side in sides.items()
+        if side
+    }
 
 
 def _results(

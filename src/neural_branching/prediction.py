@@ -1,6 +1,5 @@
 """What a finished run answers to new images."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
 from neural_branching.evaluation.stops import Stop
 from neural_branching.parent import Parent
-from neural_branching.reading import read_yaml
+from neural_branching.reading import read_json, read_yaml
 from neural_branching.readout import Readout
 from neural_branching.routing.descent import Guide, Seen, Way, descend, travel
 from neural_branching.routing.hierarchy import ROOT, Node, Tree
@@ -178,14 +177,14 @@ class Predictor:
         Args:
             images: uint8, shape (n, 3, ``image_size``, ``image_size``).
         """
-        token = self.parent.network.class_token
+        token = self.parent.network.has_class_token
         outputs = dict(self.parent.walk(images.to(self.device), self.stages))
         vectors: dict[str, Tensor] = {}
         logits: dict[str, Tensor] = {}
 
         def ask(name: str, head: Head) -> Tensor:
             if head.trunk is None:
-                vectors[name] = head.readout(outputs[head.stage], token)
+                vectors[name] = head.readout(outputs[head.stage], token(head.stage))
             else:
                 vectors[name] = self.heads[head.trunk].branch(vectors[head.trunk], until=head.stage)
             answer: Tensor = head.branch(vectors[name])
@@ -300,9 +299,9 @@ def _finished(folder: Path) -> dict[str, Any]:
         InputError: if the folder has none.
     """
     try:
-        results: dict[str, Any] = json.loads((folder / RESULTS).read_text())
+        results: dict[str, Any] = read_json(folder / RESULTS)
         _decided(results)
-    except (OSError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"The folder {folder} has no {RESULTS} of a finished run: name a folder that train or route made."
         ) from error

@@ -1,9 +1,11 @@
-"""Files of runs that may come from elsewhere: plain mappings, lists and scalars, and nothing else.
+"""Files of runs and stores, perhaps from elsewhere: plain mappings, lists and scalars, and nothing else.
 
 What a file says is never taken for more than it is: no tag makes an object, no anchor repeats a part,
 no interpolation is resolved, and neither size nor depth is without a limit.
 """
 
+import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import yaml
 
 from neural_branching.errors import InputError
 
-BYTES, DEPTH = 4 << 20, 64
+BYTES, DEPTH = 1 << 26, 64
+YAML_BYTES = 1 << 22  # which takes longer to read
 
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # many times faster, where libyaml is there
 
@@ -37,22 +40,48 @@ class _Loader(_Parser):  # type: ignore[misc]
         return mapping
 
 
+def read_json(file: Path, limit: int = BYTES, depth: int = DEPTH) -> Any:
+    """The mappings, lists and scalars of a JSON file.
+
+    Args:
+        file: a regular file of UTF-8 text.
+        limit: most bytes that it may have.
+        depth: most mappings and lists that may stand inside one another.
+
+    Raises:
+        InputError: naming the file, if it cannot be read, is no such file or holds no such values; nan and
+            infinities are no JSON.
+    """
+    try:
+        value = json.loads(_text(file, limit), parse_constant=_refuse)
+        if _deeper(value, depth):
+            raise ValueError(f"it is more than {depth} levels deep")
+    except RecursionError:
+        raise InputError(f"{file} cannot be read: it is more than {depth} levels deep.") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"{file} cannot be read: {reason or type(error).__name__}.") from error
+    return value
+
+
 def read_yaml(file: Path) -> dict[str, Any]:
     """Read a mapping of plain values.
 
     Args:
-        file: a regular file of YAML in UTF-8, of at most ``BYTES`` bytes and ``DEPTH`` levels.
+        file: a regular file of YAML in UTF-8, of at most ``YAML_BYTES`` bytes and ``DEPTH`` levels.
 
     Raises:
         InputError: if the file cannot be read or is too large or too deep, and for whatever is not plain:
             tags, anchors, aliases, interpolations, a key that is not text or stands twice, several
             documents, or a document that is no mapping.
     """
-    text = _text(file)
     try:
+        text = _text(file, YAML_BYTES)
         _check_events(text)
         content = yaml.load(text, Loader=_Loader)
         _check_values(content)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, ValueError) as error:
         reason = getattr(error, "problem", "") or str(error).splitlines()[0].rstrip(".")
         raise InputError(f"{file} is not the configuration of a run: {reason}.") from error
@@ -61,23 +90,33 @@ def read_yaml(file: Path) -> dict[str, Any]:
     return content
 
 
-def _text(file: Path) -> str:
-    """Content of a regular file that is not too large.
+def _text(file: Path, limit: int) -> str:
+    # Not to wait for who might write into a pipe, which is then refused.
+    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as stream:  # noqa: PTH123, of a descriptor
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no regular file")
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"it has more than {limit:,} bytes")
+    return content.decode("utf-8")
 
-    Raises:
-        InputError: otherwise.
-    """
-    try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{file} is not a regular file.")
-        if status.st_size > BYTES:
-            raise InputError(f"{file} has {status.st_size:,} bytes: at most {BYTES:,} are read.")
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} cannot be read: it is not UTF-8 text.") from error
+
+def _deeper(value: Any, depth: int) -> bool:
+    """Whether values lie inside one another deeper than so many levels."""
+    level = [value]
+    for _ in range(depth + 1):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, (dict, list))
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _check_events(text: str) -> None:

@@ -17,7 +17,7 @@ class Readout:
     Args:
         kind: "flatten" (every value), "poolN" (feature maps averaged to N × N), "class_token" (the
             first token), "mean_token" (the mean of all tokens), or "auto": 2 × 2 averages of feature
-            maps, the class token of tokens or, where the network has none, their mean; vectors, and
+            maps, the class token of tokens or, where none stands for the image, their mean; vectors, and
             maps no larger than that, as they are.
 
     Raises:
@@ -40,7 +40,7 @@ class Readout:
 
         Args:
             shape: shape of the stage's output for one image: (c, h, w), (tokens, width) or (width,).
-            class_token: whether the network has one.
+            class_token: whether the first of its tokens stands for the image.
 
         Raises:
             InputError: if the readout does not fit the shape.
@@ -63,7 +63,10 @@ class Readout:
                 f"is {self.kind!r}, which would only repeat the values of {shape[1]} × {shape[2]} maps.",
             )
         if self.kind == "class_token" and not class_token:
-            raise ArgumentError("readout", "is 'class_token', which this network lacks: use mean_token.")
+            raise ArgumentError(
+                "readout",
+                "is 'class_token', and no token of this stage stands for the image: use mean_token.",
+            )
         return self.kind
 
     def __call__(self, output: Tensor, class_token: bool) -> Tensor:

@@ -16,7 +16,7 @@ from neural_branching.data.labels import Labels
 from neural_branching.data.sources.base import Source
 from neural_branching.data.split import Split
 from neural_branching.data.subset import Subset
-from neural_branching.errors import ArgumentError, InputError, one_of, whole
+from neural_branching.errors import ArgumentError, InputError, each_of, one_of, whole
 from neural_branching.fit import Fit
 from neural_branching.objectives import checked
 from neural_branching.readout import Readout
@@ -221,13 +221,19 @@ def known_classes(source: Source, chosen: Sequence[str] | None, hashes: FileHash
     """The classes of a data set in their order: those chosen, or all that its source offers.
 
     Raises:
-        InputError: unless the choice is a list of at least two different classes of the source.
+        InputError: unless the choice is a list of at least two different classes of the source, and for
+            a class that no configuration can name.
     """
     offered = source.class_names(hashes)
+    for name in offered:
+        if "${" in name:
+            raise InputError(
+                f"A class is called {name!r}, which configurations take for an interpolation: rename it."
+            )
     if chosen is None:
         return offered
     if isinstance(chosen, str) or not isinstance(chosen, Sequence):
         raise InputError(f"data.classes is {chosen!r}: it must be a list of class names, as in [a,b].")
     if len(set(chosen)) != len(chosen) or len(chosen) < 2:
         raise InputError(f"data.classes is {list(chosen)}: it must name at least two different classes.")
-    return tuple(one_of(name, offered, "a class in data.classes") for name in chosen)
+    return tuple(each_of(chosen, offered, "a class in data.classes"))

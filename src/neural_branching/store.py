@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,9 @@ from filelock import FileLock, Timeout
 
 from neural_branching.checkpoint import Checkpoint
 from neural_branching.errors import InputError, is_full_disk
+from neural_branching.reading import read_json
 from neural_branching.versions import RECORDED, version_of
+from neural_branching.writing import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +77,7 @@ class Artifact:
 
     def json(self, name: str) -> Any:
         """Content of one of its JSON files."""
-        return json.loads((self.path / name).read_text())
+        return json.loads((self.path / name).read_text(encoding="utf-8"))
 
     def provenance(self) -> dict[str, Any]:
         """Key, path, seconds, and how many were built at once with it, for results.json."""
@@ -278,6 +281,28 @@ class Store:
             return f"it holds {min(strangers)}, which is no part of it"
         return self._inspect(final, kind, key, tuple(manifest["files"]))[1]
 
+    def next_number(self) -> dict[str, Any]:
+        """A number for a run, larger than that of every run before, whatever the clock says.
+
+        Returns:
+            ``{"counter": name of what counts, "number": int}``: numbers of one counter compare. A counter
+            that is lost or damaged is followed by another.
+
+        Raises:
+            OSError: if the store cannot be written.
+        """
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        file = locks / "numbers.json"
+        with FileLock(locks / "numbers.lock"):
+            try:
+                last = read_json(file)
+                after = {"counter": str(last["counter"]), "number": int(last["number"]) + 1}
+            except (InputError, KeyError, TypeError, ValueError):
+                after = {"counter": secrets.token_hex(8), "number": 1}
+            write_atomically(file, json.dumps(after))
+        return after
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Nobody else uses the store inside: who comes meanwhile waits.
@@ -289,7 +314,7 @@ class Store:
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / "entrance.lock"):
             for file in sorted(locks.glob("user-*-*-*.lock")):
-                if file in _ANNOUNCED:
+                if file in _ANNOUNCED or not file.is_file():
                     continue
                 try:
                     with FileLock(file, timeout=0):
@@ -332,22 +357,24 @@ class Store:
         self, final: Path, kind: str, key: str, needs: tuple[str, ...]
     ) -> tuple[dict[str, Any] | None, str]:
         """Manifest if the artifact can be trusted, else None and what is wrong ("" if it is absent)."""
-        if not final.exists():
+        if not os.path.lexists(final):  # a link to nowhere is there, and in the way
             return None, ""
         try:
-            manifest: dict[str, Any] = json.loads((final / MANIFEST).read_text())
+            manifest: dict[str, Any] = read_json(final / MANIFEST)
             foreign = manifest["key"] != key or key_of(kind, manifest["identity"]) != key
             if manifest["schema"] != SCHEMA or foreign:
                 return None, "its manifest belongs to another artifact or version"
             if not isinstance(manifest["facts"], dict) or not isinstance(manifest["seconds"], (int, float)):
                 return None, "its manifest is incomplete"
-            if manifest.get("seal", _seal_of(manifest)) != _seal_of(manifest):  # early manifests had none
+            if manifest["seal"] != _seal_of(manifest):
                 return None, "the checksum of its manifest does not match"
             if not all(isinstance(entry, dict) for entry in manifest["files"].values()):
                 return None, "its manifest is incomplete"
             for name in needs:
                 expected, file = manifest["files"][name], final / name
                 status = file.stat()
+                if not stat.S_ISREG(status.st_mode):
+                    return None, f"{name} is no regular file"
                 if status.st_size != expected["bytes"]:
                     return None, f"{name} has {status.st_size} bytes instead of {expected['bytes']}"
                 seen = (file, status.st_size, status.st_mtime_ns)
@@ -356,7 +383,8 @@ class Store:
                         return None, f"the checksum of {name} does not match"
                     self._verified.add(seen)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            return None, f"it cannot be read ({type(error).__name__}: {error})"
+            reason = error.__cause__ or error
+            return None, f"it cannot be read ({type(reason).__name__}: {reason})"
         return manifest, ""
 
     def _refuse_building(self, kind: str, key: str, problem: str) -> None:
@@ -404,7 +432,7 @@ class Store:
                 "versions": {name: version_of(name) for name in RECORDED},
             }
             manifest["seal"] = _seal_of(manifest)
-            (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+            (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             _sync(folder / MANIFEST)
             _sync(folder)
             folder.rename(final)
@@ -443,16 +471,6 @@ def sha256_of(file: Path) -> str:
     """Hexadecimal sha256 of a file's content."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Replace a file's content so that readers see the old text or the new, never a part."""
-    temporary = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
-    try:
-        temporary.write_text(text)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _seal(file: Path) -> tuple[str, dict[str, Any]]:

@@ -21,9 +21,11 @@ from neural_branching.artifacts import (
 )
 from neural_branching.cost import cost
 from neural_branching.data.table import DataTable
+from neural_branching.distinct import duplicates
 from neural_branching.environment import environment
+from neural_branching.evaluation.baselines import Outcome
 from neural_branching.evaluation.stops import Rules
-from neural_branching.evaluation.system import SystemEvaluation, evaluate_system
+from neural_branching.evaluation.system import PARENT_ALONE, SystemEvaluation, evaluate_system
 from neural_branching.models import check_budget, check_models, image_shape, new_branch, new_parent
 from neural_branching.routing.descent import Seen, Way
 from neural_branching.routing.hierarchy import ROOT
@@ -64,7 +66,7 @@ def branches_of(system: System) -> list[Settings]:
     return [*system.nodes.values(), *(system.gate(name) for name in inner)]
 
 
-def run_system(system: System, overrides: Sequence[str] = ()) -> SystemRun:
+def run_system(system: System, overrides: Sequence[str] = (), fingerprint: str | None = None) -> SystemRun:
     """Do what is missing, evaluate, and return everything that the report needs.
 
     Every router that the parent's labels allow is compared; thresholds are fitted for the chosen one.
@@ -72,6 +74,7 @@ def run_system(system: System, overrides: Sequence[str] = ()) -> SystemRun:
     Args:
         system: what to do.
         overrides: what the user typed, recorded so that a summary can tell runs apart.
+        fingerprint: of the data that is expected; None for any.
 
     Raises:
         InputError: as ``check_system``, and for data, a disk or a training run that fails.
@@ -80,7 +83,7 @@ def run_system(system: System, overrides: Sequence[str] = ()) -> SystemRun:
     base, tree = system.base, system.tree
     base.compute.apply()
     store = store_at(base.outputs / "store")
-    table = ensure_data(base, store)
+    table = ensure_data(base, store, duplicates=True, fingerprint=fingerprint)
     for settings in (base, *system.nodes.values()):
         if settings.trunk is None:
             check_budget(settings, len(table), len(table.rows("train")))
@@ -138,6 +141,9 @@ def run_system(system: System, overrides: Sequence[str] = ()) -> SystemRun:
             "threshold": str(base.threshold),
             "seeds": {"parent": base.parent_seed, "branch": base.branch_seed},
             **evaluation.numbers,
+            "duplicates": duplicates(
+                base, store, table, tree.classes, evaluation.seen.rows, _outcomes(evaluation, system)
+            ),
             "cost": _costs(system, voices, gates, evaluation.way),
             "environment": environment(base.compute.device()),
             "artifacts": provenance,
@@ -216,6 +222,14 @@ def _seen(
             name: softmax(one.logits[rows])[:, : len(tree.nodes[name].labels)] for name, one in gates.items()
         },
     )
+
+
+def _outcomes(evaluation: SystemEvaluation, system: System) -> dict[str, Outcome]:
+    """What the chosen router, and the parent by itself, get wrong without thresholds."""
+    found = {"router": evaluation.outcomes[system.router.kind]}
+    if PARENT_ALONE in evaluation.outcomes:
+        found["parent_alone"] = evaluation.outcomes[PARENT_ALONE]
+    return found
 
 
 def _costs(

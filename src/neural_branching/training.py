@@ -98,6 +98,7 @@ def new_trainer(recipe: Fit, compute: Compute, callbacks: list[Callback]) -> Ite
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning 2.6 on torch ≥ 2.9
         warnings.filterwarnings("ignore", ".*srun.*")  # on a cluster a job is one process too
+        warnings.filterwarnings("ignore", ".*available but not used.*")  # the device has been chosen
         trainer = pl.Trainer(
             accelerator=device.type,
             devices=[device.index] if device.type == "cuda" else 1,

@@ -1,16 +1,18 @@
 """What a store holds, whether it is whole, and what no run needs any more."""
 
-import json
 import re
 import secrets
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from neural_branching.errors import InputError
+from neural_branching.reading import read_json
 from neural_branching.runs import RESULTS, missing_jobs, runs_below
 from neural_branching.store import MANIFEST, Store
 
@@ -78,19 +80,28 @@ def references(outputs: Path) -> Counter[tuple[str, str]]:
     """(kind, key) → how many runs below a folder used it; failed ones refer to nothing."""
     found: Counter[tuple[str, str]] = Counter()
     for file in outputs.rglob(RESULTS):
-        try:
-            results = json.loads(file.read_text())
-            used = {tuple(one.split("/")) for one in results.get("used", ())}
-            used |= {Path(one["path"]).parts[-2:] for one in results.get("artifacts", {}).values()}
-        except (OSError, ValueError, AttributeError, KeyError, TypeError):
-            continue
-        found.update(used)
+        found.update(_used(file) or ())
     return found
 
 
+def _used(file: Path) -> set[tuple[str, str]] | None:
+    """(kind, key) of every artifact that a run used; None if its results cannot be read."""
+    try:
+        results = read_json(file)
+        used = {tuple(str(one).split("/")) for one in results.get("used", ())}
+        used |= {Path(one["path"]).parts[-2:] for one in results.get("artifacts", {}).values()}
+    except (InputError, AttributeError, KeyError, TypeError):
+        return None
+    return {(one[0], one[1]) for one in used if len(one) == 2}
+
+
 def unfinished(outputs: Path) -> list[str]:
-    """Runs below a folder that have started and have no results: they are running, or were killed."""
-    lost = {run for run in runs_below(outputs) if not (run / RESULTS).is_file()}
+    """Runs below a folder of which is not known what they need.
+
+    They have started and have no results, since they are running or were killed, or their results cannot be
+    read; or a sweep has noted them and they have left nothing.
+    """
+    lost = {run for run in runs_below(outputs) if _used(run / RESULTS) is None}
     return sorted(str(run.relative_to(outputs)) for run in lost | set(missing_jobs(outputs)))
 
 
@@ -149,7 +160,8 @@ def prune(outputs: Path, *, everything: bool = False, really: bool = True) -> li
             # Renamed first: should this be killed, the next prune finds a leftover and no half artifact.
             aside = entry.path.with_name(f".pruned-{entry.name.lstrip('.')}-{secrets.token_hex(4)}")
             entry.path.rename(aside)
-            shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
+            # Of a link only the link goes: what it leads to is not the store's.
+            shutil.rmtree(aside) if aside.is_dir() and not aside.is_symlink() else aside.unlink()
     return doomed
 
 
@@ -190,7 +202,7 @@ def _checkpoints(root: Path) -> list[Path]:
 
 def _may_continue(checkpoint: Path) -> bool:
     """Whether what a checkpoint is of is still to be built."""
-    kind, key = checkpoint.name.split("-")[:2]
+    kind, key = (*checkpoint.name.split("-"), "")[:2]
     return not (checkpoint.parent.parent / kind / key).exists()
 
 
@@ -203,10 +215,10 @@ def _strangers(root: Path) -> list[Path]:
 
 def _entry(path: Path, runs: Counter[tuple[str, str]]) -> Entry:
     try:
-        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
+        manifest: dict[str, Any] = read_json(path / MANIFEST)
         created, seconds = str(manifest["created"]), float(manifest["seconds"])
         what = _what(manifest["identity"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (InputError, ValueError, KeyError, TypeError, AttributeError):
         created, seconds, what = "", 0.0, "its manifest cannot be read"
     kind = path.parent.name
     return Entry(kind, path.name, path, _size(path), created, seconds, what, runs[kind, path.name])
@@ -234,5 +246,9 @@ def _what(identity: dict[str, Any]) -> str:
 
 
 def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    files = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
+    total = 0
+    for file in files:
+        with suppress(OSError):  # of a link to nowhere, or gone meanwhile
+            total += file.lstat().st_size if stat.S_ISREG(file.lstat().st_mode) else 0
+    return total

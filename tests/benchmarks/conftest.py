@@ -83,7 +83,8 @@ def _page(record: dict[str, Any]) -> str:
             "images are linear, and written as they come. Branches are trained in stacks of up to 64, so "
             "that 32 take less than three times as long as one; from there on they are linear. Thresholds "
             "are looked up in sorted scores. Jobs are linear behind the start and, but for what Hydra "
-            "composes before them, take no memory of their own.",
+            "composes before them, take no memory of their own. A large folder of image files is walked once "
+            "per process, and files that have not changed are not read again.",
             "",
             "| what grows | small | medium | large |",
             "|---|---|---|---|",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from neural_branching.activations import extract
 from neural_branching.branch import Branch
@@ -81,7 +82,55 @@ def jobs(count: int, folder: Path) -> Callable[[], object]:
     return lambda: sweep(count)
 
 
-TASKS = {one.__name__: one for one in (images, branch_points, branches, thresholds, jobs)}
+def files(count: int, folder: Path) -> Callable[[], object]:
+    """A warm run on the command line over so many image files in 100 class folders."""
+    _write_files(folder, 100, count // 100)
+    _on_files(folder, 2)
+    return lambda: _on_files(folder, 2)
+
+
+def classes(count: int, folder: Path) -> Callable[[], object]:
+    """An epoch of a branch of three quarters of so many classes of 30 image files, the parent being there."""
+    _write_files(folder, count, 30)
+    _on_files(folder, 2)
+    return lambda: _on_files(folder, 3 * count // 4)
+
+
+def jobs_on_files(count: int, folder: Path) -> Callable[[], object]:
+    """So many warm jobs of a sweep of thresholds on the command line, over 300,000 image files."""
+    shared = folder.parent  # of all sizes
+    if not (shared / "files").exists():
+        _write_files(shared, 100, 3000)
+        _on_files(shared, 2)
+    values = ",".join(f"{0.5 + index / 1000:.3f}" for index in range(count))
+    return lambda: _on_files(shared, 2, "-m", f"threshold.value={values}")
+
+
+TASKS = {
+    one.__name__: one
+    for one in (images, branch_points, branches, thresholds, jobs, files, classes, jobs_on_files)
+}
+
+
+def _write_files(folder: Path, classes: int, each: int) -> None:
+    """Class folders of tiny noisy images."""
+    generator = np.random.default_rng(0)
+    for label in range(classes):
+        place = folder / "files" / f"class_{label:04d}"
+        place.mkdir(parents=True)
+        for index, pixels in enumerate(generator.integers(0, 256, (each, 8, 8, 3), np.uint8)):
+            Image.fromarray(pixels).save(place / f"{index:05d}.png", compress_level=1)
+
+
+def _on_files(folder: Path, subset: int, *arguments: str) -> None:
+    """Run on the command line with a subset of so many classes; networks are as small as the images."""
+    names = ",".join(f"class_{label:04d}" for label in range(subset))
+    command = [sys.executable, "-m", "neural_branching", "train", *arguments, "data=image_folder"]
+    command += ["data.root=files", "data.image_size=8", "subset=custom", f"subset.classes=[{names}]"]
+    for part, widths in (("parent", "[64,32]"), ("branch", "[32]")):
+        command += [f"{part}.network.widths={widths}", f"{part}.fit.epochs=1", f"{part}.fit.batch_size=512"]
+    command += ["trainer.progress=false", "trainer.threads=1", "trainer.accelerator=cpu"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
 def _images(count: int, folder: Path) -> np.memmap:

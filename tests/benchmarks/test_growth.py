@@ -1,4 +1,4 @@
-"""How time and memory grow with images, branch points, branches, thresholds and jobs."""
+"""How time and memory grow with images, branch points, branches, thresholds, jobs, files and classes."""
 
 import os
 import shutil
@@ -18,6 +18,9 @@ SIZES = {
     "branches": (1, 32, 1000),
     "thresholds": (1, 1000, 100_000),
     "jobs": (1, 20, 200),
+    "files": (3000, 30_000, 300_000),
+    "classes": (20, 200, 2000),
+    "jobs_on_files": (1, 4, 16),
 }
 
 

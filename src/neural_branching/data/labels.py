@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.errors import ArgumentError, InputError, one_of
+from neural_branching.errors import ArgumentError, InputError, each_of, one_of
 
 
 class Labels:
@@ -39,17 +39,19 @@ class Labels:
         self.kind = one_of(kind, ("fine", "coarse"), "labels")
         if isinstance(classes, str):
             one_of(classes, ("all", "others"), "classes")
-            chosen = [name for name in known if classes == "all" or name not in subset]
+            left_out = set() if classes == "all" else set(subset)
+            chosen = [name for name in known if name not in left_out]
         elif not isinstance(classes, Sequence):
             raise ArgumentError(
                 "classes", f"is {classes!r}: it must be all, others or a list of class names."
             )
         else:
-            asked = [one_of(name, known, "classes (each of them)") for name in classes]
+            asked = set(each_of(classes, known, "classes (each of them)"))
             chosen = [name for name in known if name in asked]
         self.of = {name: name if kind == "fine" else _superclass(name, superclasses) for name in chosen}
-        order = known if kind == "fine" else superclasses
-        self.names = tuple(name for name in order if name in self.of.values())
+        order, present = known if kind == "fine" else superclasses, set(self.of.values())
+        self.names = tuple(name for name in order if name in present)
+        self._index = {name: index for index, name in enumerate(self.names)}
         if len(self.names) < 2:
             found = ", ".join(self.names) or "nothing"
             raise ArgumentError(
@@ -58,13 +60,13 @@ class Labels:
 
     def targets(self, classes: Sequence[str]) -> NDArray[np.int64]:
         """Index of each class's label, int64; −1 for classes that the parent is not trained on."""
-        return np.array([self.names.index(self.of[name]) if name in self.of else -1 for name in classes])
+        return np.array([self._index[self.of[name]] if name in self.of else -1 for name in classes])
 
     def columns(self, classes: Sequence[str]) -> list[int] | None:
         """The parent's logits of some classes; None if it does not know each of them by itself."""
         if self.kind == "coarse" or not set(classes) <= self.of.keys():
             return None
-        return [self.names.index(name) for name in classes]
+        return [self._index[name] for name in classes]
 
     def columns_of(self, groups: Sequence[Sequence[str]]) -> list[list[int]] | None:
         """The parent's logits whose probabilities add up to those of groups of classes.
@@ -76,7 +78,7 @@ class Labels:
         labels = [{self.of[name] for name in group} for group in groups]
         if len(set().union(*labels)) < sum(map(len, labels)):
             return None
-        return [sorted(self.names.index(label) for label in mine) for mine in labels]
+        return [sorted(self._index[label] for label in mine) for mine in labels]
 
 
 def _superclass(name: str, superclasses: Mapping[str, Sequence[str]]) -> str:

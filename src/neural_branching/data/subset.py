@@ -1,9 +1,8 @@
 """The classes that a branch specialises on."""
 
-import re
 from collections.abc import Mapping, Sequence
 
-from neural_branching.errors import ArgumentError, InputError, one_of
+from neural_branching.errors import ArgumentError, InputError, each_of, folder_name, one_of
 
 
 class Subset:
@@ -24,9 +23,7 @@ class Subset:
     ) -> None:
         if (classes is None) == (superclass is None):
             raise InputError(f"The subset {name!r} needs either subset.classes or subset.superclass.")
-        if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
-            raise ArgumentError("name", f"is {name!r}: only letters, digits and _.+- can name a folder.")
-        self.name = name
+        self.name = folder_name(name, "name")
         self.superclass = superclass
         if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence)):
             raise ArgumentError("classes", f"is {classes!r}: it must be a list of class names, as in [a,b].")
@@ -45,10 +42,12 @@ class Subset:
         """
         if self.classes is None:
             name = one_of(self.superclass, superclasses, "superclass")
-            chosen = _checked([member for member in superclasses[name] if member in known], self.name)
+            offered = set(known)
+            chosen = _checked([member for member in superclasses[name] if member in offered], self.name)
         else:
-            chosen = [one_of(member, known, f"a class of subset {self.name!r}") for member in self.classes]
-        return tuple(member for member in known if member in chosen)
+            chosen = each_of(self.classes, known, f"a class of subset {self.name!r}")
+        mine = set(chosen)
+        return tuple(member for member in known if member in mine)
 
 
 def _checked(classes: list[str], name: str) -> list[str]:

@@ -8,12 +8,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neural_branching.data.hashes import FileHashes
+from neural_branching.data.overlap import ensure_duplicates, read_duplicates
 from neural_branching.data.sources.base import Images, Source
 from neural_branching.data.split import CODES, Split
 from neural_branching.errors import InputError
@@ -33,6 +35,7 @@ class DataTable:
         split: int8, shape (n,), indices into ``CODES``.
         split_key: checksum of the stored split.
         skipped: number of broken images that the source left out.
+        duplicates: what ``data.overlap.ensure_duplicates`` found; None if it was not asked for.
     """
 
     artifact: Artifact
@@ -41,6 +44,7 @@ class DataTable:
     split: NDArray[np.int8]
     split_key: str
     skipped: int
+    duplicates: Artifact | None = None
 
     def rows(
         self,
@@ -64,17 +68,28 @@ class DataTable:
         if split == "train":
             chosen |= self.split == CODES.index(learner)
         if classes is not None:
-            chosen &= np.isin(self.labels, [self.classes.index(name) for name in classes])
+            wanted = np.zeros(len(self.classes), dtype=np.bool_)
+            wanted[self.indices(classes)] = True
+            chosen &= wanted[self.labels]
         rows = np.flatnonzero(chosen)
         if split == "train" and per_class is not None:
             labels = self.labels[rows]
-            rows = np.sort(np.concatenate([rows[labels == label][:per_class] for label in np.unique(labels)]))
+            by_class = np.argsort(labels, kind="stable")
+            first = np.searchsorted(labels[by_class], labels[by_class])  # of the same class
+            rows = np.sort(rows[by_class[np.arange(len(rows)) - first < per_class]])
         return rows
+
+    def indices(self, classes: Sequence[str]) -> NDArray[np.int64]:
+        """Labels of some classes, int64."""
+        return np.array([self._index[name] for name in classes], dtype=np.int64)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: label for label, name in enumerate(self.classes)}
 
     def images(self) -> NDArray[np.uint8]:
         """All images, uint8 (n, 3, size, size), memory-mapped."""
-        images: NDArray[np.uint8] = np.load(self.artifact.path / "images.npy", mmap_mode="r")
-        return images
+        return _images(self.artifact)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -89,6 +104,7 @@ def ensure_table(
     split: Split,
     *,
     pixels: bool = False,
+    duplicates: bool = False,
 ) -> DataTable:
     """Find or make the table of a data set and its split.
 
@@ -100,6 +116,7 @@ def ensure_table(
         size: side of the square images in pixels.
         split: how images are shared out.
         pixels: whether the caller will read the images, which are then verified too.
+        duplicates: whether the caller will ask for duplicates, which are then looked for.
 
     Raises:
         InputError: if the source is missing, an image is broken, or a split lacks a class.
@@ -116,7 +133,7 @@ def ensure_table(
 
     def read(folder: Path) -> Facts:
         images, fingerprint = decode()
-        (folder / "skipped.json").write_text(json.dumps(images.skipped))
+        (folder / "skipped.json").write_text(json.dumps(images.skipped), encoding="utf-8")
         return {"pixels": fingerprint, "skipped": len(images.skipped)}
 
     def write(folder: Path) -> Facts:
@@ -139,18 +156,30 @@ def ensure_table(
     }
     reading = store.fetch("reading", identity, read)
     identity = {"recipe": RECIPE, "pixels": reading.facts["pixels"]}
-    needs = ("labels.npy", "is_test.npy", *(["images.npy"] if pixels else []))
-    table = store.fetch("data", identity, write, needs=needs)
+
+    def fetch(*needs: str) -> Artifact:
+        return store.fetch("data", identity, write, needs=("labels.npy", "is_test.npy", *needs))
+
+    table = fetch(*(["images.npy"] if pixels else []))
     labels = np.load(table.path / "labels.npy")
     is_test = np.load(table.path / "is_test.npy")
 
+    found = None
+    if duplicates or split.moves_duplicates:
+        found = ensure_duplicates(
+            store, table.key, lambda: _images(fetch("images.npy")), source.mirror_keeps_class
+        )
+
     def assign(folder: Path) -> Facts:
-        np.save(folder / "split.npy", split.assign(labels, is_test, names))
+        groups = read_duplicates(found).group if found and split.moves_duplicates else None
+        np.save(folder / "split.npy", split.assign(labels, is_test, names, groups))
         return {}
 
-    identity = {"recipe": RECIPE, "data": table.key, "shares": split.shares, "seed": split.seed}
-    identity |= {"disjoint": True} if split.disjoint else {}
-    splits = store.fetch("split", identity, assign, needs=("split.npy",))
+    share = {"recipe": RECIPE, "data": table.key, "shares": split.shares, "seed": split.seed}
+    share |= {"disjoint": True} if split.disjoint else {}
+    if found and split.moves_duplicates:
+        share |= {"duplicates": split.duplicates, "groups": found.sha("group.npy")}
+    splits = store.fetch("split", share, assign, needs=("split.npy",))
     return DataTable(
         artifact=table,
         classes=names,
@@ -158,12 +187,18 @@ def ensure_table(
         split=np.load(splits.path / "split.npy"),
         split_key=splits.sha("split.npy"),
         skipped=reading.facts["skipped"],
+        duplicates=found,
     )
 
 
 def hash_memory(store: Store) -> FileHashes:
     """The memory of file checksums that lives beside the artifacts of a store."""
     return FileHashes(store.root / "hashes")
+
+
+def _images(table: Artifact) -> NDArray[np.uint8]:
+    images: NDArray[np.uint8] = np.load(table.path / "images.npy", mmap_mode="r")
+    return images
 
 
 def _ordered(images: Images) -> Images:

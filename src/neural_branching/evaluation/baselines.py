@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.selection import Bootstrap, aurc
+from neural_branching.selection import aurc, risk_coverage_curve
+from neural_branching.selection.area_intervals import USUAL_COST
 from neural_branching.selection.arrays import Floats
-from neural_branching.selection.intervals import percentile_interval
+from neural_branching.selection.influence import aurc_influence
+from neural_branching.selection.intervals import difference_interval
 from neural_branching.selection.scores.outputs import softmax
 
 
@@ -39,18 +41,24 @@ def outcome(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> Outcome:
     return Outcome(logits.argmax(1) != targets, softmax(logits).max(1))
 
 
-def differences(first: Outcome, second: Outcome) -> dict[str, dict[str, object]]:
-    """First less second, with 95 % intervals from the same resamples of the images for both."""
-    bootstrap = Bootstrap(len(first.error))
+def accuracy_difference(first: Outcome, second: Outcome) -> dict[str, object]:
+    """First less second, with a 95 % interval paired by image."""
     better = second.error.astype(float) - first.error
-    areas = [
-        np.concatenate([curves.aurc() for curves in bootstrap.curves(one.score, one.error)])
-        for one in (first, second)
+    difference = float(better.mean())
+    interval = difference_interval(difference, better - difference, imagined=1)
+    return {"difference": difference, "interval": interval}
+
+
+def differences(first: Outcome, second: Outcome) -> dict[str, dict[str, object]]:
+    """Accuracy and AURC, first less second, with 95 % intervals paired by image."""
+    curves = [risk_coverage_curve(one.score, one.error) for one in (first, second)]
+    influences = [
+        aurc_influence(curve).of(one.score, one.error)
+        for curve, one in zip(curves, (first, second), strict=True)
     ]
+    difference = float(curves[0].aurc() - curves[1].aurc())
+    interval = difference_interval(difference, influences[0] - influences[1], imagined=USUAL_COST)
     return {
-        "accuracy": {"difference": float(better.mean()), "interval": bootstrap.mean(better)},
-        "aurc": {
-            "difference": first.aurc - second.aurc,
-            "interval": percentile_interval(areas[0] - areas[1]),
-        },
+        "accuracy": accuracy_difference(first, second),
+        "aurc": {"difference": difference, "interval": interval},
     }

@@ -104,7 +104,7 @@ def evaluate(examination: Examination, rule: Threshold) -> Evaluation:
         },
         "foreign": _foreign(mine, theirs, rule, examination) if foreign.classes else None,
     }
-    table = with_own(examination.usual_points, mine, examination.bootstrap)
+    table = with_own(examination.usual_points, mine)
     return Evaluation(numbers, mine, theirs, table, examination)
 
 
@@ -132,14 +132,14 @@ def _on(judged: Judged, split: str) -> dict[str, Any]:
 
 def _intervals(judged: Judged, examination: Examination, side: str) -> dict[str, Any]:
     error = judged.material.known["test"].error
-    at = acceptance_intervals(judged.known["test"], error, [judged.choice.value], examination.bootstrap)
+    at = acceptance_intervals(judged.known["test"], error, [judged.choice.value])
     return {**(examination.intervals[side] or {}), **at[0]}
 
 
 def _foreign(
     mine: Judged, theirs: Judged | None, rule: Threshold, examination: Examination
 ) -> dict[str, Any]:
-    foreign, resamples = examination.foreign, examination.bootstrap.resamples
+    foreign = examination.foreign
     answers, scores = mine.material.foreign["test"], mine.foreign["test"]
     error, threshold = mine.material.known["test"].error, mine.choice.value
     table = by_class(foreign, answers, scores, threshold)
@@ -155,7 +155,7 @@ def _foreign(
         by_distance[distance] = (
             {
                 **foreign_numbers(*given),
-                "intervals": accept_interval(scores[chosen], threshold, resamples),
+                "intervals": accept_interval(scores[chosen], threshold),
             }
             if any(chosen)
             else None
@@ -164,18 +164,18 @@ def _foreign(
         **foreign_numbers(mine.known["test"], error, scores, threshold),
         "intervals": {
             **(examination.intervals["foreign"] or {}),
-            **accept_interval(scores, threshold, resamples),
+            **accept_interval(scores, threshold),
         },
         **by_distance,
         "per_class": table,
-        "parent_restricted": _foreign_restricted(theirs, resamples) if theirs else None,
+        "parent_restricted": _foreign_restricted(theirs) if theirs else None,
     }
 
 
-def _foreign_restricted(theirs: Judged, resamples: int) -> dict[str, Any]:
+def _foreign_restricted(theirs: Judged) -> dict[str, Any]:
     scores, threshold = theirs.foreign["test"], theirs.choice.value
     error = theirs.material.known["test"].error
     return {
         **foreign_numbers(theirs.known["test"], error, scores, threshold),
-        "intervals": accept_interval(scores, threshold, resamples),
+        "intervals": accept_interval(scores, threshold),
     }

@@ -10,9 +10,9 @@ from neural_branching.evaluation.foreign import Foreign, foreign_intervals, scod
 from neural_branching.evaluation.judge import Material, Scored, scored
 from neural_branching.evaluation.points import Point, usual_points
 from neural_branching.evaluation.reliability import reliability
-from neural_branching.evaluation.selective import area_intervals
 from neural_branching.selection import Bootstrap, RiskCoverageCurve, risk_coverage_curve
-from neural_branching.selection.intervals import Interval
+from neural_branching.selection.area_intervals import area_intervals
+from neural_branching.selection.intervals import Interval, share_interval
 from neural_branching.selection.scores.base import Score
 from neural_branching.selection.scores.outputs import softmax
 
@@ -30,7 +30,7 @@ class Examination:
         score: confidence in an answer.
         classes: the subset's class names.
         foreign: the classes that the branch was not trained on.
-        bootstrap: the resamples of the test images that all intervals come from.
+        bootstrap: the resamples of the test images that intervals of means come from.
         validation_loss: mean cross-entropy on validation, in nats.
         reliability: whether the branch's probabilities mean what they say.
         curve: the branch's risk–coverage curve on test.
@@ -77,10 +77,8 @@ def examine(
 
     def intervals(one: Scored) -> dict[str, Interval]:
         error = one.material.known["test"].error
-        return {
-            "accuracy": bootstrap.share(~error),
-            **area_intervals(one.known["test"], error, bootstrap),
-        }
+        curve = risk_coverage_curve(one.known["test"], error)
+        return {"accuracy": share_interval(~error), **area_intervals(curve)}
 
     return Examination(
         branch=mine,
@@ -95,7 +93,7 @@ def examine(
         reliability=reliability(branch.known["calibration"], test, bootstrap),
         curve=risk_coverage_curve(mine.known["test"], test.error),
         scod_curve=scod_curve(mine.known["test"], test.error, mine.foreign["test"]),
-        usual_points=usual_points(mine, score, bootstrap),
+        usual_points=usual_points(mine, score),
         intervals={
             "branch": intervals(mine),
             "parent": intervals(theirs) if theirs else None,

@@ -15,8 +15,10 @@ from neural_branching.selection import (
     failure_auroc,
     risk_coverage_curve,
 )
+from neural_branching.selection.area_intervals import failure_auroc_interval
 from neural_branching.selection.arrays import Floats
-from neural_branching.selection.intervals import RESAMPLES, Interval, percentile_interval
+from neural_branching.selection.intervals import Interval, percentile_interval, share_interval
+from neural_branching.selection.risk_coverage import weighted_curves
 from neural_branching.selection.thresholds.base import HeldOut, Threshold
 from neural_branching.selection.thresholds.plain import threshold_at_coverage
 
@@ -41,10 +43,9 @@ class Foreign:
         cls, subset: Sequence[str], known: Sequence[str], superclasses: Mapping[str, Sequence[str]]
     ) -> "Foreign":
         """Foreign classes in the order of the data set, near ones found by the superclasses."""
-        foreign = tuple(name for name in known if name not in subset)
-        related = {
-            name for members in superclasses.values() if set(members) & set(subset) for name in members
-        }
+        mine = set(subset)
+        foreign = tuple(name for name in known if name not in mine)
+        related = {name for members in superclasses.values() if mine & set(members) for name in members}
         return cls(foreign, frozenset(related) & frozenset(foreign))
 
     def distance(self, name: str) -> str:
@@ -88,9 +89,10 @@ def foreign_numbers(
 def foreign_intervals(
     score: Floats, error: NDArray[np.bool_], foreign_score: Floats, bootstrap: Bootstrap
 ) -> dict[str, Any]:
-    """95 % bootstrap percentile intervals of all numbers but the false-accept rate.
+    """95 % intervals of all numbers but the false-accept rate.
 
-    The subset's and the foreign images are resampled apart.
+    Bootstrap percentiles, the subset's and the foreign images resampled apart; of the AUROC, that of the
+    failure AUROC.
 
     Args:
         score: scores of the subset's images, float64 (n,).
@@ -100,15 +102,12 @@ def foreign_intervals(
     """
     scores, is_foreign = _against(score, foreign_score)
     errors = np.concatenate([error, np.ones(len(foreign_score), dtype=bool)])
-    mine = apart(len(foreign_score), bootstrap.resamples)
-    pairs = list(zip(bootstrap.chunks(len(scores)), mine.chunks(len(scores)), strict=True))
-    weights = [np.concatenate(pair, axis=1) for pair in pairs]
+    # Drawn apart from the subset's images.
+    mine = Bootstrap(len(foreign_score), bootstrap.resamples, seed=1)
+    pairs = zip(bootstrap.chunks(len(scores)), mine.chunks(len(scores)), strict=True)
     values = resampled(
-        lambda curve: {"auroc": curve.failure_auroc()},
-        (risk_coverage_curve(scores, is_foreign, weight) for weight in weights),
-    ) | resampled(
         lambda curve: {"scod_aurc": curve.aurc(), "scod_augrc": curve.augrc()},
-        (risk_coverage_curve(scores, errors, weight) for weight in weights),
+        weighted_curves(scores, errors, (np.concatenate(pair, axis=1) for pair in pairs)),
     )
     # The threshold that answers 95 % of the subset moves with the resample.
     fpr95 = [
@@ -116,22 +115,15 @@ def foreign_intervals(
         for own, theirs in zip(bootstrap.draws(), mine.draws(), strict=True)
     ]
     return {
+        "auroc": failure_auroc_interval(risk_coverage_curve(scores, is_foreign)),
         "fpr95": percentile_interval(fpr95),
         **{name: percentile_interval(found) for name, found in values.items()},
     }
 
 
-def apart(n: int, resamples: int = RESAMPLES) -> Bootstrap:
-    """Resamples of n foreign images, drawn apart from those of the subset's images."""
-    return Bootstrap(n, resamples, seed=1)
-
-
-def accept_interval(
-    foreign_score: Floats, threshold: float, resamples: int = RESAMPLES
-) -> dict[str, Interval]:
+def accept_interval(foreign_score: Floats, threshold: float) -> dict[str, Interval]:
     """The interval of the false-accept rate alone, for parts of the foreign images."""
-    accepted = foreign_score >= threshold
-    return {"false_accept_rate": apart(len(accepted), resamples).share(accepted)}
+    return {"false_accept_rate": share_interval(foreign_score >= threshold)}
 
 
 def by_class(foreign: Foreign, answers: Answers, score: Floats, threshold: float) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from neural_branching.evaluation.foreign import apart
 from neural_branching.evaluation.judge import Judged, Scored
 from neural_branching.evaluation.selective import acceptance_intervals
-from neural_branching.selection import Bootstrap, risk_coverage_curve
+from neural_branching.selection import risk_coverage_curve
+from neural_branching.selection.intervals import share_interval
 from neural_branching.selection.scores.base import Score
 from neural_branching.selection.thresholds.plain import threshold_at_coverage
 
@@ -16,7 +16,7 @@ COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 
 @dataclass(frozen=True)
 class Point:
-    """One threshold on the test images, with 95 % bootstrap percentile intervals.
+    """One threshold on the test images, with 95 % intervals.
 
     Attributes:
         threshold: accept iff score ≥ threshold.
@@ -41,36 +41,35 @@ class Point:
     false_accept_rate_high: float | None
 
 
-def usual_points(one: Scored, score: Score, bootstrap: Bootstrap) -> list[Point]:
+def usual_points(one: Scored, score: Score) -> list[Point]:
     """The table without a run's own threshold, ascending.
 
     For probabilities the thresholds are round numbers, for other scores those that answer 100, 90 … 10 %
     of the calibration images.
     """
     if score.bounds == (0.0, 1.0):
-        return _points(one, PROBABILITIES, bootstrap)
-    return _points(one, {threshold_at_coverage(one.held_out.score, level) for level in COVERAGES}, bootstrap)
+        return _points(one, PROBABILITIES)
+    return _points(one, {threshold_at_coverage(one.held_out.score, level) for level in COVERAGES})
 
 
-def with_own(usual: Sequence[Point], judged: Judged, bootstrap: Bootstrap) -> list[Point]:
+def with_own(usual: Sequence[Point], judged: Judged) -> list[Point]:
     """The run's own threshold among the usual ones, ascending."""
-    [own] = _points(judged, [judged.choice.value], bootstrap)
+    [own] = _points(judged, [judged.choice.value])
     others = [point for point in usual if point.threshold != own.threshold]
     return sorted([*others, replace(own, chosen=True)], key=lambda point: point.threshold)
 
 
-def _points(one: Scored, chosen: Collection[float], bootstrap: Bootstrap) -> list[Point]:
+def _points(one: Scored, chosen: Collection[float]) -> list[Point]:
     thresholds = sorted(chosen)
     scores, errors = one.known["test"], one.material.known["test"].error
     accepted, wrong = risk_coverage_curve(scores, errors).at(thresholds)
-    intervals = acceptance_intervals(scores, errors, thresholds, bootstrap)
+    intervals = acceptance_intervals(scores, errors, thresholds)
     foreign = one.foreign["test"]
-    others = apart(len(foreign)) if len(foreign) else None
     table = []
     for index, threshold in enumerate(thresholds):
         answered, right = int(accepted[index]), int(accepted[index] - wrong[index])
         coverage, accuracy = intervals[index]["coverage"], intervals[index]["selective_accuracy"]
-        false_accepts = others.share(foreign >= threshold) if others else (None, None)
+        false_accepts = share_interval(foreign >= threshold) if len(foreign) else (None, None)
         table.append(
             Point(
                 threshold=float(threshold),

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.evaluation.baselines import Outcome
+from neural_branching.evaluation.baselines import Outcome, accuracy_difference
 from neural_branching.evaluation.stops import Rules, Stop, fit_stops
 from neural_branching.routing.descent import Guide, Seen, Way, answer, answers_of, descend, right, travel
 from neural_branching.routing.hierarchy import UNCERTAIN, Tree
 from neural_branching.routing.routers import Router
-from neural_branching.selection import Bootstrap, augrc, aurc
-from neural_branching.selection.intervals import proportion_interval
+from neural_branching.selection import augrc, aurc
+from neural_branching.selection.intervals import share_interval
 from neural_branching.selection.scores.outputs import softmax
 
 Numbers = dict[str, Any]
@@ -75,7 +75,6 @@ def evaluate_system(
     }
     ways = {kind: travel(tree, test, guide) for kind, guide in guides.items()}
     outcomes = {kind: Outcome(way.classes != test.labels, way.sureness) for kind, way in ways.items()}
-    bootstrap = Bootstrap(len(test))
     alone = None
     if parent is not None:
         logits = parent[seen["test"].labels >= 0]
@@ -90,22 +89,22 @@ def evaluate_system(
         given[kind] = _given(tree, test, ways[chosen], mine, back_off=kind == BACK_OFF)
         foreign = _given(tree, abroad, travel(tree, abroad, guides[chosen]), mine, back_off=kind == BACK_OFF)
         answers[kind] = {
-            **_answers(tree, given[kind], test.labels, bootstrap),
+            **_answers(tree, given[kind], test.labels),
             **_promise(mine, rules),
             "foreign": {"n": len(abroad), "answered": _share(foreign > 0)},
         }
     before = travel(tree, validation, guides[chosen])
     numbers = {
         "validation": {"n": len(validation), "accuracy": float((before.classes == validation.labels).mean())},
-        "parent_alone": _outcome(alone, bootstrap) if alone else None,
+        "parent_alone": _outcome(alone) if alone else None,
         "routers": {
             kind: {
-                **_outcome(outcomes[kind], bootstrap),
+                **_outcome(outcomes[kind]),
                 "bound": routers[kind].bound,
                 **_routed(tree, test, way, outcomes[kind]),
                 "regret": outcomes["oracle"].accuracy - outcomes[kind].accuracy if "oracle" in ways else None,
-                "lead_on_parent": _lead(outcomes[kind], alone, bootstrap),
-                "lead_on_parent_mass": _lead(outcomes[kind], outcomes.get("parent_mass"), bootstrap),
+                "lead_on_parent": _lead(outcomes[kind], alone),
+                "lead_on_parent_mass": _lead(outcomes[kind], outcomes.get("parent_mass")),
             }
             for kind, way in ways.items()
         },
@@ -132,12 +131,12 @@ def _promise(stops: Mapping[str, Stop], rules: Rules) -> Numbers:
     return {"promise": first.promise, "guarantee": first.guarantee}
 
 
-def _outcome(one: Outcome, bootstrap: Bootstrap) -> Numbers:
+def _outcome(one: Outcome) -> Numbers:
     """How often a way through the tree ends at the right class, and how well it knows."""
     return {
         "n": len(one.error),
         "accuracy": one.accuracy,
-        "accuracy_interval": bootstrap.share(~one.error),
+        "accuracy_interval": share_interval(~one.error),
         "aurc": aurc(one.score, one.error),
         "augrc": augrc(one.score, one.error),
     }
@@ -157,12 +156,11 @@ def _routed(tree: Tree, seen: Seen, way: Way, outcome: Outcome) -> Numbers:
     }
 
 
-def _lead(mine: Outcome, theirs: Outcome | None, bootstrap: Bootstrap) -> Numbers | None:
+def _lead(mine: Outcome, theirs: Outcome | None) -> Numbers | None:
     """How much more accurate, paired on the same images."""
     if theirs is None:
         return None
-    better = theirs.error.astype(np.float64) - mine.error
-    return {"difference": float(better.mean()), "interval": bootstrap.mean(better)}
+    return accuracy_difference(mine, theirs)
 
 
 def _given(
@@ -178,9 +176,7 @@ def _given(
     return answer(tree, way, accepts, back_off=back_off)
 
 
-def _answers(
-    tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64], bootstrap: Bootstrap
-) -> Numbers:
+def _answers(tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64]) -> Numbers:
     """How many images are answered at each level, how many of them rightly, and how much that says.
 
     Hierarchical coverage (Goren et al., 2024) counts an answer by what it leaves open: 1 for a class, 0
@@ -197,7 +193,7 @@ def _answers(
         "n": len(given),
         "answered": float(answered.mean()),
         "selective_accuracy": _share(correct[answered]),
-        "selective_accuracy_interval": _of_answered(correct, answered, bootstrap),
+        "selective_accuracy_interval": share_interval(correct[answered]) if answered.any() else None,
         "hierarchical_coverage": float(said[given].mean()),
         "levels": {
             name: {
@@ -213,18 +209,6 @@ def _answers(
             if index and (given == index).any()
         },
     }
-
-
-def _of_answered(
-    correct: NDArray[np.bool_], answered: NDArray[np.bool_], bootstrap: Bootstrap
-) -> tuple[float, float] | None:
-    """Interval of the share of right answers among those given, both bool (n,); None without answers."""
-    if not answered.any():
-        return None
-    both = correct & answered
-    parts, wholes = (bootstrap.counts @ one.astype(np.float64) for one in (both, answered))
-    shares = np.divide(parts, wholes, out=np.full(len(wholes), np.nan), where=wholes > 0)
-    return proportion_interval(shares, int(both.sum()), int(answered.sum()))
 
 
 def _nodes(tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Mapping[str, Stop]]) -> Numbers:

@@ -12,10 +12,11 @@ class Network(nn.Module):
     """A network whose intermediate outputs have names; the last of them is called "logits".
 
     Attributes:
-        class_token: whether the first of a stage's tokens (n, tokens, width) stands for the image.
+        class_token: the first stage at which the first of the tokens (n, tokens, width) stands for the
+            image; None if none ever does. Before it a class token is the same for every image.
     """
 
-    class_token = False
+    class_token: str | None = None
 
     @property
     @abstractmethod
@@ -26,6 +27,11 @@ class Network(nn.Module):
     def main_stages(self) -> tuple[str, ...]:
         """The stages whose activations are worth keeping together, "logits" among them."""
         return self.stage_names
+
+    def has_class_token(self, stage: str) -> bool:
+        """Whether the first of a stage's tokens, if it has tokens, stands for the image."""
+        names = self.stage_names
+        return self.class_token is not None and names.index(self.class_token) <= names.index(stage)
 
     @property
     def bare(self) -> nn.Module:

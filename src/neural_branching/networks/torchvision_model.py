@@ -44,9 +44,10 @@ class TorchvisionModel(Network):
             self.model: nn.Module = models.get_model(model, weights=None, num_classes=num_classes)
         if weights is not None:
             fill(self.model, _state(model, weights), f"weights={weights}", other_classes=True)
-        self.class_token = model.startswith("vit_")
         # Dropout and side exits are nodes in training only: the names are those of evaluation.
         self._nodes = tuple(get_graph_node_names(self.model, suppress_diff_warning=True)[1][1:])
+        if model.startswith("vit_"):
+            self.class_token = next(name for name in self._nodes if name.endswith(".self_attention"))
         self._extractors: dict[tuple[str, ...], tuple[torch.device, nn.Module]] = {}
 
     @property

@@ -29,7 +29,7 @@ class VisionTransformer(StagedNetwork):
         InputError: for sizes below 1 or that do not divide, or a dropout outside [0, 1).
     """
 
-    class_token = True
+    class_token = "block1"  # the first that lets it see the patches
 
     def __init__(
         self,

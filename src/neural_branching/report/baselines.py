@@ -7,10 +7,10 @@ from neural_branching.report.cells import Cell, number, with_interval
 from neural_branching.report.collect import Summary, cell
 
 HEADER = ("model", "accuracy", "AURC", "branch better by", "AURC by", "MACs", "trained", "seconds")
-NOTE = (
-    "Baselines on the same test images, surest by the largest softmax probability; the branch's lead is "
-    "paired. MACs per image from the pixels on; parameters and seconds of training for this subset alone."
-)
+NOTE = """\
+Baselines on the same test images, surest by the largest softmax probability; the branch's lead is paired.
+±: standard deviation over seeds. [ ]: 95 % interval over test images; of several seeds, the mean of theirs,
+which is at most too wide. MACs per image from the pixels on; parameters and seconds for this subset alone."""
 
 
 def baseline_lines(compared: Mapping[str, Any]) -> list[list[str]]:
@@ -19,7 +19,7 @@ def baseline_lines(compared: Mapping[str, Any]) -> list[list[str]]:
 
 
 def summary_lines(summary: Summary, names: Sequence[str]) -> list[list[str]]:
-    """One line per setting and model, mean ± standard deviation over seeds.
+    """One line per setting and model: mean, ± over seeds, and the leads' interval over test images.
 
     Args:
         summary: the runs.
@@ -39,16 +39,21 @@ def summary_lines(summary: Summary, names: Sequence[str]) -> list[list[str]]:
                     _name(model),
                     str(cell([one["accuracy"] for one in found])),
                     str(cell([one["aurc"] for one in found])),
-                    *(
-                        str(cell([lead[metric]["difference"] for lead in leads])) if all(leads) else ""
-                        for metric in ("accuracy", "aurc")
-                    ),
+                    *(_leads(leads, metric) for metric in ("accuracy", "aurc")),
                     f"{found[0]['macs']:,}",
                     f"{found[0]['trained_parameters']:,}",
                     _seconds(cell([one["training_seconds"] for one in found])),
                 ]
             )
     return lines
+
+
+def _leads(leads: Sequence[Mapping[str, Any] | None], metric: str) -> str:
+    """The branch's leads over seeds; empty for the branch itself."""
+    found = [lead[metric] for lead in leads if lead]
+    if len(found) < len(leads):
+        return ""
+    return str(cell([one["difference"] for one in found], [one["interval"] for one in found]))
 
 
 def _numbers(one: Mapping[str, Any]) -> list[str]:

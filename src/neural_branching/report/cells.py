@@ -12,8 +12,11 @@ class Cell:
 
     Attributes:
         mean: over the seeds; None where no run has it.
-        deviation: standard deviation (n − 1) over the seeds; None for a single run.
-        interval: bootstrap interval over the test images of a single run; None for several.
+        deviation: standard deviation (n − 1) over the seeds: how much another seed would differ on the same
+            images; None for a single run.
+        interval: 95 % interval over test images: how much other images would differ. Of several seeds, the
+            mean of their intervals, which is at most too wide: it is right for seeds that err on the same
+            images, and the standard deviation of a mean never exceeds the mean of the deviations.
     """
 
     mean: float | None
@@ -21,9 +24,7 @@ class Cell:
     interval: Interval | None = None
 
     def __str__(self) -> str:
-        if self.deviation is not None:
-            return number(self.mean, self.deviation)
-        return with_interval(self.mean, self.interval)
+        return with_interval(self.mean, self.interval, self.deviation)
 
 
 def number(value: float | None, deviation: float | None = None) -> str:
@@ -33,11 +34,11 @@ def number(value: float | None, deviation: float | None = None) -> str:
     return f"{value:.3f}" if deviation is None else f"{value:.3f}±{deviation:.3f}"
 
 
-def with_interval(value: float | None, interval: Interval | None) -> str:
-    """Three decimals and the ends of the interval in brackets."""
+def with_interval(value: float | None, interval: Interval | None, deviation: float | None = None) -> str:
+    """The number, and the ends of the interval in brackets."""
     if interval is None or value is None or value != value or interval[0] is None:
-        return number(value)
-    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+        return number(value, deviation)
+    return f"{number(value, deviation)} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:

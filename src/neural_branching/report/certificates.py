@@ -9,7 +9,7 @@ from neural_branching.errors import InputError
 from neural_branching.reading import read_yaml
 from neural_branching.report.predictions import read_predictions
 from neural_branching.report.results import Row, read_results
-from neural_branching.runs import CONFIG
+from neural_branching.runs import CONFIG, belongs, files_of
 from neural_branching.selection import coverage, selective_accuracy
 from neural_branching.selection.thresholds.base import Choice, HeldOut
 from neural_branching.selection.thresholds.guaranteed import Guaranteed
@@ -25,7 +25,7 @@ class Certified:
         delta: probability of failure.
         compared: number of certificates that are to hold at once.
         alone: the threshold as the run fitted it, at δ.
-        adjusted: the threshold fitted again at δ / compared (Bonferroni).
+        adjusted: the threshold fitted again at δ / compared (Bonferroni), never looser than alone.
         test_coverage: share of test images that the adjusted threshold answers.
         test_selective_accuracy: accuracy on them; nan if there are none.
     """
@@ -62,11 +62,13 @@ def certify(folder: Path, rows: Sequence[Row]) -> tuple[list[Certified], dict[st
 
 
 def _certify(run: Path, row: Row, compared: int) -> Certified:
-    classes = read_results(run)["classes"]
-    predictions = read_predictions(run, classes)
-    threshold = read_yaml(run / CONFIG).get("threshold")
+    results = read_results(run)
+    predictions = read_predictions(run, results["classes"])
+    threshold, named = read_yaml(run / CONFIG).get("threshold"), files_of(results)
     if not isinstance(threshold, dict):
         raise InputError(f"{run / CONFIG} names no threshold: repeat the run that made it.")
+    if CONFIG in named and not belongs(run, named, CONFIG):
+        raise InputError(f"{run / CONFIG} has changed since the run was written: repeat it.")
     # Only rules of this package are looked into: a report runs nobody else's code.
     rule = build(threshold, "threshold", Guaranteed, trusted=False)
     mine, validation = predictions.of("calibration", fits="threshold"), predictions.of("validation")
@@ -80,7 +82,7 @@ def _certify(run: Path, row: Row, compared: int) -> Certified:
         validation_error=validation.error,
         foreign_score=predictions.of("calibration", foreign=True).score,
     )
-    alone, adjusted = rule.fit(held_out), rule.among(compared).fit(held_out)
+    alone, adjusted = rule.fit(held_out), rule.fit_among(held_out, compared)
     return Certified(
         row=row,
         target=rule.target,

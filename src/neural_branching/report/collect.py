@@ -1,16 +1,20 @@
 """Every run below a folder as flat records. Works on any folder, after any launcher."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neural_branching.errors import InputError
-from neural_branching.report.cells import Cell
+from neural_branching.objectives import DIRECTIONS
+from neural_branching.report.cells import Cell, Interval
 from neural_branching.report.certificates import Certified, certify
 from neural_branching.report.metrics import METRICS, at
+from neural_branching.report.repeats import repeats
 from neural_branching.report.results import Row, is_system, read_config, read_results
-from neural_branching.runs import RESULTS, missing_jobs, runs_below
+from neural_branching.report.shapes import NUMBER, Each, Maybe, misfit
+from neural_branching.runs import RESULTS, check_tables, missing_jobs, runs_below
 
 SETTING: dict[str, tuple[str, ...]] = {
     "data": ("data",),
@@ -38,10 +42,35 @@ _KNOWN |= {
 }
 # Of a run that has a configuration and no results.
 UNFINISHED = "unfinished: still running, or killed"
-# Of a job that its sweep was to have.
-NOTHING = "has left nothing: not started yet, or died at once"
 # Settings that change no result, or that columns show.
 _ELSEWHERE = ("outputs", "trainer", "published", "seed", "parent.seed", "branch.seed", "data.root")
+
+_LEAD = {"difference": Maybe(NUMBER), "interval": [Maybe(NUMBER), Maybe(NUMBER)]}
+_MODEL = {
+    **dict.fromkeys(("n", "macs", "trained_parameters", "training_seconds"), NUMBER),
+    **dict.fromkeys(("accuracy", "aurc"), Maybe(NUMBER)),
+    "branch_lead": Maybe({"accuracy": _LEAD, "aurc": _LEAD}),
+}
+_FIGURES = dict.fromkeys(("accuracy", "aurc", "coverage", "selective_accuracy"), Maybe(NUMBER))
+# What the summary reads of a finished run beside its metrics.
+_SHAPE = {
+    "classes": (str,),
+    "seeds": {"parent": int, "branch": int},
+    "artifacts": {"data": {"key": str}, "branch": {"key": str}},
+    "overrides": (str,),
+    "published": Maybe({"source": str, **_FIGURES}),
+    "baselines": Maybe(Each(Maybe(_MODEL))),
+    "objectives": Maybe(dict.fromkeys(DIRECTIONS, Maybe(NUMBER))),
+    "threshold": {"guarantee": Maybe(str), "settings": Maybe({"delta": Maybe(NUMBER)})},
+    "written": Maybe({"counter": Maybe(str), "number": Maybe(int)}),
+}
+_ROW = {
+    **dict.fromkeys(SETTING, str),
+    **{metric.name: Maybe(NUMBER) for metric in METRICS},
+    **{f"{metric.name}_interval": Maybe([NUMBER, NUMBER]) for metric in METRICS},
+}
+# Settings that choose the images: runs that differ in them have different data openly.
+_CHOOSES_DATA = ("data.", "experiment", "hierarchy")
 
 
 @dataclass(frozen=True)
@@ -55,6 +84,7 @@ class Summary:
         unread: folders that look like runs but have no readable results → why.
         swept: names of further overrides that differ between the finished runs.
         published: subset → published figures to compare with.
+        mixed: what is to be said of runs on different data of one name.
         certificates: what is guaranteed of the runs' thresholds, also when the best is chosen.
         uncertified: runs whose thresholds could not be fitted again for that → why.
     """
@@ -65,6 +95,7 @@ class Summary:
     unread: dict[str, str] = field(default_factory=dict)
     swept: list[str] = field(default_factory=list)
     published: dict[str, Row] = field(default_factory=dict)
+    mixed: list[str] = field(default_factory=list)
     certificates: list[Certified] = field(default_factory=list)
     uncertified: dict[str, str] = field(default_factory=dict)
 
@@ -73,26 +104,45 @@ class Summary:
         groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Row]] = {}
         for row in self.completed:
             group = groups.setdefault(tuple(row[name] for name in (*SETTING, *self.swept)), {})
-            group[tuple(row[name] for name in SEEDS)] = row
+            seeds = tuple(row[name] for name in SEEDS)
+            group[seeds] = last(group.get(seeds), row)
         return {key: list(rows.values()) for key, rows in groups.items()}
+
+    def counted(self) -> list[Row]:
+        """The runs that count, one per setting and seeds, in their order."""
+        chosen = {id(row) for rows in self.groups().values() for row in rows}
+        return [row for row in self.completed if id(row) in chosen]
 
     def repeated(self) -> list[str]:
         """What is to be said of runs that have the settings and seeds of another, which counts once."""
-        counted = {id(row) for rows in self.groups().values() for row in rows}
-        again = [row for row in self.completed if id(row) not in counted]
+        theirs = {self._run_of(row): row for row in self.counted()}
+        again = [row for row in self.completed if theirs[self._run_of(row)] is not row]
         if not again:
             return []
-        theirs = {self._run_of(row): row for rows in self.groups().values() for row in rows}
         differing = [
-            row["run"]
+            (row, counts)
             for row in again
-            if any(row[one.name] != theirs[self._run_of(row)][one.name] for one in METRICS)
+            for counts in [theirs[self._run_of(row)]]
+            if any(row[one.name] != counts[one.name] for one in METRICS)
         ]
-        names = ", ".join(differing[:5]) + (", …" if len(differing) > 5 else "")
-        return [
-            f"Of runs with the same settings and seeds the last counts: {len(again)} left out.",
-            *([f"Other numbers than the run that counts: {names}."] if differing else []),
-        ]
+        unknown = [row for row, counts in differing if not comparable(row, counts)]
+        said = [f"Of runs with the same settings and seeds the last counts: {len(again)} left out."]
+        if differing:
+            names = listed([row["run"] for row, _ in differing])
+            said.append(f"Other numbers than the run that counts: {names}.")
+        if unknown:
+            said.append(
+                f"Whether they are earlier than the run that counts cannot be known: "
+                f"{listed([row['run'] for row in unknown])}. Repeat one, or summarise them apart."
+            )
+        return said
+
+    def repeated_images(self) -> list[str]:
+        """A line for each set of test images of which some repeat training images."""
+        found = (
+            f"{row['data']}, {row['subset']}: {row['repeats']}" for row in self.completed if row["repeats"]
+        )
+        return list(dict.fromkeys(found))
 
     def _run_of(self, row: Row) -> tuple[Any, ...]:
         """Settings and seeds of a run."""
@@ -106,20 +156,55 @@ class Summary:
             record["seeds"] = len(rows)
             for metric in METRICS:
                 record[metric.name] = cell(
-                    [row[metric.name] for row in rows], rows[0][f"{metric.name}_interval"]
+                    [row[metric.name] for row in rows], [row[f"{metric.name}_interval"] for row in rows]
                 )
             records.append(record)
         return records
 
 
-def cell(values: list[float | None], interval: Any = None) -> Cell:
-    """Mean and standard deviation of what seeds gave, None left out; the interval if it is only one."""
+def last(one: Row | None, other: Row) -> Row:
+    """The run that was finished later, by the numbers that their store gave them; else the other."""
+    if one is not None and comparable(one, other) and one["number"] > other["number"]:
+        return one
+    return other
+
+
+def comparable(one: Row, other: Row) -> bool:
+    """Whether it is known which of two runs was finished later."""
+    return (
+        one["counter"] is not None and one["counter"] == other["counter"] and one["number"] != other["number"]
+    )
+
+
+def order_of(results: Row) -> Row:
+    """The number that a store gave to a finished run, and of which counter it is."""
+    written = results.get("written") or {}
+    return {"counter": written.get("counter"), "number": written.get("number")}
+
+
+def listed(names: list[str]) -> str:
+    """The first of some names, for a sentence."""
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+
+
+def cell(values: Sequence[float | None], intervals: Sequence[Interval | None] = ()) -> Cell:
+    """Mean and standard deviation of what seeds gave, None left out, and the mean of their intervals."""
     found = [value for value in values if value is not None]
     if not found:
         return Cell(None)
-    if len(values) == 1:
-        return Cell(found[0], None, interval)
-    return Cell(statistics.mean(found), statistics.stdev(found) if len(found) > 1 else None)
+    ends = [
+        interval
+        for value, interval in zip(values, intervals or [None] * len(values), strict=True)
+        if value is not None
+    ]
+    known = [interval for interval in ends if interval is not None]
+    return Cell(
+        statistics.mean(found),
+        statistics.stdev(found) if len(found) > 1 else None,
+        (statistics.mean(low for low, _ in known), statistics.mean(high for _, high in known))
+        if len(known) == len(found)
+        else None,
+    )
 
 
 def collect(folder: Path) -> Summary:
@@ -138,42 +223,60 @@ def collect(folder: Path) -> Summary:
         try:
             results = read_results(run)
             completed = results["status"] == "completed"
-            row = {"run": name, **(_row(results) if completed else _failure(results))}
+            row = {"run": name, **(_row(run, results) if completed else _failure(results))}
         except InputError as error:
             summary.unread[name] = str(error) if (run / RESULTS).exists() else UNFINISHED
         except (KeyError, TypeError, AttributeError):
-            summary.unread[name] = f"{run / RESULTS} lacks what results of this version have"
+            summary.unread[name] = f"{run / RESULTS} lacks what results of this version have."
         else:
             (summary.completed if completed else summary.failed).append(row)
             if completed and results["published"]:
                 summary.published[results["subset"]] = results["published"]
-    for job in missing_jobs(folder, "train"):
-        summary.unread[job.relative_to(folder).as_posix()] = NOTHING
+    for job, reason in missing_jobs(folder, "train").items():
+        summary.unread[job.relative_to(folder).as_posix()] = reason
     if not summary.completed and not summary.failed:
         reason = next(iter(summary.unread.values()), "nothing in it looks like a run")
         raise InputError(f"The folder {folder} has no {RESULTS} of a run in it: {reason.rstrip('.')}.")
     _add_swept(summary)
+    _add_data(summary)
     certificates, uncertified = certify(summary.folder, summary.completed)
     summary.certificates.extend(certificates)
     summary.uncertified.update(uncertified)
     return summary
 
 
-def _row(results: Row) -> Row:
+def _row(run: Path, results: Row) -> Row:
+    """The record of a finished run.
+
+    Raises:
+        InputError: if its tables are not those that were written with its results.
+        KeyError: if the results lack something.
+        TypeError: if something in them is not what it should be.
+    """
+    if wrong := misfit(results, _SHAPE) or misfit(results["artifacts"], Each({"built": bool})):
+        raise InputError(f"{run / RESULTS} cannot be used: {wrong}.")
+    check_tables(run, results)
     row = {name: at(results, path) for name, path in (SETTING | SEEDS).items()}
     row |= {metric.name: metric.of(results) for metric in METRICS}
     lacking = {name for name, value in row.items() if value is None}
     if lacking - {metric.name for metric in METRICS if metric.may_lack}:
         raise KeyError(sorted(lacking))
     row |= {f"{metric.name}_interval": metric.interval(results) for metric in METRICS}
+    if wrong := misfit(row, _ROW):
+        raise InputError(f"{run / RESULTS} cannot be used: {wrong}.")
     built = [part for part, entry in results["artifacts"].items() if entry["built"]]
     typed = [override.lstrip("+").split("=", 1) for override in results["overrides"]]
     return {
         **row,
         "built": " ".join(built),
         "overrides": {pair[0]: pair[-1] for pair in typed},
-        "baselines": results.get("baselines", {}),
-        "objectives": results.get("objectives", {}),
+        "baselines": results.get("baselines") or {},
+        "objectives": {
+            name: one for name, one in (results.get("objectives") or {}).items() if name in DIRECTIONS
+        },
+        "repeats": repeats(results),
+        "data_key": results["artifacts"]["data"]["key"],
+        **order_of(results),
         "branch_key": results["artifacts"]["branch"]["key"],
         "guarantee": results["threshold"]["guarantee"],
         "delta": at(results, ("threshold", "settings", "delta")),
@@ -203,6 +306,42 @@ def _add_swept(summary: Summary) -> None:
             values = [str(config.get(name, "default")) for config in configs]
             if not name.startswith(_ELSEWHERE) and _tells_apart(summary, values, *SEEDS):
                 _add_column(summary, name, values)
+
+
+def _add_data(summary: Summary) -> None:
+    """Keep runs on different data of one name apart, by a column of its own, and say that they are."""
+    chosen = [name for name in summary.swept if name.startswith(_CHOOSES_DATA)]
+    groups: dict[tuple[Any, ...], dict[str, list[str]]] = {}
+    for row in summary.completed:
+        keys = groups.setdefault((row["data"], *(row[name] for name in chosen)), {})
+        keys.setdefault(row["data_key"], []).append(row["run"])
+    summary.mixed.extend(
+        sentence for (name, *_), keys in groups.items() for sentence in mixed(str(name), keys)
+    )
+    if summary.mixed:
+        _add_column(summary, "fingerprint", [row["data_key"][:SHORT] for row in summary.completed])
+
+
+SHORT = 8  # digits of a fingerprint that are shown
+
+
+def mixed(name: str, keys: dict[str, list[str]]) -> list[str]:
+    """What is to be said of runs on data of one name.
+
+    Args:
+        name: of the data.
+        keys: fingerprint → runs on it.
+
+    Returns:
+        A sentence; nothing if the data is the same in all.
+    """
+    if len(keys) < 2:
+        return []
+    found = "; ".join(f"{key[:SHORT]} ({len(runs)}): {listed(runs)}" for key, runs in keys.items())
+    return [
+        f"The images of data {name!r} are not the same in all runs, whose numbers are therefore kept apart "
+        f"and do not compare. By fingerprint: {found}."
+    ]
 
 
 def _tells_apart(summary: Summary, values: list[Any], *beyond: str) -> bool:

@@ -113,7 +113,7 @@ _OVER_IMAGES = {"test accuracy": "accuracy", "seconds of training": "training_se
 
 def _distinct(summary: Summary) -> list[Row]:
     """One run for each branch and score: a threshold changes no curve."""
-    return list({_curve(summary, row): row for row in summary.completed}.values())
+    return list({_curve(summary, row): row for row in summary.counted()}.values())
 
 
 def _curve(summary: Summary, row: Row) -> tuple[Any, ...]:
@@ -158,7 +158,7 @@ def _line(summary: Summary, rows: list[Row]) -> Line:
     mean = accuracies.mean(axis=0)
     curves = {_curve(summary, row) for row in rows}
     answered: dict[str, list[tuple[float, float]]] = {}
-    for row in summary.completed:
+    for row in summary.counted():
         if _curve(summary, row) in curves and row["test_selective_accuracy"] is not None:
             point = row["test_coverage"], row["test_selective_accuracy"]
             answered.setdefault(row["threshold"], []).append(point)
@@ -171,7 +171,7 @@ def _line(summary: Summary, rows: list[Row]) -> Line:
 
 def _accuracy(run: Path) -> Floats:
     """Selective accuracy at whole percents: at the largest coverage that does not exceed each."""
-    with (run / CURVE).open() as stream:
+    with (run / CURVE).open(encoding="utf-8") as stream:
         points = list(csv.DictReader(stream))
     coverage = np.array([float(point["coverage"]) for point in points])
     risk = np.array([float(point["selective_risk"]) for point in points])

@@ -1,6 +1,6 @@
 """The numbers of a run that tables, CSV files and TensorBoard show: one list for all of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ class Metric:
         heading: column of the tables; None if they leave it out.
         tag: TensorBoard scalar and HParams metric; None if there is none.
         may_lack: whether a run may be without it.
+        beside: a count, by name: tables leave the number out where that is 0 in all runs.
+        bare: whether no interval belongs to it, whatever older results hold.
     """
 
     name: str
@@ -22,13 +24,17 @@ class Metric:
     heading: str | None = None
     tag: str | None = None
     may_lack: bool = False
+    beside: str | None = None
+    bare: bool = False
 
     def of(self, results: Mapping[str, Any]) -> Any:
         """The number; None where it is missing or undefined."""
         return at(results, self.path)
 
     def interval(self, results: Mapping[str, Any]) -> tuple[float, float] | None:
-        """Its bootstrap interval, if it has one."""
+        """Its 95 % interval over test images, if it has one."""
+        if self.bare:
+            return None
         found = at(results, (*self.path[:-1], "intervals", self.path[-1]))
         return None if found is None or None in found else (found[0], found[1])
 
@@ -40,12 +46,25 @@ def at(results: Any, path: tuple[str, ...]) -> Any:
     return results
 
 
+# What a calibrated classifier with the same confidences would show.
+_FLOOR, _SCALED = (("reliability", key, "if_calibrated", "ece") for key in ("before", "after"))
+
 METRICS = (
     Metric("threshold_value", ("threshold", "value"), may_lack=True),
     Metric("threshold_n", ("threshold", "n")),
     Metric("validation_accuracy", ("validation", "accuracy")),
     Metric("test_n", ("test", "n")),
     Metric("test_accuracy", ("test", "accuracy"), "accuracy", "test/accuracy"),
+    Metric("test_duplicates", ("duplicates", "test", "train", "images"), may_lack=True),
+    Metric("distinct_n", ("duplicates", "without", "n"), may_lack=True),
+    Metric(
+        "distinct_accuracy",
+        ("duplicates", "without", "accuracy"),
+        "without duplicates",
+        may_lack=True,
+        beside="test_duplicates",
+    ),
+    Metric("distinct_aurc", ("duplicates", "without", "aurc"), may_lack=True),
     Metric("test_aurc", ("test", "aurc"), "AURC", "test/aurc"),
     Metric("test_e_aurc", ("test", "e_aurc"), None, "test/e_aurc"),
     Metric("test_augrc", ("test", "augrc"), None, "test/augrc"),
@@ -60,8 +79,12 @@ METRICS = (
         may_lack=True,
     ),
     Metric("temperature", ("reliability", "temperature")),
-    Metric("test_ece", ("reliability", "before", "ece"), "ECE", "test/ece"),
-    Metric("test_ece_scaled", ("reliability", "after", "ece"), "scaled", "test/ece_scaled"),
+    Metric("test_ece", ("reliability", "before", "ece"), "ECE", "test/ece", bare=True),
+    Metric("test_ece_floor", (*_FLOOR, "mean"), "its floor", "test/ece_floor", may_lack=True),
+    Metric("test_ece_p_value", (*_FLOOR, "p_value"), None, "test/ece_p_value", may_lack=True),
+    Metric("test_ece_scaled", ("reliability", "after", "ece"), "scaled", "test/ece_scaled", bare=True),
+    Metric("test_ece_scaled_floor", (*_SCALED, "mean"), "its floor", "test/ece_scaled_floor", may_lack=True),
+    Metric("test_ece_scaled_p_value", (*_SCALED, "p_value"), None, "test/ece_scaled_p_value", may_lack=True),
     Metric("test_claim_n", ("reliability", "before", "claim", "n")),
     Metric("test_claim_accuracy", ("reliability", "before", "claim", "accuracy"), may_lack=True),
     Metric("test_claim_n_scaled", ("reliability", "after", "claim", "n")),
@@ -98,7 +121,15 @@ METRICS = (
     Metric("training_seconds", ("artifacts", "branch", "build_seconds"), may_lack=True),
     Metric("cache_bytes", ("cost", "cache_bytes"), may_lack=True),
 )
-SHOWN = tuple(metric for metric in METRICS if metric.heading)
+# What tables show of every run.
+SHOWN = tuple(metric for metric in METRICS if metric.heading and not metric.beside)
+
+
+def shown(rows: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    """What tables show of these runs, given as flat records."""
+    found = list(rows)
+    beside = {metric.name for metric in METRICS if any(row[metric.name] for row in found)}
+    return [metric for metric in METRICS if metric in SHOWN or metric.beside in beside]
 
 
 def system_metrics(router: str) -> tuple[Metric, ...]:

@@ -1,6 +1,5 @@
 """Two settings on the same test images: differences, with intervals over images and spread over seeds."""
 
-import csv
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,15 +8,18 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from neural_branching.csv_text import write_table
 from neural_branching.errors import InputError, one_of
 from neural_branching.report.cells import Cell, with_interval
 from neural_branching.report.collect import SEEDS, SETTING, Summary, cell, collect
 from neural_branching.report.predictions import Predictions, read_predictions
 from neural_branching.report.results import Row, read_results
 from neural_branching.report.tables import AREAS_NOTE, console
-from neural_branching.selection import Bootstrap, RiskCoverageCurve, risk_coverage_curve
+from neural_branching.selection import risk_coverage_curve
+from neural_branching.selection.area_intervals import USUAL_AUROC, USUAL_COST
 from neural_branching.selection.arrays import Floats
-from neural_branching.selection.intervals import Interval, percentile_interval
+from neural_branching.selection.influence import augrc_influence, aurc_influence
+from neural_branching.selection.intervals import Interval, difference_interval
 
 COMPARISON = "comparison.csv"
 
@@ -39,7 +41,7 @@ class Difference:
         first: A's values over the seeds.
         second: B's values over the seeds.
         difference: mean of B − A over the seeds for which both are defined; nan if there are none.
-        interval: 95 % bootstrap percentile interval of that mean, over images that both answer alike.
+        interval: 95 % interval of that mean, paired by image (``difference_interval``); nan likewise.
         deviation: standard deviation of B − A over the seeds; None for a single pair.
     """
 
@@ -133,8 +135,8 @@ def print_comparison(comparisons: Sequence[Comparison], first: str, second: str,
             )
         screen.print(table)
     screen.print(
-        "[ ]: 95 % bootstrap interval over test images, the same resamples for A and B; ±: standard "
-        "deviation over seeds.",
+        "[ ]: 95 % interval over test images, paired by image, all seeds together; ±: standard deviation "
+        "over seeds.",
         highlight=False,
         markup=False,
     )
@@ -154,7 +156,7 @@ def _filter(text: str) -> dict[str, str]:
 
 
 def _matching(summary: Summary, text: str) -> list[Row]:
-    rows = summary.completed
+    rows = summary.completed if "run" in _filter(text) else summary.counted()
     for name, value in _filter(text).items():
         one_of(name, ("run", *SETTING, *summary.swept), f"The column in {text!r}")
         one_of(value, dict.fromkeys(str(row[name]) for row in rows), f"{name} in {text!r}")
@@ -179,36 +181,11 @@ def _compare(
                 f"The runs {pair[0]['run']} and {pair[1]['run']} in {folder} were tested on different "
                 "images, so that they cannot be paired: compare runs of the same data and subset."
             )
-    bootstrap = Bootstrap(len(rows))
     values = [
-        [
-            _metrics(risk_coverage_curve(one.score, one.error), limit)
-            for (one, _), limit in zip(images, limits, strict=True)
-        ]
+        [_metrics(one, limit) for (one, _), limit in zip(images, limits, strict=True)]
         for images, limits in zip(tests, thresholds, strict=True)
     ]
-    resampled = [
-        [_resampled(one, limit, bootstrap) for (one, _), limit in zip(images, limits, strict=True)]
-        for images, limits in zip(tests, thresholds, strict=True)
-    ]
-    differences = []
-    for metric in HEADINGS:
-        change = [float(b[metric]) - float(a[metric]) for a, b in values]
-        # Where a run answers nothing it has no selective accuracy: such pairs do not count for it.
-        defined = [index for index, value in enumerate(change) if value == value]
-        change = [change[index] for index in defined]
-        pairs_resampled = [resampled[index] for index in defined]
-        spread = [np.mean([b[metric] - a[metric] for a, b in pairs_resampled], axis=0)] if defined else []
-        differences.append(
-            Difference(
-                metric=metric,
-                first=cell([_or_none(float(a[metric])) for a, _ in values]),
-                second=cell([_or_none(float(b[metric])) for _, b in values]),
-                difference=statistics.mean(change) if change else float("nan"),
-                interval=percentile_interval(spread),
-                deviation=statistics.stdev(change) if len(change) > 1 else None,
-            )
-        )
+    differences = [_difference(metric, values) for metric in HEADINGS]
     return Comparison(shared, len(pairs), unpaired, len(rows), differences)
 
 
@@ -219,20 +196,58 @@ def _test(run: Path) -> tuple[Predictions, str]:
     return test[np.argsort(test.row)], str(results["artifacts"]["data"]["key"])
 
 
-def _metrics(curve: RiskCoverageCurve, threshold: float | None) -> dict[str, Floats]:
-    accepted, wrong = curve.at(float("inf") if threshold is None else threshold)
+@dataclass(frozen=True)
+class _Value:
+    """A metric of one run, and what each image contributes to its uncertainty.
+
+    Attributes:
+        value: the metric; nan where it is not defined.
+        influence: its influence function at each test image, float64 (n,).
+        imagined: the influence of an imagined image (``difference_interval``).
+    """
+
+    value: float
+    influence: Floats
+    imagined: float
+
+
+def _difference(metric: str, values: Sequence[Sequence[Mapping[str, _Value]]]) -> Difference:
+    """One metric over all pairs of runs."""
+    pairs = [(a[metric], b[metric]) for a, b in values]
+    # Where a run answers nothing it has no selective accuracy: such pairs do not count for it.
+    defined = [(a, b) for a, b in pairs if a.value == a.value and b.value == b.value]
+    change = [b.value - a.value for a, b in defined]
+    interval = float("nan"), float("nan")
+    if defined:
+        influence = np.mean([b.influence - a.influence for a, b in defined], axis=0)
+        imagined = statistics.mean(one.imagined for pair in defined for one in pair)
+        interval = difference_interval(statistics.mean(change), influence, imagined)
+    return Difference(
+        metric=metric,
+        first=cell([_or_none(a.value) for a, _ in pairs]),
+        second=cell([_or_none(b.value) for _, b in pairs]),
+        difference=statistics.mean(change) if change else float("nan"),
+        interval=interval,
+        deviation=statistics.stdev(change) if len(change) > 1 else None,
+    )
+
+
+def _metrics(test: Predictions, threshold: float | None) -> dict[str, _Value]:
+    score, right = test.score, (~test.error).astype(np.float64)
+    curve = risk_coverage_curve(score, test.error)
+    accepted = score >= (float("inf") if threshold is None else threshold)
+    accuracy, coverage = float(right.mean()), float(accepted.mean())
+    selective = float(right[accepted].mean()) if coverage else float("nan")
+    share = coverage or 1.0
     return {
-        "accuracy": curve.accuracy(),
-        "aurc": curve.aurc(),
-        "augrc": curve.augrc(),
-        "coverage": np.asarray(accepted / curve.n[..., 0]),
-        "selective_accuracy": np.where(accepted > 0, 1 - wrong / np.maximum(accepted, 1), np.nan),
+        "accuracy": _Value(accuracy, right - accuracy, 1.0),
+        "aurc": _Value(float(curve.aurc()), aurc_influence(curve).of(score, test.error), USUAL_COST),
+        "augrc": _Value(float(curve.augrc()), augrc_influence(curve).of(score, test.error), 1 - USUAL_AUROC),
+        "coverage": _Value(coverage, accepted.astype(np.float64) - coverage, 1.0),
+        "selective_accuracy": _Value(
+            selective, np.where(accepted, right - selective, 0.0) / share, 1 / share
+        ),
     }
-
-
-def _resampled(test: Predictions, threshold: float | None, bootstrap: Bootstrap) -> dict[str, Floats]:
-    parts = [_metrics(curve, threshold) for curve in bootstrap.curves(test.score, test.error)]
-    return {metric: np.concatenate([part[metric] for part in parts]) for metric in HEADINGS}
 
 
 def _or_none(value: float) -> float | None:
@@ -243,13 +258,10 @@ def _write(file: Path, comparisons: Sequence[Comparison], first: str, second: st
     shared = list(comparisons[0].shared)
     header = ["A", "B", *shared, "pairs", "images", "metric", "A_mean", "B_mean"]
     header += ["difference", "low", "high", "deviation"]
-    with file.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        for one in comparisons:
-            for row in one.differences:
-                values = [row.first.mean, row.second.mean, row.difference, *row.interval, row.deviation]
-                texts = ["" if value is None or value != value else value for value in values]
-                writer.writerow(
-                    [first, second, *one.shared.values(), one.pairs, one.images, row.metric, *texts]
-                )
+    lines = []
+    for one in comparisons:
+        for row in one.differences:
+            values = [row.first.mean, row.second.mean, row.difference, *row.interval, row.deviation]
+            texts = ["" if value is None or value != value else value for value in values]
+            lines.append([first, second, *one.shared.values(), one.pairs, one.images, row.metric, *texts])
+    write_table(file, header, lines)

@@ -43,7 +43,7 @@ def draw(results: dict[str, Any], evaluation: "Evaluation") -> dict[str, Any]:
         "risk_coverage": risk_coverage(lines, f"{where}, score {score}", "bands: 95 % bootstrap"),
         "reliability": reliability(
             dict(zip(names, (before, after), strict=True)),
-            dict(zip(names, (numbers["before"]["ece"], numbers["after"]["ece"]), strict=True)),
+            dict(zip(names, (_error(numbers[key]) for key in ("before", "after")), strict=True)),
             f"{where}, {len(test)} test images",
         ),
         "scores": histograms(
@@ -54,11 +54,24 @@ def draw(results: dict[str, Any], evaluation: "Evaluation") -> dict[str, Any]:
             score,
             f"{where}, test images",
         ),
-        "confusion": confusion(results["test"]["confusion"], f"{where}, test images"),
+        "confusion": confusion(results["test"]["confusion"], f"{where}, {_shown(results)}"),
         "thresholds": thresholds(
             evaluation.points, f"{where}, {len(test)} test images, score {score} (95 % intervals)"
         ),
     }
+
+
+def _shown(results: dict[str, Any]) -> str:
+    """Which test images the confusion matrix shows."""
+    shown, classes = len(results["test"]["confusion"]["rows"]), len(results["classes"])
+    if shown == classes:
+        return "test images"
+    return f"test images of the {shown} among {classes} classes with the most wrong answers"
+
+
+def _error(numbers: dict[str, Any]) -> tuple[float, float]:
+    """Expected calibration error, and what it would be on average if the answers were calibrated."""
+    return numbers["ece"], numbers["if_calibrated"]["ece"]["mean"]
 
 
 def _line(judged: "Judged", bootstrap: Bootstrap) -> Line:

@@ -1,18 +1,21 @@
 """Predictions on the screen and in files."""
 
-import csv
 import json
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.table import Table
 
-from neural_branching.errors import InputError
+from neural_branching.csv_text import csv_lines, text_cell
+from neural_branching.errors import InputError, printable
 from neural_branching.report.cells import number
 from neural_branching.report.tables import console
+from neural_branching.runs import is_of_a_run
+from neural_branching.writing import whole_file
 
 if TYPE_CHECKING:
     from neural_branching.prediction import Prediction
@@ -21,48 +24,62 @@ SHOWN = 20
 COLUMNS = ("file", "answer", "path", "confidence", "accepted", "stopped_at", "error")
 
 
-def check_output(output: Path | None, run: Path) -> None:
+def check_output(output: Path | None) -> None:
     """Check the name of the file that predictions go to, before anything is computed.
 
     Raises:
-        InputError: for another suffix than .csv and .jsonl, or a file of the run itself.
+        InputError: for another suffix than .csv and .jsonl, what is no file, or a file of a run, a sweep or a
+            store.
     """
     if output is None:
         return
     if output.suffix not in (".csv", ".jsonl"):
         raise InputError(f"--output is {str(output)!r}: its name must end in .csv or .jsonl.")
-    if not output.absolute().parent.is_dir():
+    place = output.resolve()
+    if not place.parent.is_dir():
         raise InputError(f"--output {output} cannot be written (its folder does not exist).")
-    if output.absolute().parent == run.absolute() and output.exists():
-        raise InputError(f"--output {output} is a file of the run: choose another name.")
+    if place.exists() and not place.is_file():
+        raise InputError(f"--output {output} cannot be written (it is there, and no file).")
+    if place.exists() and is_of_a_run(place):
+        raise InputError(f"--output {output} is a file of a run, a sweep or a store: choose another name.")
 
 
 class Writer:
-    """Takes predictions one at a time: a file's suffix decides its form, the screen gets the first.
+    """Takes predictions one at a time: a file's suffix decides its form, the screen gets the first."""
 
-    Args:
-        stack: closes the file.
-        output: a ``.csv`` or ``.jsonl`` file; None for none.
-
-    Raises:
-        InputError: for a file that cannot be written.
-    """
-
-    def __init__(self, stack: ExitStack, output: Path | None) -> None:
+    def __init__(self) -> None:
         self.shown: list[list[str]] = []
         self.counts: Counter[str] = Counter()
         self.errors: dict[str, str] = {}
         self._file: TextIO | None = None
-        self._csv: Any = None
+        self._csv = False
+
+    @contextmanager
+    def to(self, output: Path | None) -> Iterator[None]:
+        """Write what is taken meanwhile into a file, which is there when all of it is, or not at all.
+
+        Args:
+            output: a ``.csv`` or ``.jsonl`` file; None for none.
+
+        Raises:
+            InputError: for a file that cannot be written.
+        """
         if output is None:
+            yield
             return
+        place = output.resolve()
         try:
-            self._file = stack.enter_context(output.open("w", newline=""))
+            with (
+                whole_file(place) as temporary,
+                temporary.open("w", newline="", encoding="utf-8") as self._file,
+            ):
+                self._csv = output.suffix == ".csv"
+                self._line(COLUMNS)
+                yield
         except OSError as error:
-            raise InputError(f"--output {output} cannot be written ({error.strerror}).") from error
-        if output.suffix == ".csv":
-            self._csv = csv.writer(self._file)
-            self._csv.writerow(COLUMNS)
+            if error.filename != str(place):
+                raise
+            raise InputError(f"--output {output} cannot be written ({error.strerror or error}).") from error
 
     def answered(self, file: Path, one: "Prediction") -> None:
         """Take the answer to an image."""
@@ -79,7 +96,7 @@ class Writer:
             )
             accepted = "yes" if one.accepted else "no"
             self.shown.append(
-                [str(file), one.answer or "–", number(one.confidence), accepted, " > ".join(way)]
+                [printable(str(file)), one.answer or "–", number(one.confidence), accepted, " > ".join(way)]
             )
 
     def failed(self, file: Path, reason: str) -> None:
@@ -90,9 +107,9 @@ class Writer:
         if self._file and not self._csv:
             self._file.write(json.dumps({"file": str(file), "error": reason}) + "\n")
 
-    def _line(self, line: list[str]) -> None:
-        if self._csv:
-            self._csv.writerow(line)
+    def _line(self, line: Iterable[str]) -> None:
+        if self._file and self._csv:
+            self._file.writelines(csv_lines([map(text_cell, line)]))
 
     def finish(self, output: Path | None, seconds: float) -> None:
         """Print the first predictions, how many of each kind there are, and what could not be read."""
@@ -106,7 +123,7 @@ class Writer:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
         screen.print(f"{kinds}; {total / max(seconds, 1e-9):,.0f} images per second.", highlight=False)
         for file, reason in self.errors.items():
-            screen.print(f"cannot be read: {file}: {reason}", highlight=False, soft_wrap=True)
+            screen.print(printable(f"cannot be read: {file}: {reason}"), highlight=False, soft_wrap=True)
         if output:
             screen.print(f"All of them: {output}", highlight=False, soft_wrap=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from neural_branching.csv_text import text_cell
 from neural_branching.errors import InputError
 from neural_branching.report.results import PREDICTIONS
 
@@ -58,15 +59,16 @@ def read_predictions(run: Path, classes: Sequence[str]) -> Predictions:
         InputError: if the file is missing or damaged.
     """
     file = run / PREDICTIONS
+    known = {text_cell(name) for name in classes}
     try:
-        with file.open(newline="") as stream:
+        with file.open(newline="", encoding="utf-8") as stream:
             lines = list(csv.DictReader(stream))
         labels = [line["label"] for line in lines]
         predictions = Predictions(
             row=np.array([int(line["row"]) for line in lines]),
             split=np.array([line["split"] for line in lines]),
             fits=np.array([line["fits"] for line in lines]),
-            foreign=np.array([label not in classes for label in labels]),
+            foreign=np.array([label not in known for label in labels]),
             error=np.array([line["prediction"] != line["label"] for line in lines]),
             score=np.array([float(line["score"]) for line in lines]),
         )

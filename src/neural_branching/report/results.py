@@ -1,21 +1,22 @@
 """The files of a run folder: results.json, curve.csv, predictions.csv, config.yaml."""
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from neural_branching.csv_text import csv_lines, text_cell
 from neural_branching.errors import InputError
-from neural_branching.reading import read_yaml
-from neural_branching.runs import CONFIG, RESULTS
-from neural_branching.store import write_atomically
+from neural_branching.reading import read_json, read_yaml
+from neural_branching.runs import CONFIG, RESULTS, checksums
+from neural_branching.store import store_at
+from neural_branching.writing import whole_file, write_atomically
 
 if TYPE_CHECKING:
     from neural_branching.evaluation.evaluate import Evaluation
@@ -27,6 +28,7 @@ Row = dict[str, Any]
 
 SCHEMA_VERSION = 2
 PREDICTIONS = "predictions.csv"
+MOST_LOGITS = 100
 CURVE, SCOD_CURVE, POINTS = "curve.csv", "scod_curve.csv", "thresholds.csv"
 
 # What readers rely on in the results of a completed run.
@@ -42,14 +44,31 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     write_atomically(folder / RESULTS, document + "\n")
 
 
+def written(folder: Path, names: Iterable[str], outputs: Path) -> Row:
+    """What tells a finished run from every other in its folder, for the block "written" of its results.
+
+    Args:
+        folder: the run's folder.
+        names: of the files that belong to the run.
+        outputs: folder of the store.
+
+    Returns:
+        ``{"files": {name: sha256}, "counter": …, "number": …}``: of two runs with one counter the one with
+        the larger number was finished later. Without a number if the store cannot be written.
+    """
+    block: Row = {"files": checksums(folder, names)}
+    with suppress(OSError):
+        block |= store_at(outputs / "store").next_number()
+    return block
+
+
 def is_system(folder: Path) -> bool:
     """Whether a run is one of a system, by ``route``, and not of a single branch."""
     try:
-        return bool(json.loads((folder / RESULTS).read_text()).get("command") == "route")
-    except FileNotFoundError:
+        results = read_json(folder / RESULTS)
+    except InputError:  # there are none, or they are damaged
         return "hierarchy" in read_config(folder)
-    except (OSError, ValueError, AttributeError):
-        return False
+    return isinstance(results, dict) and results.get("command") == "route"
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -60,12 +79,14 @@ def read_results(folder: Path) -> dict[str, Any]:
     """
     file = folder / RESULTS
     try:
-        results: dict[str, Any] = json.loads(file.read_text())
+        results: dict[str, Any] = read_json(file)
         version = results["schema_version"]
         if version == SCHEMA_VERSION:
             for name in _COMPLETED if results["status"] == "completed" else ("error",):
                 results[name]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except InputError as error:
+        raise InputError(f"{file} is not a results file: {error} Repeat the run that made it.") from error
+    except (KeyError, TypeError) as error:
         raise InputError(
             f"{file} is not a results file ({type(error).__name__}): repeat the run that made it."
         ) from error
@@ -92,31 +113,38 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mi
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the resolved configuration."""
-    write_atomically(folder / CONFIG, yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False))
+    try:
+        text = yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False)
+    except UnicodeEncodeError:  # of names that are no UTF-8
+        text = yaml.dump(dict(config), Dumper=yaml.SafeDumper, sort_keys=False)
+    write_atomically(folder / CONFIG, text)
 
 
 def write_curve(file: Path, curve: "RiskCoverageCurve") -> None:
     """Write a whole risk–coverage curve."""
-    file.write_text(_curve_text(curve), newline="")
+    write_atomically(file, _curve_text(curve))
 
 
 @lru_cache(maxsize=4)  # runs that differ in their threshold have the same curve
 def _curve_text(curve: "RiskCoverageCurve") -> str:
     columns = ("threshold", "n_accepted", "coverage", "selective_risk")
-    return "".join(_csv([columns, *zip(*(getattr(curve, name).tolist() for name in columns), strict=True)]))
+    return "".join(
+        csv_lines([columns, *zip(*(getattr(curve, name).tolist() for name in columns), strict=True)])
+    )
 
 
 def write_points(folder: Path, points: Sequence["Point"]) -> None:
     """Write what several thresholds would do on the test images."""
     columns = [field.name for field in fields(points[0])]
     lines = ([_text(getattr(point, name)) for name in columns] for point in points)
-    (folder / POINTS).write_text("".join(_csv([columns, *lines])), newline="")
+    write_atomically(folder / POINTS, "".join(csv_lines([columns, *lines])))
 
 
 def write_predictions(folder: Path, evaluation: "Evaluation") -> None:
     """Write one line per held-out image: what the branch and its parent answered, and how surely.
 
-    The parent's columns are empty if it does not know each of the classes.
+    The parent's columns are empty if it does not know each of the classes. Logits are left out of a subset
+    of more than 100 classes, of which they would fill gigabytes.
 
     ``row`` is the image's row in the data table, the same for every run on the same images; ``fits``
     says what the image was used for: the score, the threshold or nothing. Images of foreign classes
@@ -124,10 +152,14 @@ def write_predictions(folder: Path, evaluation: "Evaluation") -> None:
     """
     examination, threshold = evaluation.examination, evaluation.branch.choice.value
     header = ["row", "split", "label", "prediction", "score"]
-    header += ["parent_prediction", "parent_score", *(f"logit_{name}" for name in examination.classes)]
+    header += ["parent_prediction", "parent_score"]
+    header += [f"logit_{name}" for name in examination.classes] if _has_logits(examination) else []
     header += ["fits", "accepted"]
-    with (folder / PREDICTIONS).open("w", newline="") as stream:
-        stream.writelines(_csv([header]))
+    with (
+        whole_file(folder / PREDICTIONS) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        stream.writelines(csv_lines([map(text_cell, header)]))
         for side, split, known in _prediction_text(examination):
             score = getattr(evaluation.branch, side)[split]
             accepted = (score >= threshold).astype(int).tolist()
@@ -139,13 +171,16 @@ def write_predictions(folder: Path, evaluation: "Evaluation") -> None:
 @lru_cache(maxsize=1)  # runs that differ in their threshold differ in the last columns alone
 def _prediction_text(examination: "Examination") -> list[tuple[str, str, list[str]]]:
     """Side, split and the beginnings of their lines."""
-    branch, parent, classes = examination.branch, examination.parent, examination.classes
-    labels = [*classes, *reversed(examination.foreign.classes)]  # −1 − i is the i-th foreign class
+    branch, parent = examination.branch, examination.parent
+    classes = [text_cell(name) for name in examination.classes]
+    foreign = [text_cell(name) for name in examination.foreign.classes]
+    labels = [*classes, *reversed(foreign)]  # −1 − i is the i-th foreign class
     parts = []
     for side in ("known", "foreign"):
         for split, score in getattr(branch, side).items():
             mine = getattr(branch.material, side)[split]
             theirs: list[list[Any]] = [[""] * len(mine)] * 2
+            logits = mine.logits.T if _has_logits(examination) else mine.logits[:0]
             if parent:
                 predictions = getattr(parent.material, side)[split].predictions.tolist()
                 theirs = [[classes[label] for label in predictions], getattr(parent, side)[split].tolist()]
@@ -156,17 +191,14 @@ def _prediction_text(examination: "Examination") -> list[tuple[str, str, list[st
                 [classes[label] for label in mine.predictions.tolist()],
                 score.tolist(),
                 *theirs,
-                *([f"{logit:.6g}" for logit in column] for column in mine.logits.T.tolist()),
+                *([f"{logit:.6g}" for logit in column] for column in logits.tolist()),
             )
-            parts.append((side, split, _csv(zip(*columns, strict=True), end="")))
+            parts.append((side, split, csv_lines(zip(*columns, strict=True), end="")))
     return parts
 
 
-def _csv(rows: Iterable[Iterable[Any]], end: str = "\r\n") -> list[str]:
-    """Rows as lines of CSV."""
-    lines: list[str] = []
-    csv.writer(SimpleNamespace(write=lines.append), lineterminator=end).writerows(rows)
-    return lines
+def _has_logits(examination: "Examination") -> bool:
+    return len(examination.classes) <= MOST_LOGITS
 
 
 def _text(value: Any) -> Any:

@@ -7,18 +7,24 @@ from rich.table import Table
 
 from neural_branching.report.baselines import HEADER, NOTE, baseline_lines
 from neural_branching.report.cells import number, with_interval
+from neural_branching.report.figures.style import save
 from neural_branching.report.pictures import draw
+from neural_branching.report.repeats import repeats
 from neural_branching.report.results import (
     CURVE,
+    POINTS,
+    PREDICTIONS,
     SCOD_CURVE,
     write_config,
     write_curve,
     write_points,
     write_predictions,
     write_results,
+    written,
 )
 from neural_branching.report.tables import AREAS_NOTE, console
-from neural_branching.report.tensorboard import write_events
+from neural_branching.report.tensorboard import events_of, write_events
+from neural_branching.runs import CONFIG
 
 if TYPE_CHECKING:
     from neural_branching.pipeline import Run
@@ -35,18 +41,19 @@ def write_run(run: "Run", folder: Path, *, draw_figures: bool) -> None:
     """
     evaluation = run.evaluation
     examination = evaluation.examination
+    names, before = [CONFIG, CURVE, POINTS, PREDICTIONS], events_of(folder)
     write_config(folder, run.settings.config)
     write_curve(folder / CURVE, examination.curve)
     if examination.foreign.classes:
         write_curve(folder / SCOD_CURVE, examination.scod_curve)
+        names.append(SCOD_CURVE)
     write_points(folder, evaluation.points)
     write_predictions(folder, evaluation)
     drawn = draw(run.results, evaluation) if draw_figures else {}
-    for name, figure in drawn.items():
-        for ending in ("png", "svg"):
-            figure.savefig(folder / f"{name}.{ending}")
+    names += save(drawn, folder, ("png", "svg"))
     write_events(folder, run.results, run.histories, examination.curve, evaluation.points, drawn)
-    write_results(folder, run.results)
+    names += events_of(folder) - before
+    write_results(folder, {**run.results, "written": written(folder, names, run.settings.outputs)})
 
 
 def print_run(run: "Run", folder: Path) -> None:
@@ -68,7 +75,7 @@ def print_run(run: "Run", folder: Path) -> None:
         intervals = numbers.get("intervals", {})
         table.add_row(name, *(with_interval(numbers.get(key), intervals.get(key)) for key in keys))
     screen.print(table)
-    screen.print(f"[ ]: 95 % bootstrap interval. {AREAS_NOTE}", highlight=False)
+    screen.print(f"[ ]: 95 % interval over test images. {AREAS_NOTE}", highlight=False)
     if results["baselines"]:
         table = Table(title="Baselines")
         for heading in HEADER:
@@ -129,6 +136,8 @@ def _sentences(results: dict[str, Any]) -> list[str]:
     what = f"{parent['classes']} classes"
     if parent["labels"] == "coarse":
         what = f"{parent['logits']} superclasses of {what}"
+    if repeated := repeats(results, accuracy=True):
+        lines.append(repeated)
     return [*lines, f"parent on all {what}: {parent['test_accuracy']:.3f}"]
 
 
@@ -153,8 +162,11 @@ def _probabilities(reliability: dict[str, Any]) -> list[str]:
     }
     for key, name in names.items():
         numbers, claim = reliability[key], reliability[key]["claim"]
+        floor = numbers["if_calibrated"]["ece"]
         lines.append(
-            f"{name}: ECE {numbers['ece']:.3f}, NLL {numbers['nll']:.3f}; of {claim['n']} answers that claim "
-            f"at least {claim['confidence']:.0%}, {number(claim['accuracy'])} are right"
+            f"{name}: ECE {numbers['ece']:.3f} ({floor['mean']:.3f} if they were calibrated, at most "
+            f"{floor['quantile_95']:.3f} in 95 % of draws, p = {floor['p_value']:.2g}), NLL "
+            f"{numbers['nll']:.3f}; of {claim['n']} answers that claim at least {claim['confidence']:.0%}, "
+            f"{number(claim['accuracy'])} are right"
         )
     return lines

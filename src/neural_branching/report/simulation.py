@@ -1,6 +1,5 @@
 """What each guaranteed rule would keep with more or fewer calibration images: planning, on real scores."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,12 @@ import numpy as np
 from rich.progress import track
 from rich.table import Table
 
-from neural_branching.errors import InputError, whole
+from neural_branching.csv_text import write_table
+from neural_branching.errors import InputError, printable, whole
 from neural_branching.report.cells import markdown_table
 from neural_branching.report.collect import SEEDS, SETTING, Summary, collect
 from neural_branching.report.figures.simulation import simulation
+from neural_branching.report.figures.style import save
 from neural_branching.report.predictions import Predictions, read_predictions
 from neural_branching.report.results import Row, read_results
 from neural_branching.report.tables import console
@@ -22,6 +23,7 @@ from neural_branching.selection.scores.base import INFINITY
 from neural_branching.selection.thresholds.base import HeldOut, at_most
 from neural_branching.selection.thresholds.guaranteed import FixedSequence, Guaranteed, Sgr
 from neural_branching.selection.thresholds.random_walk import RandomWalk
+from neural_branching.writing import write_atomically
 
 RULES: tuple[type[Guaranteed], ...] = (Sgr, FixedSequence, RandomWalk)
 
@@ -94,14 +96,11 @@ def simulate(
 
 def write_simulation(folder: Path, records: Sequence[Kept], figure: Any) -> None:
     """Write simulation.csv, simulation.md and the figure, and print the table."""
-    with (folder / "simulation.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(vars(records[0])))
-        writer.writeheader()
-        writer.writerows(vars(record) for record in records)
+    write_table(folder / "simulation.csv", vars(records[0]), (vars(one).values() for one in records))
     header, lines = _table(records)
-    (folder / "simulation.md").write_text("\n".join([*markdown_table(header, lines), "", NOTE, ""]))
-    for ending in ("png", "svg"):
-        figure.savefig(folder / f"simulation.{ending}")
+    text = "\n".join([*markdown_table(header, lines), "", NOTE, ""])
+    write_atomically(folder / "simulation.md", printable(text))
+    save({"simulation": figure}, folder, ("png", "svg"))
     screen = console()
     table = Table(title=figure.get_suptitle())
     for index, heading in enumerate(header):
@@ -120,7 +119,7 @@ def _settings(summary: Summary) -> dict[str, list[Row]]:
     """Name of a setting → one run per seed: runs that differ in their threshold have the same scores."""
     names = [name for name in (*SETTING, *summary.swept) if name != "threshold" and "threshold." not in name]
     groups: dict[tuple[str, ...], dict[tuple[str, ...], Row]] = {}
-    for row in summary.completed:
+    for row in summary.counted():
         key = tuple(str(row[name]) for name in names)
         groups.setdefault(key, {})[tuple(str(row[name]) for name in SEEDS)] = row
     shown = [

@@ -61,12 +61,13 @@ def stages(settings: Settings, *, every: bool = False, timed: bool = False) -> l
         parent = new_parent(settings)
     settings.compute.apply()
     real = new_parent(settings).to(settings.compute.device()).eval() if timed else None
-    token, readout = parent.network.class_token, Readout("auto")
+    readout = Readout("auto")
     for name in parent.network.stage_names if every else main_stages(parent, shape):
         try:
             output = stage_shapes(parent, shape, (name,))[name]
         except InputError:  # no tensor of activations: not a branch point
             continue
+        token = parent.network.has_class_token(name)
         width = readout(torch.empty(1, *output, device="meta"), token).shape[1]
         price = cost(parent, shape, name)
         with torch.device("meta"):
@@ -89,7 +90,7 @@ def stages(settings: Settings, *, every: bool = False, timed: bool = False) -> l
 def _latencies(settings: Settings, parent: Parent, stage: str, width: int) -> dict[int, float]:
     """Milliseconds from images to the branch's logits, with weights as they were drawn."""
     branch = new_branch(settings, width).to(parent.device).eval()
-    readout, token = Readout("auto"), parent.network.class_token
+    readout, token = Readout("auto"), parent.network.has_class_token(stage)
 
     def path(images: Tensor) -> Tensor:
         logits: Tensor = branch(readout(parent(images, until=stage), token))

@@ -1,15 +1,19 @@
 """The summary of a folder of runs: summary.csv, summary.md and the figures that compare them."""
 
-import csv
 from pathlib import Path
+from typing import Any
 
+from neural_branching.csv_text import write_table
+from neural_branching.errors import printable
 from neural_branching.report.certificates import Certified
 from neural_branching.report.collect import SEEDS, SETTING, Summary, collect
 from neural_branching.report.comparison import draw
+from neural_branching.report.figures.style import save
 from neural_branching.report.metrics import METRICS
 from neural_branching.report.results import Row
 from neural_branching.report.search import Search
 from neural_branching.report.tables import markdown
+from neural_branching.writing import write_atomically
 
 
 def summarize(folder: Path, *, events: bool = False) -> Summary:
@@ -23,17 +27,30 @@ def summarize(folder: Path, *, events: bool = False) -> Summary:
         InputError: if the folder does not exist or no run in it has results.
     """
     summary = collect(folder)
+    write(summary, events=events)
+    return summary
+
+
+def write(summary: Summary, *, events: bool = False) -> None:
+    """Write the tables and figures of a summary into its folder.
+
+    Args:
+        summary: what was collected.
+        events: also show the figures in TensorBoard.
+
+    Raises:
+        OSError: if something cannot be written.
+    """
+    folder = summary.folder
     _write_csv(summary)
-    (folder / "summary.md").write_text(markdown(summary))
+    write_atomically(folder / "summary.md", printable(markdown(summary)))
     _write_baselines(summary)
     drawn = draw(summary)
-    for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png")
+    save(drawn, folder, ("png",))
     if events:
         from neural_branching.report.tensorboard import write_figures  # takes torch, the rest does not
 
         write_figures(folder, drawn)
-    return summary
 
 
 def _write_csv(summary: Summary) -> None:
@@ -43,20 +60,18 @@ def _write_csv(summary: Summary) -> None:
     certificates = {one.row["run"]: one for one in summary.certificates}
     search = Search.of(summary)
     front = {row["run"] for row in search.front} if search else set()
-    with (summary.folder / "summary.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, restval="", extrasaction="ignore")
-        writer.writeheader()
-        for row in summary.completed:
-            writer.writerow(
-                {
-                    "status": "completed",
-                    **row,
-                    **_intervals(row),
-                    **_certified(certificates.get(row["run"])),
-                    "front": int(row["run"] in front) if search else "",
-                }
-            )
-        writer.writerows(summary.failed)
+    records: list[Row] = [
+        {
+            "status": "completed",
+            **row,
+            **_intervals(row),
+            **_certified(certificates.get(row["run"])),
+            "front": int(row["run"] in front) if search else "",
+        }
+        for row in summary.completed
+    ]
+    rows = ([record.get(name, "") for name in columns] for record in (*records, *summary.failed))
+    write_table(summary.folder / "summary.csv", columns, rows)
 
 
 def _write_baselines(summary: Summary) -> None:
@@ -67,21 +82,20 @@ def _write_baselines(summary: Summary) -> None:
     if not compared:
         return
     names = ["run", *SETTING, *summary.swept, *SEEDS]
-    with (summary.folder / "baselines.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow([*names, "model", *_MODEL, *(f"{lead}{end}" for lead in _LEADS for end in _ENDS)])
-        for row, name, one in compared:
-            leads = [
-                one["branch_lead"][lead] if "branch_lead" in one else None for lead in ("accuracy", "aurc")
-            ]
-            numbers = [
-                value
-                for lead in leads
-                for value in ((lead["difference"], *lead["interval"]) if lead else [""] * 3)
-            ]
-            writer.writerow(
-                [*(row[column] for column in names), name, *(one[key] for key in _MODEL), *numbers]
-            )
+    header = [*names, "model", *_MODEL, *(f"{lead}{end}" for lead in _LEADS for end in _ENDS)]
+    rows = [
+        [*(row[column] for column in names), name, *(one[key] for key in _MODEL), *_leads(one)]
+        for row, name, one in compared
+    ]
+    write_table(summary.folder / "baselines.csv", header, rows)
+
+
+def _leads(one: Row) -> list[Any]:
+    """The branch's lead in accuracy and AURC, each with the ends of its interval."""
+    leads = [one["branch_lead"][lead] if "branch_lead" in one else None for lead in ("accuracy", "aurc")]
+    return [
+        value for lead in leads for value in ((lead["difference"], *lead["interval"]) if lead else [""] * 3)
+    ]
 
 
 _MODEL = ("n", "accuracy", "aurc", "macs", "trained_parameters", "training_seconds")

@@ -1,7 +1,6 @@
 """Everything that a run of a system leaves in its folder and on the screen."""
 
-import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,23 +8,28 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from neural_branching.csv_text import write_table
 from neural_branching.report.cells import markdown_table, number, with_interval
 from neural_branching.report.figures.confusion import confusion
 from neural_branching.report.figures.risk_coverage import Line, risk_coverage
+from neural_branching.report.figures.style import save
 from neural_branching.report.figures.tree import tree as tree_figure
-from neural_branching.report.results import write_config, write_results
+from neural_branching.report.repeats import repeats
+from neural_branching.report.results import write_config, write_results, written
 from neural_branching.report.run import provenance
 from neural_branching.report.systems import ROUTER_HEADER, router_lines
 from neural_branching.report.tables import console
-from neural_branching.report.tensorboard import write_system_events
+from neural_branching.report.tensorboard import events_of, write_system_events
 from neural_branching.routing.descent import answers_of
 from neural_branching.routing.hierarchy import ROOT
+from neural_branching.runs import CONFIG
 from neural_branching.selection import risk_coverage_curve
 
 if TYPE_CHECKING:
     from neural_branching.system_pipeline import SystemRun
 
 TRACE = "trace.csv"
+TRACE_HEADER = ("row", "label", "way", "sureness", "answer", "accepted")
 ROUTERS_NOTE = (
     "Without thresholds. Lost: share of images sent to a wrong branch, or answered wrongly by the right one. "
     "Regret: what the oracle has more. *: a bound, not a router. Leads are paired."
@@ -44,12 +48,11 @@ def write_system(run: "SystemRun", folder: Path, *, draw_figures: bool) -> None:
         folder: its folder, which exists.
         draw_figures: also draw the figures, as files and in TensorBoard. The jobs of a sweep do not.
     """
+    names, before = [CONFIG, TRACE], events_of(folder)
     write_config(folder, run.system.config)
-    _write_trace(run, folder)
+    write_table(folder / TRACE, TRACE_HEADER, _trace(run))
     drawn = _draw(run) if draw_figures else {}
-    for name, figure in drawn.items():
-        for ending in ("png", "svg"):
-            figure.savefig(folder / f"{name}.{ending}")
+    names += save(drawn, folder, ("png", "svg"))
     chosen = run.evaluation.outcomes[run.results["router"]]
     write_system_events(
         folder,
@@ -59,7 +62,8 @@ def write_system(run: "SystemRun", folder: Path, *, draw_figures: bool) -> None:
         {"routers": markdown_table(ROUTER_HEADER, router_lines([run.results]))},
         drawn,
     )
-    write_results(folder, run.results)
+    names += events_of(folder) - before
+    write_results(folder, {**run.results, "written": written(folder, names, run.system.base.outputs)})
 
 
 def _draw(run: "SystemRun") -> dict[str, Figure]:
@@ -77,32 +81,27 @@ def _draw(run: "SystemRun") -> dict[str, Figure]:
     }
 
 
-def _write_trace(run: "SystemRun", folder: Path) -> None:
+def _trace(run: "SystemRun") -> Iterator[list[Any]]:
     """One line per test image: the way it was sent, how far it got and what it was answered."""
     tree, evaluation = run.system.tree, run.evaluation
     names, way, seen = answers_of(tree), evaluation.way, evaluation.seen
-    with (folder / TRACE).open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["row", "label", "way", "sureness", "answer", "accepted"])
-        for index in range(len(seen)):
-            node, steps = tree.nodes[ROOT], []
-            while True:
-                label = node.labels[way.turn[node.name][index]]
-                steps.append(label)
-                if node.leaf:
-                    break
-                node = tree.nodes[label]
-            given = names[evaluation.given[index]]
-            writer.writerow(
-                [
-                    seen.rows[index],
-                    tree.classes[seen.labels[index]],
-                    " > ".join(steps),
-                    repr(float(way.sureness[index])),
-                    given,
-                    int(given == steps[-1]),
-                ]
-            )
+    for index in range(len(seen)):
+        node, steps = tree.nodes[ROOT], []
+        while True:
+            label = node.labels[way.turn[node.name][index]]
+            steps.append(label)
+            if node.leaf:
+                break
+            node = tree.nodes[label]
+        given = names[evaluation.given[index]]
+        yield [
+            seen.rows[index],
+            tree.classes[seen.labels[index]],
+            " > ".join(steps),
+            repr(float(way.sureness[index])),
+            given,
+            int(given == steps[-1]),
+        ]
 
 
 def _confusion(run: "SystemRun") -> Mapping[str, Any]:
@@ -141,6 +140,8 @@ def print_system(results: Mapping[str, Any], folder: Path) -> None:
         )
     screen.print(table)
     screen.print(ROUTERS_NOTE, highlight=False, soft_wrap=True)
+    if repeated := repeats(results, accuracy=True):
+        screen.print(repeated, highlight=False, soft_wrap=True)
     screen.print(_answers_table(results))
     screen.print(ANSWERS_NOTE, highlight=False, soft_wrap=True)
     promise = results["answers"]["back_off"]["promise"]

@@ -1,23 +1,37 @@
 """The summary of a folder of runs of systems: routers and answers, mean ± deviation over seeds."""
 
-import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from neural_branching.errors import InputError
+from neural_branching.csv_text import write_table
+from neural_branching.errors import InputError, printable
+from neural_branching.reading import read_json
 from neural_branching.report.cells import Cell, markdown_table
-from neural_branching.report.collect import NOTHING, UNFINISHED, cell
+from neural_branching.report.collect import (
+    SHORT,
+    UNFINISHED,
+    cell,
+    comparable,
+    last,
+    listed,
+    mixed,
+    order_of,
+)
 from neural_branching.report.figures.routers import routers
+from neural_branching.report.figures.style import save
+from neural_branching.report.repeats import repeats
 from neural_branching.report.results import SCHEMA_VERSION, is_system
+from neural_branching.report.shapes import NUMBER, Each, Maybe, misfit
 from neural_branching.report.tables import console
-from neural_branching.runs import RESULTS, missing_jobs, runs_below
+from neural_branching.runs import RESULTS, check_tables, missing_jobs, runs_below
 from neural_branching.selection.thresholds.guaranteed import Guaranteed
+from neural_branching.writing import write_atomically
 
 SETTING = ("hierarchy", "data", "parent", "branch_point", "branch", "score", "threshold")
 # Overrides that say the same as a column, or change no result.
@@ -25,9 +39,23 @@ _KNOWN = {*SETTING, "seed", "parent.seed", "branch.seed", "router", "threshold.t
 _KNOWN |= {"outputs", "data.root", "trainer"}
 OF_ROUTERS = ("accuracy", "routing_accuracy", "lost_by_router", "lost_by_branch", "regret", "aurc", "augrc")
 LEADS = ("lead_on_parent", "lead_on_parent_mass")
-# What is read of a finished run.
-_COMPLETED = ("routers", "router", "answers", "seeds", "overrides", "parent", "parent_alone", *SETTING)
 OF_ANSWERS = ("answered", "selective_accuracy", "hierarchical_coverage")
+
+_ROUTED = {name: Maybe(NUMBER) for name in OF_ROUTERS}
+_ANSWERED = {name: Maybe(NUMBER) for name in OF_ANSWERS}
+# What the summary reads of a finished run.
+_SHAPE = {
+    **dict.fromkeys(("hierarchy", "data", "branch_point", "score", "threshold", "router"), str),
+    "parent": {"name": str, "labels": Maybe(str)},
+    "branch": {"name": str},
+    "seeds": {"parent": int, "branch": int},
+    "overrides": (str,),
+    "artifacts": {"data": {"key": str}},
+    "parent_alone": Maybe(_ROUTED),
+    "routers": Each({"bound": bool, **_ROUTED, **{name: Maybe({"difference": NUMBER}) for name in LEADS}}),
+    "answers": {"back_off": {"guarantee": Maybe(str), **_ANSWERED}, "outright": _ANSWERED},
+    "written": Maybe({"counter": Maybe(str), "number": Maybe(int)}),
+}
 
 
 @dataclass(frozen=True)
@@ -51,20 +79,65 @@ class Systems:
         kinds = [results["answers"]["back_off"].get("guarantee") for results in everyone]
         return kinds.count(Guaranteed.guarantee)
 
+    def repeated_images(self) -> list[str]:
+        """A line for each set of test images of which some repeat training images."""
+        everyone = self.completed.values()
+        found = (f"{one['data']}, {one['hierarchy']}: {one['repeats']}" for one in everyone if one["repeats"])
+        return list(dict.fromkeys(found))
+
+    @property
+    def mixed(self) -> list[str]:
+        """What is to be said of runs on different data of one name."""
+        names: dict[tuple[str, ...], dict[str, list[str]]] = {}
+        for run, results in self.completed.items():
+            chosen = (one for one in self._swept(results) if one.lstrip("+").startswith("data."))
+            keys = names.setdefault((results["data"], *chosen), {})
+            keys.setdefault(results["artifacts"]["data"]["key"], []).append(run)
+        return [sentence for (name, *_), keys in names.items() for sentence in mixed(name, keys)]
+
     def groups(self) -> dict[tuple[str, ...], list[dict[str, Any]]]:
         """Setting → results of its seeds; of a run that was repeated, the last."""
-        groups: dict[tuple[str, ...], dict[tuple[int, int], dict[str, Any]]] = {}
-        for results in self.completed.values():
-            key = tuple(_setting(results, name) for name in SETTING)
-            seeds = results["seeds"]["parent"], results["seeds"]["branch"]
-            groups.setdefault((*key, self._swept(results), results["router"]), {})[seeds] = results
-        return {key: list(runs.values()) for key, runs in groups.items()}
+        return {
+            key: [reduce(last, runs.values()) for runs in seeds.values()]
+            for key, seeds in self._by_setting().items()
+        }
 
-    def _swept(self, results: dict[str, Any]) -> str:
+    @property
+    def repeated(self) -> list[str]:
+        """What is to be said of runs with the settings and seeds of another, which counts once."""
+        unknown = []
+        for runs in (runs for seeds in self._by_setting().values() for runs in seeds.values()):
+            counts = reduce(last, runs.values())
+            unknown += [
+                name
+                for name, one in runs.items()
+                if one["routers"] != counts["routers"] and not comparable(one, counts)
+            ]
+        if not unknown:
+            return []
+        return [
+            f"Runs with the settings, seeds and router of another that counts, but other numbers: "
+            f"{listed(unknown)}. Whether they are earlier cannot be known: repeat one of them."
+        ]
+
+    def _by_setting(self) -> dict[tuple[str, ...], dict[tuple[int, int], dict[str, dict[str, Any]]]]:
+        """Setting → seeds → name of the folder → results."""
+        groups: dict[tuple[str, ...], dict[tuple[int, int], dict[str, dict[str, Any]]]] = {}
+        apart = bool(self.mixed)
+        for name, results in self.completed.items():
+            key = tuple(_setting(results, one) for one in SETTING)
+            swept = " ".join(self._swept(results))
+            if apart:
+                swept = f"{swept} {results['artifacts']['data']['key'][:SHORT]}".lstrip()
+            seeds = results["seeds"]["parent"], results["seeds"]["branch"]
+            groups.setdefault((*key, swept, results["router"]), {}).setdefault(seeds, {})[name] = results
+        return groups
+
+    def _swept(self, results: dict[str, Any]) -> list[str]:
         """Further overrides that not all runs have."""
         everyone = [set(one["overrides"]) for one in self.completed.values()]
         differing = set(results["overrides"]) - set.intersection(*everyone)
-        return " ".join(sorted(one for one in differing if one.split("=")[0].lstrip("+") not in _KNOWN))
+        return sorted(one for one in differing if one.split("=")[0].lstrip("+") not in _KNOWN)
 
 
 def summarize_systems(folder: Path, *, events: bool = False) -> Systems:
@@ -77,47 +150,94 @@ def summarize_systems(folder: Path, *, events: bool = False) -> Systems:
     Raises:
         InputError: if the folder has no run of a system.
     """
+    summary = collect_systems(folder)
+    write(summary, events=events)
+    return summary
+
+
+def collect_systems(folder: Path) -> Systems:
+    """Read the results of every run of a system below a folder.
+
+    Raises:
+        InputError: if there is none.
+    """
     summary = Systems(folder)
     for run in sorted(one for one in runs_below(folder) if is_system(one)):
-        name, file = run.relative_to(folder).as_posix(), run / RESULTS
+        name = run.relative_to(folder).as_posix()
         try:
-            results = json.loads(file.read_text())
-            if results["schema_version"] != SCHEMA_VERSION:
-                summary.failed[name] = f"{file} has schema_version {results['schema_version']}"
-                continue
+            results = _results(run)
+        except InputError as error:
+            summary.failed[name] = str(error) if (run / RESULTS).exists() else UNFINISHED
+        else:
             if results["status"] == "failed":
-                summary.failed[name] = str(results["error"]["message"])
+                summary.failed[name] = results["error"]["message"]
             else:
-                for part in _COMPLETED:
-                    results[part]
                 summary.completed[name] = results
-        except FileNotFoundError:
-            summary.failed[name] = UNFINISHED
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            summary.failed[name] = f"{file} is not a results file ({type(error).__name__})"
-    for job in missing_jobs(folder, "route"):
-        summary.failed[job.relative_to(folder).as_posix()] = NOTHING
+    for job, reason in missing_jobs(folder, "route").items():
+        summary.failed[job.relative_to(folder).as_posix()] = reason
     if not summary.completed and not summary.failed:
         raise InputError(f"The folder {folder} has no run of route in it.")
-    groups = summary.groups()
+    return summary
+
+
+def _results(run: Path) -> dict[str, Any]:
+    """What a run of a system found, or why it failed.
+
+    Raises:
+        InputError: if its results cannot be used, or its trace is not the one that was written with them.
+    """
+    results = read_json(run / RESULTS)
+    status = {"schema_version": int, "status": str}
+    failed = {"error": {"message": str}}
+    if not (wrong := misfit(results, status)):
+        if results["schema_version"] != SCHEMA_VERSION:
+            raise InputError(f"{run / RESULTS} has schema_version {results['schema_version']}.")
+        wrong = misfit(results, failed if results["status"] == "failed" else _SHAPE)
+    if wrong:
+        raise InputError(f"{run / RESULTS} is not a results file: {wrong}.")
+    check_tables(run, results)
+    try:
+        return {**results, **order_of(results), "repeats": repeats(results)}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{run / RESULTS} lacks what results of this version have.") from error
+
+
+def write(summary: Systems, *, events: bool = False) -> None:
+    """Write the tables and the figure of a summary into its folder.
+
+    Args:
+        summary: what was collected.
+        events: also show the figure in TensorBoard.
+
+    Raises:
+        OSError: if something cannot be written.
+    """
+    folder, groups = summary.folder, summary.groups()
+    rows = [
+        [
+            *(name, *(_setting(results, one) for one in SETTING)),
+            *(results["seeds"]["parent"], results["seeds"]["branch"]),
+            *(kind, *(one[metric] for metric in OF_ROUTERS)),
+        ]
+        for name, results in summary.completed.items()
+        for kind, one in results["routers"].items()
+    ]
+    header = ["run", *SETTING, "parent_seed", "branch_seed", "router", *OF_ROUTERS]
+    write_table(folder / "systems.csv", header, rows)
     lines = [[_title(key), *line] for key, runs in groups.items() for line in router_lines(runs)]
-    with (folder / "systems.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["run", *SETTING, "parent_seed", "branch_seed", "router", *OF_ROUTERS])
-        for name, results in summary.completed.items():
-            seeds = results["seeds"]["parent"], results["seeds"]["branch"]
-            setting = [_setting(results, one) for one in SETTING]
-            for kind, one in results["routers"].items():
-                writer.writerow([name, *setting, *seeds, kind, *(one[metric] for metric in OF_ROUTERS)])
-    (folder / "systems.md").write_text("\n".join(markdown_table(("setting", *ROUTER_HEADER), lines)) + "\n")
+    document = markdown_table(("setting", *ROUTER_HEADER), lines)
+    document += [
+        line
+        for sentence in (*summary.mixed, *summary.repeated, *summary.repeated_images())
+        for line in ("", sentence)
+    ]
+    write_atomically(folder / "systems.md", printable("\n".join(document) + "\n"))
     drawn = {"routers": routers(_accuracies(groups))} if groups else {}
-    for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png")
+    save(drawn, folder, ("png",))
     if events:
         from neural_branching.report.tensorboard import write_figures  # takes torch, the rest does not
 
         write_figures(folder, drawn)
-    return summary
 
 
 def _accuracies(groups: Mapping[tuple[str, ...], list[dict[str, Any]]]) -> dict[str, dict[str, list[float]]]:
@@ -164,6 +284,8 @@ def print_systems(summary: Systems) -> None:
             cells = [str(cell([run["answers"][kind][metric] for run in runs])) for metric in OF_ANSWERS]
             answers.add_row(setting, key[-1], kind.replace("_", "-"), *cells)
     screen.print(answers)
+    for sentence in summary.repeated_images():
+        screen.print(sentence, highlight=False, soft_wrap=True)
     certified = summary.certified
     if certified > 1:
         screen.print(
@@ -173,6 +295,8 @@ def print_systems(summary: Systems) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    for sentence in (*summary.mixed, *summary.repeated):
+        screen.print(sentence, highlight=False, soft_wrap=True)
     for run, reason in summary.failed.items():
         screen.print(Text(f"failed {run}: {reason}", style="red"), soft_wrap=True)
     screen.print(f"Tables: {summary.folder}", highlight=False, soft_wrap=True)

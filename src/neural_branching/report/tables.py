@@ -11,15 +11,17 @@ from neural_branching.report.baselines import NOTE as BASELINES_NOTE
 from neural_branching.report.cells import Cell, markdown_table, number
 from neural_branching.report.certificates import Certified
 from neural_branching.report.collect import SEEDS, Summary, cell
-from neural_branching.report.metrics import SHOWN
+from neural_branching.report.metrics import Metric, shown
 from neural_branching.report.results import Row
 from neural_branching.report.search import Search
 
 AREAS_NOTE = "AURC: one point per distinct score, trapezoids over coverage (Jaeger et al., 2023)."
 NOTES = f"""\
 {AREAS_NOTE}
-ECE: 15 bins of equal width; scaled: after temperature scaling on the calibration split.
-± is the standard deviation over seeds, [ ] the 95 % bootstrap interval over test images."""
+ECE: 15 bins of equal width; scaled: after temperature scaling on the calibration split. Their floors: what a
+calibrated classifier with the same confidences would show on as many images, on average.
+±: standard deviation over seeds, on the same images. [ ]: 95 % interval over test images, for the same
+models; of several seeds, the mean of their intervals, which is at most too wide."""
 
 SEARCH_NOTE = "Chosen on validation images, from one run each: repeat the winner with several seeds."
 
@@ -35,8 +37,11 @@ def print_summary(summary: Summary) -> None:
     screen = console()
     if summary.completed:
         header, lines = _settings(summary)
-        _print(screen, f"{len(summary.completed)} runs, test images", header, lines, len(SHOWN))
+        metrics = shown(summary.completed)
+        _print(screen, f"{len(summary.completed)} runs, test images", header, lines, len(metrics))
         screen.print(NOTES, highlight=False)
+        for line in summary.repeated_images():
+            screen.print(line, highlight=False, soft_wrap=True)
     names = _shown(summary) if summary.completed else []
     if search := Search.of(summary):
         header, lines = search.table(names)
@@ -61,10 +66,14 @@ def print_summary(summary: Summary) -> None:
     for row in summary.completed:
         for part in row["built"].split():
             built[part] = built.get(part, 0) + 1
-    for sentence in summary.repeated():
+    for sentence in (*summary.mixed, *summary.repeated()):
         screen.print(sentence, highlight=False, soft_wrap=True)
     counts = ", ".join(f"{count} {part}" for part, count in built.items())
-    screen.print(f"Built by these runs: {counts or 'nothing, all was in the store'}.", highlight=False)
+    if summary.completed:
+        screen.print(f"Built by these runs: {counts or 'nothing, all was in the store'}.", highlight=False)
+    if without := len(summary.failed) + len(summary.unread):
+        runs = len(summary.completed) + without
+        screen.print(f"Without results: {without} of {runs} runs.", highlight=False)
     screen.print(f"Tables and figures: {summary.folder}", highlight=False, soft_wrap=True)
 
 
@@ -74,10 +83,12 @@ def markdown(summary: Summary) -> str:
     if summary.completed:
         header, lines = _settings(summary)
         parts += ["## Settings", "", *markdown_table(header, lines), "", NOTES, ""]
+        parts += [entry for line in summary.repeated_images() for entry in (line, "")]
         if len(lines) < len(summary.completed):
             names = ["run", *_shown(summary), *SEEDS]
-            rows = [[str(row[name]) for name in names] + _of_run(row) for row in summary.completed]
-            header = [*names, *(str(metric.heading) for metric in SHOWN)]
+            metrics = shown(summary.completed)
+            rows = [[str(row[name]) for name in names] + _of_run(row, metrics) for row in summary.completed]
+            header = [*names, *(str(metric.heading) for metric in metrics)]
             parts += ["## Runs", "", *markdown_table(header, rows), ""]
     names = _shown(summary) if summary.completed else []
     if search := Search.of(summary):
@@ -91,7 +102,7 @@ def markdown(summary: Summary) -> str:
     if summary.uncertified:
         rows = [[run, reason] for run, reason in summary.uncertified.items()]
         parts += ["## Not certified again", "", *markdown_table(["run", "why"], rows), ""]
-    parts += [line for sentence in summary.repeated() for line in (sentence, "")]
+    parts += [line for sentence in (*summary.mixed, *summary.repeated()) for line in (sentence, "")]
     if summary.failed or summary.unread:
         rows = [[row["run"], f"{row['status']}: {row['error']}"] for row in summary.failed]
         rows += [[run, reason] for run, reason in summary.unread.items()]
@@ -117,17 +128,19 @@ def _settings(summary: Summary) -> tuple[list[str], list[list[str]]]:
     names = _shown(summary)
     several = any(record["seeds"] > 1 for record in records)
     header = [name.replace("_", " ") for name in names] + (["seeds"] if several else [])
-    header += [str(metric.heading) for metric in SHOWN]
+    metrics = shown(summary.completed)
+    header += [str(metric.heading) for metric in metrics]
     lines = []
     for record in records:
         seeds = [str(record["seeds"])] if several else []
         lines.append(
-            [str(record[name]) for name in names] + seeds + [str(record[metric.name]) for metric in SHOWN]
+            [str(record[name]) for name in names] + seeds + [str(record[metric.name]) for metric in metrics]
         )
     for subset, figures in summary.published.items():
         label = [{"subset": subset, "threshold": figures["source"]}.get(name, "") for name in names]
         values = [
-            number(figures.get(metric.path[-1] if metric.path[:-1] == ("test",) else "")) for metric in SHOWN
+            number(figures.get(metric.path[-1] if metric.path[:-1] == ("test",) else ""))
+            for metric in metrics
         ]
         lines.append([*label, *([""] if several else []), *values])
     return header, lines
@@ -148,7 +161,10 @@ def _certificates(summary: Summary) -> tuple[list[str], list[list[str]]]:
     for key, mine in settings.items():
         line = [*key, str(mine[0].alone.n), f"{mine[0].delta:g}"]
         line += [_share([one.alone.certificate is not None for one in mine])]
-        line += [str(cell([one.row[name] for one in mine])) for name in _TEST]
+        line += [
+            str(cell([one.row[name] for one in mine], [one.row[f"{name}_interval"] for one in mine]))
+            for name in _TEST
+        ]
         if compared > 1:
             line += [f"{mine[0].delta / mine[0].compared:.2g}"]
             line += [_share([one.adjusted.certificate is not None for one in mine])]
@@ -194,5 +210,5 @@ def _shown(summary: Summary) -> list[str]:
     return [*before, "subset", "branch_point", *after, "threshold", *summary.swept]
 
 
-def _of_run(row: Row) -> list[str]:
-    return [str(Cell(row[metric.name], None, row[f"{metric.name}_interval"])) for metric in SHOWN]
+def _of_run(row: Row, metrics: Sequence[Metric]) -> list[str]:
+    return [str(Cell(row[metric.name], None, row[f"{metric.name}_interval"])) for metric in metrics]

@@ -98,6 +98,11 @@ def write_system_events(
     write_figures(folder, drawn)
 
 
+def events_of(folder: Path) -> set[str]:
+    """Names of the files of events in a folder."""
+    return {file.name for file in folder.glob("events.out.tfevents.*")}
+
+
 def _writer(folder: Path) -> SummaryWriter:
     # A short queue has the run wait for the thread that writes.
     return SummaryWriter(str(folder), max_queue=10_000)

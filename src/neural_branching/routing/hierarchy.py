@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from neural_branching.errors import ArgumentError, InputError, one_of
+from neural_branching.errors import ArgumentError, InputError, folder_name, one_of
 
 ROOT, UNCERTAIN = "root", "uncertain"
 RESERVED = (ROOT, UNCERTAIN)
@@ -87,11 +87,9 @@ class Hierarchy:
     """
 
     def __init__(self, name: str, nodes: Mapping[str, Mapping[str, Any] | None]) -> None:
-        if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name):
-            raise ArgumentError("name", f"is {name!r}: only letters, digits and _.+- can name a folder.")
         if not isinstance(nodes, Mapping) or not nodes:
             raise ArgumentError("nodes", f"is {nodes!r}: it must name at least two nodes.")
-        self.name = name
+        self.name = folder_name(name, "name")
         for node, options in nodes.items():
             if options is not None and not isinstance(options, Mapping):
                 raise ArgumentError(f"nodes.{node}", f"is {options!r}: it must hold options.")

@@ -1,6 +1,7 @@
 """What a model answers to a set of images: all that scores and thresholds may look at."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +24,13 @@ class Answers:
     logits: NDArray[np.float32]
     activations: NDArray[np.float32]
 
-    @property
+    @cached_property
     def predictions(self) -> NDArray[np.int64]:
         """Most probable class of each image, int64 (n,)."""
         most_probable: NDArray[np.int64] = self.logits.argmax(axis=1)
         return most_probable
 
-    @property
+    @cached_property
     def error(self) -> NDArray[np.bool_]:
         """Whether each prediction is wrong, bool (n,); true for every foreign image."""
         wrong: NDArray[np.bool_] = self.predictions != self.targets

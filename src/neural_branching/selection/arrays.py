@@ -1,9 +1,14 @@
 """Checked input: scores and errors of any array type as float64, or a ValueError of one sentence."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+# Numbers of a matrix that are worked on at once: so few that they stay in the processor's cache.
+BLOCK = 100_000
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -52,6 +57,16 @@ def as_logits(logits: ArrayLike) -> Floats:
     if not np.isfinite(values).all():
         raise ValueError(f"logits contain {values[~np.isfinite(values)][0]}: all must be finite.")
     return values
+
+
+def by_blocks(function: Callable[[Any], Floats], matrix: NDArray[Any]) -> Floats:
+    """A function of each row of a matrix, float64 (n,); of a large one some rows at a time, in threads."""
+    rows = max(1, BLOCK // max(1, matrix.shape[1]))
+    if len(matrix) <= rows:
+        return function(matrix)
+    blocks = [matrix[start : start + rows] for start in range(0, len(matrix), rows)]
+    with ThreadPoolExecutor() as pool:  # numpy lets others work meanwhile
+        return np.concatenate(list(pool.map(function, blocks)))
 
 
 def _as_floats(value: Any, name: str) -> Floats:

@@ -6,6 +6,7 @@ are accepted together, so that nothing depends on the order of the samples. Arra
 tensors are taken alike; all arithmetic is on integer counts and float64.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,17 +135,26 @@ def risk_coverage_curve(
         ValueError: for empty, non-finite or unequally long input, errors other than 0 and 1, or weights
             that are not such integers or all 0.
     """
+    [curve] = weighted_curves(score, error, [weight])
+    return curve
+
+
+def weighted_curves(
+    score: ArrayLike, error: ArrayLike, weights: Iterable[Integers | Counts | None]
+) -> Iterator[RiskCoverageCurve]:
+    """Curves of many weights, one block (…, n) after another, from one sort; see ``risk_coverage_curve``."""
     scores, errors = as_pair(score, error)
     order = np.argsort(scores)[::-1]
-    descending = scores[order]
+    descending, wrong = scores[order], errors[order]
     last_of_ties = np.append(np.flatnonzero(descending[1:] != descending[:-1]), len(scores) - 1)
-    if weight is None:
-        accepted, wrong = last_of_ties + 1, np.cumsum(errors[order])[last_of_ties]
-    else:
-        counts: Integers = _checked(weight, len(scores))[..., order]
-        accepted = np.cumsum(counts, axis=-1)[..., last_of_ties]
-        wrong = np.cumsum(counts * errors[order], axis=-1)[..., last_of_ties]
-    return RiskCoverageCurve(descending[last_of_ties][::-1], accepted[..., ::-1], wrong[..., ::-1])
+    threshold = descending[last_of_ties][::-1]
+    for weight in weights:
+        counts = _checked(np.ones_like(errors) if weight is None else weight, len(scores))[..., order]
+        accepted = np.cumsum(counts, axis=-1, dtype=np.int64)
+        errors_so_far = np.cumsum(counts * wrong, axis=-1)
+        yield RiskCoverageCurve(
+            threshold, accepted[..., last_of_ties][..., ::-1], errors_so_far[..., last_of_ties][..., ::-1]
+        )
 
 
 def coverage(score: ArrayLike, threshold: float) -> float:

@@ -44,6 +44,13 @@ def root_folder(root: object) -> Path:
 class Source(Protocol):
     """A place that images come from."""
 
+    @property
+    def mirror_keeps_class(self) -> bool:
+        """Whether mirroring an image left to right keeps its class, as it does not with writing.
+
+        Mirror images then count as duplicates.
+        """
+
     def class_names(self, hashes: FileHashes) -> tuple[str, ...]:
         """Every class on offer, in a stable order, without decoding an image.
 

@@ -39,6 +39,8 @@ class Cifar100(Source):
         download: fetch the data set there if it is missing (about 170 MB).
     """
 
+    mirror_keeps_class = True
+
     def __init__(self, root: str, download: bool = True) -> None:
         self.root = root_folder(root)
         self.download = download

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,8 @@ class Glyphs(Source):
     Raises:
         InputError: if an argument is outside its range.
     """
+
+    mirror_keeps_class: ClassVar[bool] = False
 
     train_per_class: int = 400
     test_per_class: int = 100

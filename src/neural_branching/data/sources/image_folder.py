@@ -1,20 +1,20 @@
 """Images in class folders: ``<root>/{train,test}/<class>/*`` or ``<root>/<class>/*``."""
 
+import hashlib
 import logging
-import os
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neural_branching.data.decode import MAX_PIXELS, SUFFIXES, decode
-from neural_branching.data.hashes import FileHashes
+from neural_branching.data.class_folders import Look, Place, forget, look_at, remembered
+from neural_branching.data.decode import MAX_PIXELS, decode
+from neural_branching.data.hashes import FileHashes, stamps_of
 from neural_branching.data.sources.base import Images, Source, root_folder
-from neural_branching.errors import InputError, one_of, whole
+from neural_branching.data.tasks import in_tasks
+from neural_branching.errors import ArgumentError, InputError, one_of, printable, whole
 
 log = logging.getLogger(__name__)
 
@@ -32,111 +32,135 @@ class ImageFolder(Source):
             (``test`` may be absent), otherwise ``<class>/``; images may lie deeper inside a class.
         broken: "refuse" names the first image that cannot be decoded; "skip" leaves such images
             out and counts them.
+        mirror_keeps_class: whether mirror images count as duplicates; not for writing, for example.
         max_pixels: an image of more pixels, width × height, is as one that cannot be decoded.
 
     Raises:
-        InputError: if ``broken`` is neither, or ``max_pixels`` no whole number above 0.
+        InputError: if ``broken`` or ``mirror_keeps_class`` is none of its values, or ``max_pixels`` no whole
+            number above 0.
     """
 
-    def __init__(self, root: str, broken: str = "refuse", max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self,
+        root: str,
+        broken: str = "refuse",
+        mirror_keeps_class: bool = True,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         self.root = root_folder(root)
         self.broken = one_of(broken, ("refuse", "skip"), "broken")
+        if not isinstance(mirror_keeps_class, bool):
+            raise ArgumentError("mirror_keeps_class", f"is {mirror_keeps_class!r}: it must be true or false.")
+        self._mirror_keeps_class = mirror_keeps_class
         self.max_pixels = whole(max_pixels, "max_pixels", 1)
-        self._files: list[str] | None = None
+        # What the last signature spoke of.
+        self._look: Look | None = None
+
+    @property
+    def mirror_keeps_class(self) -> bool:
+        """As the user says; see ``Source.mirror_keeps_class``."""
+        return self._mirror_keeps_class
 
     def class_names(self, hashes: FileHashes) -> tuple[str, ...]:
         """Names of the class folders, sorted; see ``Source.class_names``."""
-        return tuple(sorted({_class_of(file) for file in self._list(hashes)}))
+        return tuple(sorted({place.name for place in self._seen(hashes).files}))
 
     def counts(self, classes: Sequence[str], hashes: FileHashes) -> dict[str, tuple[int, int]]:
         """Number of image files by class, broken ones included; see ``Source.counts``."""
-        found = Counter((_class_of(file), _split_of(file) == "test") for file in self._list(hashes))
+        found: Counter[tuple[str, bool]] = Counter()
+        for place, files in self._seen(hashes).files.items():
+            found[place.name, place.split == "test"] += len(files)
         return {name: (found[name, False], found[name, True]) for name in classes}
 
     def signature(self, classes: Sequence[str], hashes: FileHashes) -> Any:
-        """Checksum of every image file of ``classes``; see ``Source.signature``."""
-        files = [file for file in self._list(hashes) if _class_of(file) in set(classes)]
-        for split in sorted({_split_of(file) for file in files}):
-            present = {_class_of(file) for file in files if _split_of(file) == split}
-            for name in classes:
-                if name not in present:
-                    raise InputError(
-                        f"The data folder {self.root / split} has no images of class {name!r}: "
-                        f"each of {', '.join(classes)} needs some there."
-                    )
-        if self.root.is_dir():
-            content = hashes.of(self.root, files)
-        else:
-            content = {file: sha for file, sha in hashes.remembered(self.root).items() if file in set(files)}
-            log.info("The data folder %s is gone: using what was read from it before.", self.root)
+        """Checksum of names and content of the files of ``classes``; see ``Source.signature``."""
+        self._look = look = self._seen(hashes)
+        asked = hashes.folder, tuple(classes)
+        if asked not in look.signatures:
+            look.signatures[asked] = self._checksum(look, classes, hashes)
         # Decoders of lossy formats and resizing change their last bits between versions.
         return {
             "recipe": RECIPE,
-            "files": content,
+            "files": look.signatures[asked],
             "broken": self.broken,
             "max_pixels": self.max_pixels,
             "pillow": version("pillow"),
         }
 
+    def _checksum(self, look: Look, classes: Sequence[str], hashes: FileHashes) -> str:
+        for split in sorted({place.split for place in look.files}):
+            for name in classes:
+                if Place(split, name) not in look.files:
+                    raise InputError(
+                        f"The data folder {self.root / split} has no images of class {name!r}: "
+                        "each class needs some there."
+                    )
+        files = _files_of(look, classes)
+        if self.root.is_dir():
+            content = hashes.of(self.root, files, look.stamps)
+        else:
+            content = hashes.remembered(self.root)
+            log.info("The data folder %s is gone: using what was read from it before.", self.root)
+        lines = "".join(f"{file}\0{content[file]}" for file in files)
+        return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
     def read(self, classes: Sequence[str], size: int) -> Images:
         """Decode the images of ``classes``; see ``Source.read``."""
         if not self.root.is_dir():
             raise self._missing()
-        index = {name: label for label, name in enumerate(classes)}
-        files = [file for file in self._list(None) if _class_of(file) in index]
+        look, index = self._look or look_at(self.root), {name: label for label, name in enumerate(classes)}
+        places = [place for place in look.files if place.name in index]
+        files = [file for place in places for file in look.files[place]]
         pixels = np.empty((len(files), 3, size, size), dtype=np.uint8)
 
-        def decode_into(row: int) -> str | None:
-            try:
-                pixels[row] = decode(self.root / files[row], size, self.max_pixels)
-            except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
-                return f"{type(error).__name__}: {error}"
-            return None
+        def some(rows: range) -> dict[str, str]:
+            """Decode some of the files; which of them are broken, and why."""
+            problems = {}
+            for row in rows:
+                try:
+                    pixels[row] = decode(self.root / files[row], size, self.max_pixels)
+                except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
+                    problems[files[row]] = f"{type(error).__name__}: {error}"
+            return problems
 
-        with ThreadPoolExecutor() as pool:
-            problems = list(pool.map(decode_into, range(len(files))))
-        broken = {file: problem for file, problem in zip(files, problems, strict=True) if problem}
+        broken = dict(ChainMap(*in_tasks(some, len(files), "Decoding image files")))
+        self._check_unchanged(look, files)
         if broken and self.broken == "refuse":
-            file, problem = next(iter(broken.items()))
+            file, problem = min(broken.items())
             raise InputError(
-                f"The image {self.root / file} cannot be decoded ({problem}): replace or remove it, "
-                f"or leave out such images with data.source.broken=skip ({len(broken)} found)."
+                f"The image {printable(self.root / file)} cannot be decoded ({problem}): replace or remove "
+                f"it, or leave out such images with data.source.broken=skip ({len(broken)} found)."
             )
         if broken:
-            log.warning("Left out %d broken images, the first is %s.", len(broken), next(iter(broken)))
+            log.warning("Left out %d broken images, the first is %s.", len(broken), printable(min(broken)))
         good = np.array([file not in broken for file in files], dtype=np.bool_)
+        sizes = [len(look.files[place]) for place in places]
+        labels = np.array([index[place.name] for place in places], dtype=np.int64)
+        is_test = np.array([place.split == "test" for place in places], dtype=np.bool_)
         return Images(
             pixels=pixels if good.all() else pixels[good],
-            labels=np.array([index[_class_of(file)] for file in files], dtype=np.int64)[good],
-            is_test=np.array([_split_of(file) == "test" for file in files], dtype=np.bool_)[good],
-            skipped=list(broken),
+            labels=np.repeat(labels, sizes)[good],
+            is_test=np.repeat(is_test, sizes)[good],
+            skipped=sorted(broken),
         )
 
-    def _list(self, hashes: FileHashes | None) -> list[str]:
-        """Image files relative to the root, sorted; from memory if the root is gone."""
-        if self._files is None:
-            if self.root.is_dir():
-                self._files = self._walk()
-            else:
-                self._files = sorted(hashes.remembered(self.root)) if hashes else []
-            if not self._files:
-                raise self._missing()
-        return self._files
+    def _check_unchanged(self, look: Look, files: Sequence[str]) -> None:
+        """Refuse images other than those that the signature speaks of."""
+        now = stamps_of(self.root, files)
+        for file in files:
+            if now.get(file) != look.stamps[file]:
+                forget(self.root)
+                raise InputError(
+                    f"The image {printable(self.root / file)} changed while images were being read: "
+                    "run the same command again."
+                )
 
-    def _walk(self) -> list[str]:
-        train = self.root / "train"
-        # A class may be called "train" too: then its images, not folders, lie in it.
-        splits = train.is_dir() and any(inner.is_dir() for inner in train.glob("[!.]*"))
-        files = []
-        for top in ("train", "test") if splits else ("",):
-            for place, folders, names in os.walk(self.root / top, followlinks=True):
-                folders[:] = [name for name in folders if not name.startswith(".")]
-                if Path(place) == self.root / top:
-                    continue
-                for name in names:
-                    if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                        files.append(Path(place, name).relative_to(self.root).as_posix())
-        return sorted(files)
+    def _seen(self, hashes: FileHashes) -> Look:
+        """What lies in the folder; from memory if it is gone."""
+        look = look_at(self.root) if self.root.is_dir() else remembered(hashes.stamps(self.root))
+        if not look.files:
+            raise self._missing()
+        return look
 
     def _missing(self) -> InputError:
         state = "holds no images in class folders" if self.root.is_dir() else "does not exist"
@@ -146,12 +170,7 @@ class ImageFolder(Source):
         )
 
 
-def _split_of(file: str) -> str:
-    """The top folder, "train" or "test", or "" in a layout without it."""
-    top = file.split("/", 1)[0]
-    return top if top in ("train", "test") and file.count("/") >= 2 else ""
-
-
-def _class_of(file: str) -> str:
-    parts = file.split("/")
-    return parts[1] if _split_of(file) else parts[0]
+def _files_of(look: Look, classes: Sequence[str]) -> list[str]:
+    """The image files of some classes, sorted."""
+    wanted = set(classes)
+    return sorted(file for place, files in look.files.items() if place.name in wanted for file in files)

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from neural_branching.errors import printable
 from neural_branching.report.figures.style import blank
 
 
 def confusion(table: Mapping[str, Any], title: str) -> Figure:
     """Counts by true class and answer, the last column being the abstentions."""
     counts = np.asarray(table["counts"])
-    rows, columns = table["rows"], table["columns"]
+    rows, columns = (list(map(printable, table[side])) for side in ("rows", "columns"))
     figure = blank(2.6 + 0.55 * len(columns), 1.8 + 0.45 * len(rows))
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

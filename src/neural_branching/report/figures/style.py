@@ -1,9 +1,19 @@
-"""What all figures share: size, colours, markers. Figures are objects: no global state, no files."""
+"""What all figures share: size, colours, markers, and how they are drawn and written.
 
-from collections.abc import Iterable, Sequence
+Figures are objects: no global state.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from neural_branching.errors import printable
+from neural_branching.writing import whole_file
 
 # Okabe & Ito's palette, which stays distinct for colour-blind readers.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -13,9 +23,43 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 RIGHT, WRONG, FOREIGN = "#009E73", "#D55E00", "#999999"
 
 
+class _Literal(Figure):
+    """A figure that draws every text as it is: names of users are no formulas, whatever is in them."""
+
+    def draw(self, renderer: Any) -> None:
+        for text in self.findobj(Text):
+            text.set_parse_math(False)
+            text.set_text(printable(text.get_text()))
+        with rc_context({"text.parse_math": False}):  # for ticks that are made while drawing
+            super().draw(renderer)
+
+
 def blank(width: float, height: float) -> Figure:
     """An empty figure, in inches."""
-    return Figure(figsize=(width, height), dpi=130, layout="constrained")
+    return _Literal(figsize=(width, height), dpi=130, layout="constrained")
+
+
+def save(drawn: Mapping[str, Figure], folder: Path, endings: Sequence[str]) -> list[str]:
+    """Write figures into a folder, each whole or not at all.
+
+    Args:
+        drawn: name → figure.
+        folder: where to.
+        endings: such as "png", a file for each.
+
+    Returns:
+        Names of the files.
+
+    Raises:
+        OSError: if one cannot be written.
+    """
+    names = []
+    for name, figure in drawn.items():
+        for ending in endings:
+            names.append(f"{name}.{ending}")
+            with whole_file(folder / names[-1]) as temporary:
+                figure.savefig(temporary)
+    return names
 
 
 def deviation(values: Sequence[float]) -> float:

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 
 from neural_branching.errors import InputError
 from neural_branching.selection.answers import Answers
-from neural_branching.selection.arrays import Floats, as_logits
+from neural_branching.selection.arrays import Floats, as_logits, by_blocks
 from neural_branching.selection.scores.base import Score, Scorer
 from neural_branching.selection.scores.outputs import Energy, Margin, MaxLogit, NegativeEntropy, softmax
 
@@ -36,7 +36,8 @@ def fit_temperature(logits: ArrayLike, targets: NDArray[np.int64]) -> float:
 
     def loss(log_inverse: float) -> float:
         inverse = np.exp(log_inverse)
-        return float(np.mean(logsumexp(values * inverse, axis=1) - chosen * inverse))
+        partition = by_blocks(lambda some: logsumexp(some * inverse, axis=1), values)
+        return float(np.mean(partition - chosen * inverse))
 
     bounds = -np.log(HOTTEST), -np.log(COLDEST)
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-8})

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.special import entr, logsumexp
 
 from neural_branching.selection.answers import Answers
-from neural_branching.selection.arrays import Floats, as_logits
+from neural_branching.selection.arrays import Floats, as_logits, by_blocks
 from neural_branching.selection.scores.base import INFINITY, Score, Scorer
 
 
@@ -22,10 +22,11 @@ def softmax(logits: ArrayLike, temperature: float = 1.0) -> Floats:
     Raises:
         ValueError: for logits that are no matrix or not finite.
     """
-    values = as_logits(logits) / temperature
-    values = np.exp(values - values.max(axis=1, keepdims=True))
-    probabilities: Floats = values / values.sum(axis=1, keepdims=True)
-    return probabilities
+    values: Floats = as_logits(logits) / temperature
+    values -= values.max(axis=1, keepdims=True)
+    np.exp(values, out=values)
+    values /= values.sum(axis=1, keepdims=True)
+    return values
 
 
 class OutputScore(Score):
@@ -33,7 +34,7 @@ class OutputScore(Score):
 
     def fit(self, answers: Answers | None) -> Scorer:
         """Nothing to learn."""
-        return Scorer(lambda given: self.of(given.logits))
+        return Scorer(lambda given: by_blocks(self.of, given.logits))
 
     @abstractmethod
     def of(self, logits: ArrayLike) -> Floats:

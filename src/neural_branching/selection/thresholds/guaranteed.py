@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import betainccinv
 
 from neural_branching.errors import number
-from neural_branching.selection.arrays import Integers
+from neural_branching.selection.arrays import Floats, Integers
 from neural_branching.selection.intervals import clopper_pearson_upper
 from neural_branching.selection.risk_coverage import RiskCoverageCurve, risk_coverage_curve
 from neural_branching.selection.scores.base import INFINITY
@@ -67,12 +67,22 @@ class Guaranteed(Threshold):
             f"probability {self.delta:.6g} over the draw of the calibration images"
         )
 
-    def among(self, settings: int) -> Self:
-        """The same rule for use beside others: all certificates hold at once with probability 1 − δ.
+    def fit_among(self, held_out: HeldOut, settings: int) -> Choice:
+        """The threshold for use beside others: all certificates hold at once with probability 1 − δ.
 
-        Bonferroni's correction, δ / settings: what has to be paid for choosing the best of several.
+        Bonferroni's correction, δ / settings: what has to be paid for choosing the best of several. It
+        never accepts more than ``fit`` does at δ. That takes a rule of its own, as a smaller δ also changes
+        what is tested: a fixed sequence leaves out more of its strict points, one of which may have been the
+        first failure at δ; a random walk's boundary opens later, and may be wider from there on.
+
+        Of what passes at δ / settings the loosest is kept that is no looser than the threshold at δ. That is
+        valid: with probability 1 − δ / settings no threshold passes whose risk exceeds the target, so that
+        any of those that pass may be chosen, for whatever reason.
         """
-        return type(self)(self.target, self.delta / settings)
+        alone = self.fit(held_out)
+        if settings == 1:
+            return alone
+        return type(self)(self.target, self.delta / settings)._fit(held_out, at_least=alone.value)
 
     def shared(self, levels: int, nodes: int) -> Self:
         """Risk r* / levels and failure δ / nodes: risks add up along a way, failures over the nodes."""
@@ -80,9 +90,12 @@ class Guaranteed(Threshold):
 
     def fit(self, held_out: HeldOut) -> Choice:
         """The threshold of largest coverage that passes, with its certificate; else inf and a shortage."""
+        return self._fit(held_out, at_least=-INFINITY)
+
+    def _fit(self, held_out: HeldOut, at_least: float) -> Choice:
         curve = risk_coverage_curve(held_out.score, held_out.error)
         n = len(held_out.score)
-        passed = self.search(curve, held_out)
+        passed = self.search(curve, held_out, at_least)
         if passed is None:
             return Choice(INFINITY, n, shortage=self._shortage(curve, held_out))
         value, bound = passed
@@ -101,14 +114,27 @@ class Guaranteed(Threshold):
         )
         return Choice(value, n, certificate)
 
-    @abstractmethod
-    def search(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, float] | None:
+    def search(
+        self, curve: RiskCoverageCurve, held_out: HeldOut, at_least: float = -INFINITY
+    ) -> tuple[float, float] | None:
         """Threshold and bound of the largest coverage that passes; None if nothing does.
 
         Args:
             curve: risk–coverage curve of the calibration images.
             held_out: what else the rule may look at.
+            at_least: smaller thresholds are left out.
         """
+        passed = self.passing(curve, held_out)
+        passed = passed[passed >= at_least]
+        if not len(passed):
+            return None
+        value = float(passed.min())
+        accepted, errors = curve.at(value)
+        return value, float(clopper_pearson_upper(errors, accepted, self.needs(curve, held_out)[0]))
+
+    @abstractmethod
+    def passing(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Floats:
+        """All thresholds that pass, float64 (k,): none of them exceeds the target, with probability 1 − δ."""
 
     def needs(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, int]:
         """Level of a single test, and accepted images without any error that pass one."""
@@ -158,6 +184,9 @@ class Sgr(Guaranteed):
     Bisection over the m distinct calibration scores, ⌈log₂ m⌉ steps, each tested at δ / ⌈log₂ m⌉. Of
     the thresholds that pass the one of largest coverage is kept, not the last one tried.
 
+    Its published proof is a union bound over the steps as if their thresholds were settled beforehand;
+    which are tried depends on the calibration images. docs/thresholds.md says what that leaves open.
+
     Args:
         target: largest tolerated selective risk r*, within (0, 1).
         delta: probability δ of failure, within (0, 1).
@@ -173,20 +202,21 @@ class Sgr(Guaranteed):
         level = self.delta / _steps(curve)
         return level, least_accepted(self.target, level)
 
-    def search(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, float] | None:
+    def passing(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Floats:
         """Bisection for the smallest threshold that passes."""
         low, high = 0, len(curve.threshold) - 1
-        best = None
+        passed = []
         for _ in range(_steps(curve)):
             middle = (low + high) // 2
             bound = clopper_pearson_upper(
                 curve.n_errors[middle], curve.n_accepted[middle], self.delta / _steps(curve)
             )
             if bound <= self.target:
-                best, high = (float(curve.threshold[middle]), float(bound)), middle
+                passed.append(float(curve.threshold[middle]))
+                high = middle
             else:
                 low = min(middle + 1, high)
-        return best
+        return np.array(passed)
 
 
 class FixedSequence(Guaranteed):
@@ -207,15 +237,15 @@ class FixedSequence(Guaranteed):
 
     kind: ClassVar[str] = "fixed_sequence"
 
-    def search(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, float] | None:
+    def passing(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Floats:
         """Walk from the strictest threshold to the first failure."""
-        grid = thresholds_at_coverages(held_out.validation_score, LEVELS)
+        grid = np.array(thresholds_at_coverages(held_out.validation_score, LEVELS))
         accepted, errors = curve.at(grid)
-        bounds = clopper_pearson_upper(errors, accepted, self.delta)
         tested = np.flatnonzero(accepted >= least_accepted(self.target, self.delta))
-        failed = np.flatnonzero(bounds[tested] > self.target)
-        passed = tested[: failed[0]] if len(failed) else tested
-        return (grid[passed[-1]], float(bounds[passed[-1]])) if len(passed) else None
+        bounds = clopper_pearson_upper(errors[tested], accepted[tested], self.delta)
+        failed = np.flatnonzero(bounds > self.target)
+        passed: Floats = grid[tested[: failed[0]] if len(failed) else tested]
+        return passed
 
 
 def least_accepted(target: float, delta: float) -> int:

@@ -28,7 +28,6 @@ import numpy as np
 from scipy.special import gammaln, nbdtr
 
 from neural_branching.selection.arrays import Floats, Integers
-from neural_branching.selection.intervals import clopper_pearson_upper
 from neural_branching.selection.risk_coverage import RiskCoverageCurve, risk_coverage_curve
 from neural_branching.selection.thresholds.base import HeldOut, at_most
 from neural_branching.selection.thresholds.guaranteed import Guaranteed, least_accepted
@@ -60,16 +59,11 @@ class RandomWalk(Guaranteed):
 
     kind: ClassVar[str] = "random_walk"
 
-    def search(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, float] | None:
-        """The smallest threshold within the boundary."""
-        level, tolerated = self._boundary(held_out)
-        right = curve.n_accepted - curve.n_errors
-        within = np.flatnonzero(curve.n_errors <= tolerated[right])
-        if not len(within):
-            return None
-        first = within[0]
-        bound = clopper_pearson_upper(curve.n_errors[first], curve.n_accepted[first], level)
-        return float(curve.threshold[first]), float(bound)
+    def passing(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Floats:
+        """The thresholds within the boundary."""
+        _, tolerated = self._boundary(held_out)
+        within: Floats = curve.threshold[curve.n_errors <= tolerated[curve.n_accepted - curve.n_errors]]
+        return within
 
     def needs(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, int]:
         """Nominal level of the boundary, and where it first tolerates 0 errors."""

@@ -1,0 +1,76 @@
+"""What one more image would change in an area: influence functions of the areas, as they are computed.
+
+They are n times the exact derivative of a statistic by the weight of an image (the infinitesimal
+jackknife of Jaeckel, 1972, and Efron, 1982), ties included. Their sum over the images is 0, that of their
+squares over n² the variance of the statistic.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from neural_branching.selection.arrays import Floats, as_pair
+from neural_branching.selection.risk_coverage import RiskCoverageCurve
+
+
+@dataclass(frozen=True, eq=False)
+class Influence:
+    """How a statistic answers to one more image at each distinct score.
+
+    Attributes:
+        curve: the curve that the statistic is computed from.
+        right: influence of a right prediction at each threshold of the curve, float64 (m,).
+        wrong: that of a wrong one, float64 (m,).
+    """
+
+    curve: RiskCoverageCurve
+    right: Floats
+    wrong: Floats
+
+    def of(self, score: ArrayLike, error: ArrayLike) -> Floats:
+        """Influence of each of the images that the curve was made from, float64 (n,)."""
+        scores, errors = as_pair(score, error)
+        place = np.searchsorted(self.curve.threshold, scores)
+        return np.where(errors == 1, self.wrong[place], self.right[place])
+
+
+def aurc_influence(curve: RiskCoverageCurve) -> Influence:
+    """Influence function of ``aurc``."""
+    accepted, errors, step = _descending(curve)
+    risk = errors / accepted
+    by_risk = _half_steps(step)
+    by_risk[0] += step[0] / 2  # the last risk is carried to coverage 0
+    height = (risk + np.concatenate([risk[:1], risk[:-1]])) / 2
+    right = _beyond(_fall(height) - by_risk * risk / accepted)[::-1] - curve.aurc()
+    return Influence(curve, right, right + _beyond(by_risk / accepted)[::-1])
+
+
+def augrc_influence(curve: RiskCoverageCurve) -> Influence:
+    """Influence function of ``augrc``."""
+    _, errors, step = _descending(curve)
+    height = (errors + np.concatenate([[0], errors[:-1]])) / 2
+    right = _beyond(_fall(height))[::-1] / curve.n - 2 * curve.augrc()
+    return Influence(curve, right, right + _beyond(_half_steps(step))[::-1] / curve.n)
+
+
+def _descending(curve: RiskCoverageCurve) -> tuple[Floats, Floats, Floats]:
+    """Accepted images and errors from the strictest threshold on, and the images that each one adds."""
+    accepted = curve.n_accepted[::-1].astype(np.float64)
+    return accepted, curve.n_errors[::-1].astype(np.float64), np.diff(accepted, prepend=0)
+
+
+def _half_steps(step: Floats) -> Floats:
+    half: Floats = (step + np.append(step[1:], 0)) / 2
+    return half
+
+
+def _fall(height: Floats) -> Floats:
+    fall: Floats = height - np.append(height[1:], 0)
+    return fall
+
+
+def _beyond(values: Floats) -> Floats:
+    """Sums from each place to the end: an image is accepted at its own score and all looser ones."""
+    sums: Floats = np.cumsum(values[::-1])[::-1]
+    return sums
