@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from device import DEVICE, ON_CPU
+from device import DEVICE, ON_CPU, TOGETHER
 from neural_branching.branch import Branch
 from neural_branching.compute import Compute
 from neural_branching.data.batches import TensorDataModule
@@ -77,10 +77,11 @@ def both(
 def check_equal(branch: Branch, history: History, other: Branch, found: History | None) -> None:
     assert found is not None
     assert len(history) == len(found)
+    within = max(1e-5, TOGETHER)
     for mine, theirs in zip(history, found, strict=True):
-        assert mine == pytest.approx(theirs, abs=1e-5)
+        assert mine == pytest.approx(theirs, abs=within)
     for name, tensor in branch.state_dict().items():
-        torch.testing.assert_close(tensor, other.state_dict()[name], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(tensor, other.state_dict()[name], atol=within, rtol=within)
 
 
 USUAL = {"epochs": 6, "batch_size": 16, "lr": 0.01}

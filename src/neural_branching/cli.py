@@ -517,7 +517,7 @@ def report(arguments: list[str]) -> None:
 
 
 def simulate(arguments: list[str]) -> None:
-    """Redraw calibration images from runs' own answers and fit every guaranteed threshold.
+    """Redraw calibration images from runs' own answers, or test images from known populations.
 
     Args:
         arguments: the folder and options.
@@ -527,14 +527,23 @@ def simulate(arguments: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(
         prog="neural-branching simulate",
-        description="What each guaranteed threshold would keep with n calibration images.",
+        description="What each guaranteed threshold would keep with n calibration images; with --intervals "
+        "how often the printed 95 % intervals hold the truth with n test images.",
     )
-    parser.add_argument("folder", type=Path, help="a run, a sweep, or any folder of them")
+    parser.add_argument(
+        "folder", type=Path, help="a run, a sweep, or any folder of them (with --intervals: any)"
+    )
+    parser.add_argument("--intervals", action="store_true", help="write intervals.md into the folder")
     parser.add_argument("--target", type=float, default=0.1, help="selective risk not to be exceeded")
     parser.add_argument("--delta", type=float, default=0.1, help="probability of failure")
     parser.add_argument("--images", type=int, nargs="+", default=[300, 1000, 3000], metavar="N")
     parser.add_argument("--draws", type=int, default=1000)
     options = parser.parse_args(arguments)
+    if options.intervals:
+        from neural_branching.report.interval_coverage import interval_coverage, write_coverage
+
+        write_coverage(options.folder / "intervals.md", interval_coverage(options.images, options.draws))
+        return
 
     from neural_branching.report.simulation import simulate, write_simulation
 

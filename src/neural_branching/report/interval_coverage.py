@@ -1,0 +1,145 @@
+"""Do intervals hold what they promise? Simulated coverage of those that are printed beside numbers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+from scipy.special import ndtri
+
+from neural_branching.errors import whole
+from neural_branching.report.cells import markdown_table
+from neural_branching.report.tables import console
+from neural_branching.selection import risk_coverage_curve
+from neural_branching.selection.area_intervals import area_intervals
+from neural_branching.selection.arrays import Floats
+from neural_branching.selection.intervals import Interval, share_interval
+from neural_branching.writing import write_atomically
+
+# How often a right prediction is surer than a wrong one: binormal scores, the last of them noise.
+POPULATIONS = (0.9, 0.75, 0.5)
+ACCURACIES = (0.7, 0.8, 0.9, 0.95, 0.97, 0.99)
+STATISTICS = ("accuracy", "selective accuracy", "AURC", "E-AURC", "AUGRC", "failure AUROC")
+# Draws from a population that stand for it.
+POPULATION = 2_000_000
+
+NOTE = (
+    "Coverage of nominal 95 % intervals (mean width, relative to the central 95 % of the estimate's own "
+    "distribution). Selective accuracy at the threshold that accepts half of the population. Draws in which "
+    "a statistic is not defined are left out and counted behind it."
+)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often an interval holds the truth.
+
+    Attributes:
+        auroc: failure AUROC of the population.
+        accuracy: its accuracy.
+        n: images drawn.
+        statistic: one of ``STATISTICS``.
+        coverage: share of the draws in which the truth lies between both ends.
+        width: mean width, relative to the central 95 % of the estimates; nan if they do not vary.
+        undefined: draws in which the statistic is not defined.
+    """
+
+    auroc: float
+    accuracy: float
+    n: int
+    statistic: str
+    coverage: float
+    width: float
+    undefined: int
+
+
+def interval_coverage(sizes: Sequence[int], draws: int) -> list[Coverage]:
+    """Draw test sets from known populations and count how often each interval holds the truth.
+
+    Args:
+        sizes: numbers of images.
+        draws: test sets for each population, accuracy and size.
+
+    Raises:
+        InputError: for a number below 1.
+    """
+    whole(draws, "--draws", 1)
+    for n in sizes:
+        whole(n, "--images", 1)
+    cells = [(auroc, accuracy) for auroc in POPULATIONS for accuracy in ACCURACIES]
+    records = []
+    for auroc, accuracy in track(cells, description="Simulating", console=console(), transient=True):
+        generator = np.random.default_rng([int(100 * auroc), int(100 * accuracy)])
+        score, error = _drawn(generator, auroc, accuracy, POPULATION)
+        half = float(np.median(score))
+        truth = [value for value, _ in _measured(score, error, half)]
+        for n in sizes:
+            found = [list(_measured(*_drawn(generator, auroc, accuracy, n), half)) for _ in range(draws)]
+            for index, statistic in enumerate(STATISTICS):
+                values = np.array([one[index][0] for one in found])
+                ends = np.array([one[index][1] for one in found])
+                held = _held(values, ends, truth[index])
+                records.append(Coverage(auroc, accuracy, n, statistic, *held))
+    return records
+
+
+def write_coverage(file: Path, records: Sequence[Coverage]) -> None:
+    """Write one Markdown table per number of images, and print them.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    lines: list[str] = []
+    for n in dict.fromkeys(one.n for one in records):
+        mine = {(one.auroc, one.accuracy, one.statistic): one for one in records if one.n == n}
+        rows = [
+            [f"{auroc:g}", f"{accuracy:g}", *(_cell(mine[auroc, accuracy, name]) for name in STATISTICS)]
+            for auroc, accuracy in dict.fromkeys(key[:2] for key in mine)
+        ]
+        header = ["failure AUROC of the scores", "accuracy", *STATISTICS]
+        lines += [f"**n = {n}**", "", *markdown_table(header, rows), ""]
+    text = "\n".join([*lines, NOTE, ""])
+    write_atomically(file, text)
+    screen = console()
+    screen.print(text, highlight=False, soft_wrap=True, markup=False)
+    screen.print(f"Table: {file}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _drawn(
+    generator: np.random.Generator, auroc: float, accuracy: float, n: int
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Binormal scores, right predictions shifted upwards, and errors."""
+    error: NDArray[np.bool_] = generator.random(n) >= accuracy
+    return generator.normal(size=n) + np.sqrt(2) * ndtri(auroc) * ~error, error
+
+
+def _measured(score: Floats, error: NDArray[np.bool_], half: float) -> Iterator[tuple[float, Interval]]:
+    """Each of ``STATISTICS``, and its interval."""
+    curve = risk_coverage_curve(score, error)
+    accepted = error[np.flatnonzero(score >= half)]
+    areas = area_intervals(curve)
+    yield float(curve.accuracy()), share_interval(~error)
+    yield float(1 - accepted.mean()) if len(accepted) else np.nan, share_interval(~accepted)
+    yield float(curve.aurc()), areas["aurc"]
+    yield float(curve.e_aurc()), areas["e_aurc"]
+    yield float(curve.augrc()), areas["augrc"]
+    yield float(curve.failure_auroc()), areas["failure_auroc"]
+
+
+def _held(values: Floats, ends: Floats, truth: float) -> tuple[float, float, int]:
+    defined = np.isfinite(ends).all(axis=1)
+    values, ends = values[defined], ends[defined]
+    if not len(values):
+        return float("nan"), float("nan"), len(defined)
+    low, high = np.quantile(values, [0.025, 0.975])
+    width = float((ends[:, 1] - ends[:, 0]).mean() / (high - low)) if high > low else float("nan")
+    held = (ends[:, 0] <= truth) & (truth <= ends[:, 1])
+    return float(held.mean()), width, int((~defined).sum())
+
+
+def _cell(one: Coverage) -> str:
+    undefined = f", {one.undefined} undefined" if one.undefined else ""
+    width = f"{one.width:.2f}" if np.isfinite(one.width) else "–"
+    return f"{one.coverage:.3f} ({width}){undefined}"

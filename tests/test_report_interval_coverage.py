@@ -1,0 +1,40 @@
+"""Intervals keep their level in simulations whose truth is known."""
+
+from pathlib import Path
+
+import pytest
+
+from neural_branching import cli
+from neural_branching.report import interval_coverage as module
+from neural_branching.report.interval_coverage import STATISTICS, interval_coverage
+
+
+def test_every_interval_holds_the_truth_about_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POPULATION", 500_000)
+    monkeypatch.setattr(module, "POPULATIONS", (0.9,))
+    monkeypatch.setattr(module, "ACCURACIES", (0.95,))
+    found = interval_coverage([300], 400)
+    assert [one.statistic for one in found] == list(STATISTICS)
+    for one in found:
+        # Percentiles of a bootstrap hold AURC in .89 of draws; 400 draws have a standard error of .011.
+        assert one.coverage > 0.91, one
+        assert one.width < 1.4, one
+        assert one.undefined == 0
+
+
+def test_the_command_writes_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
+    monkeypatch.setattr(module, "POPULATION", 10_000)
+    monkeypatch.setattr(module, "ACCURACIES", (0.99,))
+    command = ["neural-branching", "simulate", str(tmp_path), "--intervals", "--images", "20", "--draws", "5"]
+    monkeypatch.setattr("sys.argv", command)
+    cli.main()
+    text = (tmp_path / "intervals.md").read_text(encoding="utf-8")
+    assert text.count("| 0.99 |") == 3
+    assert "undefined" in text  # without an error there is no failure AUROC
+    assert "**n = 20**" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    for one in interval_coverage([300, 1000], 1000):
+        assert one.coverage >= 0.92, one  # .93, and the error of 1000 draws
