@@ -129,14 +129,14 @@ def _measured(score: Floats, error: NDArray[np.bool_], half: float) -> Iterator[
 
 
 def _held(values: Floats, ends: Floats, truth: float) -> tuple[float, float, int]:
-    defined = np.isfinite(ends).all(axis=1)
+    drawn, defined = len(values), np.flatnonzero(np.isfinite(ends[:, 0]) & np.isfinite(ends[:, 1]))
     values, ends = values[defined], ends[defined]
     if not len(values):
-        return float("nan"), float("nan"), len(defined)
+        return float("nan"), float("nan"), drawn
     low, high = np.quantile(values, [0.025, 0.975])
     width = float((ends[:, 1] - ends[:, 0]).mean() / (high - low)) if high > low else float("nan")
     held = (ends[:, 0] <= truth) & (truth <= ends[:, 1])
-    return float(held.mean()), width, int((~defined).sum())
+    return float(held.mean()), width, drawn - len(values)
 
 
 def _cell(one: Coverage) -> str:
