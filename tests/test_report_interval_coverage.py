@@ -35,6 +35,7 @@ def test_the_command_writes_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 @pytest.mark.slow
-def test_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
-    for one in interval_coverage([300, 1000], 1000):
-        assert one.coverage >= 0.92, one  # .93, and the error of 1000 draws
+def test_the_table_of_the_docs() -> None:
+    found = [one.coverage for one in interval_coverage([300, 1000], 1000)]
+    assert min(found) >= 0.9
+    assert sum(one >= 0.93 for one in found) >= 0.9 * len(found)
