@@ -340,11 +340,11 @@ def test_proportions_of_all_or_none_have_an_interval() -> None:
     everything, found, nothing = acceptance_intervals(scores, errors, [0.0, 0.5, 1.0])
     for intervals, n in ((everything, 50), (found, accepted)):
         assert set(intervals) == {"coverage", "selective_accuracy"}
-        # Half of the probability of what was seen: ½·pⁿ is 2.5 % at the lower end.
-        assert intervals["selective_accuracy"] == (pytest.approx(0.05 ** (1 / n)), 1)
-    assert everything["coverage"] == (pytest.approx(0.05 ** (1 / 50)), 1)
+        # Three quarters of the probability of what was seen: ¾·pⁿ is 2.5 % at the lower end.
+        assert intervals["selective_accuracy"] == (pytest.approx((0.025 / 0.75) ** (1 / n)), 1)
+    assert everything["coverage"] == (pytest.approx((0.025 / 0.75) ** (1 / 50)), 1)
     assert 0 < found["coverage"][0] < found["coverage"][1] < 1
-    assert nothing["coverage"] == (0, pytest.approx(1 - 0.05 ** (1 / 50)))
+    assert nothing["coverage"] == (0, pytest.approx(1 - (0.025 / 0.75) ** (1 / 50)))
     assert np.isnan(nothing["selective_accuracy"]).all()
 
 

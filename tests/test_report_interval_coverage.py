@@ -11,7 +11,7 @@ from neural_branching.report.interval_coverage import STATISTICS, interval_cover
 
 def test_every_interval_holds_the_truth_about_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POPULATION", 500_000)
-    monkeypatch.setattr(module, "POPULATIONS", (0.9,))
+    monkeypatch.setattr(module, "POPULATIONS", (0.75,))
     monkeypatch.setattr(module, "ACCURACIES", (0.95,))
     found = interval_coverage([300], 400)
     assert [one.statistic for one in found] == list(STATISTICS)

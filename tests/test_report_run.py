@@ -161,7 +161,7 @@ def test_where_no_image_counts_the_interval_is_exact(silent: Path) -> None:
     for n, intervals in nothing.items():
         for low, high in intervals:
             assert low == 0
-            assert (1 - high) ** n / 2 == pytest.approx(0.025)  # mid-P, two-sided
+            assert 0.75 * (1 - high) ** n == pytest.approx(0.025)  # two-sided
     assert len(nothing[20]) == 2
 
 

@@ -4,7 +4,8 @@ A test set of 300 images with an accuracy of .95 holds 15 errors, one of .99 thr
 too little: where no confident error was seen, none is in any resample, and its percentiles miss the truth
 in more than one draw of ten. Here every area is split into what it is made of, the error rate p and where
 the errors lie, which is a failure AUROC or the mean cost of an error; each gets an interval of its own, and
-the distances of their ends are added as squares (MOVER: Zou & Donner, 2008). Where k errors lie is partly
+the distances of their ends are added as squares (MOVER: Zou & Donner, 2008). Both come from mid-P, as what is
+joined takes no whole steps. Where k errors lie is partly
 taken from what is usual, by weights that grow with √k, so that it counts half of all for a handful and next
 to nothing for hundreds. The weights were settled by simulation; docs/intervals.md has the coverage.
 
@@ -12,6 +13,7 @@ Where no prediction is wrong, or none is right, nothing is known of the order: t
 error rate, for a score that knows nothing.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +21,7 @@ import numpy as np
 from scipy.special import gammaincinv, ndtri, xlogy
 
 from neural_branching.selection.influence import aurc_influence
-from neural_branching.selection.intervals import LEVEL, Interval, proportion_interval
+from neural_branching.selection.intervals import LEVEL, MID_P, Interval, proportion_interval
 from neural_branching.selection.risk_coverage import RiskCoverageCurve
 
 # The usual score: right predictions are surer than wrong ones in two of three pairs. Its errors lie at a
@@ -96,11 +98,11 @@ def failure_auroc_interval(curve: RiskCoverageCurve) -> Interval:
     few = min(k, m)
     if not few:
         return float("nan"), float("nan")
-    auroc, weight = float(curve.failure_auroc()), _AUROC_WEIGHT * few**0.5
+    auroc, weight = float(curve.failure_auroc()), _AUROC_WEIGHT * math.sqrt(few)
     usual = _with_usual(auroc, USUAL_AUROC, few)
     variance = few * _placement_variance(curve, auroc) + weight * _auroc_variance(usual, k, m)
     whole = usual * (1 - usual) / (variance / (few + weight - 1))
-    return proportion_interval(auroc * whole, whole)
+    return proportion_interval(auroc * whole, whole, MID_P)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class _Part:
 def _joined(part: _Part, area: Callable[[float, float], float], n: int, k: int) -> Interval:
     """Interval of an area of a part and the error rate, from the intervals of both."""
     p = k / n
-    fewest, most = proportion_interval(k, n)
+    fewest, most = proportion_interval(k, n, MID_P)
     middle = area(part.value, p)
     below = _distance(middle - area(part.low, p), middle - area(part.value, fewest), part.correlation)
     above = _distance(
@@ -156,7 +158,7 @@ def _cost(curve: RiskCoverageCurve) -> _Part:
     shared = float((1 - p) * (n_wrong @ wrong) - p * (n_right @ right)) / n**2
     correlation = shared / (seen * p * (1 - p) / n) ** 0.5 if seen > 0 else 0.0
 
-    usual, weight = _with_usual(cost, USUAL_COST, k), _COST_WEIGHT * k**0.5
+    usual, weight = _with_usual(cost, USUAL_COST, k), _COST_WEIGHT * math.sqrt(k)
     variance = (k * seen + weight * _COST_VARIANCE * usual**2 / k) / (k + weight - 1)
     rate, spread = usual / variance, variance**0.5 / usual
     low = float(gammaincinv(cost * rate + 0.5, (1 - LEVEL) / 2)) / rate
@@ -171,8 +173,8 @@ def _counts(curve: RiskCoverageCurve) -> tuple[int, int]:
 
 def _with_usual(value: float, usual: float, errors: int) -> float:
     """The mean of what errors show and what is usual."""
-    further = _USUAL * errors**0.5
-    return float((errors * value + further * usual) / (errors + further))
+    further = _USUAL * math.sqrt(errors)
+    return (errors * value + further * usual) / (errors + further)
 
 
 def _placement_variance(curve: RiskCoverageCurve, auroc: float) -> float:
