@@ -13,11 +13,11 @@ def test_every_interval_holds_the_truth_about_as_often_as_it_says(monkeypatch: p
     monkeypatch.setattr(module, "POPULATION", 500_000)
     monkeypatch.setattr(module, "POPULATIONS", (0.75,))
     monkeypatch.setattr(module, "ACCURACIES", (0.95,))
-    found = interval_coverage([300], 400)
+    found = interval_coverage([300], 1000)
     assert [one.statistic for one in found] == list(STATISTICS)
     for one in found:
-        # Percentiles of a bootstrap hold AURC in .89 of draws; 400 draws have a standard error of .011.
-        assert one.coverage > 0.91, one
+        # Percentiles of a bootstrap hold AURC in .89 of draws; of 1000 the standard error is .007.
+        assert one.coverage > 0.915, one
         assert one.width < 1.4, one
         assert one.undefined == 0
 
