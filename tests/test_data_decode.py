@@ -77,7 +77,7 @@ def test_the_limit_of_a_folder_is_an_option(class_folders: ClassFolders, tmp_pat
     with pytest.raises(InputError, match="max_pixels is 0: it must be a whole number of at least 1"):
         ImageFolder(str(root), max_pixels=0)
     signatures = [
-        ImageFolder(str(root), "skip", limit).signature(("cat", "dog"), FileHashes(tmp_path / "hashes"))
+        ImageFolder(str(root), "skip", max_pixels=limit).signature(("cat", "dog"), FileHashes(tmp_path / "hashes"))
         for limit in (399, 400)
     ]
     assert signatures[0] != signatures[1]
