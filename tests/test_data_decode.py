@@ -76,8 +76,9 @@ def test_the_limit_of_a_folder_is_an_option(class_folders: ClassFolders, tmp_pat
     assert not ImageFolder(str(root), max_pixels=400).read(("cat", "dog"), 8).skipped
     with pytest.raises(InputError, match="max_pixels is 0: it must be a whole number of at least 1"):
         ImageFolder(str(root), max_pixels=0)
+    hashes = FileHashes(tmp_path / "hashes")
     signatures = [
-        ImageFolder(str(root), "skip", max_pixels=limit).signature(("cat", "dog"), FileHashes(tmp_path / "hashes"))
+        ImageFolder(str(root), "skip", max_pixels=limit).signature(("cat", "dog"), hashes)
         for limit in (399, 400)
     ]
     assert signatures[0] != signatures[1]
