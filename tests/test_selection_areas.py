@@ -54,10 +54,11 @@ def test_intervals_hold_the_value_and_keep_within_bounds(seed: int, accuracy: fl
     assert tuple(found) == AREAS
     for name, (low, high) in found.items():
         assert low < high
+        value = float(getattr(curve, name)())
         # Of E-AURC the optimum is that of many samples: few may lie a little below it.
-        assert low >= (-0.1 if name == "e_aurc" else 0)
+        assert low >= (min(value, 0) if name == "e_aurc" else 0)
         assert high <= 1
-        assert low <= float(getattr(curve, name)()) <= high
+        assert low <= value <= high
 
 
 def test_without_an_error_the_ends_are_those_of_the_error_rate() -> None:
@@ -79,7 +80,7 @@ def test_one_error_that_is_told_apart_leaves_much_open() -> None:
     score, error = np.linspace(0, 1, 200), np.arange(200) < 1
     assert failure_auroc(score, error) == 1
     low, high = failure_auroc_interval(risk_coverage_curve(score, error))
-    assert 0.2 < low < 0.7
+    assert 0.1 < low < 0.7
     assert high == 1
     few, many = (failure_auroc_interval(risk_coverage_curve(score, np.arange(200) < k))[0] for k in (3, 40))
     assert low < few < many < 1

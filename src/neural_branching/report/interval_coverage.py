@@ -1,6 +1,6 @@
 """Do intervals hold what they promise? Simulated coverage of those that are printed beside numbers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,48 @@ from neural_branching.selection.arrays import Floats
 from neural_branching.selection.intervals import Interval, share_interval
 from neural_branching.writing import write_atomically
 
-# How often a right prediction is surer than a wrong one: binormal scores, the last of them noise.
-POPULATIONS = (0.9, 0.75, 0.5)
+Drawn = tuple[Floats, NDArray[np.bool_]]
+
+
+def _binormal(auroc: float) -> Callable[[np.random.Generator, float, int], Drawn]:
+    """Normal scores, those of right predictions shifted upwards to a failure AUROC."""
+
+    def draw(generator: np.random.Generator, accuracy: float, n: int) -> Drawn:
+        error: NDArray[np.bool_] = generator.random(n) >= accuracy
+        return generator.normal(size=n) + np.sqrt(2) * ndtri(auroc) * ~error, error
+
+    return draw
+
+
+def _noisy(generator: np.random.Generator, accuracy: float, n: int) -> Drawn:
+    """Binormal scores of failure AUROC .9, but a fifth of the errors is as sure as right predictions."""
+    score, error = _binormal(0.9)(generator, accuracy, n)
+    sure = error & (generator.random(n) < 0.2)
+    score[sure] = generator.normal(size=int(sure.sum())) + np.sqrt(2) * ndtri(0.9)
+    return score, error
+
+
+def _confidences(spread: float, wave: float = 0.0) -> Callable[[np.random.Generator, float, int], Drawn]:
+    """Confidences c ~ Beta with a mean of the accuracy, right with probability c, or c plus a wave."""
+
+    def draw(generator: np.random.Generator, accuracy: float, n: int) -> Drawn:
+        confidence = generator.beta(accuracy * spread, (1 - accuracy) * spread, n)
+        bend = 4 * wave * np.sin(8 * np.pi * confidence) * (1 - confidence)
+        return confidence, generator.random(n) >= np.clip(confidence + bend, 0, 1)
+
+    return draw
+
+
+# An overconfident classifier ranks as the calibrated one does, and so has its areas.
+POPULATIONS: dict[str, Callable[[np.random.Generator, float, int], Drawn]] = {
+    "binormal, .9": _binormal(0.9),
+    "binormal, .75": _binormal(0.75),
+    "uninformed": _binormal(0.5),
+    "calibrated": _confidences(4.0),
+    "confident": _confidences(1.0),
+    "wavy": _confidences(4.0, 0.08),
+    "noisy": _noisy,
+}
 ACCURACIES = (0.7, 0.8, 0.9, 0.95, 0.97, 0.99)
 STATISTICS = ("accuracy", "selective accuracy", "AURC", "E-AURC", "AUGRC", "failure AUROC")
 # Draws from a population that stand for it.
@@ -37,7 +77,7 @@ class Coverage:
     """How often an interval holds the truth.
 
     Attributes:
-        auroc: failure AUROC of the population.
+        population: key of ``POPULATIONS``.
         accuracy: its accuracy.
         n: images drawn.
         statistic: one of ``STATISTICS``.
@@ -46,7 +86,7 @@ class Coverage:
         undefined: draws in which the statistic is not defined.
     """
 
-    auroc: float
+    population: str
     accuracy: float
     n: int
     statistic: str
@@ -68,20 +108,20 @@ def interval_coverage(sizes: Sequence[int], draws: int) -> list[Coverage]:
     whole(draws, "--draws", 1)
     for n in sizes:
         whole(n, "--images", 1)
-    cells = [(auroc, accuracy) for auroc in POPULATIONS for accuracy in ACCURACIES]
+    cells = [(name, accuracy) for name in POPULATIONS for accuracy in ACCURACIES]
     records = []
-    for auroc, accuracy in track(cells, description="Simulating", console=console(), transient=True):
-        generator = np.random.default_rng([int(100 * auroc), int(100 * accuracy)])
-        score, error = _drawn(generator, auroc, accuracy, POPULATION)
+    for name, accuracy in track(cells, description="Simulating", console=console(), transient=True):
+        generator, draw = np.random.default_rng([*name.encode(), int(100 * accuracy)]), POPULATIONS[name]
+        score, error = draw(generator, accuracy, POPULATION)
         half = float(np.median(score))
         truth = [value for value, _ in _measured(score, error, half)]
         for n in sizes:
-            found = [list(_measured(*_drawn(generator, auroc, accuracy, n), half)) for _ in range(draws)]
+            found = [list(_measured(*draw(generator, accuracy, n), half)) for _ in range(draws)]
             for index, statistic in enumerate(STATISTICS):
                 values = np.array([one[index][0] for one in found])
                 ends = np.array([one[index][1] for one in found])
                 held = _held(values, ends, truth[index])
-                records.append(Coverage(auroc, accuracy, n, statistic, *held))
+                records.append(Coverage(name, accuracy, n, statistic, *held))
     return records
 
 
@@ -93,26 +133,18 @@ def write_coverage(file: Path, records: Sequence[Coverage]) -> None:
     """
     lines: list[str] = []
     for n in dict.fromkeys(one.n for one in records):
-        mine = {(one.auroc, one.accuracy, one.statistic): one for one in records if one.n == n}
+        mine = {(one.population, one.accuracy, one.statistic): one for one in records if one.n == n}
         rows = [
-            [f"{auroc:g}", f"{accuracy:g}", *(_cell(mine[auroc, accuracy, name]) for name in STATISTICS)]
-            for auroc, accuracy in dict.fromkeys(key[:2] for key in mine)
+            [population, f"{accuracy:g}", *(_cell(mine[population, accuracy, name]) for name in STATISTICS)]
+            for population, accuracy in dict.fromkeys(key[:2] for key in mine)
         ]
-        header = ["failure AUROC of the scores", "accuracy", *STATISTICS]
+        header = ["scores", "accuracy of the population", *STATISTICS]
         lines += [f"**n = {n}**", "", *markdown_table(header, rows), ""]
     text = "\n".join([*lines, NOTE, ""])
     write_atomically(file, text)
     screen = console()
     screen.print(text, highlight=False, soft_wrap=True, markup=False)
     screen.print(f"Table: {file}", highlight=False, soft_wrap=True, markup=False)
-
-
-def _drawn(
-    generator: np.random.Generator, auroc: float, accuracy: float, n: int
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Binormal scores, right predictions shifted upwards, and errors."""
-    error: NDArray[np.bool_] = generator.random(n) >= accuracy
-    return generator.normal(size=n) + np.sqrt(2) * ndtri(auroc) * ~error, error
 
 
 def _measured(score: Floats, error: NDArray[np.bool_], half: float) -> Iterator[tuple[float, Interval]]:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaincinv, ndtri, xlogy
+from scipy.special import gammaincinv, ndtr, ndtri, stdtrit, xlogy
 
 from neural_branching.selection.influence import aurc_influence
 from neural_branching.selection.intervals import LEVEL, MID_P, Interval, proportion_interval
@@ -32,6 +32,10 @@ _USUAL = 1 / 3
 # A variance with what it is for this AUROC at √k further errors; for this cost, at 4·√k of them, the
 # variance of a single cost being twice its squared mean (that of an exponential law once).
 _AUROC_WEIGHT, _COST_WEIGHT, _COST_VARIANCE = 1.0, 4.0, 2.0
+# Fourth moment by the squared variance, of an exponential law (costs) and of an even one (placements): how
+# far a variance of so many errors may itself be off.
+_COST_KURTOSIS, _PLACEMENT_KURTOSIS = 9.0, 1.8
+_NORMAL = float(ndtri((1 + LEVEL) / 2))
 
 
 def area_intervals(curve: RiskCoverageCurve) -> dict[str, Interval]:
@@ -67,7 +71,8 @@ def e_aurc_interval(curve: RiskCoverageCurve) -> Interval:
         excess = np.abs(xlogy(1 - p, 1 - p))
         return float(excess.min()), float(excess.max())
     low, high = _joined(_cost(curve), lambda cost, p: cost * p - p - float(xlogy(1 - p, 1 - p)), n, k)
-    return low, min(high, 1.0)
+    # No population lies below 0; a sample may, as the optimum that is taken off is that of many images.
+    return max(low, min(curve.e_aurc().item(), 0.0)), min(high, 1.0)
 
 
 def augrc_interval(curve: RiskCoverageCurve) -> Interval:
@@ -102,6 +107,7 @@ def failure_auroc_interval(curve: RiskCoverageCurve) -> Interval:
     usual = _with_usual(auroc, USUAL_AUROC, few)
     variance = few * _placement_variance(curve, auroc) + weight * _auroc_variance(usual, k, m)
     whole = usual * (1 - usual) / (variance / (few + weight - 1))
+    whole *= (_NORMAL / _deviations(few, weight, kurtosis=_PLACEMENT_KURTOSIS)) ** 2
     return proportion_interval(auroc * whole, whole, MID_P)
 
 
@@ -161,9 +167,21 @@ def _cost(curve: RiskCoverageCurve) -> _Part:
     usual, weight = _with_usual(cost, USUAL_COST, k), _COST_WEIGHT * math.sqrt(k)
     variance = (k * seen + weight * _COST_VARIANCE * usual**2 / k) / (k + weight - 1)
     rate, spread = usual / variance, variance**0.5 / usual
-    low = float(gammaincinv(cost * rate + 0.5, (1 - LEVEL) / 2)) / rate
-    high = cost + usual * float((1 + ndtri((1 + LEVEL) / 2) * spread / 3) ** 3 - 1)
+    deviations = _deviations(k, weight, kurtosis=_COST_KURTOSIS)
+    low = float(gammaincinv(cost * rate + 0.5, ndtr(-deviations))) / rate
+    high = cost + usual * float((1 + deviations * spread / 3) ** 3 - 1)
     return _Part(cost, min(low, cost), high, usual, correlation)
+
+
+def _deviations(errors: int, usual: float, kurtosis: float) -> float:
+    """Standard deviations to either end: Student's quantile, as the variance is itself an estimate.
+
+    Degrees of freedom by Satterthwaite (1946): the variance of k errors is off by a relative variance of
+    (kurtosis − 1) / k, of which the part that is taken from what is usual is free.
+    """
+    share = errors / (errors + usual)
+    freedom = 2 * errors / (kurtosis - 1) / share**2
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def _counts(curve: RiskCoverageCurve) -> tuple[int, int]:
