@@ -205,6 +205,63 @@ def test_nothing_of_an_earlier_run_stays_beside_a_later_one(
     assert not (mine / "scod_curve.csv").exists()
 
 
+def test_events_of_a_run_that_was_killed_are_not_shown_with_those_of_the_next(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(mine.glob("events.out.tfevents.*"))
+    stranger = mine / "events.out.tfevents.1.elsewhere.2.0"
+    stranger.write_bytes(min(before).read_bytes())
+    (mine / "results.json").unlink()  # as if killed before it was written
+    assert run(monkeypatch, "train", *TINY, PLACE, "threshold.value=0.99") == 0
+    events = set(mine.glob("events.out.tfevents.*"))
+    assert before
+    assert not before & events
+    named = json.loads((mine / "results.json").read_text())["written"]["files"]
+    assert {file.name for file in events} - {stranger.name} == {name for name in named if "tfevents" in name}
+    assert stranger in events
+
+
+# One sweep.
+
+SWEPT = "hydra.sweep.dir=outputs/sweeps/ours"
+
+
+def test_jobs_of_an_earlier_sweep_are_not_those_of_a_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = ("subset=digits,upper", "threshold.value=0.5,0.6", "baselines=[restricted]")
+    assert run(monkeypatch, "train", "-m", *TINY, SWEPT, "branch_point=hidden1,hidden2", *wide) == 0
+    sweep = Path("outputs/sweeps/ours")
+    assert len(collect(sweep).completed) == 8
+    killed, old = sweep / "7_upper_hidden2", set(sweep.iterdir())
+    (killed / "results.json").unlink()
+    (sweep / "notes.txt").write_text("mine")
+    (sweep / "0_digits_hidden1" / "notes.txt").write_text("mine")
+    assert run(monkeypatch, "train", "-m", *TINY, SWEPT, "subset=upper", "threshold.value=0.7,0.8") == 0
+    assert {row["run"] for row in collect(sweep).completed} == {"0_upper_hidden2", "1_upper_hidden2"}
+    assert not collect(sweep).unread
+    of_now = {
+        "multirun.yaml",
+        "jobs.json",
+        "summary.csv",
+        "summary.md",
+        "risk_coverage.png",
+        "accuracy.png",
+        "aurc.png",
+    }
+    assert {file.name for file in old if file.exists() and file.is_file()} == of_now
+    assert (sweep / "notes.txt").exists()
+    assert (sweep / "0_digits_hidden1" / "notes.txt").exists()
+
+
+def test_a_sweep_clears_no_folder_where_none_has_been(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = mine.rename(mine.parent / "5_other")
+    place = f"hydra.sweep.dir={mine.parent}"
+    for _ in range(2):
+        assert run(monkeypatch, "train", "-m", *TINY, place, "threshold.value=0.5,0.6") == 0
+        assert len(list(mine.parent.glob("*_digits_*/results.json"))) == 2
+        assert (other / "results.json").exists()
+        (mine.parent / "jobs.json").unlink()
+
+
 def test_only_what_a_run_has_written_is_cleared(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()

@@ -12,6 +12,7 @@ from torch.utils.tensorboard.summary import hparams
 from neural_branching.report.cells import markdown_table
 from neural_branching.report.figures.thresholds import HEADER, threshold_lines
 from neural_branching.report.metrics import METRICS, Metric, system_metrics
+from neural_branching.runs import EVENTS
 from neural_branching.selection import RiskCoverageCurve
 from neural_branching.training import History
 
@@ -98,14 +99,9 @@ def write_system_events(
     write_figures(folder, drawn)
 
 
-def events_of(folder: Path) -> set[str]:
-    """Names of the files of events in a folder."""
-    return {file.name for file in folder.glob("events.out.tfevents.*")}
-
-
 def _writer(folder: Path) -> SummaryWriter:
     # A short queue has the run wait for the thread that writes.
-    return SummaryWriter(str(folder), max_queue=10_000)
+    return SummaryWriter(str(folder), max_queue=10_000, filename_suffix=EVENTS)
 
 
 def _write_histories(writer: SummaryWriter, histories: Mapping[str, History]) -> None:
