@@ -89,11 +89,12 @@ def test_folders_to_predict_are_walked_in_the_same_way(
     (root / "dog" / ".hidden").mkdir()
     (root / "dog" / "0.png").rename(root / "dog" / ".hidden" / "0.png")
     os.mkfifo(root / "pipe.png")
-    names = ["0.png", "cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"]
-    assert image_files([root]) == [root / name for name in names]
-    assert image_files([root / "cat"]) == [
-        root / name for name in [*names[1:3], "cat/back/0.png", *(f"cat/back/{name}" for name in names[3:])]
-    ]
+    (elsewhere / "gone.png").symlink_to("nowhere.png")
+    inside, outside = ["1.png", "2.png"], ["0.png", "dog/1.png", "dog/2.png"]
+    found = [file.relative_to(root).as_posix() for file in image_files([root])]
+    assert found == [outside[0], *(f"cat/{name}" for name in (*inside, "gone.png")), *outside[1:]]
+    found = [file.relative_to(root / "cat").as_posix() for file in image_files([root / "cat"])]
+    assert found == [*inside, *(f"back/{name}" for name in outside), "gone.png"]
     assert any("that are called images and are no regular files" in said for said in warnings(caplog))
 
 

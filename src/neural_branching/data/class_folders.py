@@ -78,6 +78,8 @@ def forget(root: Path) -> None:
 def images_below(folder: Path) -> list[Path]:
     """Every image file below a folder, sorted, by the same walk: whatever links lead to, each folder once.
 
+    Links to files that are gone are among them: who opens them names them.
+
     Raises:
         InputError: for a folder that cannot be listed.
     """
@@ -120,6 +122,7 @@ class _Walk:
         self.links: list[tuple[str, str, Place]] = []
         self.skipped: list[str] = []
         self.irregular: list[str] = []
+        self.unreadable: dict[str, OSError] = {}
 
     def look(self) -> Look:
         home = self.root.resolve()
@@ -128,17 +131,19 @@ class _Walk:
         for top in ("train", "test") if self._has_splits() else ("",):
             self._read_top(top)
         self._follow_links()
+        for name, error in self.unreadable.items():
+            raise _unreadable(str(self.root / name), error) from error
         files = {place: sorted(found) for place, found in sorted(self.files.items()) if found}
         return Look(files, self.stamps)
 
     def below(self) -> list[str]:
-        """Every image as of one class, those beside its folders included."""
+        """Every image as of one class, those beside its folders included, and what cannot be read."""
         home, everything = self.root.resolve(), Place("", "")
         for real in home.parents:
             self.read[str(real)] = _Owner(None, ".", False)
         self._read(".", str(home), everything)
         self._follow_links()
-        return self.files[everything]
+        return [*self.files[everything], *self.unreadable]
 
     def _has_splits(self) -> bool:
         # A class may be called "train" too: then its images, not folders, lie in it.
@@ -191,7 +196,8 @@ class _Walk:
         try:
             status = entry.stat()
         except OSError as error:
-            raise _unreadable(entry.path, error) from error
+            self.unreadable[name] = error
+            return
         if stat.S_ISREG(status.st_mode):
             found.append(name)
             self.stamps[name] = stamp_of(status)
