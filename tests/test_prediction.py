@@ -19,6 +19,7 @@ import yaml
 from PIL import Image
 from torch import nn
 
+from conftest import leave_out_pictures
 from device import ON_GPU, TRAINER
 from neural_branching import cli
 from neural_branching.branch import Branch
@@ -67,6 +68,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        leave_out_pictures(patch)
         for name, arguments in runs.items():
             arguments = [*arguments[:1], *TINY, *arguments[1:], f"hydra.run.dir=outputs/runs/{name}"]
             patch.setattr("sys.argv", ["neural-branching", *arguments])

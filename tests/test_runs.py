@@ -21,6 +21,7 @@ from neural_branching.runs import begin, checksums, missing_jobs, planned_data, 
 from test_cli import TINY
 
 ClassFolders = Callable[..., Path]
+PLAIN = pytest.mark.usefixtures("unillustrated")
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,7 @@ def statuses(sweep: Path) -> list[str]:
     return [json.loads(file.read_text())["status"] for file in sorted(sweep.glob("*/results.json"))]
 
 
+@PLAIN
 def test_a_job_that_finds_other_images_than_its_sweep_fails(
     monkeypatch: pytest.MonkeyPatch, class_folders: ClassFolders, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,7 +166,7 @@ PLACE = "hydra.run.dir=outputs/runs/mine"
 
 
 @pytest.fixture
-def mine(monkeypatch: pytest.MonkeyPatch) -> Path:
+def mine(monkeypatch: pytest.MonkeyPatch, unillustrated: None) -> Path:
     """The folder of a finished run, and a file of its user in it."""
     assert run(monkeypatch, "train", *TINY, PLACE) == 0
     folder = Path("outputs/runs/mine")
@@ -279,6 +281,7 @@ def test_only_what_a_run_has_written_is_cleared(tmp_path: Path) -> None:
     assert not (folder / "results.json").exists()
 
 
+@PLAIN
 def test_printing_is_no_part_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -291,35 +294,19 @@ def test_printing_is_no_part_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
 # Names.
 
 
-def named(name: str, monkeypatch: pytest.MonkeyPatch, class_folders: ClassFolders) -> list[dict[str, str]]:
-    """A run over a class of this name and another one; the lines of its predictions."""
-    images = class_folders(("a", "b b"), 20)
-    (images / "a").rename(images / name)
-    typed = name.replace("'", "\\'")
-    classes = f"'{typed}','b b'"
+NAMES = ("$\\foo$", "=1+1", "@SUM(A1)", "-2+3", "+a", "'=quoted", "café", "b b")
+
+
+def test_a_class_may_be_called_anything(monkeypatch: pytest.MonkeyPatch, class_folders: ClassFolders) -> None:
+    images = class_folders([f"class {number}" for number in range(len(NAMES))], 20)
+    for number, name in enumerate(NAMES):
+        (images / f"class {number}").rename(images / name)
+    classes = ",".join("'{}'".format(name.replace("'", "\\'")) for name in NAMES)
     assert run(monkeypatch, "train", *of_images(images, classes), PLACE) == 0
     with Path("outputs/runs/mine/predictions.csv").open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "$\\foo$",
-        "=1+1",
-        "@SUM(A1)",
-        "-2+3",
-        "+a",
-        "'=quoted",
-        "café",
-    ],
-)
-def test_a_class_may_be_called_anything(
-    name: str, monkeypatch: pytest.MonkeyPatch, class_folders: ClassFolders
-) -> None:
-    lines = named(name, monkeypatch, class_folders)
+        lines = list(csv.DictReader(stream))
     labels = {line["label"] for line in lines}
-    assert len(labels) == 2
+    assert len(labels) == len(NAMES)
     assert not any(label.startswith(("=", "+", "-", "@")) for label in labels)
     assert all(float(line["score"]) > 0 for line in lines)
     [row] = collect(Path("outputs/runs")).completed
@@ -327,6 +314,7 @@ def test_a_class_may_be_called_anything(
     from neural_branching.report.predictions import read_predictions
 
     results = json.loads(Path("outputs/runs/mine/results.json").read_text())
+    assert results["classes"] == list(NAMES)
     predictions = read_predictions(Path("outputs/runs/mine"), results["classes"])
     assert not predictions.foreign.any()
     test = predictions.of("test")
@@ -364,6 +352,7 @@ def test_a_folder_that_no_disk_can_have_is_a_sentence(monkeypatch: pytest.Monkey
 # A checkout that is not installed.
 
 
+@PLAIN
 def test_a_checkout_needs_no_metadata(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -388,6 +377,7 @@ def test_a_checkout_needs_no_metadata(
     assert versions.version_of("a-package-that-nobody-has") == "unknown"
 
 
+@PLAIN
 def test_a_sweep_whose_jobs_failed_does_not_say_that_nothing_was_to_be_done(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
