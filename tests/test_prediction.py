@@ -221,8 +221,15 @@ def test_pixels_of_another_shape_are_refused(place: Path) -> None:
     assert predictor.predict(np.zeros((0, 3, 12, 12), np.uint8)) == []
 
 
-@pytest.mark.parametrize("run", ["soft", "gate"])
-@pytest.mark.parametrize("suffix", ["pt2", "onnx"])
+@pytest.mark.parametrize(
+    ("suffix", "run"),
+    [
+        ("pt2", "gate"),
+        ("onnx", "soft"),
+        pytest.param("pt2", "soft", marks=pytest.mark.slow),
+        pytest.param("onnx", "gate", marks=pytest.mark.slow),
+    ],
+)
 def test_a_system_is_one_program(
     place: Path, monkeypatch, capsys, tmp_path: Path, run: str, suffix: str
 ) -> None:
