@@ -25,10 +25,10 @@ run: $(STAMP)  ## the main job on the embedded glyphs: three subsets × two bran
 	$(BIN)/neural-branching train -m subset=digits,upper,lower branch_point=hidden1,hidden2
 
 test: $(STAMP)  ## the test suite (fast, offline); DEVICE=cuda runs it on a GPU
-	DEVICE=$(DEVICE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	DEVICE=$(DEVICE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-lowest: $(LOWEST)/.installed  ## the test suite with the lowest versions that pyproject.toml admits
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 $(LOWEST)/.installed: pyproject.toml | $(STAMP)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)

@@ -37,6 +37,38 @@ GLYPHS = (
 ORDINARY = ("threshold=coverage", "threshold.target=0.6")
 
 
+# The files whose tests take longest, longest first: begun last, one would leave the other workers idle.
+LONGEST = (
+    "cli",
+    "faults",
+    "prediction",
+    "pipeline",
+    "together",
+    "runs",
+    "launchers",
+    "route",
+    "search",
+    "conf",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
+    """Draw nothing from here on: pictures take longer than all else that a small run does."""
+    for place in ("run.draw", "system._draw", "summary.draw"):
+        patch.setattr(f"neural_branching.report.{place}", lambda *_: {})
+
+
+@pytest.fixture
+def unillustrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of runs that do not look at pictures."""
+    leave_out_pictures(monkeypatch)
+
+
 @pytest.fixture
 def class_folders(tmp_path: Path) -> ClassFolders:
     """Write noisy one-colour PNG images: ``<class>/``, or ``{train,test}/<class>/`` if ``test`` > 0."""

@@ -51,20 +51,39 @@ def run(monkeypatch, *arguments):
     return 0
 
 
-def in_a_process(*arguments, code=0):
-    """Run the command as a process of its own that must not import torch; output and seconds."""
-    program = (
-        "import sys, atexit\n"
-        "atexit.register(lambda: print('IMPORTED TORCH') if 'torch' in sys.modules else None)\n"
-        "from neural_branching.cli import main\n"
-        f"sys.argv = ['neural-branching', *{list(arguments)!r}]\n"
-        "main()\n"
-    )
+WITHOUT_TORCH = """
+import io, json, sys, time
+from contextlib import redirect_stderr, redirect_stdout
+start = time.perf_counter()
+answers = []
+for arguments in json.loads(sys.argv[1]):
+    from neural_branching.cli import main
+    said, code = io.StringIO(), 0
+    sys.argv = ["neural-branching", *arguments]
+    with redirect_stdout(said), redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+    text = said.getvalue() + (code if isinstance(code, str) else "")
+    answers.append([text, bool(code), "torch" in sys.modules, time.perf_counter() - start])
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    assert "IMPORTED TORCH" not in done.stdout
-    return done.stdout + done.stderr, time.perf_counter() - start
+print(json.dumps(answers))
+"""
+
+
+def without_torch(*commands):
+    """Run commands in one process of its own, which must not import torch.
+
+    Returns:
+        What each said, whether it failed, and seconds; those of the first with its imports.
+    """
+    program = [sys.executable, "-c", WITHOUT_TORCH, json.dumps(commands)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert not any(torch for _, _, torch, _ in answers)
+    return [(said, failed, seconds) for said, failed, _, seconds in answers]
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +144,7 @@ def test_the_sixteen_jobs_train_one_parent_and_four_branches_and_nothing_the_sec
     ]
 
 
+@pytest.mark.usefixtures("unillustrated")
 def test_all_scores_are_compared_by_one_command_and_one_branch(monkeypatch, capsys):
     assert run(monkeypatch, "train", "-m", *TINY, "score=glob(*)", "threshold=coverage") == 0
     scores = sorted(file.stem for file in (conf_dir() / "score").glob("*.yaml"))
@@ -154,6 +174,7 @@ def test_a_threshold_that_cannot_be_certified_says_what_it_would_take(monkeypatc
     assert "at least 2302 accepted calibration images without an error" in printed  # ln .1 / ln .999
 
 
+@pytest.mark.usefixtures("unillustrated")
 def test_calibration_images_are_planned_from_a_run(monkeypatch, capsys):
     assert run(monkeypatch, "train", *TINY) == 0
     capsys.readouterr()
@@ -168,12 +189,14 @@ def test_calibration_images_are_planned_from_a_run(monkeypatch, capsys):
     assert "target is 2.0" in run(monkeypatch, "simulate", "outputs", "--target", "2")
 
 
+@pytest.mark.usefixtures("unillustrated")
 def test_runs_started_in_the_same_second_get_folders_of_their_own(monkeypatch):
     for _ in range(3):
         assert run(monkeypatch, "train", *TINY) == 0
     assert len(list(Path("outputs/runs").iterdir())) == 3
 
 
+@pytest.mark.usefixtures("unillustrated")
 def test_a_job_that_fails_while_running_does_not_stop_the_others(monkeypatch, capsys):
     # A learning rate no one can survive is only found out while training.
     assert run(monkeypatch, "train", "-m", *TINY, "branch.fit.lr=1e30,1e-3") == 1
@@ -209,33 +232,34 @@ def test_an_invalid_value_anywhere_in_a_sweep_starts_nothing(monkeypatch, overri
     assert not Path("outputs/store/parent").exists()
 
 
-@pytest.mark.parametrize(
-    ("overrides", "sentence"),
-    [
-        (["threshold.value=abc"], "threshold.value is 'abc': it must be a finite number."),
-        (["threshold.value=-0.1"], "threshold.value is -0.1"),
-        (["threshold=coverage", "threshold.target=0"], "threshold.target is 0"),
-        (["subset=custom", "subset.classes=[digit_0,digit_x]"], "did you mean 'digit_"),
-        (["subset=custom", "subset.classes=[digit_0]"], "a branch needs at least two"),
-        (["subset=custom", "subset.classes=[]"], "a branch needs at least two"),
-        (["subset=custom"], "subset.classes must be given"),
-        (["subset=superclass", "subset.superclass=digits"], "did you mean 'digit'?"),
-        (["data.split.train=0.9"], "data.split.train + validation + calibration is 1.15"),
-        (["data.classes=[digit_0,digit_77]"], "a class in data.classes is 'digit_77'"),
-        (["data=image_folder", "data.root=nowhere"], "does not exist"),
-        (["+trainer.epochs=3"], "trainer has no option 'epochs'"),
-        (["+parent.colour=red"], "parent has no option 'colour'"),
-        (["parent.fit.optimizer=adma"], "did you mean 'adam'?"),
-        (["branch_pont=hidden1"], "Could not override 'branch_pont'"),
-        (["subset=fishes"], "Could not find 'subset/fishes'"),
-    ],
+MISTAKES = (
+    (["threshold.value=abc"], "threshold.value is 'abc': it must be a finite number."),
+    (["threshold.value=-0.1"], "threshold.value is -0.1"),
+    (["threshold=coverage", "threshold.target=0"], "threshold.target is 0"),
+    (["subset=custom", "subset.classes=[digit_0,digit_x]"], "did you mean 'digit_"),
+    (["subset=custom", "subset.classes=[digit_0]"], "a branch needs at least two"),
+    (["subset=custom", "subset.classes=[]"], "a branch needs at least two"),
+    (["subset=custom"], "subset.classes must be given"),
+    (["subset=superclass", "subset.superclass=digits"], "did you mean 'digit'?"),
+    (["data.split.train=0.9"], "data.split.train + validation + calibration is 1.15"),
+    (["data.classes=[digit_0,digit_77]"], "a class in data.classes is 'digit_77'"),
+    (["data=image_folder", "data.root=nowhere"], "does not exist"),
+    (["+trainer.epochs=3"], "trainer has no option 'epochs'"),
+    (["+parent.colour=red"], "parent has no option 'colour'"),
+    (["parent.fit.optimizer=adma"], "did you mean 'adam'?"),
+    (["branch_pont=hidden1"], "Could not override 'branch_pont'"),
+    (["subset=fishes"], "Could not find 'subset/fishes'"),
 )
-def test_errors_of_torch_free_parts_come_in_a_moment_and_leave_nothing(overrides, sentence, moment):
-    output, seconds = in_a_process("train", *overrides, code=1)
-    assert sentence in output
-    assert "Traceback" not in output
-    # About 0.8 s and 2 moments on an idle machine; torch alone takes longer than 4.
-    assert seconds < max(4, 4 * moment)
+
+
+def test_errors_of_torch_free_parts_come_in_a_moment_and_leave_nothing(moment):
+    answers = without_torch(*(["train", *overrides] for overrides, _ in MISTAKES))
+    for (_, sentence), (said, failed, seconds) in zip(MISTAKES, answers, strict=True):
+        assert failed
+        assert sentence in said
+        assert "Traceback" not in said
+        # About 0.8 s and 2 moments on an idle machine; torch alone takes longer than 4.
+        assert seconds < max(4, 4 * moment)
     assert not Path("outputs").exists()
 
 
@@ -256,6 +280,7 @@ def test_errors_that_need_a_network_or_the_data_come_before_any_training(monkeyp
     assert not Path("outputs/store/parent").exists()
 
 
+@pytest.mark.usefixtures("unillustrated")
 @pytest.mark.parametrize("sweep", [False, True])
 def test_ctrl_c_leaves_nothing_half_written_and_the_command_works_again(monkeypatch, sweep):
     several = ["-m", "subset=digits,upper"] if sweep else []
@@ -303,24 +328,20 @@ def test_outputs_that_cannot_be_written(monkeypatch):
     assert "is not a writable folder" in str(run(monkeypatch, "train", *TINY, "outputs=a_file/outputs"))
 
 
-def test_help_answers_without_torch():
-    output, _ = in_a_process("--help")
-    assert "train" in output
-    output, _ = in_a_process("train", "--help")
-    assert (
-        "branch_point: block1, block2, block3, block4, block5, block6, hidden1, hidden2, logits, norm"
-        in output
-    )
-    output, _ = in_a_process("tarin", code=1)
-    assert "did you mean 'train'?" in output
-
-
-def test_report_on_a_folder_without_results():
+def test_help_and_what_cannot_be_read_need_no_torch():
     Path("empty").mkdir()
-    output, _ = in_a_process("report", "empty", code=1)
-    assert "has no results.json" in output
-    output, _ = in_a_process("report", "nowhere", code=1)
-    assert "does not exist" in output
+    commands = (["--help"], ["train", "--help"], ["tarin"], ["report", "empty"], ["report", "nowhere"])
+    answers = without_torch(*commands)
+    assert [failed for _, failed, _ in answers] == [False, False, True, True, True]
+    words = (
+        "train",
+        "branch_point: block1, block2, block3, block4, block5, block6, hidden1, hidden2, logits, norm",
+        "did you mean 'train'?",
+        "has no results.json",
+        "does not exist",
+    )
+    for expected, (said, *_) in zip(words, answers, strict=True):
+        assert expected in said
 
 
 def test_report_gives_the_summary_of_any_folder(monkeypatch, capsys):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from neural_branching.data import class_folders as module
 from neural_branching.data.class_folders import Place, look_at
+from neural_branching.data.files import image_files
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.sources.image_folder import ImageFolder
 from neural_branching.errors import InputError
@@ -73,6 +74,28 @@ def test_links_are_followed_from_wherever_they_lead(root: Path, hashes: FileHash
         Place("", "cat"): ["cat/0.png", "cat/1.png", "cat/2.png", "cat/more/inner/0.png"],
         Place("", "dog"): ["dog/1.png", "dog/2.png"],
     }
+
+
+def test_folders_to_predict_are_walked_in_the_same_way(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Linked folders are followed, as training follows them, and each is read once."""
+    elsewhere = tmp_path / "elsewhere"
+    (root / "cat").rename(elsewhere)
+    (root / "cat").symlink_to(elsewhere)
+    (root / "cat again").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(root)
+    (elsewhere / "0.png").rename(root / "0.png")
+    (root / "dog" / ".hidden").mkdir()
+    (root / "dog" / "0.png").rename(root / "dog" / ".hidden" / "0.png")
+    os.mkfifo(root / "pipe.png")
+    (elsewhere / "gone.png").symlink_to("nowhere.png")
+    inside, outside = ["1.png", "2.png"], ["0.png", "dog/1.png", "dog/2.png"]
+    found = [file.relative_to(root).as_posix() for file in image_files([root])]
+    assert found == [outside[0], *(f"cat/{name}" for name in (*inside, "gone.png")), *outside[1:]]
+    found = [file.relative_to(root / "cat").as_posix() for file in image_files([root / "cat"])]
+    assert found == [*inside, *(f"back/{name}" for name in outside), "gone.png"]
+    assert any("that are called images and are no regular files" in said for said in warnings(caplog))
 
 
 def test_links_to_image_files_are_images(root: Path, hashes: FileHashes, tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ def test_the_best_weights_are_truly_restored(warm: Path) -> None:
     # Rates so high that the last epoch is not the best.
     result = run(
         warm,
-        *("parent.fit.epochs=6", "parent.fit.lr=0.05", "branch.fit.epochs=12", "branch.fit.lr=0.2"),
+        *("parent.fit.epochs=10", "parent.fit.lr=0.2", "branch.fit.epochs=12", "branch.fit.lr=0.2"),
     )
     for name in ("parent", "branch"):
         losses = [entry["val/loss"] for entry in result.histories[name]]

@@ -110,7 +110,7 @@ def test_labels_of_test_images_choose_nothing_from_images_to_results(
         assert scores(poisoned) == scores(clean), name
         assert len(scores(clean)) == 40
         assert poisoned.results["test"]["accuracy"] < clean.results["test"]["accuracy"]
-        assert poisoned.results["foreign"]["per_class"] != clean.results["foreign"]["per_class"]
+        assert poisoned.results["foreign"] != clean.results["foreign"]
         assert poisoned.results["test"]["n_accepted"] > 0
     assert before["temperature, certified"].results["threshold"]["certificate"] is not None
     assert before["knn, limit for foreign images"].results["threshold"]["images"] == "foreign"

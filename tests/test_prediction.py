@@ -19,6 +19,7 @@ import yaml
 from PIL import Image
 from torch import nn
 
+from conftest import leave_out_pictures
 from device import ON_GPU, TRAINER
 from neural_branching import cli
 from neural_branching.branch import Branch
@@ -67,6 +68,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        leave_out_pictures(patch)
         for name, arguments in runs.items():
             arguments = [*arguments[:1], *TINY, *arguments[1:], f"hydra.run.dir=outputs/runs/{name}"]
             patch.setattr("sys.argv", ["neural-branching", *arguments])
@@ -219,8 +221,15 @@ def test_pixels_of_another_shape_are_refused(place: Path) -> None:
     assert predictor.predict(np.zeros((0, 3, 12, 12), np.uint8)) == []
 
 
-@pytest.mark.parametrize("run", ["soft", "gate"])
-@pytest.mark.parametrize("suffix", ["pt2", "onnx"])
+@pytest.mark.parametrize(
+    ("suffix", "run"),
+    [
+        ("pt2", "gate"),
+        ("onnx", "soft"),
+        pytest.param("pt2", "soft", marks=pytest.mark.slow),
+        pytest.param("onnx", "gate", marks=pytest.mark.slow),
+    ],
+)
 def test_a_system_is_one_program(
     place: Path, monkeypatch, capsys, tmp_path: Path, run: str, suffix: str
 ) -> None:

@@ -502,8 +502,11 @@ def test_events_hold_the_figures_if_there_are_any(folder: Path, silent: Path) ->
     events.Reload()
     assert set(events.Tags()["images"]) == {f"test/{name}" for name in FIGURES}
     for name in FIGURES:
-        picture = Image.open(io.BytesIO(events.Images(f"test/{name}")[0].encoded_image_string))
+        [image] = events.Images(f"test/{name}")
+        assert image.encoded_image_string == (folder / f"{name}.png").read_bytes()
+        picture = Image.open(io.BytesIO(image.encoded_image_string))
         assert is_a_picture(picture), name
+        assert picture.size == (image.width, image.height)
     without = EventAccumulator(str(silent))
     without.Reload()
     assert without.Tags()["images"] == []

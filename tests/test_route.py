@@ -144,6 +144,7 @@ def test_what_accepts_nothing_says_why(monkeypatch, capsys):
     assert "root: not certifiable with" in screen
 
 
+@pytest.mark.usefixtures("unillustrated")
 def test_failures_of_one_command_are_not_the_others(monkeypatch, capsys, tmp_path):
     for command in ("train", "route"):
         folder = tmp_path / "outputs" / "runs" / command
@@ -166,6 +167,7 @@ def test_the_budget_of_activations_is_checked_before_training(monkeypatch):
     assert not Path("outputs/store/parent").exists()
 
 
+@pytest.mark.usefixtures("unillustrated")
 def test_runs_of_before_commands_had_names_are_summarised(monkeypatch, capsys):
     assert run(monkeypatch, "route", *TINY, "threshold=sgr", "threshold.target=0.9") is None
     found, folder = results()
@@ -185,6 +187,7 @@ def test_runs_of_before_commands_had_names_are_summarised(monkeypatch, capsys):
     assert "Tables: outputs/runs" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("unillustrated")
 def test_a_run_that_is_there_twice_is_one_certificate(monkeypatch):
     assert run(monkeypatch, "route", *TINY, "threshold=sgr", "threshold.target=0.9") is None
     _, folder = results()
@@ -192,6 +195,7 @@ def test_a_run_that_is_there_twice_is_one_certificate(monkeypatch):
     assert summarize_systems(Path("outputs/runs")).certified == 1
 
 
+@pytest.mark.usefixtures("unillustrated")
 def test_systems_that_do_not_belong_together_are_told_apart(monkeypatch, capsys):
     assert run(monkeypatch, "route", *TINY, "hydra.run.dir=outputs/runs/a") is None
     first = json.loads(Path("outputs/runs/a/results.json").read_text())

@@ -21,6 +21,7 @@ from neural_branching.runs import begin, checksums, missing_jobs, planned_data, 
 from test_cli import TINY
 
 ClassFolders = Callable[..., Path]
+PLAIN = pytest.mark.usefixtures("unillustrated")
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,7 @@ def statuses(sweep: Path) -> list[str]:
     return [json.loads(file.read_text())["status"] for file in sorted(sweep.glob("*/results.json"))]
 
 
+@PLAIN
 def test_a_job_that_finds_other_images_than_its_sweep_fails(
     monkeypatch: pytest.MonkeyPatch, class_folders: ClassFolders, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,7 +166,7 @@ PLACE = "hydra.run.dir=outputs/runs/mine"
 
 
 @pytest.fixture
-def mine(monkeypatch: pytest.MonkeyPatch) -> Path:
+def mine(monkeypatch: pytest.MonkeyPatch, unillustrated: None) -> Path:
     """The folder of a finished run, and a file of its user in it."""
     assert run(monkeypatch, "train", *TINY, PLACE) == 0
     folder = Path("outputs/runs/mine")
@@ -205,6 +207,63 @@ def test_nothing_of_an_earlier_run_stays_beside_a_later_one(
     assert not (mine / "scod_curve.csv").exists()
 
 
+def test_events_of_a_run_that_was_killed_are_not_shown_with_those_of_the_next(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(mine.glob("events.out.tfevents.*"))
+    stranger = mine / "events.out.tfevents.1.elsewhere.2.0"
+    stranger.write_bytes(min(before).read_bytes())
+    (mine / "results.json").unlink()  # as if killed before it was written
+    assert run(monkeypatch, "train", *TINY, PLACE, "threshold.value=0.99") == 0
+    events = set(mine.glob("events.out.tfevents.*"))
+    assert before
+    assert not before & events
+    named = json.loads((mine / "results.json").read_text())["written"]["files"]
+    assert {file.name for file in events} - {stranger.name} == {name for name in named if "tfevents" in name}
+    assert stranger in events
+
+
+# One sweep.
+
+SWEPT = "hydra.sweep.dir=outputs/sweeps/ours"
+
+
+def test_jobs_of_an_earlier_sweep_are_not_those_of_a_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = ("subset=digits,upper", "threshold.value=0.5,0.6", "baselines=[restricted]")
+    assert run(monkeypatch, "train", "-m", *TINY, SWEPT, "branch_point=hidden1,hidden2", *wide) == 0
+    sweep = Path("outputs/sweeps/ours")
+    assert len(collect(sweep).completed) == 8
+    killed, old = sweep / "7_upper_hidden2", set(sweep.iterdir())
+    (killed / "results.json").unlink()
+    (sweep / "notes.txt").write_text("mine")
+    (sweep / "0_digits_hidden1" / "notes.txt").write_text("mine")
+    assert run(monkeypatch, "train", "-m", *TINY, SWEPT, "subset=upper", "threshold.value=0.7,0.8") == 0
+    assert {row["run"] for row in collect(sweep).completed} == {"0_upper_hidden2", "1_upper_hidden2"}
+    assert not collect(sweep).unread
+    of_now = {
+        "multirun.yaml",
+        "jobs.json",
+        "summary.csv",
+        "summary.md",
+        "risk_coverage.png",
+        "accuracy.png",
+        "aurc.png",
+    }
+    assert {file.name for file in old if file.exists() and file.is_file()} == of_now
+    assert (sweep / "notes.txt").exists()
+    assert (sweep / "0_digits_hidden1" / "notes.txt").exists()
+
+
+def test_a_sweep_clears_no_folder_where_none_has_been(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = mine.rename(mine.parent / "5_other")
+    place = f"hydra.sweep.dir={mine.parent}"
+    for _ in range(2):
+        assert run(monkeypatch, "train", "-m", *TINY, place, "threshold.value=0.5,0.6") == 0
+        assert len(list(mine.parent.glob("*_digits_*/results.json"))) == 2
+        assert (other / "results.json").exists()
+        (mine.parent / "jobs.json").unlink()
+
+
 def test_only_what_a_run_has_written_is_cleared(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
@@ -222,6 +281,7 @@ def test_only_what_a_run_has_written_is_cleared(tmp_path: Path) -> None:
     assert not (folder / "results.json").exists()
 
 
+@PLAIN
 def test_printing_is_no_part_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -234,35 +294,19 @@ def test_printing_is_no_part_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
 # Names.
 
 
-def named(name: str, monkeypatch: pytest.MonkeyPatch, class_folders: ClassFolders) -> list[dict[str, str]]:
-    """A run over a class of this name and another one; the lines of its predictions."""
-    images = class_folders(("a", "b b"), 20)
-    (images / "a").rename(images / name)
-    typed = name.replace("'", "\\'")
-    classes = f"'{typed}','b b'"
+NAMES = ("$\\foo$", "=1+1", "@SUM(A1)", "-2+3", "+a", "'=quoted", "café", "b b")
+
+
+def test_a_class_may_be_called_anything(monkeypatch: pytest.MonkeyPatch, class_folders: ClassFolders) -> None:
+    images = class_folders([f"class {number}" for number in range(len(NAMES))], 20)
+    for number, name in enumerate(NAMES):
+        (images / f"class {number}").rename(images / name)
+    classes = ",".join("'{}'".format(name.replace("'", "\\'")) for name in NAMES)
     assert run(monkeypatch, "train", *of_images(images, classes), PLACE) == 0
     with Path("outputs/runs/mine/predictions.csv").open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "$\\foo$",
-        "=1+1",
-        "@SUM(A1)",
-        "-2+3",
-        "+a",
-        "'=quoted",
-        "café",
-    ],
-)
-def test_a_class_may_be_called_anything(
-    name: str, monkeypatch: pytest.MonkeyPatch, class_folders: ClassFolders
-) -> None:
-    lines = named(name, monkeypatch, class_folders)
+        lines = list(csv.DictReader(stream))
     labels = {line["label"] for line in lines}
-    assert len(labels) == 2
+    assert len(labels) == len(NAMES)
     assert not any(label.startswith(("=", "+", "-", "@")) for label in labels)
     assert all(float(line["score"]) > 0 for line in lines)
     [row] = collect(Path("outputs/runs")).completed
@@ -270,6 +314,7 @@ def test_a_class_may_be_called_anything(
     from neural_branching.report.predictions import read_predictions
 
     results = json.loads(Path("outputs/runs/mine/results.json").read_text())
+    assert set(results["classes"]) == set(NAMES)
     predictions = read_predictions(Path("outputs/runs/mine"), results["classes"])
     assert not predictions.foreign.any()
     test = predictions.of("test")
@@ -307,6 +352,7 @@ def test_a_folder_that_no_disk_can_have_is_a_sentence(monkeypatch: pytest.Monkey
 # A checkout that is not installed.
 
 
+@PLAIN
 def test_a_checkout_needs_no_metadata(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -331,6 +377,7 @@ def test_a_checkout_needs_no_metadata(
     assert versions.version_of("a-package-that-nobody-has") == "unknown"
 
 
+@PLAIN
 def test_a_sweep_whose_jobs_failed_does_not_say_that_nothing_was_to_be_done(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

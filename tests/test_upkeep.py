@@ -54,6 +54,7 @@ def keys(outputs: Path) -> set[str]:
     return {path.name for path in (outputs / "store" / "thing").iterdir()}
 
 
+@pytest.mark.usefixtures("unillustrated")
 def test_runs_refer_to_all_that_they_used(monkeypatch, tmp_path, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     command(monkeypatch, "train", "-m", *TINY, "subset=digits,upper")
@@ -70,6 +71,7 @@ def test_runs_refer_to_all_that_they_used(monkeypatch, tmp_path, capsys) -> None
     assert f"{len(entries)} entries, " in shown
 
 
+@pytest.mark.usefixtures("unillustrated")
 def test_pruning_leaves_what_runs_need(monkeypatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
     train = ["train", *TINY, "subset=digits"]

@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from neural_branching.errors import InputError, refused_file
 from neural_branching.objectives import check_directions
-from neural_branching.runs import digest_of, write_jobs
+from neural_branching.runs import begin_sweep, digest_of, write_jobs
 from neural_branching.settings import Settings
 from neural_branching.system import System
 
@@ -66,6 +66,7 @@ class CheckAndSummarize(Callback):
         sweep = Path(config.hydra.sweep.dir)
         count = len(jobs) if _is_grid(config) else None
         try:
+            begin_sweep(sweep)
             write_jobs(sweep, self.command, count, checked.data)
         except OSError as error:
             sys.exit(

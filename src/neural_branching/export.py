@@ -24,6 +24,7 @@ from neural_branching.routing.routers import Scaled
 
 OUTPUTS = ("answer", "confidence", "accepted")
 ANSWERS = "answers.json"
+MOST = 2**31 - 1  # images at once; torch 2.6 refuses a dimension without an end
 
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "max_softmax": lambda logits: logits.softmax(1).amax(1),
@@ -219,7 +220,7 @@ def export(predictor: Predictor, file: Path) -> tuple[int, float]:
     one_of(file.suffix, (".pt2", ".onnx"), "The suffix of the file")
     images = predictor.examples
     example = torch.from_numpy(images[[0, -1]])  # two: a program traced with one would take only one
-    batch = torch.export.Dim("images", min=1)
+    batch = torch.export.Dim("images", min=1, max=MOST)
     with _refused("torch.export"):
         predictor = _on_cpu(predictor)
     program = Program(predictor).eval().requires_grad_(False)

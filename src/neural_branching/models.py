@@ -138,7 +138,9 @@ def check_models(settings: Settings) -> None:
         one_of(settings.stage, parent.network.stage_names, "branch_point.stage")
         shape = _logits_shape(parent, image_shape(settings))
         if settings.checkpoint:
-            parent.adopt(read_state(settings.checkpoint), f"The checkpoint {settings.checkpoint}")
+            with torch.device("cpu"):  # torch 2.6 reads to the device of the moment, whatever it is told
+                state = read_state(settings.checkpoint)
+            parent.adopt(state, f"The checkpoint {settings.checkpoint}")
         if shape != (len(settings.labels.names),):
             raise InputError(
                 f"parent.network gives an output of shape {shape} for an image: it must give "

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from neural_branching.writing import write_atomically
 
 RESULTS, CONFIG, JOBS = "results.json", "config.yaml", "jobs.json"
 MOST_JOBS = 1_000_000
+# Ends the names of our TensorBoard events, so that those of a killed run are known for what they are.
+EVENTS = ".neural-branching"
+# What summaries write into a sweep's folder.
+TABLES = ("summary.csv", "summary.md", "baselines.csv", "systems.csv", "systems.md")
+FIGURES = ("risk_coverage", "accuracy", "aurc", "depth", "pareto", "learning_curve", "routers")
 
 # Of a job that its sweep was to have.
 NOTHING = "has left nothing: not started yet, or died at once"
@@ -33,11 +39,13 @@ def begin(folder: Path) -> None:
     """Clear a run's folder of what an earlier run has left in it, the results first.
 
     So results never stand beside files of another run, whenever a process is killed. Files that the
-    earlier run does not name as its own, or that have changed since, stay.
+    earlier run does not name as its own, or that have changed since, stay. Events of a run that was killed
+    go as well: TensorBoard shows all of a folder as one run.
 
     Raises:
         OSError: if something cannot be removed.
     """
+    _unlink(folder, events_of(folder))
     file = folder / RESULTS
     if not file.exists():
         return
@@ -46,9 +54,42 @@ def begin(folder: Path) -> None:
     except InputError:
         named = {}
     file.unlink()
-    for name in named:
-        if belongs(folder, named, name):
-            (folder / name).unlink()
+    _unlink(folder, {name for name in named if belongs(folder, named, name)})
+
+
+def begin_sweep(folder: Path) -> None:
+    """Clear a sweep's folder of what an earlier sweep has left in it: each job's results, and the summary.
+
+    Otherwise jobs of an earlier, longer sweep would be taken for jobs of this one. What was built for them
+    is in the store.
+
+    Raises:
+        OSError: if something cannot be removed.
+    """
+    if not (folder / JOBS).exists():
+        return
+    _unlink(folder, {*TABLES, *(f"{name}.png" for name in FIGURES), *events_of(folder)})
+    for run in runs_below(folder):
+        if run.parent == folder and _number(run).isdecimal():
+            begin(run)
+            _unlink(run, {CONFIG})  # of a job that was killed; without it nothing is taken for a run
+            with suppress(OSError):  # where something else lies in it
+                run.rmdir()
+
+
+def events_of(folder: Path) -> set[str]:
+    """Names of our files of TensorBoard events in a folder."""
+    return {file.name for file in folder.glob(f"events.out.tfevents.*{EVENTS}")}
+
+
+def _unlink(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _number(run: Path) -> str:
+    """What the folder of a sweep's job starts with."""
+    return run.name.partition("_")[0]
 
 
 def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
@@ -168,8 +209,8 @@ def missing_jobs(folder: Path, command: str = "") -> dict[Path, str]:
             missing[file] = str(error)
             continue
         count = (plan.jobs or 0) if command in ("", plan.command) else 0
-        there = [run.name for run in runs_below(file.parent) if run.parent == file.parent]
+        there = [run for run in runs_below(file.parent) if run.parent == file.parent]
         if len(there) < count:
-            numbers = {name.partition("_")[0] for name in there}
+            numbers = {_number(run) for run in there}
             missing |= {file.parent / str(job): NOTHING for job in range(count) if str(job) not in numbers}
     return missing

@@ -75,6 +75,17 @@ def forget(root: Path) -> None:
     _looks.pop(root.absolute(), None)
 
 
+def images_below(folder: Path) -> list[Path]:
+    """Every image file below a folder, sorted, by the same walk: whatever links lead to, each folder once.
+
+    Links to files that are gone are among them: who opens them names them.
+
+    Raises:
+        InputError: for a folder that cannot be listed.
+    """
+    return sorted(folder / name for name in _Walk(folder).below())
+
+
 def remembered(stamps: Mapping[str, Stamp]) -> Look:
     """A look at a folder that is gone, from what is remembered of its files."""
     splits = any(file.startswith("train/") and file.count("/") >= 2 for file in stamps)
@@ -111,6 +122,7 @@ class _Walk:
         self.links: list[tuple[str, str, Place]] = []
         self.skipped: list[str] = []
         self.irregular: list[str] = []
+        self.unreadable: dict[str, OSError] = {}
 
     def look(self) -> Look:
         home = self.root.resolve()
@@ -118,13 +130,20 @@ class _Walk:
             self.read[str(real)] = _Owner(None, ".", False)
         for top in ("train", "test") if self._has_splits() else ("",):
             self._read_top(top)
-        self.links.sort()
-        while self.links:
-            self._follow(*self.links.pop(0))
-        _say(self.root, "links to folders that are read already or hold them", tuple(self.skipped))
-        _say(self.root, "files that are called images and are no regular files", tuple(self.irregular))
+        self._follow_links()
+        for name, error in self.unreadable.items():
+            raise _unreadable(str(self.root / name), error) from error
         files = {place: sorted(found) for place, found in sorted(self.files.items()) if found}
         return Look(files, self.stamps)
+
+    def below(self) -> list[str]:
+        """Every image as of one class, those beside its folders included, and what cannot be read."""
+        home, everything = self.root.resolve(), Place("", "")
+        for real in home.parents:
+            self.read[str(real)] = _Owner(None, ".", False)
+        self._read(".", str(home), everything)
+        self._follow_links()
+        return [*self.files[everything], *self.unreadable]
 
     def _has_splits(self) -> bool:
         # A class may be called "train" too: then its images, not folders, lie in it.
@@ -177,12 +196,20 @@ class _Walk:
         try:
             status = entry.stat()
         except OSError as error:
-            raise _unreadable(entry.path, error) from error
+            self.unreadable[name] = error
+            return
         if stat.S_ISREG(status.st_mode):
             found.append(name)
             self.stamps[name] = stamp_of(status)
         else:
             self.irregular.append(name)
+
+    def _follow_links(self) -> None:
+        self.links.sort()
+        while self.links:
+            self._follow(*self.links.pop(0))
+        _say(self.root, "links to folders that are read already or hold them", tuple(self.skipped))
+        _say(self.root, "files that are called images and are no regular files", tuple(self.irregular))
 
     def _follow(self, link: str, within: str, place: Place) -> None:
         real = str((self.root / link).resolve())

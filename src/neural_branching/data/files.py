@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from neural_branching.data.class_folders import images_below
 from neural_branching.data.decode import MAX_PIXELS, SUFFIXES, decode
 from neural_branching.errors import InputError
 
@@ -17,18 +18,17 @@ TASK = 32  # files per task: small ones take less time than handing one of them 
 
 
 def image_files(places: Sequence[Path]) -> list[Path]:
-    """Files as they are named, and every image below the folders, sorted.
+    """Files as they are named, and every image below the folders, links followed, sorted.
 
     Raises:
-        InputError: for a place that does not exist, or if there is no image in any.
+        InputError: for a place that does not exist or cannot be listed, or if there is no image in any.
     """
     found: list[Path] = []
     for place in places:
         if not place.exists():
             raise InputError(f"The image {place} does not exist: name image files or folders of them.")
         if place.is_dir():
-            below = (one for one in place.rglob("*") if one.suffix.lower() in SUFFIXES)
-            found += sorted(one for one in below if one.is_file())
+            found += images_below(place)
         else:
             found.append(place)
     if not found:

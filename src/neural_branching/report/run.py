@@ -23,8 +23,8 @@ from neural_branching.report.results import (
     written,
 )
 from neural_branching.report.tables import AREAS_NOTE, console
-from neural_branching.report.tensorboard import events_of, write_events
-from neural_branching.runs import CONFIG
+from neural_branching.report.tensorboard import write_events
+from neural_branching.runs import CONFIG, events_of
 
 if TYPE_CHECKING:
     from neural_branching.pipeline import Run
@@ -41,7 +41,7 @@ def write_run(run: "Run", folder: Path, *, draw_figures: bool) -> None:
     """
     evaluation = run.evaluation
     examination = evaluation.examination
-    names, before = [CONFIG, CURVE, POINTS, PREDICTIONS], events_of(folder)
+    names = [CONFIG, CURVE, POINTS, PREDICTIONS]
     write_config(folder, run.settings.config)
     write_curve(folder / CURVE, examination.curve)
     if examination.foreign.classes:
@@ -52,7 +52,7 @@ def write_run(run: "Run", folder: Path, *, draw_figures: bool) -> None:
     drawn = draw(run.results, evaluation) if draw_figures else {}
     names += save(drawn, folder, ("png", "svg"))
     write_events(folder, run.results, run.histories, examination.curve, evaluation.points, drawn)
-    names += events_of(folder) - before
+    names += events_of(folder)
     write_results(folder, {**run.results, "written": written(folder, names, run.settings.outputs)})
 
 

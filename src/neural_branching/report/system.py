@@ -19,10 +19,10 @@ from neural_branching.report.results import write_config, write_results, written
 from neural_branching.report.run import provenance
 from neural_branching.report.systems import ROUTER_HEADER, router_lines
 from neural_branching.report.tables import console
-from neural_branching.report.tensorboard import events_of, write_system_events
+from neural_branching.report.tensorboard import write_system_events
 from neural_branching.routing.descent import answers_of
 from neural_branching.routing.hierarchy import ROOT
-from neural_branching.runs import CONFIG
+from neural_branching.runs import CONFIG, events_of
 from neural_branching.selection import risk_coverage_curve
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def write_system(run: "SystemRun", folder: Path, *, draw_figures: bool) -> None:
         folder: its folder, which exists.
         draw_figures: also draw the figures, as files and in TensorBoard. The jobs of a sweep do not.
     """
-    names, before = [CONFIG, TRACE], events_of(folder)
+    names = [CONFIG, TRACE]
     write_config(folder, run.system.config)
     write_table(folder / TRACE, TRACE_HEADER, _trace(run))
     drawn = _draw(run) if draw_figures else {}
@@ -62,7 +62,7 @@ def write_system(run: "SystemRun", folder: Path, *, draw_figures: bool) -> None:
         {"routers": markdown_table(ROUTER_HEADER, router_lines([run.results]))},
         drawn,
     )
-    names += events_of(folder) - before
+    names += events_of(folder)
     write_results(folder, {**run.results, "written": written(folder, names, run.system.base.outputs)})
 
 

@@ -1,17 +1,18 @@
 """What runs show in TensorBoard: curves by epoch, risk–coverage curves, tables, figures, HParams rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from neural_branching.report.cells import markdown_table
 from neural_branching.report.figures.thresholds import HEADER, threshold_lines
 from neural_branching.report.metrics import METRICS, Metric, system_metrics
+from neural_branching.runs import EVENTS
 from neural_branching.selection import RiskCoverageCurve
 from neural_branching.training import History
 
@@ -25,7 +26,7 @@ def write_events(
     histories: Mapping[str, History],
     curve: RiskCoverageCurve,
     points: Sequence["Point"],
-    drawn: Mapping[str, Figure],
+    drawn: Collection[str],
 ) -> None:
     """Write a run's events into its folder.
 
@@ -37,7 +38,7 @@ def write_events(
         curve: risk–coverage curve of the test split, written with step = coverage in percent, so
             that runs overlay.
         points: what several thresholds would do, written as a table.
-        drawn: figures to show beside them.
+        drawn: names of pictures to show beside them, as of ``write_figures``.
     """
     # The HParams tab sorts by name and shows the first five unasked: these are the ones to compare.
     chosen = {
@@ -66,7 +67,7 @@ def write_system_events(
     histories: Mapping[str, History],
     curve: RiskCoverageCurve,
     tables: Mapping[str, Sequence[str]],
-    drawn: Mapping[str, Figure],
+    drawn: Collection[str],
 ) -> None:
     """Write the events of a run of a system into its folder.
 
@@ -76,7 +77,7 @@ def write_system_events(
         histories: epochs of the parent, every branch and every gate.
         curve: risk–coverage curve of the chosen router on test.
         tables: name → lines of Markdown.
-        drawn: figures to show beside them.
+        drawn: names of pictures to show beside them, as of ``write_figures``.
     """
     chosen = {
         "branch/point": results["branch_point"],
@@ -98,14 +99,9 @@ def write_system_events(
     write_figures(folder, drawn)
 
 
-def events_of(folder: Path) -> set[str]:
-    """Names of the files of events in a folder."""
-    return {file.name for file in folder.glob("events.out.tfevents.*")}
-
-
 def _writer(folder: Path) -> SummaryWriter:
     # A short queue has the run wait for the thread that writes.
-    return SummaryWriter(str(folder), max_queue=10_000)
+    return SummaryWriter(str(folder), max_queue=10_000, filename_suffix=EVENTS)
 
 
 def _write_histories(writer: SummaryWriter, histories: Mapping[str, History]) -> None:
@@ -122,12 +118,17 @@ def _write_curve(writer: SummaryWriter, curve: RiskCoverageCurve) -> None:
             writer.add_scalar("test/selective_accuracy_by_coverage", 1 - risk, percent)
 
 
-def write_figures(folder: Path, drawn: Mapping[str, Figure]) -> None:
-    """Write figures into a folder's events, under "test/"."""
+def write_figures(folder: Path, drawn: Collection[str]) -> None:
+    """Show the pictures that lie in a folder as NAME.png in its events too, under "test/"."""
     if drawn:
         with _writer(folder) as writer:
-            for name, figure in drawn.items():
-                writer.add_figure(f"test/{name}", figure, close=False)
+            for name in drawn:
+                # As it is: to draw or to compress it again takes longer than to write all other events.
+                content = (folder / f"{name}.png").read_bytes()
+                width, height = (int.from_bytes(content[start : start + 4]) for start in (16, 20))
+                image = Summary.Image(width=width, height=height, encoded_image_string=content)
+                summary = Summary(value=[Summary.Value(tag=f"test/{name}", image=image)])
+                writer._get_file_writer().add_summary(summary)
 
 
 def _write_hparams(

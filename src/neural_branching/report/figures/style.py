@@ -59,6 +59,7 @@ def save(drawn: Mapping[str, Figure], folder: Path, endings: Sequence[str]) -> l
             names.append(f"{name}.{ending}")
             with whole_file(folder / names[-1]) as temporary:
                 figure.savefig(temporary)
+            figure.set_layout_engine("none")  # as laid out once, in every file
     return names
 
 
