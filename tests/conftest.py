@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
     """Draw nothing from here on: pictures take longer than all else that a small run does."""
-    for place in ("run.draw", "system._draw", "summary.draw"):
+    for place in ("branch.draw", "tree.draw", "summary.draw"):
         patch.setattr(f"neural_branching.report.{place}", lambda *_: {})
 
 
@@ -105,12 +105,12 @@ def glyph_run(tmp_path_factory: pytest.TempPathFactory) -> GlyphRun:
         from hydra import compose, initialize_config_dir
 
         from neural_branching import pipeline
-        from neural_branching.config import conf_dir
-        from neural_branching.settings import Settings
+        from neural_branching.config.build import conf_dir
+        from neural_branching.config.experiment import Experiment
 
         with _process_restored(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = compose("train", [*GLYPHS, f"outputs={outputs}", *overrides])
-            return pipeline.run(Settings.from_config(config), overrides)
+            return pipeline.run(Experiment.from_config(config), overrides)
 
     run(*ORDINARY)  # first, whatever is asked for: it is the one that builds everything
     return run

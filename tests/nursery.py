@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from neural_branching import callbacks, cli, pipeline, system_pipeline  # noqa: F401
-from neural_branching.report import run, summary, system, tables, tensorboard  # noqa: F401
+from neural_branching import callbacks, cli, pipeline  # noqa: F401
+from neural_branching.report import run, summary, tables, tensorboard, tree  # noqa: F401
 
 
 def start(folder: str, arguments: list[str], name: str) -> int:

@@ -3,11 +3,16 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from device import ON_CPU
+from neural_branching.report.results import records
+
+if TYPE_CHECKING:
+    from neural_branching.evaluation.node import NodeEvaluation
+    from neural_branching.pipeline import Run
 
 
 def numbers(outputs: Path) -> dict[str, list[dict[str, Any]]]:
@@ -25,6 +30,18 @@ def numbers(outputs: Path) -> dict[str, list[dict[str, Any]]]:
             results["keys"] = keys
         found.setdefault(file.parent.name, []).append(results)
     return found
+
+
+def record(results: dict[str, Any]) -> dict[str, Any]:
+    """A run of one threshold as one flat record."""
+    [one] = records(results)
+    return one
+
+
+def only(run: "Run") -> "NodeEvaluation":
+    """The branch of a run that has only one, judged."""
+    [one] = run.nodes.values()
+    return one
 
 
 def adopt(run: Path, name: str, content: str) -> None:

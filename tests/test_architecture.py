@@ -7,9 +7,12 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import neural_branching
+from neural_branching.cli import COMMANDS
 
 PACKAGE = Path(neural_branching.__file__).parent
 NAME = "neural_branching"
@@ -18,7 +21,7 @@ NAME = "neural_branching"
 ROOMS = (
     ("errors", "versions", "writing", "terminal"),
     ("checkpoint", "reading", "csv_text"),
-    ("store", "objectives", "config", "fit", "compute", "environment", "row_file", "readout", "views"),
+    ("store", "objectives", "fit", "compute", "environment", "row_file", "readout", "views"),
     ("runs",),
     ("upkeep",),
     ("selection",),
@@ -32,18 +35,20 @@ ROOMS = (
     ("branch",),
     ("stack",),
     ("evaluation",),
-    ("settings",),
-    ("system",),
+    ("config",),
     ("models",),
     ("cost",),
     ("artifacts",),
     ("together",),
-    ("baselines", "distinct"),
+    ("branch_cost",),
+    ("baselines", "distinct", "outputs"),
     ("report",),
-    ("pipeline", "system_pipeline"),
+    ("pipeline",),
     ("prediction",),
     ("export",),
+    ("composition",),
     ("callbacks",),
+    ("commands",),
     ("cli",),
     ("__main__",),
 )
@@ -55,9 +60,9 @@ ONLY: dict[str, set[str]] = {
     "networks": {"errors"},
     "routing": {"errors", "selection"},
     "evaluation": {"errors", "selection", "routing"},
-    "settings": {
+    "config": {
         "errors",
-        "config",
+        "store",
         "compute",
         "fit",
         "objectives",
@@ -68,6 +73,7 @@ ONLY: dict[str, set[str]] = {
         "data.sources.base",
         "data.split",
         "data.subset",
+        "routing",
         "selection.scores.base",
         "selection.thresholds.base",
     },
@@ -77,9 +83,9 @@ ONLY: dict[str, set[str]] = {
 QUICK = (
     "neural_branching",
     "neural_branching.cli",
+    *(f"neural_branching.commands.{name}" for name in COMMANDS),
     "neural_branching.callbacks",
-    "neural_branching.settings",
-    "neural_branching.system",
+    "neural_branching.config.experiment",
     "neural_branching.routing.hierarchy",
     "neural_branching.routing.routers",
     "neural_branching.selection.scores.outputs",
@@ -147,7 +153,7 @@ def room_of(module: str) -> str:
 
 
 def test_the_reader_of_imports_sees_them() -> None:
-    assert {"errors", "config", "pipeline", "report.run"} <= own_imports("cli")
+    assert {"errors", "config.build", "pipeline", "report.run"} <= own_imports("commands.launch")
     assert "store" in own_imports("data.table")
     assert own_imports("errors") == set()
     assert "pipeline" not in own_imports("report.run")
@@ -156,6 +162,13 @@ def test_the_reader_of_imports_sees_them() -> None:
 def test_every_room_has_its_place() -> None:
     assert {room_of(module) for module in MODULES if module} == RANK.keys()
     assert list(imports("")) == []
+
+
+def test_every_command_is_in_the_table_and_has_a_module() -> None:
+    there = {module.removeprefix("commands.") for module in MODULES if module.startswith("commands.")}
+    assert there == {*COMMANDS, "launch"}
+    for name in COMMANDS:
+        assert list(signature(import_module(f"{NAME}.commands.{name}").main).parameters) == ["arguments"]
 
 
 def test_imports_go_from_right_to_left_only() -> None:
@@ -175,7 +188,7 @@ def test_one_place_makes_objects_of_names_and_one_reads_yaml() -> None:
         "hydra.utils.get_object",
         "hydra.utils.get_class",
     }
-    assert [module for module in MODULES if makers & set(imports(module))] == ["config"]
+    assert [module for module in MODULES if makers & set(imports(module))] == ["config.build"]
     loading = [
         module for module, file in MODULES.items() if re.search(r"yaml\.\w*(load|parse)", file.read_text())
     ]
@@ -238,7 +251,7 @@ def test_a_branch_cannot_reach_a_pixel() -> None:
 
 def test_one_place_instantiates() -> None:
     callers = {module for module in MODULES for name in imports(module) if name.endswith(".instantiate")}
-    assert callers == {"config"}
+    assert callers == {"config.build"}
 
 
 def test_every_text_file_is_utf_8() -> None:

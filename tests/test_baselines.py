@@ -9,13 +9,15 @@ import pytest
 from safetensors.torch import load_file
 
 from conftest import ORDINARY, GlyphRun
-from neural_branching.baselines import NEIGHBOURS, _anew, _on_pixels
+from neural_branching.artifacts import Workspace
+from neural_branching.baselines import NEIGHBOURS, _Bench
+from neural_branching.config.experiment import BASELINES
 from neural_branching.errors import InputError
 from neural_branching.evaluation.baselines import Outcome, differences, outcome
 from neural_branching.report.baselines import HEADER, baseline_lines
 from neural_branching.report.run import write_run
 from neural_branching.report.summary import summarize
-from neural_branching.settings import BASELINES
+from sweeps import record
 
 WIDTHS, PIXELS, CLASSES = (16, 12), 3 * 16 * 16, 3
 TO_HIDDEN2 = PIXELS * 16 + 16 * 12
@@ -23,7 +25,7 @@ TO_HIDDEN2 = PIXELS * 16 + 16 * 12
 
 @pytest.fixture(scope="module")
 def compared(glyph_run: GlyphRun) -> dict:
-    return glyph_run(*ORDINARY, "baselines=all").results["baselines"]
+    return record(glyph_run(*ORDINARY, "baselines=all").results)["baselines"]
 
 
 def test_every_baseline_is_there_in_its_order(compared: dict) -> None:
@@ -32,11 +34,11 @@ def test_every_baseline_is_there_in_its_order(compared: dict) -> None:
 
 
 def test_a_run_that_asks_for_none_has_none(glyph_run: GlyphRun) -> None:
-    assert glyph_run(*ORDINARY).results["baselines"] == {}
+    assert record(glyph_run(*ORDINARY).results)["baselines"] == {}
 
 
 def test_the_branch_is_the_run_s_own(glyph_run: GlyphRun, compared: dict) -> None:
-    test = glyph_run(*ORDINARY).results["test"]
+    test = record(glyph_run(*ORDINARY).results)["test"]
     assert compared["branch"]["accuracy"] == pytest.approx(test["accuracy"])
     assert compared["branch"]["aurc"] == pytest.approx(test["aurc"])
     assert compared["restricted"]["accuracy"] == pytest.approx(test["parent_restricted"]["accuracy"])
@@ -76,13 +78,13 @@ def test_a_lead_is_the_difference_and_lies_in_its_interval(compared: dict) -> No
 
 
 def test_baselines_are_kept(glyph_run: GlyphRun, compared: dict) -> None:
-    again = glyph_run(*ORDINARY, "baselines=all", "threshold.target=0.61").results["baselines"]
+    again = record(glyph_run(*ORDINARY, "baselines=all", "threshold.target=0.61").results)["baselines"]
     # Seconds of training are those of the first time, so that equal numbers mean that nothing was built.
     assert again == compared
 
 
 def test_a_list_is_kept_in_its_order(glyph_run: GlyphRun) -> None:
-    found = glyph_run(*ORDINARY, "baselines=[knn,restricted,knn]").results["baselines"]
+    found = record(glyph_run(*ORDINARY, "baselines=[knn,restricted,knn]").results)["baselines"]
     assert list(found) == ["branch", "knn", "restricted"]
 
 
@@ -93,7 +95,9 @@ def test_an_unknown_baseline_is_refused(glyph_run: GlyphRun, value: str) -> None
 
 
 def test_a_parent_that_does_not_know_the_classes_cannot_be_restricted(glyph_run: GlyphRun) -> None:
-    found = glyph_run(*ORDINARY, "parent.labels=coarse", "baselines=[restricted,knn]").results["baselines"]
+    found = record(glyph_run(*ORDINARY, "parent.labels=coarse", "baselines=[restricted,knn]").results)[
+        "baselines"
+    ]
     assert found["restricted"] is None
     assert [line[0] for line in baseline_lines(found)] == ["branch", "knn"]
 
@@ -134,15 +138,15 @@ def test_a_lead_is_paired_by_image() -> None:
 
 def test_costs_of_a_run(glyph_run: GlyphRun) -> None:
     run = glyph_run(*ORDINARY)
-    cost = run.results["cost"]
+    cost = record(run.results)["cost"]
     assert cost["macs"]["path"] == cost["macs"]["to_branch_point"] + cost["macs"]["branch"]
     assert cost["macs"]["to_branch_point"] == TO_HIDDEN2
     assert cost["macs"]["parent"] == TO_HIDDEN2 + 12 * 5
-    assert cost["parameters"]["branch"] == run.results["branch"]["parameters"]
+    assert cost["parameters"]["branch"] == record(run.results)["branch"]["parameters"]
     assert cost["parameters"]["parent"] == run.results["parent"]["parameters"]
     n = run.results["images"]["n"]
     assert cost["cache_bytes"] >= 4 * n * (16 + 12 + 5)
-    kept, epochs = run.results["artifacts"]["activations"], run.results["branch"]["epochs"]
+    kept, epochs = run.results["artifacts"]["activations"], record(run.results)["branch"]["epochs"]
     expected = kept["build_seconds"] * (epochs * 150 / n - 1)  # half of 100 images of 3 classes, every epoch
     assert kept["saved_seconds"] == pytest.approx(expected, abs=1e-3)
 
@@ -152,19 +156,20 @@ def test_neighbours_are_tried_in_ascending_numbers() -> None:
 
 
 def test_baselines_without_the_parent_know_none_of_its_weights(glyph_run: GlyphRun, tmp_path: Path) -> None:
-    settings = glyph_run(*ORDINARY).settings
-    network = {**settings.config["parent"]["network"], "weights": "somewhere"}
-    config = {**settings.config, "parent": {**settings.config["parent"], "network": network}}
-    brought = replace(settings, checkpoint=tmp_path / "weights.pt", config=config)
-    for anew in (_anew(brought), _on_pixels(brought)):
+    run = glyph_run(*ORDINARY)
+    workspace, branch = Workspace.of(run.experiment, run.table), run.experiment.usual.branch
+    network = {**workspace.parent.network, "weights": "somewhere"}
+    brought = replace(workspace.parent, checkpoint=tmp_path / "weights.pt", network=network)
+    on_pixels = _Bench(replace(workspace, parent=brought), branch, None)._on_pixels()
+    for anew in (brought.anew(), on_pixels):
         assert anew.checkpoint is None
-        assert anew.config["parent"]["network"]["weights"] is None
-    assert brought.config["parent"]["network"]["weights"] == "somewhere"
+        assert anew.network["weights"] is None
+    assert brought.network["weights"] == "somewhere"
 
 
 def test_votes_of_neighbours_are_in_the_store(glyph_run: GlyphRun, compared: dict) -> None:
-    settings = glyph_run(*ORDINARY).settings
-    kept = list((settings.outputs / "store" / "neighbours").glob("*/votes.safetensors"))
+    outputs = glyph_run(*ORDINARY).experiment.outputs
+    kept = list((outputs / "store" / "neighbours").glob("*/votes.safetensors"))
     assert kept
     for votes in kept:
         found = load_file(votes)["votes"]

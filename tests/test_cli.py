@@ -11,11 +11,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from device import TRAINER
 from neural_branching import cli
-from neural_branching.config import conf_dir
+from neural_branching.config.build import conf_dir
+from neural_branching.report.results import records
+from sweeps import record
 
 AUGMENT = "parent.augment={_target_:neural_branching.data.augment.Augmentation,pad:-1}"
 TINY = [
@@ -110,10 +114,10 @@ def test_a_run_leaves_its_files_and_prints_a_table(monkeypatch, capsys):
     assert names >= {"results.json", "config.yaml", "curve.csv", "predictions.csv", "risk_coverage.png"}
     output = capsys.readouterr().out
     assert "parent restricted" in output
-    assert f"{result['test']['accuracy']:.3f}" in output
+    assert f"{record(result)['test']['accuracy']:.3f}" in output
 
 
-def test_the_sixteen_jobs_train_one_parent_and_four_branches_and_nothing_the_second_time(monkeypatch, capsys):
+def test_sixteen_settings_train_one_parent_and_four_branches_and_nothing_the_second_time(monkeypatch, capsys):
     sweep = [
         "train",
         "-m",
@@ -124,18 +128,19 @@ def test_the_sixteen_jobs_train_one_parent_and_four_branches_and_nothing_the_sec
     ]
     assert run(monkeypatch, *sweep) == 0
     built = [part for result in results() for part, entry in result["artifacts"].items() if entry["built"]]
-    assert len(results()) == 16
+    assert len(results()) == 4
+    assert sum(len(records(result)) for result in results()) == 16
     assert [built.count(part) for part in ("parent", "activations", "branch")] == [1, 1, 4]
     assert "1 parent, 1 activations, 4 branch" in capsys.readouterr().out
     assert run(monkeypatch, *sweep) == 0
-    again = results()[16:]
-    assert len(again) == 16
+    again = results()[4:]
+    assert len(again) == 4
     assert not any(entry["built"] for result in again for entry in result["artifacts"].values())
     [first, second] = sorted(Path("outputs/sweeps").iterdir())
     assert {"summary.csv", "summary.md", "risk_coverage.png", "accuracy.png", "aurc.png"} <= {
         file.name for file in second.iterdir()
     }
-    columns = ["test_accuracy", "test_aurc", "test_coverage"]
+    columns = ["threshold", "test_accuracy", "test_aurc", "test_coverage"]
     rows = [
         list(csv.DictReader((sweep / "summary.csv").read_text().splitlines())) for sweep in (first, second)
     ]
@@ -148,7 +153,7 @@ def test_the_sixteen_jobs_train_one_parent_and_four_branches_and_nothing_the_sec
 def test_all_scores_are_compared_by_one_command_and_one_branch(monkeypatch, capsys):
     assert run(monkeypatch, "train", "-m", *TINY, "score=glob(*)", "threshold=coverage") == 0
     scores = sorted(file.stem for file in (conf_dir() / "score").glob("*.yaml"))
-    assert sorted(result["score"]["kind"] for result in results()) == scores
+    assert sorted(record(result)["score"]["kind"] for result in results()) == scores
     built = [part for result in results() for part, entry in result["artifacts"].items() if entry["built"]]
     assert sorted(built) == ["activations", "branch", "data", "parent"]
     capsys.readouterr()
@@ -165,9 +170,10 @@ def test_all_scores_are_compared_by_one_command_and_one_branch(monkeypatch, caps
 def test_a_threshold_that_cannot_be_certified_says_what_it_would_take(monkeypatch, capsys):
     assert run(monkeypatch, "train", *TINY, "threshold=random_walk", "threshold.target=0.001") == 0
     [result] = results()
-    assert result["threshold"]["reject_all"]
-    assert result["threshold"]["value"] is None
-    assert result["threshold"]["certificate"] is None
+    threshold = record(result)["threshold"]
+    assert threshold["reject_all"]
+    assert threshold["value"] is None
+    assert threshold["certificate"] is None
     printed = " ".join(capsys.readouterr().out.split())
     assert "threshold none: accepts nothing" in printed
     assert "not certifiable" in printed
@@ -377,7 +383,7 @@ def test_stages_answers_a_mistake_in_a_sentence(monkeypatch, arguments, message)
 def test_a_study_runs_every_main_stage_from_one_pass(monkeypatch, capsys):
     assert run(monkeypatch, "study", *TINY, "subset=digits,upper") == 0
     found = results()
-    assert sorted((one["subset"], one["branch_point"]) for one in found) == [
+    assert sorted((one["subset"], one["branch_point"]) for one in map(record, found)) == [
         (subset, stage) for subset in ("digits", "upper") for stage in ("hidden1", "hidden2", "logits")
     ]
     assert sum(one["artifacts"]["activations"]["built"] for one in found) == 1
@@ -404,3 +410,47 @@ def test_images_that_a_network_cannot_take_are_a_sentence(monkeypatch):
     answer = str(run(monkeypatch, "train", *[one for one in TINY if "parent.network" not in one], *arguments))
     assert answer.startswith("parent.network cannot take images of 3 × 12 × 12: ")
     assert "\n" not in answer
+
+
+@pytest.mark.usefixtures("unillustrated")
+def test_a_run_of_several_thresholds_answers_by_the_one_that_is_named(monkeypatch, capsys, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for index in range(4):
+        Image.fromarray(np.full((12, 12, 3), 60 * index, np.uint8)).save(images / f"{index}.png")
+    place = "hydra.sweep.dir=outputs/ours"
+    assert run(monkeypatch, "train", "-m", *TINY, place, "threshold.value=0.0,1.0") == 0
+    [file] = Path("outputs/ours").rglob("results.json")
+    answers = str(run(monkeypatch, "predict", str(file.parent), str(images)))
+    assert answers == (
+        "--threshold is not given: the run has 0 (fixed 0), 1 (fixed 1); name one by its number or its rule."
+    )
+    assert "--threshold is '2'" in str(
+        run(monkeypatch, "predict", str(file.parent), str(images), "--threshold", "2")
+    )
+    for threshold, accepted in (("0", "1"), ("fixed 1", "0")):
+        command = [
+            "predict",
+            str(file.parent),
+            str(images),
+            "--threshold",
+            threshold,
+            "--output",
+            "answers.csv",
+        ]
+        assert run(monkeypatch, *command) == 0
+        with Path("answers.csv").open() as stream:
+            assert {line["accepted"] for line in csv.DictReader(stream)} == {accepted}
+
+
+@pytest.mark.usefixtures("unillustrated")
+def test_groups_of_ones_own_sweep_their_thresholds_too(monkeypatch, tmp_path):
+    groups = tmp_path / "groups" / "threshold"
+    groups.mkdir(parents=True)
+    text = "_target_: neural_branching.selection.thresholds.plain.Coverage\ntarget: 0.9\n"
+    (groups / "mine.yaml").write_text(text)
+    own = ["threshold=mine", "threshold.target=0.3,0.6"]
+    for place in (["--config-dir", str(groups.parent)], [f"hydra.searchpath=[file://{groups.parent}]"]):
+        assert run(monkeypatch, "train", "-m", *place, *TINY, *own) == 0
+    found = [[one["threshold"]["rule"] for one in records(result)] for result in results()]
+    assert found == [["coverage 0.3", "coverage 0.6"]] * 2

@@ -12,12 +12,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from neural_branching import config as module
-from neural_branching.config import conf_dir
+from neural_branching.config import build as module
+from neural_branching.config.build import conf_dir
+from neural_branching.config.experiment import Experiment
 from neural_branching.data.sources import cifar100, glyphs
 from neural_branching.errors import InputError
-from neural_branching.settings import Settings
-from neural_branching.system import System
 
 CONF = conf_dir()
 FILES = sorted(file.relative_to(CONF).with_suffix("").as_posix() for file in CONF.rglob("*.yaml"))
@@ -131,7 +130,7 @@ def test_the_folder_is_found_and_shipped() -> None:
 def test_an_installed_package_has_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "site-packages" / "neural_branching"
     package.mkdir(parents=True)
-    monkeypatch.setattr(module, "__file__", str(package / "config.py"))
+    monkeypatch.setattr(module, "__file__", str(package / "config" / "build.py"))
     with pytest.raises(InputError, match=r"The folder conf/ is missing beside .*: install neural-branching"):
         conf_dir()
     (package / "conf").mkdir()
@@ -161,7 +160,7 @@ def test_every_option_composes_and_can_be_used(option: str, tmp_path: Path, clas
     assert len(nodes) >= 8
     for place, node in nodes:
         bind(f"{option}: {place}", node)
-    (System if option.split("/")[0] in OF_SYSTEMS else Settings).from_config(config)
+    Experiment.from_config(config)
     assert not (tmp_path / "outputs").exists()
 
 
@@ -170,7 +169,7 @@ def test_every_experiment_composes_and_can_be_used(name: str, tmp_path: Path) ->
     config = compose("train", [f"experiment={name}", f"outputs={tmp_path}"])
     for place, node in targets(raw(config)):
         bind(f"experiment={name}: {place}", node)
-    settings = Settings.from_config(config)
+    settings = Experiment.from_config(config)
     published = settings.config["published"] or {}
     for numbers in published.values():
         assert numbers.keys() == {"source", "accuracy", "coverage", "selective_accuracy"}
@@ -183,17 +182,23 @@ def test_every_experiment_can_be_a_system(name: str, tmp_path: Path) -> None:
     config = compose("route", [f"experiment={name}", f"hierarchy={hierarchy}", f"outputs={tmp_path}"])
     if config.parent.classes == "others":
         with pytest.raises(InputError, match=r"parent\.classes leaves the parent with nothing to tell apart"):
-            System.from_config(config)
+            Experiment.from_config(config)
         return
-    system = System.from_config(config)
-    assert list(system.nodes) == [node.name for node in system.tree.branches]
-    assert len(system.nodes) == (20 if everything else 2)
+    system = Experiment.from_config(config)
+    assert list(system.nodes) == list(system.tree.nodes)
+    assert len(system.branches) == (20 if everything else 2)
 
 
 @pytest.mark.parametrize("command", ["train", "route"])
 def test_the_whole_configuration_with_hydras_part_binds(command: str) -> None:
     for place, node in targets(raw(compose(command, return_hydra_config=True))):
         bind(place, node)
+
+
+@pytest.mark.parametrize("command", ["train", "route"])
+def test_a_folder_named_by_its_overrides_leaves_out_the_list_of_thresholds(command: str) -> None:
+    config = compose(command, return_hydra_config=True)
+    assert config.hydra.job.config.override_dirname.exclude_keys == ["thresholds"]
 
 
 def test_every_stage_offered_is_one_of_a_network() -> None:

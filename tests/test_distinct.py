@@ -13,12 +13,13 @@ from PIL import Image
 
 from conftest import GlyphRun
 from neural_branching import cli, pipeline
-from neural_branching.config import conf_dir
+from neural_branching.config.build import conf_dir
+from neural_branching.config.experiment import Experiment
 from neural_branching.errors import InputError
 from neural_branching.report.run import print_run, write_run
 from neural_branching.report.summary import summarize
 from neural_branching.report.tables import print_summary
-from neural_branching.settings import Settings
+from sweeps import only, record
 
 PETS = ("cat", "dog", "emu")
 TINY = (
@@ -50,7 +51,7 @@ def run(tmp_path: Path, *overrides: str) -> pipeline.Run:
         config = compose(
             "train", [*TINY, f"data.root={tmp_path / 'images'}", f"outputs={outputs}", *overrides]
         )
-    return pipeline.run(Settings.from_config(config), overrides)
+    return pipeline.run(Experiment.from_config(config), overrides)
 
 
 def shown(one: pipeline.Run, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -85,7 +86,7 @@ def test_ten_copies_of_six_images_across_the_splits(
     assert again.sum() > 2
     assert block["test"]["n"] == len(test)
     assert block["test"]["train"] == {"images": again.sum(), "exact": again.sum()}
-    error = found.evaluation.branch.material.known["test"].error
+    error = only(found).examination.branch.material.known["test"].error
     without = block["without"]
     assert without["n"] == (~again).sum()
     assert without["accuracy"] == pytest.approx(1 - error[~again].mean())
@@ -178,7 +179,7 @@ def test_data_without_duplicates_is_not_talked_about(
     glyph_run: GlyphRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = glyph_run()
-    block, test = found.results["duplicates"], found.results["test"]
+    block, test = found.results["duplicates"], record(found.results)["test"]
     assert block["file"] is None
     assert block["mirrored"] is False
     assert block["without"]["n"] == test["n"]
@@ -190,7 +191,7 @@ def test_data_without_duplicates_is_not_talked_about(
     assert "without duplicates" not in text
 
 
-def test_systems_say_it_too(
+def test_trees_say_it_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -213,4 +214,4 @@ def test_systems_say_it_too(
     monkeypatch.setattr("sys.argv", ["neural-branching", "report", "outputs"])
     cli.main()
     assert "84 of 120 test images have a duplicate" in capsys.readouterr().out
-    assert "84 of 120 test images have a duplicate" in Path("outputs/systems.md").read_text()
+    assert "84 of 120 test images have a duplicate" in Path("outputs/routers.md").read_text()

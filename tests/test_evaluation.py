@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import cache, partial
 from itertools import pairwise
@@ -18,15 +18,16 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from neural_branching.config import build, conf_dir
+from neural_branching.config.build import build, conf_dir
 from neural_branching.errors import InputError
 from neural_branching.evaluation import examination as examination_module
 from neural_branching.evaluation import selective
-from neural_branching.evaluation.evaluate import Evaluation, evaluate
-from neural_branching.evaluation.examination import examine
+from neural_branching.evaluation.examination import Examination, examine
+from neural_branching.evaluation.fitted import every_second
 from neural_branching.evaluation.foreign import Foreign, foreign_numbers, left_out, scod_curve
-from neural_branching.evaluation.judge import Material, every_second, scored
-from neural_branching.evaluation.points import COVERAGES, PROBABILITIES
+from neural_branching.evaluation.judge import Judged, Material, scored
+from neural_branching.evaluation.node import NodeEvaluation, evaluate_node
+from neural_branching.evaluation.points import COVERAGES, PROBABILITIES, Point
 from neural_branching.evaluation.reliability import (
     bins_of,
     equal_mass_error,
@@ -96,6 +97,34 @@ PAIRS: dict[str, tuple[Score, Threshold]] = {
     "max_softmax that refuses everything": (MaxSoftmax(), Sgr(0.001)),
 }
 every_pair = pytest.mark.parametrize("pair", PAIRS)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A branch under one threshold."""
+
+    whole: NodeEvaluation
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """All that results.json says of it."""
+        return {**self.whole.examination.numbers(), **self.whole.thresholds[0].numbers}
+
+    @property
+    def branch(self) -> Judged:
+        return self.whole.thresholds[0].branch
+
+    @property
+    def parent(self) -> Judged | None:
+        return self.whole.thresholds[0].parent
+
+    @property
+    def points(self) -> Sequence[Point]:
+        return self.whole.points
+
+
+def evaluate(examination: Examination, rule: Threshold) -> Evaluation:
+    return Evaluation(evaluate_node(examination, [rule]))
 
 
 @cache
@@ -404,7 +433,7 @@ def test_a_score_is_given_the_split_that_it_learns_from() -> None:
 def test_score_and_threshold_share_the_calibration_images_of_each_class(score: Score) -> None:
     rule, calibration = Coverage(0.5), BRANCH.known["calibration"]
     result = of(score, rule)
-    fits = np.array(result.fits("known", "calibration"))
+    fits = np.array(result.whole.fits("known", "calibration"))
     assert set(fits) == {"score", "threshold"}
     for label in range(3):
         kinds = list(fits[calibration.targets == label])
@@ -446,13 +475,13 @@ def test_it_is_said_what_an_image_was_used_for(
     score: Score, rule: Threshold, known: set[str], foreign: set[str]
 ) -> None:
     result = of(score, rule)
-    assert set(result.fits("known", "calibration")) == known
-    assert set(result.fits("foreign", "calibration")) == foreign
-    assert len(result.fits("known", "calibration")) == 121
-    assert len(result.fits("foreign", "calibration")) == 31
+    assert set(result.whole.fits("known", "calibration")) == known
+    assert set(result.whole.fits("foreign", "calibration")) == foreign
+    assert len(result.whole.fits("known", "calibration")) == 121
+    assert len(result.whole.fits("foreign", "calibration")) == 31
     for side, split in (("known", "validation"), ("known", "test"), ("foreign", "test")):
-        assert result.fits(side, split) == [""] * len(getattr(BRANCH, side)[split])
-    fitted = [*result.fits("known", "calibration"), *result.fits("foreign", "calibration")]
+        assert result.whole.fits(side, split) == [""] * len(getattr(BRANCH, side)[split])
+    fitted = [*result.whole.fits("known", "calibration"), *result.whole.fits("foreign", "calibration")]
     assert fitted.count("threshold") == result.numbers["threshold"]["n"]
 
 
@@ -521,7 +550,9 @@ def chosen(result: Evaluation) -> dict[str, Any]:
         "parent": (result.parent.choice, result.parent.scorer.learned),
         "fitted_on": result.branch.fitted_on,
         "thresholds": [(point.threshold, point.chosen) for point in result.points],
-        "fits": [result.fits(*where) for where in (("known", "calibration"), ("foreign", "calibration"))],
+        "fits": [
+            result.whole.fits(*where) for where in (("known", "calibration"), ("foreign", "calibration"))
+        ],
     }
 
 
@@ -740,14 +771,14 @@ def test_bins_hold_every_image_once() -> None:
 def test_diagrams_are_of_the_test_images_before_and_after() -> None:
     result = evaluated("max_logit at a coverage")
     test, numbers = BRANCH.known["test"], result.numbers["reliability"]
-    for diagram, name in zip(result.diagrams(), ("before", "after"), strict=True):
+    for diagram, name in zip(result.whole.diagrams(), ("before", "after"), strict=True):
         assert diagram.count.sum() == 64
         filled = diagram.count > 0
         right = (diagram.count * diagram.accuracy)[filled].sum()
         assert right == pytest.approx(sum(not error for error in wrong(test)))
         gap = diagram.count[filled] @ np.abs(diagram.accuracy - diagram.confidence)[filled]
         assert gap / 64 == pytest.approx(numbers[name]["ece"], abs=1e-6)
-    assert result.diagrams()[0].count.tolist() != result.diagrams()[1].count.tolist()
+    assert result.whole.diagrams()[0].count.tolist() != result.whole.diagrams()[1].count.tolist()
 
 
 # Foreign classes.
@@ -830,7 +861,7 @@ def test_fpr95_takes_equal_scores_together() -> None:
 def test_the_curve_with_foreign_images_has_the_areas_of_the_numbers() -> None:
     for pair in PAIRS:
         result = evaluated(pair)
-        curve = result.examination.scod_curve
+        curve = result.whole.examination.scod_curve
         assert curve.aurc() == result.numbers["foreign"]["scod_aurc"]
         assert curve.augrc() == result.numbers["foreign"]["scod_augrc"]
         assert curve.n[0] == 64 + 38
@@ -889,12 +920,12 @@ def test_a_subset_of_everything_has_no_foreign_numbers(score: Score, rule: Thres
     result = evaluate(examine(branch, parent, score, CLASSES, NO_FOREIGN), rule)
     assert result.numbers["foreign"] is None
     assert {point.false_accept_rate for point in result.points} == {None}
-    assert result.fits("foreign", "test") == result.fits("foreign", "calibration") == []
+    assert result.whole.fits("foreign", "test") == result.whole.fits("foreign", "calibration") == []
     beside = of(score, rule).numbers
     for block in ("score", "threshold", "calibration", "reliability", "test"):
         np.testing.assert_equal(result.numbers[block], beside[block])
     plain = risk_coverage_curve(result.branch.known["test"], BRANCH.known["test"].error)
-    np.testing.assert_equal(asdict(result.examination.scod_curve), asdict(plain))
+    np.testing.assert_equal(asdict(result.whole.examination.scod_curve), asdict(plain))
 
 
 def test_a_foreign_image_that_is_answered_is_an_error() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from neural_branching import cli
-from neural_branching.config import conf_dir
+from neural_branching.config.build import conf_dir
 
 EXPERIMENTS = sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml"))
 # Mean test accuracies that must be reached whatever a header says.

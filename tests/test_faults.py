@@ -31,7 +31,7 @@ SWEEP = [
     "trainer.checkpoint_seconds=0",
 ]
 FOUR = [*SWEEP, "branch_point=hidden1,hidden2"]
-TWELVE = [*FOUR, "threshold.value=0.3,0.5,0.7"]
+TWELVE = [*FOUR, "baseline_epochs=1,2,3"]
 
 Nursery = Callable[..., tuple[list[int], float]]
 

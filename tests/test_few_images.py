@@ -10,14 +10,17 @@ import torch
 from conftest import ORDINARY, GlyphRun
 from neural_branching import activations as act
 from neural_branching.artifacts import (
+    Workspace,
     ensure_activations,
     ensure_branch,
     ensure_data,
-    ensure_parent,
     ensure_views,
     load_branch,
+    store_of,
 )
-from neural_branching.baselines import _on_pixels
+from neural_branching.baselines import _Bench
+from neural_branching.config.branch import BranchSpec
+from neural_branching.config.parent import ParentSpec
 from neural_branching.data.pixels import PixelDataModule
 from neural_branching.errors import InputError
 from neural_branching.fit import Fit
@@ -25,7 +28,7 @@ from neural_branching.pipeline import Run
 from neural_branching.report.figures.learning_curve import learning_curve
 from neural_branching.report.run import write_run
 from neural_branching.report.summary import summarize
-from neural_branching.store import store_at
+from sweeps import record
 
 FEW = ("branch.images_per_class=10", "baselines=[knn,scratch,fine_tuned]", "baseline_epochs=2", *ORDINARY)
 
@@ -35,8 +38,21 @@ def few(glyph_run: GlyphRun) -> Run:
     return glyph_run(*FEW)
 
 
+def branch_of(run: Run) -> BranchSpec:
+    """The branch that a run trained."""
+    branch = run.experiment.usual.branch
+    assert branch
+    return branch
+
+
+def on_pixels(run: Run) -> ParentSpec:
+    """The network that learns the branch's task from pixels, beside the branch of a run."""
+    workspace = Workspace.of(run.experiment, run.table)
+    return _Bench(workspace, branch_of(run), run.experiment.baseline_epochs)._on_pixels()
+
+
 def test_few_images_are_among_more_and_alike_for_each_class(few: Run) -> None:
-    table, classes = few.table, few.settings.classes
+    table, classes = few.table, few.experiment.tree.classes
     five, ten = (table.rows("train", classes, per_class=n) for n in (5, 10))
     assert set(five) < set(ten) < set(table.rows("train", classes))
     assert np.array_equal(ten, np.sort(ten))
@@ -46,10 +62,10 @@ def test_few_images_are_among_more_and_alike_for_each_class(few: Run) -> None:
 
 def test_epochs_make_up_for_few_images(glyph_run: GlyphRun, few: Run) -> None:
     plenty = glyph_run(*ORDINARY)  # 50 training images of each class
-    assert few.settings.branch_fit.epochs == 5 * plenty.settings.branch_fit.epochs
+    assert branch_of(few).recipe.epochs == 5 * branch_of(plenty).recipe.epochs
     assert len(few.histories["branch"]) == 5 * len(plenty.histories["branch"])
-    assert few.settings.parent_fit.epochs == plenty.settings.parent_fit.epochs
-    assert _on_pixels(few.settings).parent_fit.epochs == 5 * 2
+    assert few.experiment.parent.recipe.epochs == plenty.experiment.parent.recipe.epochs
+    assert on_pixels(few).recipe.epochs == 5 * 2
     recipe = Fit(epochs=3, batch_size=4, lr=0.1, patience=2)
     assert vars(recipe.stretched(2.5)) == vars(recipe) | {"epochs": 8, "patience": 5}
 
@@ -62,51 +78,45 @@ def test_the_parent_is_the_same_and_the_branch_another(glyph_run: GlyphRun, few:
 
 
 def test_the_branch_is_standardised_by_its_own_images(few: Run) -> None:
-    settings, table = few.settings, few.table
-    store = store_at(settings.outputs / "store")
-    parent = ensure_parent(settings, store, table)
-    rows = table.rows("train", settings.classes, per_class=10)
-    seen = act.read(ensure_activations(settings, store, table, parent), settings.stage, rows)
-    branch = load_branch(settings, ensure_branch(settings, store, table, parent))
+    spec, workspace = branch_of(few), Workspace.of(few.experiment, few.table)
+    rows = few.table.rows("train", spec.classes, per_class=10)
+    seen = act.read(ensure_activations(workspace, spec), spec.stage, rows)
+    branch = load_branch(spec, ensure_branch(workspace, spec))
     torch.testing.assert_close(branch.standardize.mean, seen.mean(0))
 
 
 def test_views_are_those_of_the_same_images(glyph_run: GlyphRun) -> None:
     run = glyph_run("branch.images_per_class=10", "views.count=2", *ORDINARY)
-    settings, table = run.settings, run.table
-    store = store_at(settings.outputs / "store")
-    parent = ensure_parent(settings, store, table)
+    spec, table, workspace = branch_of(run), run.table, Workspace.of(run.experiment, run.table)
     data = act.ActivationDataModule(
-        lambda: ensure_activations(settings, store, table, parent),
+        lambda: ensure_activations(workspace, spec),
         table,
-        settings.groups,
-        settings.stage,
+        spec.groups,
+        spec.stage,
         8,
         0,
-        lambda: ensure_views(settings, store, table, parent),
+        lambda: ensure_views(workspace, spec),
         per_class=10,
     )
     data.setup("fit")
     everyone = table.rows("train").tolist()
-    mine = [everyone.index(row) for row in table.rows("train", settings.classes, per_class=10)]
-    views = act.read(ensure_views(settings, store, table, parent), settings.stage).unflatten(0, (2, -1))
+    mine = [everyone.index(row) for row in table.rows("train", spec.classes, per_class=10)]
+    views = act.read(ensure_views(workspace, spec), spec.stage).unflatten(0, (2, -1))
     assert len(data.train[0]) == 3 * 30
     assert torch.equal(data.train[0][30:], views[:, mine].flatten(0, 1))
     assert torch.equal(data.train[1], data.train[1][:30].repeat(3))
 
 
 def test_networks_on_pixels_see_the_branch_s_images(few: Run) -> None:
-    settings = _on_pixels(few.settings)
-    table = ensure_data(settings, store_at(settings.outputs / "store"), pixels=True)
-    data = PixelDataModule(
-        table, settings.labels, 8, 0, learner=settings.learner, per_class=settings.images_per_class
-    )
+    spec, classes = on_pixels(few), few.experiment.tree.classes
+    table = ensure_data(few.experiment.data, store_of(few.experiment), pixels=True)
+    data = PixelDataModule(table, spec.labels, 8, 0, learner=spec.learner, per_class=spec.images_per_class)
     data.setup("fit")
-    mine = table.rows("train", settings.classes, per_class=10)
+    mine = table.rows("train", classes, per_class=10)
     assert torch.equal(data.train[0], torch.from_numpy(table.images()[mine]))
-    assert len(data.validation[0]) == len(table.rows("validation", settings.classes))
+    assert len(data.validation[0]) == len(table.rows("validation", classes))
     # To the branch point, and then the distance to each of 30 images in 12 dimensions.
-    assert few.results["baselines"]["knn"]["macs"] == 3 * 16 * 16 * 16 + 16 * 12 + 30 * 12
+    assert record(few.results)["baselines"]["knn"]["macs"] == 3 * 16 * 16 * 16 + 16 * 12 + 30 * 12
 
 
 @pytest.mark.parametrize(
@@ -163,4 +173,4 @@ def test_the_learning_curve_draws_means_over_its_images() -> None:
 def test_networks_on_pixels_vary_with_the_branch(glyph_run: GlyphRun, few: Run) -> None:
     other = glyph_run("branch.seed=1", *FEW)
     assert other.results["artifacts"]["parent"]["key"] == few.results["artifacts"]["parent"]["key"]
-    assert _on_pixels(other.settings).parent_seed == 1
+    assert on_pixels(other).seed == 1

@@ -12,6 +12,7 @@ import pytest
 
 from device import REPEATED, TOGETHER, TRAINER
 from neural_branching import cli
+from neural_branching.commands import launch
 from sweeps import close, numbers
 
 SWEEP = [
@@ -77,10 +78,10 @@ def test_what_is_not_installed_is_named_with_its_extra(
     argument: str, extra: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def missing(package: str) -> str:
-        raise cli.PackageNotFoundError(package)
+        raise launch.PackageNotFoundError(package)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "version", missing)
+    monkeypatch.setattr(launch, "version", missing)
     monkeypatch.setattr("sys.argv", ["neural-branching", "train", "-m", argument])
     with pytest.raises(SystemExit, match=rf"{argument} needs .* pip install 'neural-branching\[{extra}\]'"):
         cli.main()

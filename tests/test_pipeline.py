@@ -22,14 +22,17 @@ from safetensors.torch import load_file
 from device import ELSEWHERE, TRAINER
 from neural_branching import activations as act
 from neural_branching import artifacts, pipeline
-from neural_branching.config import conf_dir
+from neural_branching.artifacts import Workspace
+from neural_branching.config.branch import BranchSpec
+from neural_branching.config.build import conf_dir
+from neural_branching.config.experiment import Experiment
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
 from neural_branching.models import new_parent
 from neural_branching.parent import Parent
 from neural_branching.report.results import write_predictions
-from neural_branching.settings import Settings
-from neural_branching.store import Artifact, Store, key_of
+from neural_branching.store import Artifact, key_of
+from sweeps import only, record
 
 EVERYTHING = {"data", "parent", "activations", "branch"}
 # Spelled out, so that other defaults would not change what is tested here.
@@ -64,9 +67,9 @@ def _process_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def settings_of(outputs: Path, *overrides: str, base: tuple[str, ...] = GLYPHS) -> Settings:
+def settings_of(outputs: Path, *overrides: str, base: tuple[str, ...] = GLYPHS) -> Experiment:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return Settings.from_config(compose("train", [*base, f"outputs={outputs}", *overrides]))
+        return Experiment.from_config(compose("train", [*base, f"outputs={outputs}", *overrides]))
 
 
 def run(outputs: Path, *overrides: str, base: tuple[str, ...] = GLYPHS) -> pipeline.Run:
@@ -98,7 +101,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Run:
 @pytest.fixture
 def warm(first: pipeline.Run, tmp_path: Path) -> Path:
     """An outputs folder of the test's own that holds what the first run built."""
-    return Path(shutil.copytree(first.settings.outputs, tmp_path / "outputs"))
+    return Path(shutil.copytree(first.experiment.outputs, tmp_path / "outputs"))
 
 
 # What is built, and what is found again.
@@ -152,11 +155,11 @@ def test_only_what_a_change_touches_is_built(warm: Path, overrides: list[str], e
 
 def test_a_threshold_changes_only_what_depends_on_it(first: pipeline.Run, warm: Path) -> None:
     other = run(warm, "threshold.value=0.3")
-    assert other.results["threshold"]["value"] == 0.3
+    assert record(other.results)["threshold"]["value"] == 0.3
     for split in ("validation", "calibration", "test"):
         for name in ("n", "accuracy", "aurc"):
-            assert other.results[split][name] == first.results[split][name]
-    assert other.results["test"]["coverage"] > first.results["test"]["coverage"]
+            assert record(other.results)[split][name] == record(first.results)[split][name]
+    assert record(other.results)["test"]["coverage"] > record(first.results)["test"]["coverage"]
 
 
 class Keys:
@@ -170,40 +173,43 @@ class Keys:
         raise KeyError(kind)
 
 
-def key(ensure: Callable[..., Artifact], settings: Settings, *rest: object) -> str:
+def key(ensure: Callable[..., Artifact], workspace: Workspace, branch: BranchSpec) -> str:
     keys = Keys()
     with pytest.raises(KeyError):
-        ensure(settings, keys, *rest)
+        ensure(dataclasses.replace(workspace, store=keys), branch)
     return keys.key
+
+
+def workspace_of(run: pipeline.Run) -> Workspace:
+    return Workspace.of(run.experiment, run.table)
 
 
 def test_every_part_of_the_activations_key_matters(
     first: pipeline.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, table = first.settings, first.table
-    parent = artifacts.ensure_parent(settings, Store(settings.outputs / "store"), table)
-    known = key(artifacts.ensure_activations, settings, table, parent)
+    workspace, branch = workspace_of(first), first.experiment.usual.branch
+    table, weights, parent = workspace.table, workspace.weights, workspace.parent
+    known = key(artifacts.ensure_activations, workspace, branch)
     assert known == first.results["artifacts"]["activations"]["key"]
 
     other_data = dataclasses.replace(table, artifact=dataclasses.replace(table.artifact, key="0" * 20))
-    manifest = json.loads(json.dumps(parent.manifest))
+    manifest = json.loads(json.dumps(weights.manifest))
     manifest["files"][artifacts.WEIGHTS]["sha256"] = "0" * 64
-    other_weights = dataclasses.replace(parent, manifest=manifest)
-    config = json.loads(json.dumps(settings.config))
-    config["parent"]["network"]["dropout"] = 0.1
-    other_network = dataclasses.replace(settings, config=config)
-    keys = {
-        known,
-        key(artifacts.ensure_activations, settings, other_data, parent),
-        key(artifacts.ensure_activations, settings, table, other_weights),
-        key(artifacts.ensure_activations, other_network, table, parent),
-    }
+    other_network = dataclasses.replace(parent, network={**parent.network, "dropout": 0.1})
+    others = (
+        {"table": other_data},
+        {"weights": dataclasses.replace(weights, manifest=manifest)},
+        {"parent": other_network},
+    )
+    keys = {known}
+    for other in others:
+        keys.add(key(artifacts.ensure_activations, dataclasses.replace(workspace, **other), branch))
     # What is computed does not depend on these: rows are selected later.
     for overrides in (["branch_point=hidden1"], ["subset=upper"], ["branch.seed=3"], ["threshold.value=0"]):
-        other = settings_of(settings.outputs, *overrides)
-        assert key(artifacts.ensure_activations, other, table, parent) == known
+        another = settings_of(first.experiment.outputs, *overrides).usual.branch
+        assert key(artifacts.ensure_activations, workspace, another) == known
     monkeypatch.setattr(act, "RECIPE", act.RECIPE + 1)
-    keys.add(key(artifacts.ensure_activations, settings, table, parent))
+    keys.add(key(artifacts.ensure_activations, workspace, branch))
     assert len(keys) == 5
 
 
@@ -226,22 +232,14 @@ def test_a_new_recipe_rebuilds_its_kind(name: str, warm: Path, monkeypatch: pyte
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
 def test_every_part_of_a_recipe_is_in_the_key(kind: str, change: dict, first: pipeline.Run) -> None:
-    settings, table = first.settings, first.table
-    store = Store(settings.outputs / "store")
+    spec = first.experiment.parent if kind == "parent" else first.experiment.usual.branch
     [(name, value)] = change.items()
-    fit = copy.copy(getattr(settings, f"{kind}_fit"))
-    assert getattr(fit, name) != value
-    setattr(fit, name, value)
-    changed = dataclasses.replace(settings, **{f"{kind}_fit": fit})
-    if kind == "parent":
-        keys = {key(artifacts.ensure_parent, each, table) for each in (settings, changed)}
-    else:
-        parent = artifacts.ensure_parent(settings, store, table)
-        activations = artifacts.ensure_activations(settings, store, table, parent)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(artifacts, "ensure_activations", lambda *_: activations)
-            keys = {key(artifacts.ensure_branch, each, table, parent) for each in (settings, changed)}
-    assert len(keys) == 2
+    recipe = copy.copy(spec.recipe)
+    assert getattr(recipe, name) != value
+    setattr(recipe, name, value)
+    changed = dataclasses.replace(spec, recipe=recipe)
+    assert changed != spec
+    assert changed.identity() != spec.identity()
 
 
 @pytest.mark.parametrize(
@@ -314,7 +312,7 @@ def test_seeds_do_change_the_results(first: pipeline.Run, warm: Path) -> None:
 
 
 def test_activations_are_those_of_an_undisturbed_parent_after_its_non_linearity(first: pipeline.Run) -> None:
-    parent = new_parent(first.settings)
+    parent = new_parent(first.experiment.parent)
     assert parent.network.stages["hidden2"][0].p > 0  # there is dropout to be left out
     parent.load_state_dict(load_file(artifact_folder(first, "parent") / artifacts.WEIGHTS))
     images = torch.from_numpy(np.array(first.table.images()))
@@ -333,12 +331,15 @@ def test_the_best_weights_are_truly_restored(warm: Path) -> None:
     )
     for name in ("parent", "branch"):
         losses = [entry["val/loss"] for entry in result.histories[name]]
-        assert result.results[name]["best_epoch"] == losses.index(min(losses)) + 1 < len(losses)
-    best = {name: result.histories[name][result.results[name]["best_epoch"] - 1] for name in result.histories}
-    assert result.results["validation"]["loss"] == pytest.approx(
+        assert record(result.results)[name]["best_epoch"] == losses.index(min(losses)) + 1 < len(losses)
+    best = {
+        name: result.histories[name][record(result.results)[name]["best_epoch"] - 1]
+        for name in result.histories
+    }
+    assert record(result.results)["validation"]["loss"] == pytest.approx(
         best["branch"]["val/loss"], rel=max(1e-5, ELSEWHERE)
     )
-    assert result.results["validation"]["accuracy"] == pytest.approx(best["branch"]["val/accuracy"])
+    assert record(result.results)["validation"]["accuracy"] == pytest.approx(best["branch"]["val/accuracy"])
     assert result.results["parent"]["validation_accuracy"] == pytest.approx(best["parent"]["val/accuracy"])
 
 
@@ -352,7 +353,7 @@ def test_held_out_images_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     fit = artifacts.fit
     monkeypatch.setattr(artifacts, "fit", spy)
     result = run(tmp_path)
-    table, classes = result.table, result.settings.classes
+    table, classes = result.table, result.experiment.tree.classes
     images, hidden = table.images(), act.read(_activations(result), "hidden2")
     for split, ((pixels, labels), (vectors, targets)) in zip(
         ("train", "validation"), zip(*seen.values(), strict=True), strict=True
@@ -364,16 +365,13 @@ def test_held_out_images_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         assert [classes[target] for target in targets] == [table.classes[table.labels[row]] for row in own]
     trained = {image.numpy().tobytes() for image in seen["parent"][0][0]}
     for split in ("validation", "calibration", "test"):
-        judged = result.evaluation.branch.material.known[split].rows
+        judged = only(result).thresholds[0].branch.material.known[split].rows
         np.testing.assert_array_equal(judged, table.rows(split, classes))
         assert not trained & {images[row].tobytes() for row in judged}
 
 
-def _activations(run: pipeline.Run) -> Any:
-    parent = artifacts.ensure_parent(run.settings, Store(run.settings.outputs / "store"), run.table)
-    return artifacts.ensure_activations(
-        run.settings, Store(run.settings.outputs / "store"), run.table, parent
-    )
+def _activations(run: pipeline.Run) -> Artifact:
+    return artifacts.ensure_activations(workspace_of(run), run.experiment.usual.branch)
 
 
 # Images of one's own.
@@ -457,7 +455,7 @@ def test_names_stay_with_their_classes(subset: str, photos: Path, tmp_path: Path
     result = photo_run(photos, tmp_path / "outputs", f"subset.classes={subset}", "threshold.value=0.1")
     classes = result.results["classes"]
     assert classes == [name for name in FOLDERS if name in subset]  # the order of the data
-    test = result.results["test"]
+    test = record(result.results)["test"]
     assert test["per_class"]["dark"] | {"n": 6, "accuracy": 1} == test["per_class"]["dark"]
     table = test["confusion"]
     assert table["rows"] == classes
@@ -467,7 +465,7 @@ def test_names_stay_with_their_classes(subset: str, photos: Path, tmp_path: Path
         assert counts[table["columns"].index("dark")] == (6 if row == "dark" else 0)
     if len(classes) == 3:
         assert test["accuracy"] < 1  # noise is not to be told from noise
-    write_predictions(tmp_path, result.evaluation)
+    write_predictions(tmp_path, only(result))
     with (tmp_path / "predictions.csv").open() as stream:
         lines = list(csv.DictReader(stream))
     for line in lines:
@@ -494,20 +492,23 @@ def test_labels_of_test_images_move_nothing_but_the_test_numbers(
         (photos / "test" / f"was_{name}").rename(photos / "test" / other)
     after = photo_run(photos, tmp_path / "after", *overrides)
     for part in ("threshold", "validation", "calibration"):
-        assert after.results[part] == before.results[part]
+        assert record(after.results)[part] == record(before.results)[part]
     assert after.histories == before.histories
-    assert after.results["test"]["accuracy"] != before.results["test"]["accuracy"]
-    assert after.results["test"]["per_class"]["noisy_a"]["accuracy"] == 0  # they are all dark now
+    assert record(after.results)["test"]["accuracy"] != record(before.results)["test"]["accuracy"]
+    assert record(after.results)["test"]["per_class"]["noisy_a"]["accuracy"] == 0  # they are all dark now
 
 
 def test_a_fixed_threshold_is_used_as_given_and_a_fitted_one_comes_from_calibration(
     first: pipeline.Run, warm: Path
 ) -> None:
-    assert first.results["threshold"]["value"] == 0.96
+    assert record(first.results)["threshold"]["value"] == 0.96
     result = run(warm, "threshold=coverage", "threshold.target=0.5")
-    scores = np.sort(result.evaluation.branch.known["calibration"])[::-1]
-    assert result.results["threshold"]["value"] == scores[math.ceil(len(scores) / 2) - 1]
-    assert result.results["threshold"] | {"split": "calibration", "n": 9} == result.results["threshold"]
+    scores = np.sort(only(result).thresholds[0].branch.known["calibration"])[::-1]
+    assert record(result.results)["threshold"]["value"] == scores[math.ceil(len(scores) / 2) - 1]
+    assert (
+        record(result.results)["threshold"] | {"split": "calibration", "n": 9}
+        == record(result.results)["threshold"]
+    )
 
 
 def test_the_parent_is_judged_by_its_logits_of_the_subset(warm: Path) -> None:
@@ -516,11 +517,11 @@ def test_the_parent_is_judged_by_its_logits_of_the_subset(warm: Path) -> None:
     logits = load_file(artifact_folder(result, "activations") / "logits.safetensors")["activations"].numpy()
     rows = [row for row in result.table.rows("test") if result.table.labels[row] in (1, 4)]
     picked = np.array([[1, 4][int(logits[row, 4] > logits[row, 1])] for row in rows])
-    restricted = result.results["test"]["parent_restricted"]
+    restricted = record(result.results)["test"]["parent_restricted"]
     assert restricted["n"] == len(rows) == 12
     assert restricted["accuracy"] == np.mean(picked == result.table.labels[rows])
     np.testing.assert_array_equal(
-        result.evaluation.parent.material.known["test"].logits, logits[np.ix_(rows, [1, 4])]
+        only(result).thresholds[0].parent.material.known["test"].logits, logits[np.ix_(rows, [1, 4])]
     )
     everyone = result.table.rows("test")
     whole = np.mean(logits[everyone].argmax(1) == result.table.labels[everyone])
@@ -545,9 +546,9 @@ def test_the_parent_is_judged_by_its_logits_of_the_subset(warm: Path) -> None:
 def test_what_cannot_be_used_is_refused_before_anything_is_computed(
     overrides: list[str], message: str, tmp_path: Path
 ) -> None:
-    settings = settings_of(tmp_path / "outputs", *overrides)
+    experiment = settings_of(tmp_path / "outputs", *overrides)
     with pytest.raises(InputError, match=message):
-        pipeline.run(settings)
+        pipeline.run(experiment)
     assert not (tmp_path / "outputs").exists()
 
 

@@ -16,13 +16,14 @@ from safetensors.torch import load_file, save_file
 
 from device import ELSEWHERE, TRAINER
 from neural_branching import artifacts, pipeline
-from neural_branching.config import conf_dir
+from neural_branching.config.build import conf_dir
+from neural_branching.config.experiment import Experiment
 from neural_branching.errors import InputError
-from neural_branching.models import check_models, new_parent
+from neural_branching.models import check_parent, new_parent
 from neural_branching.report import tables
 from neural_branching.report.run import print_run, write_run
 from neural_branching.report.summary import summarize
-from neural_branching.settings import Settings
+from sweeps import only, record
 
 RECIPE = (
     *("epochs=1", "batch_size=32", "lr=1e-3", "optimizer=adam", "weight_decay=0", "schedule=constant"),
@@ -62,11 +63,11 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("parents") / "outputs"
 
 
-def settings_of(outputs: Path, *overrides: str) -> Settings:
+def settings_of(outputs: Path, *overrides: str) -> Experiment:
     # A parent's group comes first: others change what it holds.
     ordered = sorted([*GLYPHS, *overrides], key=lambda override: not override.startswith("parent="))
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return Settings.from_config(compose("train", [*ordered, f"outputs={outputs}"]))
+        return Experiment.from_config(compose("train", [*ordered, f"outputs={outputs}"]))
 
 
 def run(outputs: Path, *overrides: str) -> pipeline.Run:
@@ -78,18 +79,20 @@ def place(run: pipeline.Run, name: str) -> Path:
 
 
 def vectors(run: pipeline.Run) -> torch.Tensor:
-    stage = run.settings.stage
+    stage = run.experiment.usual.branch.stage
     return load_file(place(run, "activations") / f"{stage}.safetensors")["activations"]
 
 
 @torch.inference_mode()
 def direct(run: pipeline.Run) -> torch.Tensor:
     """What a branch should see, by a pass of its own."""
-    parent = new_parent(run.settings)
+    parent = new_parent(run.experiment.parent)
     parent.load_state_dict(load_file(place(run, "parent") / "weights.safetensors"))
     images = torch.from_numpy(np.array(run.table.images()))
-    token = parent.network.has_class_token(run.settings.stage)
-    return run.settings.readout(parent.eval()(images, until=run.settings.stage), token)
+    token = parent.network.has_class_token(run.experiment.usual.branch.stage)
+    return run.experiment.usual.branch.readout(
+        parent.eval()(images, until=run.experiment.usual.branch.stage), token
+    )
 
 
 def identity(run: pipeline.Run) -> dict[str, Any]:
@@ -106,9 +109,9 @@ def test_a_transformer_is_branched_from_at_its_class_token_or_the_mean(outputs: 
     check_direct(result)
     names = {file.stem for file in place(result, "activations").glob("*.safetensors")}
     assert names == {"patches", "block1", "block2", "norm", "logits"}
-    assert result.results["test"]["parent_restricted"] is not None
+    assert record(result.results)["test"]["parent_restricted"] is not None
     other = run(outputs, *VIT, "branch_point=block1", "branch_point.readout=mean_token")
-    assert other.results["readout"] == "mean_token"
+    assert record(other.results)["readout"] == "mean_token"
     assert not other.results["artifacts"]["parent"]["built"]
     assert other.results["artifacts"]["activations"]["built"]
     check_direct(other)
@@ -124,7 +127,10 @@ def test_a_transformer_is_branched_from_at_its_class_token_or_the_mean(outputs: 
     assert identity(result)["mean_token"] == ["patches"]
     assert not {"mean_token"} & (identity(other).keys() | identity(run(outputs, *MLP)).keys())
     # The parent is the same, and so is what it answers.
-    assert other.results["test"]["parent_restricted"] == result.results["test"]["parent_restricted"]
+    assert (
+        record(other.results)["test"]["parent_restricted"]
+        == record(result.results)["test"]["parent_restricted"]
+    )
 
 
 def test_a_model_of_torchvision_is_branched_from_at_any_node(outputs: Path) -> None:
@@ -142,12 +148,12 @@ def test_a_model_of_torchvision_is_branched_from_at_any_node(outputs: Path) -> N
 
 
 def test_weights_of_a_file_start_a_model_of_torchvision(outputs: Path, tmp_path: Path) -> None:
-    settings, file = settings_of(outputs, *RESNET, "branch_point.stage=avgpool"), tmp_path / "weights.pt"
-    torch.save(new_parent(settings).network.bare.state_dict(), file)
-    settings = settings_of(outputs, *RESNET, "branch_point.stage=avgpool", f"parent.weights={file}")
-    check_models(settings)  # warnings are errors
+    spec, file = settings_of(outputs, *RESNET, "branch_point.stage=avgpool").parent, tmp_path / "weights.pt"
+    torch.save(new_parent(spec).network.bare.state_dict(), file)
+    spec = settings_of(outputs, *RESNET, "branch_point.stage=avgpool", f"parent.weights={file}").parent
+    check_parent(spec)  # warnings are errors
     state = torch.load(file, weights_only=True)
-    found = new_parent(settings).network.bare.state_dict()
+    found = new_parent(spec).network.bare.state_dict()
     assert all(torch.equal(found[name], value) for name, value in state.items())
 
 
@@ -158,9 +164,9 @@ def test_a_coarse_parent_is_not_compared_with_its_branch(
     outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = run(outputs, *MLP, "parent.labels=coarse")
-    assert result.evaluation.parent is None
-    assert result.results["test"]["parent_restricted"] is None
-    assert result.results["foreign"]["parent_restricted"] is None
+    assert only(result).thresholds[0].parent is None
+    assert record(result.results)["test"]["parent_restricted"] is None
+    assert record(result.results)["foreign"]["parent_restricted"] is None
     parent = result.results["parent"]
     assert (parent["labels"], parent["logits"], parent["test_n"]) == ("coarse", 2, 20)
     logits = load_file(place(result, "activations") / "logits.safetensors")["activations"].numpy()
@@ -175,7 +181,7 @@ def test_a_coarse_parent_is_not_compared_with_its_branch(
     assert {line["parent_prediction"] + line["parent_score"] for line in lines} == {""}
     assert all(line["prediction"] in DIGITS for line in lines)
     assert {file.stem for file in tmp_path.glob("*.png")} >= {"risk_coverage", "scores", "confusion"}
-    assert json.loads((tmp_path / "results.json").read_text())["test"]["parent_restricted"] is None
+    assert record(json.loads((tmp_path / "results.json").read_text()))["test"]["parent_restricted"] is None
     screen = io.StringIO()
     monkeypatch.setattr(tables, "console", lambda: Console(file=screen, width=200))
     print_run(result, tmp_path)
@@ -183,7 +189,7 @@ def test_a_coarse_parent_is_not_compared_with_its_branch(
     with (tmp_path / "summary.csv").open(newline="") as stream:
         [line] = csv.DictReader(stream)
     assert line["restricted_accuracy"] == line["restricted_aurc"] == ""
-    assert float(line["test_accuracy"]) == result.results["test"]["accuracy"]
+    assert float(line["test_accuracy"]) == record(result.results)["test"]["accuracy"]
 
 
 def test_classes_can_be_kept_from_the_parent(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +199,7 @@ def test_classes_can_be_kept_from_the_parent(outputs: Path, monkeypatch: pytest.
     for split, (_, targets) in zip(("train", "validation"), seen["parent"], strict=True):
         assert len(targets) == len(table.rows(split, ("upper_O", "upper_I")))
         assert set(targets.tolist()) == {0, 1}
-    assert result.results["test"]["parent_restricted"] is None
+    assert record(result.results)["test"]["parent_restricted"] is None
     assert result.results["classes"] == list(DIGITS)
     assert (result.results["parent"]["classes"], result.results["parent"]["test_n"]) == (2, 8)
 
@@ -261,7 +267,7 @@ def test_weights_of_the_bare_network_take_their_statistics_from_the_images(
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_nothing(outputs: Path, tmp_path: Path) -> None:
-    weights = new_parent(settings_of(outputs, *MLP)).state_dict()
+    weights = new_parent(settings_of(outputs, *MLP).parent).state_dict()
     file = tmp_path / "weights.safetensors"
     save_file(weights, file)
     before = set((outputs / "store" / "parent").iterdir()) if outputs.exists() else set()
@@ -328,11 +334,11 @@ def test_modules_in_a_list_are_branch_points(theirs: str, outputs: Path) -> None
 
 
 def test_a_module_with_other_logits_is_refused(theirs: str, outputs: Path) -> None:
-    settings = settings_of(outputs, *network(f"{theirs}.Few"), "branch_point.stage=stem")
+    experiment = settings_of(outputs, *network(f"{theirs}.Few"), "branch_point.stage=stem")
     with pytest.raises(
         InputError, match=r"^parent\.network gives an output of shape \(3,\) .* 5 logits, one"
     ):
-        check_models(settings)
+        pipeline.check(experiment)
 
 
 @pytest.mark.parametrize(
@@ -361,7 +367,7 @@ def test_a_module_with_other_logits_is_refused(theirs: str, outputs: Path) -> No
 def test_what_does_not_fit_is_refused_before_anything_is_computed(
     overrides: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
-    settings = settings_of(tmp_path / "outputs", *overrides)
+    experiment = settings_of(tmp_path / "outputs", *overrides)
     with pytest.raises(InputError, match=message):
-        pipeline.run(settings)
+        pipeline.run(experiment)
     assert not (tmp_path / "outputs").exists()

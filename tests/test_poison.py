@@ -13,8 +13,9 @@ from hydra import compose, initialize_config_dir
 from conftest import ClassFolders
 from device import TRAINER
 from neural_branching import artifacts, pipeline
-from neural_branching.config import conf_dir
-from neural_branching.settings import Settings
+from neural_branching.config.build import conf_dir
+from neural_branching.config.experiment import Experiment
+from sweeps import only, record
 
 CLASSES = ("cat", "dog", "fox", "owl")
 RECIPE = (
@@ -52,7 +53,7 @@ def _process_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def run(images: Path, outputs: Path, combination: tuple[str, ...]) -> pipeline.Run:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("train", [*OPTIONS, f"data.root={images}", f"outputs={outputs}", *combination])
-    return pipeline.run(Settings.from_config(config))
+    return pipeline.run(Experiment.from_config(config))
 
 
 def mislay(folder: Path, every: int) -> None:
@@ -68,7 +69,7 @@ def mislay(folder: Path, every: int) -> None:
 
 def chosen(run: pipeline.Run) -> dict[str, Any]:
     """Everything that is learned or chosen on the way."""
-    results = run.results
+    results = record(run.results)
     manifests = {
         name: json.loads((Path(results["artifacts"][name]["path"]) / "manifest.json").read_text())
         for name in ("parent", "branch")
@@ -76,12 +77,12 @@ def chosen(run: pipeline.Run) -> dict[str, Any]:
     return {
         **{name: results[name] for name in ("score", "threshold", "validation", "calibration")},
         "temperature": results["reliability"]["temperature"],
-        "parent's threshold": run.evaluation.parent.choice,
-        "parent's score": run.evaluation.parent.scorer.learned,
-        "points": [(point.threshold, point.chosen) for point in run.evaluation.points],
+        "parent's threshold": only(run).thresholds[0].parent.choice,
+        "parent's score": only(run).thresholds[0].parent.scorer.learned,
+        "points": [(point.threshold, point.chosen) for point in only(run).points],
         "histories": run.histories,
         "weights": {name: one["files"][artifacts.WEIGHTS]["sha256"] for name, one in manifests.items()},
-        "fits": [run.evaluation.fits(side, "calibration") for side in ("known", "foreign")],
+        "fits": [only(run).fits(side, "calibration") for side in ("known", "foreign")],
     }
 
 
@@ -89,8 +90,11 @@ def scores(run: pipeline.Run) -> dict[bytes, tuple[float, float]]:
     """Branch's and restricted parent's score of every test image, by its pixels."""
     images, found = run.table.images(), {}
     for side in ("known", "foreign"):
-        judged = [getattr(one, side)["test"] for one in (run.evaluation.branch, run.evaluation.parent)]
-        rows = getattr(run.evaluation.branch.material, side)["test"].rows
+        judged = [
+            getattr(one, side)["test"]
+            for one in (only(run).thresholds[0].branch, only(run).thresholds[0].parent)
+        ]
+        rows = getattr(only(run).thresholds[0].branch.material, side)["test"].rows
         found |= {images[row].tobytes(): pair for row, *pair in zip(rows, *judged, strict=True)}
     return found
 
@@ -109,8 +113,8 @@ def test_labels_of_test_images_choose_nothing_from_images_to_results(
         np.testing.assert_equal(chosen(poisoned), chosen(clean), err_msg=name)
         assert scores(poisoned) == scores(clean), name
         assert len(scores(clean)) == 40
-        assert poisoned.results["test"]["accuracy"] < clean.results["test"]["accuracy"]
-        assert poisoned.results["foreign"] != clean.results["foreign"]
-        assert poisoned.results["test"]["n_accepted"] > 0
-    assert before["temperature, certified"].results["threshold"]["certificate"] is not None
-    assert before["knn, limit for foreign images"].results["threshold"]["images"] == "foreign"
+        assert record(poisoned.results)["test"]["accuracy"] < record(clean.results)["test"]["accuracy"]
+        assert record(poisoned.results)["foreign"] != record(clean.results)["foreign"]
+        assert record(poisoned.results)["test"]["n_accepted"] > 0
+    assert record(before["temperature, certified"].results)["threshold"]["certificate"] is not None
+    assert record(before["knn, limit for foreign images"].results)["threshold"]["images"] == "foreign"

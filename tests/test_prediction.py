@@ -43,6 +43,7 @@ from neural_branching.routing.routers import ROUTERS, ParentMass
 from neural_branching.selection.scores.outputs import Energy, Margin, MaxLogit, MaxSoftmax, NegativeEntropy
 from neural_branching.selection.thresholds.base import Choice
 from neural_branching.selection.thresholds.plain import Fixed
+from sweeps import record
 
 TINY = [
     "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z,lower_o,lower_l,lower_z]",
@@ -143,11 +144,11 @@ def test_files_of_a_folder_from_the_command_line(place: Path, monkeypatch, capsy
     assert {Path(line["file"]).name for line in lines} == {file.name for file in photos.iterdir()}
     with (run / "trace.csv").open() as stream:
         judged = {f"{line['row']}.png": line["answer"] for line in csv.DictReader(stream)}
-    for line, record in zip(lines, records, strict=True):
-        assert line["answer"] == (record["answer"] or "")
+    for line, other in zip(lines, records, strict=True):
+        assert line["answer"] == (other["answer"] or "")
         assert (line["answer"] or "uncertain") == judged[Path(line["file"]).name]
-        assert line["accepted"] == str(int(record["accepted"]))
-        assert (line["stopped_at"] == "") == record["accepted"]
+        assert line["accepted"] == str(int(other["accepted"]))
+        assert (line["stopped_at"] == "") == other["accepted"]
 
 
 def test_a_broken_image_does_not_stop_the_others(place: Path, monkeypatch, capsys, tmp_path: Path) -> None:
@@ -491,7 +492,12 @@ def test_what_an_exporter_cannot_follow_is_a_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["os.mkdir", "neural_branching.cli.os.mkdir", "neural_branching.nowhere.Thing", "torch.nn.Flatten"],
+    [
+        "os.mkdir",
+        "neural_branching.commands.launch.os.mkdir",
+        "neural_branching.nowhere.Thing",
+        "torch.nn.Flatten",
+    ],
 )
 def test_a_run_from_elsewhere_runs_no_code_of_its_own(target: str, place: Path, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
@@ -566,9 +572,14 @@ def test_whatever_a_configuration_says_nothing_is_trained(
 def test_results_that_name_another_threshold_are_refused(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "outputs", tmp_path / "outputs")
     for run, change in (
-        ("branch", lambda results: results["threshold"].update(value=0.1)),
+        ("branch", lambda results: record(results)["threshold"].update(value=0.1)),
         ("branch", lambda results: results["artifacts"]["branch"].update(key="0" * 20)),
-        ("soft", lambda results: results["nodes"]["digit"]["thresholds"]["back_off"].update(value=0.123)),
+        (
+            "soft",
+            lambda results: record(results)["arrivals"]["digit"]["thresholds"]["back_off"].update(
+                value=0.123
+            ),
+        ),
         ("soft", lambda results: results.update(classes=results["classes"][::-1])),
     ):
         file = tmp_path / "outputs" / "runs" / run / "results.json"

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from neural_branching import pipeline
+from neural_branching.evaluation.judge import Judged
 from neural_branching.report.certificates import Certified
 from neural_branching.report.collect import Summary, collect
 from neural_branching.report.metrics import SHOWN
@@ -24,7 +25,7 @@ from neural_branching.report.summary import summarize
 from neural_branching.report.tables import markdown, print_summary
 from neural_branching.selection import coverage, selective_accuracy
 from neural_branching.selection.thresholds.guaranteed import Sgr
-from sweeps import adopt
+from sweeps import adopt, only, record
 
 SGR = ("threshold=sgr", "threshold.target=0.25")
 SWEPT = {
@@ -77,6 +78,12 @@ def sweep(written: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(written, tmp_path / "sweep"))
 
 
+def branch_of(run: pipeline.Run) -> Judged:
+    """The branch of a run under its only threshold."""
+    [one] = only(run).thresholds
+    return one.branch
+
+
 def kept(sweep: Path, *names: str) -> Summary:
     """What is collected if only these runs are there."""
     for folder in sweep.iterdir():
@@ -118,8 +125,13 @@ def test_a_repeated_run_counts_once(sweep: Path) -> None:
 
 def test_another_delta_is_another_certificate(sweep: Path, runs: dict[str, pipeline.Run]) -> None:
     other = runs["0_sgr"]
-    threshold = {**other.results["threshold"], "settings": {"target": 0.25, "delta": 0.2}}
-    changed = {**other.results, "threshold": threshold, "overrides": [*SGR, "threshold.delta=0.2"]}
+    [(subset, node)] = other.results["nodes"].items()
+    threshold = {**record(other.results)["threshold"], "settings": {"target": 0.25, "delta": 0.2}}
+    changed = {
+        **other.results,
+        "nodes": {subset: {**node, "thresholds": [{**node["thresholds"][0], "threshold": threshold}]}},
+        "overrides": [*SGR, "threshold.delta=0.2"],
+    }
     (sweep / "1_delta").mkdir()
     write_run(dataclasses.replace(other, results=changed), sweep / "1_delta", draw_figures=False)
     assert [one.compared for one in kept(sweep, "0_sgr", "1_delta").certificates] == [2, 2]
@@ -130,7 +142,7 @@ def test_fewer_runs_are_paid_for_less(sweep: Path, runs: dict[str, pipeline.Run]
     assert [one.row["run"] for one in some] == ["0_sgr", "2_sgr"]
     for one in some:
         assert one.compared == 2
-        assert one.adjusted == Sgr(0.25, 0.05).fit(runs[one.row["run"]].evaluation.branch.held_out)
+        assert one.adjusted == Sgr(0.25, 0.05).fit(branch_of(runs[one.row["run"]]).held_out)
 
 
 def test_a_certificate_that_is_alone_stays_as_it_is(sweep: Path) -> None:
@@ -146,14 +158,14 @@ def test_a_certificate_that_is_alone_stays_as_it_is(sweep: Path) -> None:
 def test_alone_is_the_runs_own_threshold_bit_for_bit(
     name: str, certificates: dict[str, Certified], runs: dict[str, pipeline.Run]
 ) -> None:
-    assert certificates[name].alone == runs[name].evaluation.branch.choice
+    assert certificates[name].alone == branch_of(runs[name]).choice
 
 
 @pytest.mark.parametrize("name", GUARANTEED)
 def test_adjusted_is_the_rule_at_a_share_of_delta(
     name: str, certificates: dict[str, Certified], runs: dict[str, pipeline.Run]
 ) -> None:
-    rule, branch = runs[name].settings.threshold, runs[name].evaluation.branch
+    [rule], branch = runs[name].experiment.usual.thresholds, branch_of(runs[name])
     expected = rule.fit_among(branch.held_out, 6)
     one = certificates[name]
     assert one.adjusted == expected
@@ -178,7 +190,7 @@ def test_a_learned_score_is_certified_on_the_thresholds_half(
 ) -> None:
     one = certificates["4_learned"]
     assert one.alone.n == one.adjusted.n == 60
-    assert runs["4_learned"].results["score"]["learned"]["n"] == 60
+    assert record(runs["4_learned"].results)["score"]["learned"]["n"] == 60
     assert certificates["0_sgr"].alone.n == 120
 
 
@@ -384,7 +396,7 @@ def test_a_folder_without_guarantees_has_no_certificates(
 
 def test_results_and_predictions_are_all_that_is_needed(sweep: Path, summary: Summary) -> None:
     for name in GUARANTEED:
-        assert read_results(sweep / name)["threshold"]["guarantee"] == "with high probability"
+        assert record(read_results(sweep / name))["threshold"]["guarantee"] == "with high probability"
         for file in (sweep / name).iterdir():
             if file.name not in ("results.json", "predictions.csv", "config.yaml"):
                 file.unlink()

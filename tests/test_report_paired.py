@@ -15,6 +15,7 @@ from neural_branching.report.paired import HEADINGS, compare, print_comparison
 from neural_branching.report.predictions import read_predictions
 from neural_branching.report.run import write_run
 from neural_branching.selection import augrc, aurc, bootstrap_interval, selective_accuracy
+from sweeps import record
 
 SCORES = ("max_softmax", "margin")
 SEEDS = (0, 1)
@@ -38,7 +39,7 @@ def sweep(glyph_run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_differences_are_recounted(sweep: Path, run) -> None:
     [found] = compare(sweep, "score=max_softmax", "score=margin")
-    assert (found.pairs, found.unpaired, found.images) == (2, 0, run.results["test"]["n"])
+    assert (found.pairs, found.unpaired, found.images) == (2, 0, record(run.results)["test"]["n"])
     tests = {
         (score, seed): read_predictions(sweep / f"{score}_{seed}", run.results["classes"]).of("test")
         for score in SCORES
@@ -171,6 +172,21 @@ def test_runs_on_different_images_are_refused(glyph_run, tmp_path: Path) -> None
         write_run(glyph_run(override), tmp_path / name, draw_figures=False)
     with pytest.raises(InputError, match="were tested on different images, so that they cannot be paired"):
         compare(tmp_path, "run=three", "run=two")
+
+
+def test_of_runs_with_several_thresholds_each_is_a_pair(glyph_run, tmp_path: Path) -> None:
+    rule = "_target_:neural_branching.selection.thresholds.plain.Coverage"
+    thresholds = f"thresholds=[{{{rule},target:0.6}},{{{rule},target:0.3}}]"
+    for score in SCORES:
+        (tmp_path / score).mkdir()
+        write_run(glyph_run(f"score={score}", thresholds), tmp_path / score, draw_figures=False)
+    found = compare(tmp_path, "run=max_softmax", "run=margin")
+    assert [one.shared["threshold"] for one in found] == ["coverage 0.3", "coverage 0.6"]
+    less, more = (next(one for one in each.differences if one.metric == "coverage") for each in found)
+    assert less.first.mean < more.first.mean
+    assert less.second.mean < more.second.mean
+    [one] = compare(tmp_path, "run=max_softmax,threshold=coverage 0.3", "run=margin,threshold=coverage 0.6")
+    assert one.shared == {}
 
 
 def test_a_pair_in_which_one_answers_nothing_has_no_selective_accuracy(glyph_run, tmp_path: Path) -> None:

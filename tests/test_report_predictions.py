@@ -8,6 +8,7 @@ import pytest
 from neural_branching.errors import InputError
 from neural_branching.pipeline import Run
 from neural_branching.report.predictions import Predictions, read_predictions
+from sweeps import only
 
 HEADER = "row,split,fits,label,prediction,score,accepted,parent_prediction,parent_score"
 
@@ -19,12 +20,12 @@ def damaged(folder: Path, text: str) -> Path:
 
 @pytest.fixture(scope="module")
 def predictions(run: Run, folder: Path) -> Predictions:
-    return read_predictions(folder, run.settings.classes)
+    return read_predictions(folder, run.experiment.tree.classes)
 
 
 @pytest.mark.parametrize("split", ["validation", "calibration", "test"])
 def test_the_subsets_images_come_back_bit_for_bit(split: str, predictions: Predictions, run: Run) -> None:
-    mine, branch = predictions.of(split), run.evaluation.branch
+    mine, branch = predictions.of(split), only(run).thresholds[0].branch
     answers = branch.material.known[split]
     assert mine.row.tolist() == answers.rows.tolist()
     assert mine.error.tolist() == answers.error.tolist()
@@ -35,7 +36,7 @@ def test_the_subsets_images_come_back_bit_for_bit(split: str, predictions: Predi
 
 @pytest.mark.parametrize("split", ["calibration", "test"])
 def test_foreign_images_come_back_as_errors(split: str, predictions: Predictions, run: Run) -> None:
-    mine, branch = predictions.of(split, foreign=True), run.evaluation.branch
+    mine, branch = predictions.of(split, foreign=True), only(run).thresholds[0].branch
     assert len(mine) == len(branch.foreign[split]) > 0
     assert mine.row.tolist() == branch.material.foreign[split].rows.tolist()
     assert mine.score.tobytes() == branch.foreign[split].tobytes()
@@ -45,7 +46,7 @@ def test_foreign_images_come_back_as_errors(split: str, predictions: Predictions
 
 def test_every_held_out_image_is_there_once(predictions: Predictions, run: Run) -> None:
     held_out = np.concatenate([run.table.rows(split) for split in ("calibration", "test")])
-    validation = run.table.rows("validation", run.settings.classes)
+    validation = run.table.rows("validation", run.experiment.tree.classes)
     assert sorted(predictions.row) == sorted([*held_out, *validation])
     assert len(predictions) == len(predictions.row)
 

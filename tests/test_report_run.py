@@ -1,6 +1,7 @@
 """What one run leaves behind: files that agree with each other, and say what is missing."""
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -19,15 +20,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from neural_branching import pipeline
+from neural_branching.config.experiment import Experiment
 from neural_branching.report import results as results_module
 from neural_branching.report.cells import Cell, markdown_table, number, with_interval
 from neural_branching.report.figures.thresholds import HEADER, threshold_lines
 from neural_branching.report.metrics import METRICS
-from neural_branching.report.pictures import draw
-from neural_branching.report.results import read_config, read_results, write_results
+from neural_branching.report.pictures import pictures
+from neural_branching.report.results import read_config, read_results, records, write_results
 from neural_branching.report.run import print_run, provenance, write_run
 from neural_branching.selection import Bootstrap, clopper_pearson_upper
-from neural_branching.settings import Settings
+from sweeps import only, record
 
 FILES = {"results.json", "config.yaml", "curve.csv", "scod_curve.csv", "thresholds.csv", "predictions.csv"}
 FIGURES = {"risk_coverage", "scod", "reliability", "scores", "confusion", "thresholds"}
@@ -77,7 +79,8 @@ def is_a_picture(image: Image.Image) -> bool:
 def test_results_have_every_key(folder: Path) -> None:
     results = json.loads((folder / "results.json").read_text())
     assert results == read_results(folder)
-    assert results["schema_version"] == 2
+    results = record(results)
+    assert results["schema_version"] == 3
     assert results["status"] == "completed"
     assert results["subset"] == "digits"
     assert results["classes"] == ["digit_0", "digit_1", "digit_2"]
@@ -113,14 +116,14 @@ def test_results_have_every_key(folder: Path) -> None:
 
 
 def test_the_results_contain_what_was_measured(folder: Path, run: pipeline.Run) -> None:
-    results = read_results(folder)
-    for name, block in run.evaluation.numbers.items():
-        assert results[name] == json.loads(json.dumps(block).replace("NaN", "null"))
+    [node] = read_results(folder)["nodes"].values()
+    for name, block in only(run).numbers().items():
+        assert node[name] == json.loads(json.dumps(block).replace("NaN", "null"))
 
 
 @BOTH
 def test_intervals_hold_their_numbers(place: Path) -> None:
-    results = read_results(place)
+    results = record(read_results(place))
     for numbers in (results["test"], results["test"]["parent_restricted"], results["foreign"]):
         assert len(numbers["intervals"]) >= 3
         for name, (low, high) in numbers["intervals"].items():
@@ -136,9 +139,9 @@ def test_numbers_that_are_none_become_null(tmp_path: Path, silent: Path) -> None
     write_results(tmp_path, values)
     read = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
     assert read == {
-        "schema_version": 2, "a": None, "b": [None, 1.5, None], "c": {"d": [None, 2]}, "e": "nan",
+        "schema_version": 3, "a": None, "b": [None, 1.5, None], "c": {"d": [None, 2]}, "e": "nan",
     }  # fmt: skip
-    results = json.loads((silent / "results.json").read_text(), parse_constant=pytest.fail)
+    results = record(json.loads((silent / "results.json").read_text(), parse_constant=pytest.fail))
     assert results["threshold"]["value"] is None
     assert results["threshold"]["reject_all"] is True
     assert results["threshold"]["certificate"] is None
@@ -152,7 +155,7 @@ def test_numbers_that_are_none_become_null(tmp_path: Path, silent: Path) -> None
 
 
 def test_where_no_image_counts_the_interval_is_exact(silent: Path) -> None:
-    results = read_results(silent)
+    results = record(read_results(silent))
     nothing = {
         60: (results["test"]["intervals"]["coverage"],),
         40: (results["foreign"]["intervals"]["false_accept_rate"],),
@@ -201,9 +204,9 @@ def test_the_configuration_is_resolved_and_gives_the_same_settings(folder: Path,
     text = (folder / "config.yaml").read_text()
     assert "${" not in text
     assert "???" not in text
-    again = Settings.from_config(OmegaConf.load(folder / "config.yaml"))  # type: ignore[arg-type]
-    assert again.config == run.settings.config == read_config(folder)
-    assert again.classes == run.settings.classes
+    again = Experiment.from_config(OmegaConf.load(folder / "config.yaml"))  # type: ignore[arg-type]
+    assert again.config == run.experiment.config == read_config(folder)
+    assert again.tree.classes == run.experiment.tree.classes
     assert not any(artifact["built"] for artifact in pipeline.run(again).results["artifacts"].values())
 
 
@@ -212,7 +215,7 @@ def test_the_configuration_is_resolved_and_gives_the_same_settings(folder: Path,
 
 @BOTH
 def test_predictions_reproduce_the_results(place: Path) -> None:
-    results = read_results(place)
+    results = record(read_results(place))
     threshold = threshold_of(results)
     known = [line for line in rows(place / "predictions.csv") if line["label"] in results["classes"]]
     for split in ("validation", "calibration", "test"):
@@ -238,7 +241,7 @@ def test_predictions_reproduce_the_results(place: Path) -> None:
 
 @BOTH
 def test_foreign_predictions_reproduce_the_results(place: Path) -> None:
-    results = read_results(place)
+    results = record(read_results(place))
     lines = rows(place / "predictions.csv")
     foreign = [line for line in lines if line["label"] not in results["classes"]]
     assert lines[-len(foreign) :] == foreign  # they come last
@@ -256,9 +259,9 @@ def test_predictions_carry_scores_and_logits_of_rows(folder: Path, run: pipeline
     lines = rows(folder / "predictions.csv")
     assert len({line["row"] for line in lines}) == len(lines)
     for line in lines:
-        logits = np.array([float(line[f"logit_{name}"]) for name in run.settings.classes])
+        logits = np.array([float(line[f"logit_{name}"]) for name in run.experiment.tree.classes])
         probabilities = np.exp(logits) / np.exp(logits).sum()
-        assert line["prediction"] == run.settings.classes[probabilities.argmax()]
+        assert line["prediction"] == run.experiment.tree.classes[probabilities.argmax()]
         assert float(line["score"]) == pytest.approx(probabilities.max(), rel=1e-4)
         assert line["label"] == run.table.classes[run.table.labels[int(line["row"])]]
 
@@ -267,9 +270,7 @@ def test_predictions_of_very_many_classes_leave_logits_out(
     folder: Path, run: pipeline.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results_module, "MOST_LOGITS", 2)
-    results_module._prediction_text.cache_clear()
-    results_module.write_predictions(tmp_path, run.evaluation)
-    results_module._prediction_text.cache_clear()
+    results_module.write_predictions(tmp_path, only(run))
     assert rows(tmp_path / "predictions.csv") == [
         {name: value for name, value in line.items() if not name.startswith("logit_")}
         for line in rows(folder / "predictions.csv")
@@ -282,7 +283,7 @@ def test_predictions_say_what_each_image_fitted(
     def fitted(place: Path) -> dict[tuple[str, str, bool], int]:
         counts: dict[tuple[str, str, bool], int] = {}
         for line in rows(place / "predictions.csv"):
-            key = line["split"], line["fits"], line["label"] in run.settings.classes
+            key = line["split"], line["fits"], line["label"] in run.experiment.tree.classes
             counts[key] = counts.get(key, 0) + 1
         return counts
 
@@ -317,7 +318,7 @@ def area_under(points: list[dict[str, float]]) -> float:
 
 def test_the_curve_reproduces_aurc_and_the_point_at_the_threshold(folder: Path) -> None:
     points = points_of(folder / "curve.csv")
-    results = read_results(folder)
+    results = record(read_results(folder))
     test = results["test"]
     assert area_under(points) == pytest.approx(test["aurc"], abs=1e-12)
     at = next(point for point in points if point["threshold"] >= results["threshold"]["value"])
@@ -329,7 +330,7 @@ def test_the_curve_reproduces_aurc_and_the_point_at_the_threshold(folder: Path) 
 @BOTH
 def test_the_scod_curve_counts_answered_foreign_images_as_errors(place: Path) -> None:
     points = points_of(place / "scod_curve.csv")
-    results = read_results(place)
+    results = record(read_results(place))
     assert points[0]["n_accepted"] == 100
     assert area_under(points) == pytest.approx(results["foreign"]["scod_aurc"], abs=1e-12)
     right = round(60 * results["test"]["accuracy"])
@@ -344,7 +345,7 @@ def test_the_scod_curve_counts_answered_foreign_images_as_errors(place: Path) ->
 
 @BOTH
 def test_the_points_are_recounted_from_the_predictions(place: Path) -> None:
-    results = read_results(place)
+    results = record(read_results(place))
     lines = [line for line in rows(place / "predictions.csv") if line["split"] == "test"]
     points = rows(place / "thresholds.csv")
     thresholds = [float(point["threshold"]) for point in points]
@@ -393,7 +394,7 @@ def test_figures_can_be_enlarged(folder: Path) -> None:
 
 
 def test_a_run_that_answers_nothing_is_drawn(silent_run: pipeline.Run) -> None:
-    drawn = draw(silent_run.results, silent_run.evaluation)
+    drawn = pictures(record(silent_run.results), only(silent_run))
     assert drawn.keys() == FIGURES
     for name, figure in drawn.items():
         stream = io.BytesIO()
@@ -407,14 +408,14 @@ def test_a_run_that_answers_nothing_is_drawn(silent_run: pipeline.Run) -> None:
 
 
 def test_the_curves_are_drawn_with_their_bands_and_marks(run: pipeline.Run) -> None:
-    drawn = draw(run.results, run.evaluation)
+    drawn = pictures(record(run.results), only(run))
     [axes] = drawn["risk_coverage"].axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["branch", "parent restricted"]
     assert axes.get_xlabel() == "coverage: share of test images answered (mark: at the threshold)"
     branch, mark, parent, parents_mark = axes.lines
     for line, point, numbers in (
-        (branch, mark, run.results["test"]),
-        (parent, parents_mark, run.results["test"]["parent_restricted"]),
+        (branch, mark, record(run.results)["test"]),
+        (parent, parents_mark, record(run.results)["test"]["parent_restricted"]),
     ):
         assert line.get_xdata().tolist() == pytest.approx([level / 100 for level in range(100, 0, -1)])
         assert line.get_ydata()[0] == pytest.approx(numbers["accuracy"])
@@ -422,14 +423,14 @@ def test_the_curves_are_drawn_with_their_bands_and_marks(run: pipeline.Run) -> N
         assert shown == pytest.approx((numbers["coverage"], numbers["selective_accuracy"]))
     band = axes.collections[0].get_paths()[0].vertices
     ends = sorted(set(band[np.isclose(band[:, 0], 1), 1]))
-    right = ~run.evaluation.branch.material.known["test"].error
+    right = ~only(run).thresholds[0].branch.material.known["test"].error
     assert [ends[0], ends[-1]] == pytest.approx(Bootstrap(len(right)).mean(right))
 
 
 def test_the_curve_with_foreign_images_is_a_figure_of_its_own(run: pipeline.Run) -> None:
-    [axes] = draw(run.results, run.evaluation)["scod"].axes
+    [axes] = pictures(record(run.results), only(run))["scod"].axes
     curve, mark = axes.lines
-    test, foreign = run.results["test"], run.results["foreign"]
+    test, foreign = record(run.results)["test"], record(run.results)["foreign"]
     assert curve.get_xdata()[0] == 1
     assert curve.get_ydata()[0] == pytest.approx(test["accuracy"] * 0.6)
     answered = test["n_accepted"] + foreign["n_accepted"]
@@ -443,7 +444,7 @@ def test_the_curve_with_foreign_images_is_a_figure_of_its_own(run: pipeline.Run)
 
 
 def test_bands_contain_their_lines(run: pipeline.Run) -> None:
-    [axes] = draw(run.results, run.evaluation)["risk_coverage"].axes
+    [axes] = pictures(record(run.results), only(run))["risk_coverage"].axes
     for line, band in zip((axes.lines[0], axes.lines[2]), axes.collections, strict=True):
         corners = band.get_paths()[0].vertices
         for x, y in zip(*line.get_data(), strict=True):
@@ -458,7 +459,7 @@ def test_bands_contain_their_lines(run: pipeline.Run) -> None:
 
 @BOTH
 def test_events_hold_curves_scalars_and_the_hparams_row(place: Path, run: pipeline.Run) -> None:
-    results = read_results(place)
+    results = record(read_results(place))
     events = EventAccumulator(str(place))
     events.Reload()
     tags = events.Tags()
@@ -518,7 +519,7 @@ def test_events_hold_the_thresholds_as_a_table(folder: Path, run: pipeline.Run) 
     [tag] = [tag for tag in events.Tags()["tensors"] if tag.startswith("test/thresholds")]
     [entry] = events.Tensors(tag)
     text = entry.tensor_proto.string_val[0].decode()
-    assert text.splitlines() == markdown_table(list(HEADER), threshold_lines(run.evaluation.points))
+    assert text.splitlines() == markdown_table(list(HEADER), threshold_lines(only(run).points))
     assert text.count("(this run)") == 1
 
 
@@ -535,7 +536,7 @@ def test_the_printed_table_has_the_numbers(
 ) -> None:
     print_run(run, folder)
     text = capsys.readouterr().out
-    test = run.results["test"]
+    test = record(run.results)["test"]
     for numbers in (test, test["parent_restricted"]):
         for name in ("accuracy", "aurc", "coverage", "selective_accuracy"):
             low, high = numbers["intervals"][name]
@@ -543,18 +544,20 @@ def test_the_printed_table_has_the_numbers(
     assert "digits at hidden2 · 60 test images" in text
     assert "[ ]: 95 % interval over test images. AURC: one point per distinct score" in text
     assert str(folder) in text
-    assert f"score max_softmax, threshold {run.results['threshold']['value']:.3f} (coverage 0.6" in text
+    assert (
+        f"score max_softmax, threshold {record(run.results)['threshold']['value']:.3f} (coverage 0.6" in text
+    )
     assert "fitted on 120 calibration images)" in text
-    assert f"promise: {run.settings.threshold.promise}" in text
+    assert f"promise: {run.experiment.usual.thresholds[0].promise}" in text
     assert "certificate" not in text
-    reliability = run.results["reliability"]
+    reliability = record(run.results)["reliability"]
     for numbers in (reliability["before"], reliability["after"]):
         floor = numbers["if_calibrated"]["ece"]
         assert f"ECE {numbers['ece']:.3f} ({floor['mean']:.3f} if they were calibrated" in text
         assert f"p = {floor['p_value']:.2g}), NLL {numbers['nll']:.3f}" in text
         assert f"of {numbers['claim']['n']} answers that claim" in text
     assert f"at temperature {reliability['temperature']:.2f}" in text
-    foreign = run.results["foreign"]
+    foreign = record(run.results)["foreign"]
     assert f"{foreign['false_accept_rate']:.3f} [" in text
     assert f"AUROC {foreign['auroc']:.3f}, FPR95 {foreign['fpr95']:.3f}" in text
     assert f"parent on all 5 classes: {run.results['parent']['test_accuracy']:.3f}" in text
@@ -566,7 +569,7 @@ def test_a_run_that_answers_nothing_says_what_it_would_need(
     print_run(silent_run, Path("somewhere"))
     text = capsys.readouterr().out
     assert "threshold none: accepts nothing (sgr 0.001, fitted on 120 calibration images)" in text
-    assert silent_run.results["threshold"]["shortage"]["sentence"] in text
+    assert record(silent_run.results)["threshold"]["shortage"]["sentence"] in text
     assert "–" in text
     assert "nan" not in text
 
@@ -585,7 +588,7 @@ def test_a_certificate_is_printed(
     certified = glyph_run(*overrides)
     print_run(certified, Path("somewhere"))
     [line] = [line for line in capsys.readouterr().out.splitlines() if "certificate:" in line]
-    certificate = certified.results["threshold"]["certificate"]
+    certificate = record(certified.results)["threshold"]["certificate"]
     assert certificate["quantity"] in line
     assert f"≤ {certificate['target']:g}" in line
     if certificate["delta"] is None:
@@ -604,8 +607,9 @@ def test_a_published_figure_is_printed_beside_the_run(
     run: pipeline.Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     published = {"source": "a paper", "accuracy": 0.7533, "coverage": 0.833, "selective_accuracy": 0.8}
-    results = {**run.results, "published": published}
-    print_run(pipeline.Run(run.settings, results, run.evaluation, run.table, run.histories), Path("x"))
+    [(subset, node)] = run.results["nodes"].items()
+    results = {**run.results, "nodes": {subset: {**node, "published": published}}}
+    print_run(dataclasses.replace(run, results=results), Path("x"))
     [line] = [line for line in capsys.readouterr().out.splitlines() if "a paper" in line]
     assert [cell.strip() for cell in line.split("│")[1:-1]] == ["a paper", "0.753", "–", "0.833", "0.800"]
 
@@ -641,6 +645,51 @@ def test_a_markdown_table_has_a_rule_under_its_header() -> None:
     ]  # fmt: skip
 
 
+# Several thresholds.
+
+
+def test_a_run_of_several_thresholds_leaves_files_in_which_each_has_its_place(
+    glyph_run: Any, run: pipeline.Run, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = "_target_:neural_branching.selection.thresholds.plain.Coverage"
+    several = glyph_run(f"thresholds=[{{{rule},target:0.6}},{{{rule},target:0.3}}]")
+    write_run(several, tmp_path, draw_figures=False)
+    results = read_results(tmp_path)
+    first, second = records(results)
+    alone = record(json.loads((folder / "results.json").read_text()))
+    for name in ("threshold", "validation", "calibration", "test", "foreign", "reliability"):
+        assert first[name] == alone[name]
+    assert (tmp_path / "curve.csv").read_bytes() == (folder / "curve.csv").read_bytes()
+    lines = rows(tmp_path / "predictions.csv")
+    for found in (first, second):
+        column = f"accepted by {found['threshold']['rule']}"
+        for split in ("validation", "calibration", "test"):
+            mine = [line for line in lines if line["split"] == split and line["label"] in found["classes"]]
+            assert sum(int(line[column]) for line in mine) == found[split]["n_accepted"]
+    chosen = [point for point in rows(tmp_path / "thresholds.csv") if point["chosen"] == "True"]
+    assert [int(point["n_accepted"]) for point in chosen] == [
+        found["test"]["n_accepted"] for found in (first, second)
+    ]
+    for index, found in enumerate((first, second)):
+        events = EventAccumulator(str(tmp_path / f"threshold_{index}"))
+        events.Reload()
+        assert events.Scalars("test/coverage")[0].value == pytest.approx(found["test"]["coverage"])
+        start = _hparams(events, "_hparams_/session_start_info").session_start_info.hparams
+        assert start["branch/threshold"].string_value == found["threshold"]["rule"]
+    assert {name for name in results["written"]["files"] if name.startswith("threshold_")} == {
+        file.relative_to(tmp_path).as_posix() for file in tmp_path.glob("threshold_*/*")
+    }
+    print_run(several, tmp_path)
+    text = capsys.readouterr().out
+    for found in (first, second):
+        assert f"branch, {found['threshold']['rule']}" in text
+        assert f"threshold {found['threshold']['value']:.3f} ({found['threshold']['rule']}" in text
+    assert text.count("parent on all 5 classes") == 1
+    drawn = pictures(first, only(several))
+    marks = [line for line in drawn["risk_coverage"].axes[0].lines if len(line.get_xdata()) == 1]
+    assert {mark.get_xdata()[0] for mark in marks} >= {found["test"]["coverage"] for found in (first, second)}
+
+
 # Without foreign classes.
 
 
@@ -649,12 +698,14 @@ def test_a_subset_of_every_class_has_nothing_foreign(
 ) -> None:
     write_run(complete, tmp_path, draw_figures=False)
     assert files(tmp_path) == FILES - {"scod_curve.csv"}
-    results = read_results(tmp_path)
+    results = record(read_results(tmp_path))
     assert results["foreign"] is None
     assert results["threshold"]["n"] == 0
     for name in ("false_accept_rate", "false_accept_rate_low", "false_accept_rate_high"):
         assert {line[name] for line in rows(tmp_path / "thresholds.csv")} == {""}
-    assert {line["label"] for line in rows(tmp_path / "predictions.csv")} == set(complete.settings.known)
+    assert {line["label"] for line in rows(tmp_path / "predictions.csv")} == set(
+        complete.experiment.data.classes
+    )
     assert {line["fits"] for line in rows(tmp_path / "predictions.csv")} == {""}
     print_run(complete, tmp_path)
     text = capsys.readouterr().out
@@ -663,7 +714,7 @@ def test_a_subset_of_every_class_has_nothing_foreign(
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     assert math.isnan(events.Scalars("test/false_accept_rate")[0].value)
-    drawn = draw(complete.results, complete.evaluation)
+    drawn = pictures(record(complete.results), only(complete))
     assert drawn.keys() == FIGURES - {"scod"}
     assert "foreign" not in "".join(text.get_text() for text in drawn["scores"].findobj(match=_has_text))
     names = [text.get_text() for text in drawn["risk_coverage"].axes[0].get_legend().get_texts()]

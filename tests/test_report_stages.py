@@ -7,9 +7,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from device import TRAINER
-from neural_branching.config import conf_dir
+from neural_branching.config.build import conf_dir
+from neural_branching.config.experiment import Experiment
 from neural_branching.report.stages import Stage, print_stages, stages
-from neural_branching.settings import Settings
 
 MODULE = """
 from torch import nn
@@ -36,14 +36,14 @@ def hydra() -> Iterator[None]:
         yield
 
 
-def settings(tmp_path: Path, *overrides: str) -> Settings:
+def settings(tmp_path: Path, *overrides: str) -> Experiment:
     usual = f"outputs={tmp_path / 'outputs'}", "data.image_size=16", *TRAINER
     config = compose("train", [*usual, *overrides])
-    return Settings.from_config(config)
+    return Experiment.from_config(config)
 
 
 def test_the_stages_of_a_perceptron(tmp_path: Path) -> None:
-    size, classes = 3 * 16 * 16, len(settings(tmp_path).known)
+    size, classes = 3 * 16 * 16, len(settings(tmp_path).data.classes)
     found = stages(settings(tmp_path, "parent.network.widths=[8,5]"))
     costs = (size * 8, size * 8 + 40, size * 8 + 40 + 5 * classes)
     paths = [price + width * 256 + 256 * 10 for price, width in zip(costs, (8, 5, classes), strict=True)]
@@ -60,7 +60,7 @@ def test_coarse_labels_give_other_logits(tmp_path: Path) -> None:
     superclasses = len(known.config["data"]["superclasses"])
     found = stages(settings(tmp_path, "parent.network.widths=[8]", "parent.labels=coarse"))
     assert found[-1].shape == (superclasses,)
-    assert superclasses < len(known.known)
+    assert superclasses < len(known.data.classes)
 
 
 def test_the_stages_of_a_transformer_are_read_at_its_class_token(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_what_is_never_called_is_no_branch_point(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(tmp_path)
     config = settings(tmp_path, "~parent.network", "+parent.network={_target_:module_for_stages.Theirs}")
     found = {stage.name: stage.width for stage in stages(config, every=True)}
-    classes = len(config.known)
+    classes = len(config.data.classes)
     widths = {"stem": 16, "stem.0": 16, "stem.1": 16, "blocks.0": 5, "head": classes, "logits": classes}
     assert found == widths
     assert [stage.name for stage in stages(config)] == ["stem", "head", "logits"]

@@ -1,5 +1,6 @@
 """Many runs together: every run has a row, every other folder a reason, only seeds are averaged."""
 
+import copy
 import csv
 import dataclasses
 import json
@@ -24,18 +25,18 @@ from neural_branching.report.cells import Cell
 from neural_branching.report.collect import cell, collect
 from neural_branching.report.figures.risk_coverage import Line
 from neural_branching.report.metrics import METRICS, SHOWN
-from neural_branching.report.results import read_results, write_results
+from neural_branching.report.results import read_results, records, write_results
 from neural_branching.report.run import write_run
 from neural_branching.report.summary import summarize
 from neural_branching.report.tables import markdown, print_summary
 from neural_branching.runs import write_jobs
-from sweeps import adopt
+from sweeps import adopt, record
 
 COMPLETED = ["0_digits_hidden2", "2_upper_hidden2", "10_digits_hidden1"]
 STRANGE = {
     "foreign": '{"accuracy": 0.9}',
     "list": "[1, 2]",
-    "torn": '{"schema_version": 2, "status": "comp',
+    "torn": '{"schema_version": 3, "status": "comp',
     "older": '{"schema_version": 1, "status": "completed"}',
 }
 
@@ -47,7 +48,17 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 def changed(run: pipeline.Run, **values: Any) -> pipeline.Run:
     """The run under other settings, as far as the summary knows them."""
-    return dataclasses.replace(run, results={**run.results, "overrides": [], **values})
+    return dataclasses.replace(run, results=placed(run.results, {"overrides": [], **values}))
+
+
+def placed(results: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Results with other values of their record, each where results.json has it."""
+    [(subset, node)], rest = results["nodes"].items(), dict(values)
+    [threshold] = node["thresholds"]
+    subset = rest.pop("subset", subset)
+    threshold = threshold | {name: rest.pop(name) for name in threshold.keys() & rest.keys()}
+    node = node | {name: rest.pop(name) for name in node.keys() & rest.keys()}
+    return {**results, **rest, "nodes": {subset: {**node, "thresholds": [threshold]}}}
 
 
 def with_key(run: pipeline.Run, key: str, **values: Any) -> pipeline.Run:
@@ -57,7 +68,7 @@ def with_key(run: pipeline.Run, key: str, **values: Any) -> pipeline.Run:
 
 
 def on_test(run: pipeline.Run, **values: Any) -> dict[str, Any]:
-    return {**run.results["test"], **values}
+    return {**record(run.results)["test"], **values}
 
 
 def write_all(runs: dict[str, pipeline.Run], folder: Path) -> Path:
@@ -115,7 +126,7 @@ def test_a_summary_has_a_row_for_every_run_and_a_reason_for_every_other(
 
     table = rows(written / "summary.csv")
     assert [row["run"] for row in table] == [*COMPLETED, "3_failed"]
-    test = run.results["test"]
+    test = record(run.results)["test"]
     expected = {
         "status": "completed",
         "data": "glyphs",
@@ -127,9 +138,9 @@ def test_a_summary_has_a_row_for_every_run_and_a_reason_for_every_other(
         "threshold": "coverage 0.6",
         "parent_seed": "0",
         "branch_seed": "0",
-        "threshold_value": str(run.results["threshold"]["value"]),
+        "threshold_value": str(record(run.results)["threshold"]["value"]),
         "threshold_n": "120",
-        "validation_accuracy": str(run.results["validation"]["accuracy"]),
+        "validation_accuracy": str(record(run.results)["validation"]["accuracy"]),
         "test_n": "60",
         "test_accuracy": str(test["accuracy"]),
         "test_accuracy_low": str(test["intervals"]["accuracy"][0]),
@@ -138,11 +149,11 @@ def test_a_summary_has_a_row_for_every_run_and_a_reason_for_every_other(
         "test_coverage": str(test["coverage"]),
         "test_n_accepted": str(test["n_accepted"]),
         "test_selective_accuracy": str(test["selective_accuracy"]),
-        "temperature": str(run.results["reliability"]["temperature"]),
-        "test_ece": str(run.results["reliability"]["before"]["ece"]),
-        "test_ece_scaled": str(run.results["reliability"]["after"]["ece"]),
-        "false_accept_rate": str(run.results["foreign"]["false_accept_rate"]),
-        "false_accept_rate_high": str(run.results["foreign"]["intervals"]["false_accept_rate"][1]),
+        "temperature": str(record(run.results)["reliability"]["temperature"]),
+        "test_ece": str(record(run.results)["reliability"]["before"]["ece"]),
+        "test_ece_scaled": str(record(run.results)["reliability"]["after"]["ece"]),
+        "false_accept_rate": str(record(run.results)["foreign"]["false_accept_rate"]),
+        "false_accept_rate_high": str(record(run.results)["foreign"]["intervals"]["false_accept_rate"][1]),
         "restricted_accuracy": str(test["parent_restricted"]["accuracy"]),
         "restricted_accuracy_low": str(test["parent_restricted"]["intervals"]["accuracy"][0]),
         "restricted_aurc": str(test["parent_restricted"]["aurc"]),
@@ -186,7 +197,7 @@ def test_every_metric_has_columns_and_their_intervals_surround_it(written: Path,
     row = rows(written / "summary.csv")[0]
     surrounded = 0
     for metric in METRICS:
-        value = metric.of(run.results)
+        value = metric.of(record(run.results))
         assert row[metric.name] == ("" if value is None else str(value)), metric.name
         low, high = row[f"{metric.name}_low"], row[f"{metric.name}_high"]
         assert (low, high) == ("", "") or float(low) <= value <= float(high)
@@ -199,8 +210,8 @@ def test_the_markdown_has_every_setting_and_names_what_has_no_results(
 ) -> None:
     text = (written / "summary.md").read_text()
     assert text == markdown(collect(written))
-    accuracy = run.results["test"]["accuracy"]
-    low, high = run.results["test"]["intervals"]["accuracy"]
+    accuracy = record(run.results)["test"]["accuracy"]
+    low, high = record(run.results)["test"]["intervals"]["accuracy"]
     for setting in ("digits | hidden2", "upper | hidden2", "digits | hidden1"):
         [line] = [line for line in text.splitlines() if line.startswith(f"| {setting} | coverage 0.6 |")]
         assert f"| {accuracy:.3f} [{low:.3f}, {high:.3f}] |" in line
@@ -280,8 +291,8 @@ def test_a_run_without_foreign_classes_is_summarised_too(run: pipeline.Run, tmp_
     summary = collect(write_all({"0": changed(run, foreign=None)}, tmp_path))
     assert summary.unread == {}
     assert summary.completed[0]["false_accept_rate"] is None
-    [record] = summary.settings()
-    assert str(record["false_accept_rate"]) == "–"
+    [setting] = summary.settings()
+    assert str(setting["false_accept_rate"]) == "–"
 
 
 def test_only_failed_runs_make_a_table_without_figures(tmp_path: Path) -> None:
@@ -323,7 +334,7 @@ def test_runs_on_different_data_of_one_name_are_named_and_kept_apart(
     runs["2"] = on_data(run, "b" * 20, seeds=seeds[2])
     runs["3"] = on_data(run, "b" * 20, subset="upper")  # another setting, and yet no other data
     summary = summarize(write_all(runs, tmp_path))
-    assert sorted((record["seeds"], record["fingerprint"]) for record in summary.settings()) == [
+    assert sorted((setting["seeds"], setting["fingerprint"]) for setting in summary.settings()) == [
         (1, "b" * 8),
         (1, "b" * 8),
         (2, "a" * 8),
@@ -378,27 +389,98 @@ def test_an_order_that_cannot_be_known_is_said(
     assert any("cannot be known: 0." in sentence for sentence in collect(tmp_path).repeated())
 
 
+# Several thresholds in one run.
+
+BOTH = ("coverage 0.6", "coverage 0.3")
+
+
+@pytest.fixture(scope="module")
+def several(glyph_run: Callable[..., pipeline.Run]) -> pipeline.Run:
+    rule = "_target_:neural_branching.selection.thresholds.plain.Coverage"
+    return glyph_run(
+        f"thresholds=[{{{rule},target:0.6}},{{{rule},target:0.3}}]",
+        "objectives=[validation.selective_accuracy,validation.coverage]",
+    )
+
+
+@pytest.mark.usefixtures("_without_figures")
+def test_each_threshold_of_a_run_has_a_row_with_its_own_numbers(
+    several: pipeline.Run, run: pipeline.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = summarize(write_all({"0": several}, tmp_path))
+    print_summary(summary)
+    assert "1 runs, test images" in capsys.readouterr().out
+    table = rows(tmp_path / "summary.csv")
+    assert [(row["run"], row["threshold"]) for row in table] == [("0", rule) for rule in BOTH]
+    alone = record(run.results)
+    for found, row in zip(records(several.results), table, strict=True):
+        for metric in METRICS:
+            value = metric.of(found)
+            assert row[metric.name] == ("" if value is None else str(value)), metric.name
+    for block in ("threshold", "validation", "calibration", "test", "foreign"):
+        assert records(several.results)[0][block] == alone[block]
+    assert table[0]["test_accuracy"] == table[1]["test_accuracy"]
+    assert float(table[0]["test_coverage"]) > float(table[1]["test_coverage"])
+    assert [bool(row["built"]) for row in table[1:]] == [False]
+    assert [row["objectives"] for row in summary.completed] == [
+        {f"validation.{name}": found["validation"][name] for name in ("selective_accuracy", "coverage")}
+        for found in records(several.results)
+    ]
+
+
+@pytest.mark.usefixtures("_without_figures")
+def test_a_run_of_several_thresholds_is_named_once(several: pipeline.Run, tmp_path: Path) -> None:
+    again = dataclasses.replace(several, results=copy.deepcopy(several.results))
+    for found in records(again.results):
+        found["test"]["accuracy"] = 0.125
+    summary = collect(write_all({"0": several, "1": again}, tmp_path))
+    assert summary.runs == 2
+    assert len(summary.counted()) == 2
+    assert summary.repeated() == [
+        "Of runs with the same settings and seeds the last counts: 1 left out.",
+        "Other numbers than the run that counts: 0.",
+    ]
+    numbered(tmp_path / "0", None, None)
+    assert "cannot be known: 0. Repeat" in collect(tmp_path).repeated()[2]
+    other = dataclasses.replace(several, results=copy.deepcopy(several.results))
+    other.results["artifacts"]["data"]["key"] = "b" * 20
+    [sentence] = collect(write_all({"2": other}, tmp_path)).mixed
+    assert " (2): 0, 1; bbbbbbbb (1): 2." in sentence
+
+
 # Damage.
 
 
+def node_of(results: dict[str, Any]) -> dict[str, Any]:
+    """What results say of their only node."""
+    [node] = results["nodes"].values()
+    return node
+
+
 ODD = {
-    "text for a number": lambda results: results["test"].update(accuracy="high"),
-    "a list for a number": lambda results: results["test"].update(aurc=[1]),
-    "a number for an interval": lambda results: results["test"]["intervals"].update(accuracy=3),
-    "text in an interval": lambda results: results["test"]["intervals"].update(accuracy=["a", "b"]),
+    "text for a number": lambda results: record(results)["test"].update(accuracy="high"),
+    "a list for a number": lambda results: record(results)["test"].update(aurc=[1]),
+    "a number for an interval": lambda results: record(results)["test"]["intervals"].update(accuracy=3),
+    "text in an interval": lambda results: record(results)["test"]["intervals"].update(accuracy=["a", "b"]),
     "a list for a mapping": lambda results: results.update(seeds=[1, 2]),
     "text for seeds": lambda results: results["seeds"].update(parent="one"),
-    "a number for a name": lambda results: results.update(subset=3),
+    "a number for a name": lambda results: node_of(results).update(branch_point=3),
     "a mapping for a name": lambda results: results.update(data={"name": "glyphs"}),
     "text for overrides": lambda results: results.update(overrides="seed=1"),
     "numbers for overrides": lambda results: results.update(overrides=[1]),
-    "a list for baselines": lambda results: results.update(baselines=[1]),
-    "text in baselines": lambda results: results.update(baselines={"knn": {"accuracy": "good"}}),
+    "a list for baselines": lambda results: node_of(results).update(baselines=[1]),
+    "text in baselines": lambda results: node_of(results).update(baselines={"knn": {"accuracy": "good"}}),
     "text for objectives": lambda results: results.update(objectives={"validation.aurc": "small"}),
-    "a number for what is published": lambda results: results.update(published=3),
-    "text that is published": lambda results: results.update(published={"source": "x", "accuracy": "y"}),
-    "an endless number": lambda results: results["test"].update(accuracy=10**400),
-    "text for delta": lambda results: results["threshold"].update(settings={"delta": "x"}),
+    "a number for what is published": lambda results: node_of(results).update(published=3),
+    "text that is published": lambda results: node_of(results).update(
+        published={"source": "x", "accuracy": "y"}
+    ),
+    "an endless number": lambda results: record(results)["test"].update(accuracy=10**400),
+    "text for delta": lambda results: record(results)["threshold"].update(settings={"delta": "x"}),
+    "a list for nodes": lambda results: results.update(nodes=[1]),
+    "no node": lambda results: results.update(nodes={}),
+    "text for thresholds": lambda results: node_of(results).update(thresholds="one"),
+    "no threshold": lambda results: node_of(results).update(thresholds=[]),
     "a list of artifacts": lambda results: results.update(artifacts=[1]),
 }
 
@@ -419,7 +501,7 @@ def test_one_odd_value_takes_no_report_down(odd: str, sweep: Path) -> None:
 HOSTILE = {
     "100,000 levels": "[" * 100_000 + "]" * 100_000,
     "100,000 mappings": '{"a":' * 100_000 + "1" + "}" * 100_000,
-    "a hundred levels": '{"schema_version": 2, "status": ' + "[" * 100 + "]" * 100 + "}",
+    "a hundred levels": '{"schema_version": 3, "status": ' + "[" * 100 + "]" * 100 + "}",
     "huge": '{"a": "' + "a" * (1 << 26) + '"}',
     "no UTF-8": b"\xff\xfe{}",
     "nan": '{"schema_version": NaN}',
@@ -462,9 +544,9 @@ def test_files_of_another_run_are_not_taken_for_a_runs_own(name: str, sweep: Pat
 @pytest.mark.parametrize(
     "text",
     [
-        '{"schema_version": 2}',
-        '{"schema_version": 2, "status": "completed"}',
-        '{"schema_version": 2, "status": 3}',
+        '{"schema_version": 3}',
+        '{"schema_version": 3, "status": "completed"}',
+        '{"schema_version": 3, "status": 3}',
     ],
 )
 def test_a_foreign_file_that_looks_like_ours_is_skipped(text: str, sweep: Path) -> None:
@@ -517,7 +599,7 @@ def test_a_single_run_that_lost_its_curve_is_summarised(run: pipeline.Run, tmp_p
 @pytest.mark.usefixtures("_without_figures")
 def test_a_damaged_run_does_not_take_the_others_with_it(damage: dict[str, Any], sweep: Path) -> None:
     file = sweep / COMPLETED[1] / "results.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **damage}))
+    file.write_text(json.dumps(placed(json.loads(file.read_text()), damage)))
     summary = summarize(sweep)
     assert [row["run"] for row in summary.completed] == [COMPLETED[0], COMPLETED[2]]
     assert COMPLETED[1] in summary.unread
@@ -554,16 +636,16 @@ def test_seeds_of_one_setting_are_aggregated(run: pipeline.Run, tmp_path: Path) 
     }
     runs["again"] = runs["2"]  # repeated, not one more seed
     summary = summarize(write_all(runs, tmp_path))
-    [record] = summary.settings()
-    assert record["seeds"] == 3
-    spread = record["test_accuracy"]
+    [setting] = summary.settings()
+    assert setting["seeds"] == 3
+    spread = setting["test_accuracy"]
     assert (spread.mean, spread.deviation) == pytest.approx((np.mean(accuracies), np.std(accuracies, ddof=1)))
     # Of the three seeds' intervals over the same images, which are one and the same here.
-    low, high = run.results["test"]["intervals"]["accuracy"]
+    low, high = record(run.results)["test"]["intervals"]["accuracy"]
     assert spread.interval == pytest.approx((low, high))
-    answered = record["test_selective_accuracy"]  # of the seeds that have one
+    answered = setting["test_selective_accuracy"]  # of the seeds that have one
     assert (answered.mean, answered.deviation) == pytest.approx((0.9, 0))
-    assert record["test_aurc"].deviation == pytest.approx(0)
+    assert setting["test_aurc"].deviation == pytest.approx(0)
     assert len(rows(tmp_path / "summary.csv")) == 4
     text = (tmp_path / "summary.md").read_text()
     assert f"| 0.650±0.132 [{low:.3f}, {high:.3f}] |" in text
@@ -578,18 +660,18 @@ def test_seeds_of_one_setting_are_aggregated(run: pipeline.Run, tmp_path: Path) 
 
 
 def test_a_single_run_has_no_deviation_but_an_interval(folder: Path) -> None:
-    [record] = collect(folder).settings()
-    results = read_results(folder)
+    [setting] = collect(folder).settings()
+    results = record(read_results(folder))
     test = results["test"]
-    assert record["seeds"] == 1
-    assert record["test_accuracy"] == Cell(test["accuracy"], None, tuple(test["intervals"]["accuracy"]))
+    assert setting["seeds"] == 1
+    assert setting["test_accuracy"] == Cell(test["accuracy"], None, tuple(test["intervals"]["accuracy"]))
     for name, numbers in (("test_ece", "before"), ("test_ece_scaled", "after")):
         numbers = results["reliability"][numbers]
-        assert record[name] == Cell(numbers["ece"])  # without an interval
-        assert record[f"{name}_floor"] == Cell(numbers["if_calibrated"]["ece"]["mean"])
-    assert record["temperature"].interval is None
-    assert "±" not in str(record["test_accuracy"])
-    assert "[" in str(record["test_accuracy"])
+        assert setting[name] == Cell(numbers["ece"])  # without an interval
+        assert setting[f"{name}_floor"] == Cell(numbers["if_calibrated"]["ece"]["mean"])
+    assert setting["temperature"].interval is None
+    assert "±" not in str(setting["test_accuracy"])
+    assert "[" in str(setting["test_accuracy"])
 
 
 def test_a_cell_leaves_out_what_seeds_lack() -> None:
@@ -609,7 +691,7 @@ def test_other_swept_options_get_a_column(run: pipeline.Run, tmp_path: Path) -> 
     summary = summarize(write_all(runs, tmp_path))
     assert summary.swept == ["branch.fit.lr"]  # not x, which is the same everywhere
     assert [row["branch.fit.lr"] for row in rows(tmp_path / "summary.csv")] == ["0.1", "0.2", "default"]
-    assert [record["seeds"] for record in summary.settings()] == [1, 1, 1]
+    assert [setting["seeds"] for setting in summary.settings()] == [1, 1, 1]
     assert "| threshold | branch.fit.lr | accuracy |" in (tmp_path / "summary.md").read_text()
 
 
@@ -625,9 +707,9 @@ def test_swept_values_in_brackets_are_printed_as_they_are(
 
 
 def test_scores_have_a_column_only_if_they_differ(run: pipeline.Run, tmp_path: Path) -> None:
-    other = changed(run, score={**run.results["score"], "name": "margin"})
+    other = changed(run, score={**record(run.results)["score"], "name": "margin"})
     summary = collect(write_all({"0": changed(run), "1": other}, tmp_path))
-    assert [record["score"] for record in summary.settings()] == ["max_softmax", "margin"]
+    assert [setting["score"] for setting in summary.settings()] == ["max_softmax", "margin"]
     assert "| subset | branch point | score | threshold | accuracy |" in markdown(summary)
     assert "| digits | hidden2 | margin | coverage 0.6 |" in markdown(summary)
     (tmp_path / "1" / "results.json").unlink()
@@ -654,7 +736,7 @@ def test_experiments_that_share_every_name_stay_apart(run: pipeline.Run, tmp_pat
     }
     summary = collect(write_all(runs, tmp_path))
     assert summary.swept == ["experiment"]
-    assert [record["experiment"] for record in summary.settings()] == ["first", "second"]
+    assert [setting["experiment"] for setting in summary.settings()] == ["first", "second"]
 
 
 def test_runs_whose_configurations_differ_unseen_are_told_apart_by_them(
@@ -705,7 +787,7 @@ def capture(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Captured]:
 
 def two_runs(run: pipeline.Run, change: dict[str, Any], folder: Path) -> Path:
     [(name, value)] = change.items()
-    other = {**run.results[name], **value} if isinstance(value, dict) else value
+    other = {**record(run.results)[name], **value} if isinstance(value, dict) else value
     return write_all(
         {"0": changed(run), "1": changed(run, **{name: other, "test": on_test(run, accuracy=0.125)})}, folder
     )
@@ -720,7 +802,7 @@ def test_every_setting_has_a_curve_and_values_of_its_own(
     assert all(line.band is None for line in lines.values())
     assert band == ""
     groups = list(compared["test accuracy"].values())
-    assert groups == [{"hidden2": [run.results["test"]["accuracy"]]}, {"hidden2": [0.125]}]
+    assert groups == [{"hidden2": [record(run.results)["test"]["accuracy"]]}, {"hidden2": [0.125]}]
 
 
 @pytest.mark.parametrize("change", SEEDS, ids=str)
@@ -731,8 +813,10 @@ def test_seeds_are_averaged_in_the_comparison(
     assert list(lines) == ["digits · hidden2"]
     assert lines["digits · hidden2"].band is not None
     assert "standard deviation" in band
-    assert compared["test accuracy"] == {"digits": {"hidden2": [run.results["test"]["accuracy"], 0.125]}}
-    aurc = run.results["test"]["aurc"]
+    assert compared["test accuracy"] == {
+        "digits": {"hidden2": [record(run.results)["test"]["accuracy"], 0.125]}
+    }
+    aurc = record(run.results)["test"]["aurc"]
     assert compared["test AURC (smaller is better)"] == {"digits": {"hidden2": [aurc, aurc]}}
 
 
@@ -741,7 +825,7 @@ def with_rule(run: pipeline.Run, rule: str, coverage: float, accuracy: float, se
     return changed(
         run,
         seeds={"split": 0, "parent": 0, "branch": seed},
-        threshold={**run.results["threshold"], "rule": rule},
+        threshold={**record(run.results)["threshold"], "rule": rule},
         test=on_test(run, coverage=coverage, selective_accuracy=accuracy),
     )
 
@@ -760,7 +844,7 @@ def test_thresholds_change_no_curve_but_mark_it(
     assert line.points == {"coverage 0.6": (0.6, 0.8), "risk 0.1": (0.25, 0.9)}  # sgr answers nothing
     assert line.band is None
     assert band == ""
-    assert compared["test accuracy"] == {"digits": {"hidden2": [run.results["test"]["accuracy"]]}}
+    assert compared["test accuracy"] == {"digits": {"hidden2": [record(run.results)["test"]["accuracy"]]}}
     assert len(collect(summary_folder).settings()) == 3
 
 
@@ -827,6 +911,6 @@ def test_several_seeds_are_drawn_with_their_band(run: pipeline.Run, tmp_path: Pa
     [axes] = figure.axes
     assert len(axes.collections) == 1
     curve, mark = axes.lines
-    assert curve.get_ydata()[0] == pytest.approx(run.results["test"]["accuracy"])
-    assert mark.get_ydata()[0] == pytest.approx(run.results["test"]["selective_accuracy"])
+    assert curve.get_ydata()[0] == pytest.approx(record(run.results)["test"]["accuracy"])
+    assert mark.get_ydata()[0] == pytest.approx(record(run.results)["test"]["selective_accuracy"])
     assert "standard deviation" in axes.get_legend().get_title().get_text()

@@ -13,7 +13,8 @@ from device import TRAINER
 from neural_branching import cli
 from neural_branching.report.collect import collect
 from neural_branching.report.results import write_results
-from neural_branching.report.systems import print_systems, summarize_systems
+from neural_branching.report.summary import show, summarize
+from sweeps import record
 
 DATA = [
     "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z,lower_o,lower_l,lower_z]",
@@ -65,7 +66,9 @@ def test_three_levels_from_the_command_line(monkeypatch, capsys):
         *("parent_mass", "soft", "max_confidence", "energy", "gate", "oracle", "random")
     }
     assert {"branch letter", "branch upper", "gate root", "gate letter"} < found["artifacts"].keys()
-    for node in found["nodes"].values():
+    assert [node["within"] for node in found["nodes"].values()] == [None, "root", "root", "letter", "letter"]
+    assert found["nodes"]["upper"]["trunk"] == found["nodes"]["lower"]["trunk"] == "letter"
+    for node in record(found)["arrivals"].values():
         assert node["n"] == node["lost"] + node["rejected"] + node["accepted"]
     # The letters' branches grow from the branch that tells their case apart.
     letter = 12 * 8 + 8 * 2
@@ -115,14 +118,14 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys):
     assert len(found) == 4
     assert sum(one["artifacts"]["parent"]["built"] for one in found) == 1
     assert sum(one["artifacts"]["branch digit"]["built"] for one in found) == 2
-    assert (sweep / "systems.md").read_text().count("parent alone") == 2
-    with (sweep / "systems.csv").open() as stream:
+    assert (sweep / "routers.md").read_text().count("parent alone") == 2
+    with (sweep / "routers.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 4 * 7
     screen = capsys.readouterr().out
     assert "Routers, test images, 2 seeds" in screen
     assert run(monkeypatch, "report", str(sweep)) is None
     assert "Routers, test images, 2 seeds" in capsys.readouterr().out
-    assert len(summarize_systems(sweep).completed) == 4
+    assert len(summarize(sweep, "route").completed) == 4
     assert EventAccumulator(str(sweep)).Reload().Tags()["images"] == ["test/routers"]
 
 
@@ -138,7 +141,7 @@ def test_what_accepts_nothing_says_why(monkeypatch, capsys):
     # With so strict a root no image arrives below it.
     assert run(monkeypatch, "route", *TINY, "threshold=sgr", "threshold.target=0.01") is None
     found, _ = results()
-    assert found["nodes"]["digit"]["thresholds"]["back_off"]["value"] is None
+    assert record(found)["arrivals"]["digit"]["thresholds"]["back_off"]["value"] is None
     screen = " ".join(capsys.readouterr().out.split())
     assert "digit: No image of the calibration or the validation split arrives at the node." in screen
     assert "root: not certifiable with" in screen
@@ -153,7 +156,7 @@ def test_failures_of_one_command_are_not_the_others(monkeypatch, capsys, tmp_pat
         write_results(folder, {"command": command, "status": "failed", "error": failure})
     assert run(monkeypatch, "route", *TINY) is None
     capsys.readouterr()
-    assert list(summarize_systems(Path("outputs/runs")).failed) == ["route"]
+    assert [row["run"] for row in summarize(Path("outputs/runs"), "route").failed] == ["route"]
     assert [row["run"] for row in collect(Path("outputs/runs")).failed] == ["train"]
 
 
@@ -171,28 +174,29 @@ def test_the_budget_of_activations_is_checked_before_training(monkeypatch):
 def test_runs_of_before_commands_had_names_are_summarised(monkeypatch, capsys):
     assert run(monkeypatch, "route", *TINY, "threshold=sgr", "threshold.target=0.9") is None
     found, folder = results()
-    del found["answers"]["back_off"]["guarantee"]
+    del found["thresholds"][0]["answers"]["back_off"]["guarantee"]
     write_results(folder, found)
     for status in ("completed", "failed"):
         old = Path("outputs/runs") / status
         old.mkdir()
         write_results(old, {"status": status, "error": {"message": "no disk"}})
-    summary = summarize_systems(Path("outputs/runs"))
-    assert list(summary.completed) == [folder.name]
-    assert summary.failed == {}
+    summary = summarize(Path("outputs/runs"), "route")
+    assert [row["run"] for row in summary.completed] == [folder.name]
+    assert summary.failed == []
     branches = collect(Path("outputs/runs"))  # whose failure it was, it did not say
     assert [row["error"] for row in branches.failed] == ["no disk"]
     capsys.readouterr()
-    print_systems(summary)
-    assert "Tables: outputs/runs" in capsys.readouterr().out
+    show(summary)
+    assert "Tables and figures: outputs/runs" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("unillustrated")
-def test_a_run_that_is_there_twice_is_one_certificate(monkeypatch):
+def test_a_run_that_is_there_twice_is_one_certificate(monkeypatch, capsys):
     assert run(monkeypatch, "route", *TINY, "threshold=sgr", "threshold.target=0.9") is None
     _, folder = results()
     shutil.copytree(folder, folder.with_name("again"))
-    assert summarize_systems(Path("outputs/runs")).certified == 1
+    show(summarize(Path("outputs/runs"), "route"))
+    assert "are certified" not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("unillustrated")
@@ -204,23 +208,26 @@ def test_systems_that_do_not_belong_together_are_told_apart(monkeypatch, capsys)
         folder = Path("outputs/runs", name)
         folder.mkdir()
         (folder / "results.json").write_text(json.dumps({**first, **changes}))
-        return summarize_systems(Path("outputs/runs"))
+        return summarize(Path("outputs/runs"), "route")
+
+    def names(summary):
+        return [row["run"] for row in summary.completed]
 
     odd = beside("b", routers={"parent_mass": {"bound": False, "accuracy": "high"}})
-    assert list(odd.completed) == ["a"]
-    assert "routers.parent_mass" in odd.failed["b"]
+    assert names(odd) == ["a"]
+    assert "routers.parent_mass" in odd.unread["b"]
     hostile = Path("outputs/runs/b/results.json")
     hostile.write_text('{"command": "route", "schema_version": ' + "[" * 100_000)
-    assert list(summarize_systems(Path("outputs/runs")).completed) == ["a"]
+    assert names(summarize(Path("outputs/runs"), "route")) == ["a"]
     others = {kind: {**one, "accuracy": 0.125} for kind, one in first["routers"].items()}
     again = beside("c", routers=others, written={})
-    assert "Whether they are earlier cannot be known" in again.repeated[0]
+    assert "Whether they are earlier than the run that counts cannot be known: " in again.repeated()[-1]
     assert again.mixed == []
     data = {**first["artifacts"]["data"], "key": "f" * 20}
     mixed = beside("d", artifacts={**first["artifacts"], "data": data})
     assert "ffffffff (1): d" in mixed.mixed[0]
     assert len(mixed.groups()) == 2
-    print_systems(mixed)
+    show(mixed)
     assert mixed.mixed[0] in capsys.readouterr().out
 
 
@@ -236,7 +243,7 @@ def test_images_of_no_node_are_counted(monkeypatch):
     nodes = "hierarchy.nodes={digit:{superclass:digit},upper:{superclass:upper}}"
     assert run(monkeypatch, "route", *TINY, f"~{nodes.split('=')[0]}", f"+{nodes}", "router=gate") is None
     found, _ = results()
-    assert found["answers"]["back_off"]["foreign"]["n"] == 30
+    assert record(found)["answers"]["back_off"]["foreign"]["n"] == 30
     assert found["routers"]["gate"]["n"] == 60
 
 
@@ -244,7 +251,10 @@ def test_images_of_no_node_are_counted(monkeypatch):
     ("argument", "sentence"),
     [
         ("hierarchy.nodes.digit.superclass=digits", "superclass of node 'digit' is 'digits'"),
-        ("+hierarchy.nodes.digit.branch_point={stage:hidden9}", "hidden9"),
+        (
+            "+hierarchy.nodes.digit.branch_point={stage:hidden9}",
+            "hierarchy.nodes.digit.branch_point.stage is 'hidden9'",
+        ),
         ("+hierarchy.nodes.digit.branch_point={of:branch}", "there is no branch above this node"),
         ("+hierarchy.nodes.digit.branch_point={of:parent}", "branch_point.of is 'parent'"),
         ("+hierarchy.nodes.digit.threshold={value:2}", "hierarchy.nodes.digit.threshold.value is 2"),
@@ -270,9 +280,9 @@ def test_runs_of_other_settings_are_kept_apart(monkeypatch, capsys):
     assert "branch.fit.lr=0.001" in screen
     assert "branch.fit.lr=0.01" in screen
     [folder] = Path("outputs/sweeps").iterdir()
-    assert len(summarize_systems(folder).groups()) == 2
+    assert len(summarize(folder, "route").groups()) == 2
     found = [json.loads(file.read_text()) for file in folder.rglob("results.json")]
-    promise = found[0]["answers"]["back_off"]["promise"]
+    promise = record(found[0])["answers"]["back_off"]["promise"]
     assert promise.startswith("a share of at most 0.4 of the answers to new images is wrong")
 
 
@@ -283,6 +293,46 @@ def test_nodes_may_differ(monkeypatch):
     )
     assert run(monkeypatch, "route", *TINY, "~hierarchy.nodes.digit", node) is None
     found, _ = results()
-    assert found["nodes"]["digit"]["thresholds"]["outright"]["value"] == 0.3
-    assert found["nodes"]["upper"]["thresholds"]["outright"]["value"] == 0.96
-    assert found["answers"]["back_off"]["promise"] is None
+    assert record(found)["arrivals"]["digit"]["thresholds"]["outright"]["value"] == 0.3
+    assert record(found)["arrivals"]["upper"]["thresholds"]["outright"]["value"] == 0.96
+    assert record(found)["answers"]["back_off"]["promise"] is None
+
+
+def test_a_branch_that_grows_from_a_branch_has_that_ones_stages(monkeypatch):
+    deep = ["hierarchy=glyphs_by_case", "parent=convnet", "branch_point=pool", "parent.network.width=8"]
+    stage = "hierarchy.nodes.upper.branch_point.stage=pool"
+    answer = str(run(monkeypatch, "route", *TINY[: len(DATA)], *TINY[-4:], *deep, stage))
+    assert answer.startswith("hierarchy.nodes.upper.branch_point.stage is 'pool', which is unknown: ")
+    assert "hidden1, logits" in answer
+    assert run(monkeypatch, "route", *TINY[: len(DATA)], *TINY[-4:], *deep) is None
+    found, _ = results()
+    assert found["nodes"]["upper"]["branch_point"] == "hidden1"
+    assert found["usual"]["branch_point"] == "pool"
+
+
+def test_several_thresholds_are_one_job(monkeypatch, capsys):
+    assert run(monkeypatch, "route", "-m", *TINY, "threshold.value=0.3,0.96") is None
+    [file] = Path("outputs/sweeps").rglob("results.json")
+    loose, strict = json.loads(file.read_text())["thresholds"]
+    assert (loose["threshold"]["rule"], strict["threshold"]["rule"]) == ("fixed 0.3", "fixed 0.96")
+    answered = [one["answers"]["back_off"]["answered"] for one in (loose, strict)]
+    assert answered[0] > answered[1]
+    with (file.parent / "trace.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    for rule, one, share in zip(("fixed 0.3", "fixed 0.96"), (loose, strict), answered, strict=True):
+        given = [line[f"answer by {rule}"] for line in lines]
+        assert np.mean([answer != "uncertain" for answer in given]) == pytest.approx(share)
+        accepted = one["answers"]["back_off"]["levels"]["class"]["n"]
+        assert sum(int(line[f"accepted by {rule}"]) for line in lines) == accepted
+    assert run(monkeypatch, "route", *TINY, "threshold.value=0.3", "hydra.run.dir=outputs/runs/alone") is None
+    alone = json.loads(Path("outputs/runs/alone/results.json").read_text())
+    assert alone["thresholds"] == [loose]
+
+
+@pytest.mark.usefixtures("unillustrated")
+def test_a_tree_does_without_a_branch_that_cannot_be_judged_alone(monkeypatch):
+    few = ["data.source.train_per_class=5", "data.split.train=0.6", "data.split.calibration=0.2"]
+    assert run(monkeypatch, "route", *TINY, *few, "score=temperature", "threshold=risk") is None
+    found, _ = results()
+    assert "there is only one of each" in found["nodes"]["digit"]["not_judged_alone"]
+    assert record(found)["arrivals"]["root"]["n"] == 90

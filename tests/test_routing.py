@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from neural_branching.errors import InputError
 from neural_branching.evaluation.stops import Rules, fit_stops
-from neural_branching.evaluation.system import evaluate_system
+from neural_branching.evaluation.tree import evaluate_tree
 from neural_branching.routing.descent import UNCERTAIN, Guide, Seen, answer, answers_of, right, travel
 from neural_branching.routing.hierarchy import ROOT, Hierarchy, Tree
 from neural_branching.routing.routers import ROUTERS, Gate, MaxConfidence, ParentMass, Random, Router, Soft
@@ -235,7 +235,7 @@ def test_the_numbers_of_a_system_add_up(kind: str) -> None:
         for seed, split in enumerate(("validation", "calibration", "test"))
     }
     routers = {name: router() for name, router in ROUTERS.items()}
-    found = evaluate_system(tree, seen, routers, kind, rules(tree, Risk(0.4)), None)
+    found = evaluate_tree(tree, seen, routers, kind, [rules(tree, Risk(0.4))], None)
     numbers = found.numbers
     assert numbers["routers"]["oracle"]["routing_accuracy"] == 1
     assert numbers["routers"]["oracle"]["lost_by_router"] == 0
@@ -245,12 +245,13 @@ def test_the_numbers_of_a_system_add_up(kind: str) -> None:
         assert one["load"]["low"] + one["load"]["high"] == pytest.approx(one["load"]["letters"])
         assert one["regret"] == pytest.approx(numbers["routers"]["oracle"]["accuracy"] - one["accuracy"])
         assert one["lead_on_parent"] is None
-    for name, node in numbers["nodes"].items():
+    [judged] = numbers["thresholds"]
+    for name, node in judged["arrivals"].items():
         assert node["n"] == node["lost"] + node["rejected"] + node["accepted"]
         assert node["accepted"] == sum(node["routed"].values())
-        if node["within"]:
-            assert node["n"] == numbers["nodes"][node["within"]]["routed"][name]
-    for kind_, answers in numbers["answers"].items():
+        if within := tree.nodes[name].within:
+            assert node["n"] == judged["arrivals"][within]["routed"][name]
+    for kind_, answers in judged["answers"].items():
         assert sum(level["n"] for level in answers["levels"].values()) == answers["n"] == 500
         assert answers["answered"] == pytest.approx(1 - answers["levels"][UNCERTAIN]["share"])
         assert sum(one["n"] for one in answers["by_answer"].values()) == pytest.approx(
@@ -282,13 +283,14 @@ def test_hierarchical_coverage_counts_what_an_answer_leaves_open() -> None:
     for logits in (one.logits for one in seen.values()):
         logits["low"][:] = np.clip(logits["low"], -2, 2)
         logits["high"][:] = np.clip(logits["high"], -2, 2)
-    found = evaluate_system(tree, seen, {"parent_mass": ParentMass()}, "parent_mass", stop_at_leaves, None)
-    answers = found.numbers["answers"]["back_off"]
+    found = evaluate_tree(tree, seen, {"parent_mass": ParentMass()}, "parent_mass", [stop_at_leaves], None)
+    judged = found.numbers["thresholds"][0]["answers"]
+    answers = judged["back_off"]
     low = answers["by_answer"]["low"]["n"]
     expected = (low * (1 - np.log(3) / np.log(5)) + (200 - low) * (1 - np.log(2) / np.log(5))) / 200
     assert answers["hierarchical_coverage"] == pytest.approx(expected)
     assert answers["levels"]["level 1"]["share"] == 1
-    assert found.numbers["answers"]["outright"]["answered"] == 0
+    assert judged["outright"]["answered"] == 0
 
 
 def test_the_parent_stands_beside_the_routers() -> None:
@@ -299,7 +301,7 @@ def test_the_parent_stands_beside_the_routers() -> None:
     parent = np.zeros((200, 5), np.float32)
     parent[np.arange(200), seen["test"].labels] = 1
     routers = {"parent_mass": ParentMass(), "soft": Soft()}
-    numbers = evaluate_system(tree, seen, routers, "soft", rules(tree, Fixed(0.9)), parent).numbers
+    numbers = evaluate_tree(tree, seen, routers, "soft", [rules(tree, Fixed(0.9))], parent).numbers
     assert numbers["parent_alone"]["accuracy"] == 1
     mine = numbers["routers"]["soft"]
     assert mine["lead_on_parent"]["difference"] == pytest.approx(mine["accuracy"] - 1)

@@ -58,7 +58,7 @@ def of_images(images: Path, classes: str = "cat,dog") -> list[str]:
 
 def three_jobs(images: Path) -> list[str]:
     """A sweep that trains one branch."""
-    return ["train", "-m", *of_images(images), "threshold.value=0.4,0.5,0.6"]
+    return ["train", "-m", *of_images(images), "baseline_epochs=1,2,3"]
 
 
 def rewrite(images: Path) -> None:
@@ -136,13 +136,13 @@ def test_no_network_is_built_from_images_that_are_not_its_own(
     monkeypatch: pytest.MonkeyPatch, class_folders: ClassFolders
 ) -> None:
     images = class_folders(("cat", "dog", "fox"), 20)
-    real = pipeline.check_budget
+    real = pipeline.Workspace.of
 
-    def rewriting(*arguments: Any) -> None:
+    def rewriting(*arguments: Any) -> Any:
         rewrite(images)
-        real(*arguments)
+        return real(*arguments)
 
-    monkeypatch.setattr(pipeline, "check_budget", rewriting)
+    monkeypatch.setattr(pipeline.Workspace, "of", rewriting)
     assert "have changed since this started" in str(run(monkeypatch, "train", *of_images(images)))
     assert not list(Path("outputs/store").glob("parent/*"))
 
@@ -229,7 +229,7 @@ SWEPT = "hydra.sweep.dir=outputs/sweeps/ours"
 
 
 def test_jobs_of_an_earlier_sweep_are_not_those_of_a_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    wide = ("subset=digits,upper", "threshold.value=0.5,0.6", "baselines=[restricted]")
+    wide = ("subset=digits,upper", "baseline_epochs=1,2", "baselines=[restricted]")
     assert run(monkeypatch, "train", "-m", *TINY, SWEPT, "branch_point=hidden1,hidden2", *wide) == 0
     sweep = Path("outputs/sweeps/ours")
     assert len(collect(sweep).completed) == 8
@@ -237,7 +237,7 @@ def test_jobs_of_an_earlier_sweep_are_not_those_of_a_later_one(monkeypatch: pyte
     (killed / "results.json").unlink()
     (sweep / "notes.txt").write_text("mine")
     (sweep / "0_digits_hidden1" / "notes.txt").write_text("mine")
-    assert run(monkeypatch, "train", "-m", *TINY, SWEPT, "subset=upper", "threshold.value=0.7,0.8") == 0
+    assert run(monkeypatch, "train", "-m", *TINY, SWEPT, "subset=upper", "baseline_epochs=3,4") == 0
     assert {row["run"] for row in collect(sweep).completed} == {"0_upper_hidden2", "1_upper_hidden2"}
     assert not collect(sweep).unread
     of_now = {
@@ -258,7 +258,7 @@ def test_a_sweep_clears_no_folder_where_none_has_been(mine: Path, monkeypatch: p
     other = mine.rename(mine.parent / "5_other")
     place = f"hydra.sweep.dir={mine.parent}"
     for _ in range(2):
-        assert run(monkeypatch, "train", "-m", *TINY, place, "threshold.value=0.5,0.6") == 0
+        assert run(monkeypatch, "train", "-m", *TINY, place, "baseline_epochs=1,2") == 0
         assert len(list(mine.parent.glob("*_digits_*/results.json"))) == 2
         assert (other / "results.json").exists()
         (mine.parent / "jobs.json").unlink()

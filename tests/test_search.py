@@ -13,10 +13,11 @@ from hypothesis.extra.numpy import arrays
 
 from device import TRAINER
 from neural_branching import cli
-from neural_branching.config import conf_dir
+from neural_branching.config.build import conf_dir
 from neural_branching.errors import InputError
 from neural_branching.objectives import check_directions, checked
 from neural_branching.report.search import undominated
+from sweeps import record
 
 TINY = [
     "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z]",
@@ -78,7 +79,7 @@ def test_one_command_says_where_to_branch_off(monkeypatch, tmp_path, capsys) -> 
     with (sweep / "summary.csv").open() as stream:
         rows = {row["run"]: row for row in csv.DictReader(stream)}
     assert len(rows) == 3
-    results = {run: json.loads((sweep / run / "results.json").read_text()) for run in rows}
+    results = {run: record(json.loads((sweep / run / "results.json").read_text())) for run in rows}
     found = {
         run: (one["validation"]["selective_accuracy"], -one["cost"]["macs"]["path"])
         for run, one in results.items()
@@ -100,7 +101,7 @@ def test_a_search_by_one_objective_shows_the_best(monkeypatch, tmp_path, capsys)
     printed = capsys.readouterr().out
     assert "minimize validation.aurc" in printed
     [file] = tmp_path.glob("outputs/sweeps/*/optimization_results.yaml")
-    runs = [json.loads(one.read_text()) for one in file.parent.glob("*/results.json")]
+    runs = [record(json.loads(one.read_text())) for one in file.parent.glob("*/results.json")]
     best = min(one["validation"]["aurc"] for one in runs)
     assert f"best_value: {best}" in file.read_text()
     assert not list(file.parent.glob("pareto.png"))

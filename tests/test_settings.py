@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from neural_branching.config import conf_dir
+from neural_branching.config.build import conf_dir
+from neural_branching.config.experiment import Experiment
 from neural_branching.data.sources.glyphs import CLASSES, Glyphs
 from neural_branching.data.sources.image_folder import ImageFolder
 from neural_branching.errors import InputError
-from neural_branching.settings import Settings
 
 FISH = ["data=fish_and_flowers", "subset=fish"]
 
@@ -21,21 +21,28 @@ def hydra() -> Iterator[None]:
         yield
 
 
-def settings(folder: Path, *overrides: str) -> Settings:
-    return Settings.from_config(compose("train", [f"outputs={folder / 'outputs'}", *overrides]))
+def settings(folder: Path, *overrides: str) -> Experiment:
+    return Experiment.from_config(compose("train", [f"outputs={folder / 'outputs'}", *overrides]))
+
+
+def seeds(found: Experiment) -> tuple[int, int, int]:
+    """Of the parent, the branch and the split."""
+    return found.parent.seed, found.usual.branch.seed, found.data.split.seed
 
 
 def test_the_defaults(tmp_path: Path) -> None:
     found = settings(tmp_path)
-    assert isinstance(found.source, Glyphs)
-    assert found.known == CLASSES
-    assert found.classes == tuple(f"digit_{digit}" for digit in range(10))
-    assert found.subset.name == "digits"
-    assert found.stage == "hidden2"
-    assert found.image_size == 32
-    assert str(found.score) == "max_softmax"
-    assert str(found.threshold) == "fixed 0.96"
-    assert (found.parent_seed, found.branch_seed, found.split.seed) == (0, 0, 0)
+    [(name, node)] = found.nodes.items()
+    assert name == node.branch.name == found.tree.name == "digits"
+    assert found.router is None
+    assert isinstance(found.data.source, Glyphs)
+    assert found.data.classes == CLASSES
+    assert node.branch.classes == tuple(f"digit_{digit}" for digit in range(10))
+    assert node.branch.stage == "hidden2"
+    assert found.data.image_size == 32
+    assert str(node.score) == "max_softmax"
+    assert [str(one) for one in node.thresholds] == ["fixed 0.96"]
+    assert seeds(found) == (0, 0, 0)
     assert found.outputs == tmp_path / "outputs"
     assert not found.outputs.exists()
     assert found.config["parent"]["network"]["widths"] == [1024, 512]
@@ -43,45 +50,53 @@ def test_the_defaults(tmp_path: Path) -> None:
 
 def test_outputs_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Settings.from_config(compose("train", ["outputs=here"])).outputs == tmp_path / "here"
+    assert Experiment.from_config(compose("train", ["outputs=here"])).outputs == tmp_path / "here"
 
 
 def test_seeds_of_models_follow_the_seed_and_the_splits_does_not(tmp_path: Path) -> None:
     found = settings(tmp_path, "seed=3")
-    assert (found.parent_seed, found.branch_seed, found.split.seed) == (3, 3, 0)
+    assert seeds(found) == (3, 3, 0)
     found = settings(tmp_path, "seed=3", "branch.seed=5", "data.split.seed=7")
-    assert (found.parent_seed, found.branch_seed, found.split.seed) == (3, 5, 7)
+    assert seeds(found) == (3, 5, 7)
 
 
 def test_subsets_come_in_the_order_of_the_data(tmp_path: Path) -> None:
-    assert settings(tmp_path, *FISH).classes == ("crab", "aquarium_fish", "shark")
-    assert settings(tmp_path, "data=cifar100", "subset=fish").classes == ("aquarium_fish", "crab", "shark")
+    assert settings(tmp_path, *FISH).tree.classes == ("crab", "aquarium_fish", "shark")
+    assert settings(tmp_path, "data=cifar100", "subset=fish").tree.classes == (
+        "aquarium_fish",
+        "crab",
+        "shark",
+    )
     found = settings(tmp_path, "data=cifar100", "subset=superclass", "subset.superclass=reptiles")
-    assert found.subset.name == "reptiles"
-    assert found.classes == ("crocodile", "dinosaur", "lizard", "snake", "turtle")
+    assert found.tree.name == "reptiles"
+    assert found.tree.classes == ("crocodile", "dinosaur", "lizard", "snake", "turtle")
     found = settings(
         tmp_path, "subset=custom", "subset.name=ring", "subset.classes=[upper_O,lower_o,digit_0]"
     )
-    assert (found.subset.name, found.classes) == ("ring", ("digit_0", "upper_O", "lower_o"))
+    assert (found.tree.name, found.tree.classes) == ("ring", ("digit_0", "upper_O", "lower_o"))
 
 
 def test_the_reader_of_a_data_set_can_be_swapped(tmp_path: Path, class_folders) -> None:
     root = class_folders(["crab", "aquarium_fish", "shark", "sunflower", "poppy", "tulip", "extra"], train=10)
     found = settings(tmp_path, *FISH, "data/source=image_folder", f"data.root={root}")
-    assert isinstance(found.source, ImageFolder)
-    assert found.known == ("crab", "aquarium_fish", "shark", "sunflower", "poppy", "tulip")
+    assert isinstance(found.data.source, ImageFolder)
+    assert found.data.classes == ("crab", "aquarium_fish", "shark", "sunflower", "poppy", "tulip")
 
 
 def test_own_images_bring_their_own_classes(tmp_path: Path, class_folders) -> None:
     data = ["data=image_folder", f"data.root={class_folders(('cat', 'dog', 'emu'), train=10)}"]
     found = settings(tmp_path, *data, "subset=custom", "subset.classes=[emu,cat]")
-    assert found.known == ("cat", "dog", "emu")
-    assert found.classes == ("cat", "emu")
+    assert found.data.classes == ("cat", "dog", "emu")
+    assert found.tree.classes == ("cat", "emu")
     found = settings(tmp_path, *data, "data.classes=[emu,cat]", "subset=custom", "subset.classes=[cat,emu]")
-    assert found.known == found.classes == ("emu", "cat")
+    assert found.data.classes == found.tree.classes == ("emu", "cat")
 
 
 MISTAKES = {
+    "thresholds=0.5": r"^thresholds is 0\.5: it must be null or a list of options, as in \[\{value:0\.5\}",
+    "thresholds=[0.5,0.7]": r"^thresholds\[0\] is 0\.5: it must be options of the threshold, as in \{value:",
+    "thresholds=[{value:0.5},{value:96}]": r"^threshold\.value is 96: scores of score=max_softmax lie within",
+    "+hierarchy=glyphs": r"^The configuration has no option 'hierarchy': allowed are ",
     "threshold.value=96": (r"^threshold\.value is 96: scores of score=max_softmax lie within \[0, 1\]\.$"),
     "score=knn": r"^threshold\.value is 0\.96: scores of score=knn lie within \[-2, 0\]\.$",
     "score=negative_entropy": r"^threshold\.value is 0\.96: .* lie within \(-inf, 0\]\.$",
@@ -158,3 +173,10 @@ def test_a_mistake_is_answered_with_its_place(tmp_path: Path, overrides: str) ->
 def test_a_mistake_in_the_parents_classes_is_answered(tmp_path: Path, value: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         settings(tmp_path, f"parent.classes={value}")
+
+
+def test_thresholds_are_laid_on_the_usual_one_and_each_counts_once(tmp_path: Path) -> None:
+    found = settings(
+        tmp_path, "threshold=sgr", "threshold.delta=0.2", "thresholds=[{target:0.3},{target:0.30},{}]"
+    )
+    assert [(one.target, one.delta) for one in found.usual.thresholds] == [(0.3, 0.2), (0.1, 0.2)]

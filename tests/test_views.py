@@ -58,7 +58,7 @@ def test_targets_repeat_with_the_views(glyph_run: GlyphRun) -> None:
     run = glyph_run(*ORDINARY, "views.count=2")
     folder = Path(run.results["artifacts"]["views"]["path"])
     table = run.table
-    n, everyone = len(table.rows("train", run.settings.classes)), len(table.rows("train"))
+    n, everyone = len(table.rows("train", run.experiment.tree.classes)), len(table.rows("train"))
     assert len(load_file(folder / "hidden2.safetensors")["activations"]) == 2 * everyone
 
     class Found:
@@ -70,7 +70,7 @@ def test_targets_repeat_with_the_views(glyph_run: GlyphRun) -> None:
     data = act.ActivationDataModule(
         lambda: Clean,  # type: ignore[arg-type,return-value]
         table,
-        run.settings.groups,
+        run.experiment.usual.branch.groups,
         "hidden2",
         8,
         0,
@@ -81,7 +81,7 @@ def test_targets_repeat_with_the_views(glyph_run: GlyphRun) -> None:
     assert len(x) == len(y) == 3 * n
     assert torch.equal(y[:n], y[n : 2 * n])
     views = load_file(folder / "hidden2.safetensors")["activations"]
-    mine = np.isin(table.rows("train"), table.rows("train", run.settings.classes))
+    mine = np.isin(table.rows("train"), table.rows("train", run.experiment.tree.classes))
     assert torch.equal(x[n : 2 * n], views[:everyone][mine])
     assert torch.equal(x[2 * n :], views[everyone:][mine])
 

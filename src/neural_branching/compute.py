@@ -20,7 +20,7 @@ class Compute:
         devices: index of the CUDA device to use. Networks of this size gain nothing from several.
         threads: CPU threads for torch; None leaves torch's own choice.
         progress: show a progress bar while training, if the output is a terminal.
-        together: train the branches of one shape that a sweep or a system needs at once.
+        together: train the branches of one shape that a sweep or a tree needs at once.
         checkpoint_seconds: least time between two checkpoints of a training, from which it continues
             when it is interrupted.
 

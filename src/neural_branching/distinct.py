@@ -1,58 +1,56 @@
 """How many test images have a duplicate among what was learned from, and accuracy without these."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neural_branching.artifacts import Workspace
+from neural_branching.config.branch import BranchSpec
 from neural_branching.data.duplicates import CORRELATION
 from neural_branching.data.overlap import LIST, Overlap, ensure_list, read_duplicates
-from neural_branching.data.table import DataTable
 from neural_branching.evaluation.baselines import Outcome
 from neural_branching.selection import risk_coverage_curve
 from neural_branching.selection.intervals import share_interval
-from neural_branching.settings import Settings
-from neural_branching.store import Store
 
 Numbers = dict[str, Any]
 
 
 def duplicates(
-    settings: Settings,
-    store: Store,
-    table: DataTable,
-    classes: Sequence[str],
+    workspace: Workspace,
+    branch: BranchSpec,
     test: NDArray[np.int64],
     outcomes: Mapping[str, Outcome],
 ) -> Numbers:
     """The block "duplicates" of results.json; its "file" is named from the folder of the store.
 
     Args:
-        settings: of the branch, or of the parent of a system.
-        store: where the list of duplicates is kept.
-        table: the images; ``table.duplicates`` is there.
-        classes: what the branch, or the system, tells apart.
+        workspace: parent and images; ``table.duplicates`` is there.
+        branch: what has learned from its training images.
         test: int64 (n,), rows of the test images.
         outcomes: names of models → what they get wrong of these; the first one is the run's own, whose
             numbers stand by themselves.
     """
+    table, data = workspace.table, workspace.data
     assert table.duplicates is not None
     overlap = Overlap(read_duplicates(table.duplicates), table.labels, table.split)
     listed = (
-        ensure_list(store, table.duplicates, overlap, table.classes, table.split_key) if overlap else None
+        ensure_list(workspace.store, table.duplicates, overlap, table.classes, table.split_key)
+        if overlap
+        else None
     )
     numbers: Numbers = {
         "correlation": CORRELATION,
-        "mirrored": settings.source.mirror_keeps_class,
-        "split": settings.split.duplicates,
+        "mirrored": data.source.mirror_keeps_class,
+        "split": data.split.duplicates,
         "complete": overlap.found.complete,
         "left_out": overlap.left_out,
         "file": f"{listed.kind}/{listed.key}/{LIST}" if listed else None,
         **overlap.counts(),
     }
     again = {
-        split: overlap.among(test, _used(settings, table, split, classes))
+        split: overlap.among(test, _used(workspace, branch, split))
         for split in ("train", "validation", "calibration")
     }
     alone = ~again["train"][0]
@@ -68,11 +66,12 @@ def duplicates(
     }
 
 
-def _used(settings: Settings, table: DataTable, split: str, classes: Sequence[str]) -> NDArray[np.int64]:
+def _used(workspace: Workspace, branch: BranchSpec, split: str) -> NDArray[np.int64]:
     """Rows of a split that the branch, or the parent if it was trained here, has seen."""
-    rows = table.rows(split, classes, per_class=settings.images_per_class)
-    if settings.checkpoint is None and not settings.untrained:
-        rows = np.union1d(rows, table.rows(split, tuple(settings.labels.of), learner="parent"))
+    table, parent = workspace.table, workspace.parent
+    rows = table.rows(split, branch.classes, per_class=branch.images_per_class)
+    if parent.checkpoint is None and not parent.untrained:
+        rows = np.union1d(rows, table.rows(split, tuple(parent.labels.of), learner="parent"))
     return rows
 
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from neural_branching.classifier import Classifier
 from neural_branching.errors import InputError, one_of
-from neural_branching.evaluation.stops import Stop
+from neural_branching.evaluation.fitted import Stop
 from neural_branching.prediction import Head, Predictor
 from neural_branching.routing.descent import TINY, answers_of
-from neural_branching.routing.hierarchy import ROOT, Node
+from neural_branching.routing.hierarchy import Node
 from neural_branching.routing.routers import Scaled
 
 OUTPUTS = ("answer", "confidence", "accepted")
@@ -54,7 +54,7 @@ class Program(nn.Module):
         super().__init__()
         self.tree, self.stages, self.columns = predictor.tree, predictor.stages, predictor.columns
         self.asks_logits = predictor.asks_logits
-        self.router, self.weigh = predictor.guide.router, predictor.guide.weigh
+        self.guide = predictor.guide
         self.parent = _Model(predictor.parent)
         self.heads, self.gates = predictor.heads, predictor.gates
         # By number: a module must not be called "type" or "a.b", as a node may.
@@ -84,7 +84,7 @@ class Program(nn.Module):
         own: dict[str, Tensor] = {name: one.double().softmax(1) for name, one in logits.items()}
         if self.asks_logits and self.columns is not None:
             shares = outputs["logits"].double().softmax(1)
-            own[ROOT] = torch.stack([shares[:, list(mine)].sum(1) for mine in self.columns], dim=1)
+            own[self.tree.root] = torch.stack([shares[:, list(mine)].sum(1) for mine in self.columns], dim=1)
         weights = self._weights(own, logits, gates)
         return self._descend(images, logits, weights)
 
@@ -130,14 +130,15 @@ class Program(nn.Module):
         logits: Mapping[str, Tensor],
         gates: Mapping[str, Tensor],
     ) -> Tensor:
-        kind = self.router.kind
+        assert self.guide  # where the way splits there is a router
+        kind = self.guide.router.kind
         if kind == "gate":
             return gates[node.name][:, : len(node.labels)]
         if kind == "energy":
             energies = [logits[label].double().logsumexp(1) for label in node.labels]
             return torch.stack(energies, dim=1).softmax(1)
         if kind == "max_confidence":
-            scaled = self.weigh[node.name]
+            scaled = self.guide.weigh[node.name]
             assert isinstance(scaled, Scaled)
             pairs = zip(node.labels, scaled.temperatures, strict=True)
             sure = torch.stack([(logits[label].double() / t).softmax(1).amax(1) for label, t in pairs], dim=1)
@@ -155,7 +156,7 @@ class Program(nn.Module):
         none = images.flatten(1).sum(1) * 0  # zeros of the batch's size, whatever that will be
         answer, confidence = none.long(), none.double() + 1
         whole = none > 0
-        going = {ROOT: none == 0}
+        going = {self.tree.root: none == 0}
         for name, node in self.tree.nodes.items():
             here = logits[name].double() if node.leaf else (weights[name] + TINY).log().float().double()
             score, threshold = self.stops[name]

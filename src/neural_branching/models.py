@@ -1,159 +1,171 @@
-"""Networks and augmentation from a run's settings: what takes torch to build and to check."""
+"""Networks and augmentation from their specs: what takes torch to build and to check."""
 
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import nn
 
-from neural_branching.activations import stage_widths
+from neural_branching.activations import stage_shapes, stage_widths
 from neural_branching.branch import Branch
-from neural_branching.config import build
+from neural_branching.config.branch import BranchSpec
+from neural_branching.config.build import build
+from neural_branching.config.parent import ParentSpec
 from neural_branching.data.batches import Augment
 from neural_branching.errors import ArgumentError, InputError, one_of
 from neural_branching.networks.network import Network
 from neural_branching.networks.weights import read_state
 from neural_branching.parent import Parent
-from neural_branching.settings import Settings
 
 
-def image_shape(settings: Settings) -> tuple[int, int, int]:
-    """(channels, height, width) of every image of the table."""
-    return 3, settings.image_size, settings.image_size
-
-
-def new_parent(settings: Settings) -> Parent:
-    """The parent with initial weights.
+def new_parent(spec: ParentSpec) -> Parent:
+    """A parent with initial weights.
 
     Raises:
         InputError: if an option of the network cannot be used.
     """
-    config, shape = settings.config["parent"], image_shape(settings)
-    labels = len(settings.labels.names)
     network = build(
-        config["network"],
+        spec.network,
         "parent.network",
         nn.Module,
-        trusted=settings.trusted,
-        in_shape=shape,
-        num_classes=labels,
+        trusted=spec.trusted,
+        in_shape=spec.in_shape,
+        num_classes=len(spec.labels.names),
     )
     try:
-        return Parent(network, settings.parent_fit, shape, config["normalize"])
+        return Parent(network, spec.recipe, spec.in_shape, spec.normalize)
     except ArgumentError as error:
         raise ArgumentError(f"parent.{error.argument}", error.problem) from None
 
 
-def new_branch(settings: Settings, width: int) -> Branch:
+@lru_cache(maxsize=16)
+def outline(spec: ParentSpec) -> Parent:
+    """A parent without weights: its stages and shapes."""
+    with torch.device("meta"):
+        return new_parent(spec)
+
+
+def new_branch(spec: BranchSpec, width: int) -> Branch:
     """A branch with initial weights for vectors of length ``width``.
 
     Raises:
         InputError: if an option of the network cannot be used.
     """
     network = build(
-        settings.config["branch"]["network"],
-        "branch.network",
+        spec.network,
+        f"{spec.where}branch.network",
         Network,
-        trusted=settings.trusted,
+        trusted=spec.trusted,
         in_shape=(width,),
-        num_classes=len(settings.groups),
+        num_classes=len(spec.groups),
     )
-    return Branch(network, settings.branch_fit, width)
+    return Branch(network, spec.recipe, width)
 
 
-def augmentation(settings: Settings) -> Augment | None:
+def augmentation(spec: ParentSpec) -> Augment | None:
     """What changes the parent's training images; None if nothing does."""
-    config = settings.config["parent"]["augment"]
-    return None if config is None else build(config, "parent.augment", Augment, trusted=settings.trusted)
+    if spec.augment is None:
+        return None
+    return build(spec.augment, "parent.augment", Augment, trusted=spec.trusted)
 
 
-def view_augmentation(settings: Settings) -> Augment:
+def view_augmentation(spec: BranchSpec) -> Augment:
     """What makes views of the branch's training images."""
-    return build(settings.config["views"]["augment"], "views.augment", Augment, trusted=settings.trusted)
+    return build(spec.views.augment or {}, "views.augment", Augment, trusted=spec.trusted)
 
 
-def kept_stages(settings: Settings, network: Network) -> tuple[str, ...] | None:
-    """The stages that one pass for this run's branch point keeps; None for all main stages.
+def kept_stages(spec: BranchSpec, network: Network) -> tuple[str, ...] | None:
+    """The stages of the parent that one pass for a branch keeps; None for all main stages.
 
     One pass keeps all main stages with their default readouts, so that jobs share it. Another readout
     or another node of a graph takes a pass of its own.
     """
-    shared = settings.stage in network.main_stages and settings.readout.kind == "auto"
-    return None if shared else (settings.stage,)
+    shared = spec.stage in network.main_stages and spec.readout.kind == "auto"
+    return None if shared else (spec.stage,)
 
 
-def _once(check: Callable[..., None]) -> Callable[..., None]:
-    """A check that a process makes once for settings that differ in the threshold alone."""
-    passed = set()
+@lru_cache(maxsize=256)
+def input_width(parent: ParentSpec, branch: BranchSpec) -> int:
+    """Length of the vectors that a branch sees.
 
-    @wraps(check)
-    def checked(settings: Settings, *numbers: int) -> None:
-        key = settings.but_threshold, *numbers
-        if key not in passed:
-            check(settings, *numbers)
-            passed.add(key)
+    Raises:
+        InputError: naming the branch's place in the configuration, if its branch point is no stage of what
+            it grows from, or the readout does not fit it.
+    """
+    place = f"{branch.where}branch_point"
+    try:
+        if branch.trunk:
+            width = input_width(parent, branch.trunk)
+            with torch.device("meta"):
+                trunk = new_branch(branch.trunk, width)
+            one_of(branch.stage, trunk.network.stage_names, "stage")
+            shape = stage_shapes(trunk, (width,), (branch.stage,))[branch.stage]
+            return branch.readout(torch.empty(1, *shape, device="meta"), False).shape[1]
+        network = outline(parent)
+        one_of(branch.stage, network.network.stage_names, "stage")
+        return stage_widths(network, parent.in_shape, (branch.stage,), branch.readout)[branch.stage]
+    except ArgumentError as error:
+        raise ArgumentError(f"{place}.{error.argument}", error.problem) from None
 
-    return checked
 
-
-@_once
-def check_budget(settings: Settings, images: int, training_images: int) -> None:
+def check_budget(parent: ParentSpec, branch: BranchSpec, images: int, training_images: int) -> None:
     """Check that the activations fit into the budget, before anything is trained.
 
     Args:
-        settings: the run's settings.
+        parent: what a pass goes through.
+        branch: what it is for, growing from the parent.
         images: number of all images.
         training_images: number of those that views are made of.
 
     Raises:
         InputError: if a pass would take more bytes than ``views.budget``.
     """
-    with torch.device("meta"):
-        parent = new_parent(settings)
-    stages = kept_stages(settings, parent.network)
-    widths = stage_widths(parent, image_shape(settings), stages, settings.readout)
-    vectors = max(images, settings.views.count * training_images)
+    network, views = outline(parent), branch.views
+    widths = stage_widths(network, parent.in_shape, kept_stages(branch, network.network), branch.readout)
+    vectors = max(images, views.count * training_images)
     needed = 4 * vectors * sum(widths.values())
-    if needed > settings.views.budget:
-        views = f"{settings.views.count} views of {training_images:,} images"
-        what = f"{images:,} images" if vectors == images else views
+    if needed > views.budget:
+        made = f"{views.count} views of {training_images:,} images"
+        what = f"{images:,} images" if vectors == images else made
         raise InputError(
             f"The activations of {what} at {', '.join(widths)} take {needed:,} bytes, and views.budget is "
-            f"{settings.views.budget:,}: raise it, or take fewer views or a smaller readout."
+            f"{views.budget:,}: raise it, or take fewer views or a smaller readout."
         )
 
 
-@_once
-def check_models(settings: Settings) -> None:
-    """Check what only the networks know, without computing anything.
+@lru_cache(maxsize=16)
+def check_parent(spec: ParentSpec) -> None:
+    """Check what only the parent's network knows, without computing anything.
 
     Raises:
-        InputError: if the branch point is no stage of the parent, the readout does not fit it, the
-            parent cannot take the images or gives no logits of its labels, its checkpoint does not fit,
-            or an option of a network, the augmentation or the accelerator cannot be used.
+        InputError: if it cannot take the images or gives no logits of its labels, its checkpoint does not
+            fit, or an option of the network or the augmentation cannot be used.
     """
-    settings.compute.device()
+    state = read_state(spec.checkpoint) if spec.checkpoint else None
     with torch.device("meta"):
-        parent = new_parent(settings)
-        one_of(settings.stage, parent.network.stage_names, "branch_point.stage")
-        shape = _logits_shape(parent, image_shape(settings))
-        if settings.checkpoint:
-            with torch.device("cpu"):  # torch 2.6 reads to the device of the moment, whatever it is told
-                state = read_state(settings.checkpoint)
-            parent.adopt(state, f"The checkpoint {settings.checkpoint}")
-        if shape != (len(settings.labels.names),):
-            raise InputError(
-                f"parent.network gives an output of shape {shape} for an image: it must give "
-                f"{len(settings.labels.names)} logits, one per label."
-            )
-        try:
-            stages = (settings.stage,)
-            width = stage_widths(parent, image_shape(settings), stages, settings.readout)[settings.stage]
-        except ArgumentError as error:
-            raise ArgumentError(f"branch_point.{error.argument}", error.problem) from None
-        new_branch(settings, width)
-    augmentation(settings)
-    view_augmentation(settings)
+        parent = new_parent(spec)
+        shape = _logits_shape(parent, spec.in_shape)
+        if state is not None:
+            parent.adopt(state, f"The checkpoint {spec.checkpoint}")
+    if shape != (len(spec.labels.names),):
+        raise InputError(
+            f"parent.network gives an output of shape {shape} for an image: it must give "
+            f"{len(spec.labels.names)} logits, one per label."
+        )
+    augmentation(spec)
+
+
+@lru_cache(maxsize=256)
+def check_branch(parent: ParentSpec, branch: BranchSpec) -> None:
+    """Check what only networks know of a branch, without computing anything.
+
+    Raises:
+        InputError: as ``input_width``, and if an option of its network or of its views cannot be used.
+    """
+    width = input_width(parent, branch)
+    with torch.device("meta"):
+        new_branch(branch, width)
+    view_augmentation(branch)
 
 
 def _logits_shape(parent: Parent, shape: Sequence[int]) -> tuple[int, ...]:

@@ -1,251 +1,279 @@
-"""The whole flow on one page: data → parent → activations → branch → score and threshold → report."""
+"""The whole flow on one page: data → parent → activations → branches → scores and thresholds → results."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from neural_branching import activations as act
-from neural_branching.artifacts import (
-    HISTORY,
-    ensure_activations,
-    ensure_branch,
-    ensure_data,
-    ensure_logits,
-    ensure_parent,
-    ensure_views,
-    load_branch,
-)
-from neural_branching.baselines import baselines, costs, saved_seconds
-from neural_branching.data.split import SPLITS
+from neural_branching.artifacts import HISTORY, Workspace, check_images, ensure_data, store_of
+from neural_branching.baselines import baselines
+from neural_branching.branch_cost import costs, path_costs, saved_seconds
+from neural_branching.config.experiment import Experiment
 from neural_branching.data.table import DataTable
 from neural_branching.distinct import duplicates
 from neural_branching.environment import environment
+from neural_branching.errors import InputError
 from neural_branching.evaluation.baselines import Outcome
-from neural_branching.evaluation.evaluate import Evaluation, evaluate
-from neural_branching.evaluation.examination import Examination, examine
+from neural_branching.evaluation.examination import examine
 from neural_branching.evaluation.foreign import Foreign
-from neural_branching.evaluation.judge import Material
-from neural_branching.models import check_budget, check_models
+from neural_branching.evaluation.node import NodeEvaluation, evaluate_node
+from neural_branching.evaluation.stops import Rules
+from neural_branching.evaluation.tree import PARENT_ALONE, TreeEvaluation, evaluate_tree
+from neural_branching.models import check_branch, check_budget, check_parent
 from neural_branching.objectives import measured
-from neural_branching.selection import Answers
-from neural_branching.settings import Settings
-from neural_branching.store import Artifact, store_at
+from neural_branching.outputs import Outputs
+from neural_branching.report.results import records
+from neural_branching.routing.routers import ROUTERS, Router
+from neural_branching.together import train_together
 from neural_branching.training import History
-
-# Splits that no parameter is trained on.
-HELD_OUT = SPLITS[1:]
-BLOCK = 8192
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run found out, for the report."""
+    """What one run found out, for the report.
 
-    settings: Settings
+    Attributes:
+        experiment: what was asked for.
+        results: what results.json will hold.
+        nodes: node → its branch, judged by itself.
+        tree: the tree of several branches, judged as one; None for a single one.
+        table: the images.
+        histories: of the parent and every branch.
+    """
+
+    experiment: Experiment
     results: dict[str, Any]
-    evaluation: Evaluation
+    nodes: Mapping[str, NodeEvaluation]
+    tree: TreeEvaluation | None
     table: DataTable
     histories: Mapping[str, History]
 
 
-def run(settings: Settings, overrides: Sequence[str] = (), fingerprint: str | None = None) -> Run:
+def check(experiment: Experiment) -> None:
+    """Check everything about the networks that can be known before anything is trained.
+
+    Raises:
+        InputError: as ``check_parent`` and, for every node, ``check_branch``.
+    """
+    experiment.compute.device()
+    check_parent(experiment.parent)
+    for branch in (*experiment.branches.values(), *experiment.gates.values()):
+        check_branch(experiment.parent, branch)
+
+
+def check_table(experiment: Experiment, table: DataTable) -> None:
+    """Check that there are images enough, and room for their activations.
+
+    Raises:
+        InputError: as ``check_images`` and ``check_budget``.
+    """
+    images, training_images = len(table), len(table.rows("train"))
+    for branch in (*experiment.branches.values(), *experiment.gates.values()):
+        check_images(table, experiment.data, branch)
+        if branch.trunk is None:
+            check_budget(experiment.parent, branch, images, training_images)
+
+
+def run(experiment: Experiment, overrides: Sequence[str] = (), fingerprint: str | None = None) -> Run:
     """Do what is missing, evaluate, and return everything that the report needs.
 
     Args:
-        settings: what to do.
+        experiment: what to do.
         overrides: what the user typed, recorded so that a summary can tell runs apart.
         fingerprint: of the data that is expected; None for any.
 
     Raises:
-        InputError: as ``check_models``, and for data, a disk or a training run that fails.
+        InputError: as ``check``, and for data, a disk or a training run that fails.
     """
-    check_models(settings)
-    settings.compute.apply()
-    store = store_at(settings.outputs / "store")
-    table = ensure_data(settings, store, duplicates=True, fingerprint=fingerprint)
-    check_budget(settings, len(table), len(table.rows("train")))
-    parent = ensure_parent(settings, store, table)
-    activations = ensure_activations(settings, store, table, parent)
-    branch = ensure_branch(settings, store, table, parent)
-    logits = ensure_logits(settings, store, table, parent)
-    artifacts = {"data": table.artifact, "parent": parent, "activations": activations, "branch": branch}
-    if settings.views.count:
-        artifacts["views"] = ensure_views(settings, store, table, parent)
-    keys = tuple(one.key for one in (*artifacts.values(), logits))
-    found = _findings(_Question(settings.but_threshold, keys, settings, table, artifacts, logits))
-    evaluation = evaluate(found.examination, settings.threshold)
-    answers = found.examination.branch.material.known["test"]
-    compared = baselines(settings, store, table, artifacts, answers)
-    provenance = {
-        name: {**artifacts[name].provenance(), "built": built}
-        for name, built in store.claim(artifacts).items()
-    }
-    # Beside the other seconds, so that the rest of two equal runs compares equal.
-    provenance["activations"]["saved_seconds"] = saved_seconds(settings, table, artifacts)
+    check(experiment)
+    experiment.compute.apply()
+    table = ensure_data(experiment.data, store_of(experiment), duplicates=True, fingerprint=fingerprint)
+    check_table(experiment, table)
+    workspace = Workspace.of(experiment, table)
+    train_together([experiment])
+    outputs = Outputs.of(experiment, workspace)
+    nodes, refused = _nodes(outputs)
+    tree = _tree(outputs) if experiment.router else None
     results = {
-        **_results(settings, table, artifacts, evaluation, found.parent_accuracy),
-        "duplicates": duplicates(settings, store, table, settings.classes, answers.rows, _outcomes(found)),
-        "cost": found.cost,
-        "baselines": compared,
-        "artifacts": provenance,
-        "used": store.take_used(),
+        **_settings(outputs),
+        **(tree.numbers if tree else {}),
+        "nodes": {name: _node_numbers(outputs, name, nodes, refused) for name in experiment.nodes},
+        "duplicates": _duplicates(outputs, nodes, tree),
+        "environment": environment(experiment.compute.device()),
+        "artifacts": _provenance(outputs),
+        "used": workspace.store.take_used(),
         "overrides": list(overrides),
     }
+    if tree and experiment.router:
+        results["cost"] = path_costs(experiment, tree.way)
     return Run(
-        settings=settings,
-        results={**results, "objectives": measured(results, settings.objectives)},
-        evaluation=evaluation,
+        experiment=experiment,
+        results={**results, "objectives": measured(records(results)[0], experiment.objectives)},
+        nodes=nodes,
+        tree=tree,
         table=table,
-        histories={name: artifacts[name].json(HISTORY) for name in ("parent", "branch")},
+        histories={
+            name.replace(" ", "/"): one.json(HISTORY)
+            for name, one in outputs.artifacts.items()
+            if one.kind in ("parent", "branch")
+        },
     )
 
 
-@dataclass(frozen=True)
-class _Question:
-    """What a run asks before it chooses a threshold.
+def _nodes(outputs: Outputs) -> tuple[dict[str, NodeEvaluation], dict[str, str]]:
+    """Every branch judged by itself; and those of a tree that cannot be → why, as the tree may do without.
 
-    Attributes:
-        settings_but_threshold: with ``keys`` all that two questions are compared by.
-        keys: those of the artifacts.
+    Raises:
+        InputError: if a single branch cannot be judged.
     """
-
-    settings_but_threshold: str
-    keys: tuple[str, ...]
-    settings: Settings = field(compare=False)
-    table: DataTable = field(compare=False)
-    artifacts: dict[str, Artifact] = field(compare=False)
-    logits: Artifact = field(compare=False)
-
-
-@dataclass(frozen=True)
-class _Findings:
-    """What branch and parent say about the images that no model was fitted to, and what they cost."""
-
-    examination: Examination
-    parent_accuracy: dict[str, tuple[float, int]]
-    cost: dict[str, Any]
+    nodes, refused = {}, {}
+    for name in outputs.experiment.branches:
+        try:
+            nodes[name] = _node(outputs, name)
+        except InputError as error:
+            if not outputs.experiment.router:
+                raise
+            refused[name] = str(error)
+    return nodes, refused
 
 
-@lru_cache(maxsize=16)  # the runs of a sweep of thresholds ask the same
-def _findings(question: _Question) -> _Findings:
-    settings = question.settings
-    foreign = Foreign.of(settings.classes, settings.known, settings.config["data"]["superclasses"] or {})
-    branch, parent, accuracy = _answers(question, foreign)
-    examination = examine(branch, parent, settings.score, settings.classes, foreign)
-    return _Findings(examination, accuracy, costs(settings, question.artifacts))
+def _node(outputs: Outputs, name: str) -> NodeEvaluation:
+    """Judge a branch by itself, on the classes that it tells apart."""
+    experiment = outputs.experiment
+    data, node = experiment.data, experiment.nodes[name]
+    foreign = Foreign.of(outputs.heads[name].spec.classes, data.classes, data.superclasses)
+    branch, parent = outputs.of_node(name, node, foreign)
+    labels = experiment.tree.nodes[name].labels
+    return evaluate_node(examine(branch, parent, node.score, labels, foreign), node.thresholds)
 
 
-@torch.inference_mode()
-def _answers(
-    question: _Question, foreign: Foreign
-) -> tuple[Material, Material | None, dict[str, tuple[float, int]]]:
-    """Answers by split: the only function that reads the test rows, once per branch and score.
-
-    Returns:
-        The branch's; the parent's to the subset's classes, if it knows each of them; and split →
-        the parent's accuracy over all its labels, and on how many images.
-    """
-    settings, table, artifacts = question.settings, question.table, question.artifacts
-    model = load_branch(settings, artifacts["branch"])
-    labels = settings.labels
-    columns = labels.columns(settings.classes)
-    of_subset = torch.tensor(columns or [], dtype=torch.int64)
-    vectors = act.read(artifacts["activations"], settings.stage)
-    logits = act.read(question.logits, "logits")
-    branch, parent = Material({}, {}), Material({}, {})
-
-    def ask(split: str, classes: Sequence[str]) -> tuple[Answers, Answers]:
-        rows = table.rows(split, classes, per_class=settings.images_per_class)
-        targets = act.subset_targets(table, rows, settings.groups)
-        foreign_targets = -1 - act.subset_targets(table, rows, [(name,) for name in foreign.classes])
-        targets = np.where(targets < 0, foreign_targets, targets)
-        seen = vectors[rows]
-        mine = model(seen).numpy()
-        # Findings outlive the run, and vectors are many times larger than logits.
-        kept = seen.numpy() if settings.score.asks_activations else np.empty((len(rows), 0), np.float32)
-        return (
-            Answers(rows, targets, mine, kept),
-            # Of logits by the thousand only the subset's are read from the disk.
-            Answers(rows, targets, logits[torch.from_numpy(rows)[:, None], of_subset].numpy(), kept),
-        )
-
-    accuracy = {}
-    for split in HELD_OUT if settings.score.learns_from != "train" else SPLITS:
-        branch.known[split], parent.known[split] = ask(split, settings.classes)
-    for split in ("calibration", "test"):
-        branch.foreign[split], parent.foreign[split] = ask(split, foreign.classes)
-    for split in HELD_OUT:
-        everyone = table.rows(split, tuple(labels.of))
-        answers = np.concatenate([logits[some].argmax(1).numpy() for some in _blocks(everyone)])
-        right = answers == labels.targets(table.classes)[table.labels[everyone]]
-        accuracy[split] = float(right.mean()), len(everyone)
-    return branch, parent if columns else None, accuracy
+def _tree(outputs: Outputs) -> TreeEvaluation:
+    """Judge the tree as one: every router that the parent's labels allow, thresholds for the chosen one."""
+    experiment = outputs.experiment
+    assert experiment.router
+    splits = ["validation", "calibration", "test"]
+    if any(node.score.learns_from == "train" for node in experiment.nodes.values()):
+        splits.append("train")
+    seen = {split: outputs.of_tree(split) for split in splits}
+    routers: dict[str, Router] = {kind: router() for kind, router in ROUTERS.items()}
+    routers[experiment.router.kind] = experiment.router
+    scores = {name: node.score for name, node in experiment.nodes.items()}
+    rules = [
+        Rules(scores, {name: node.thresholds[index] for name, node in experiment.nodes.items()})
+        for index in range(len(experiment.usual.thresholds))
+    ]
+    parent = outputs.parent_alone(seen["test"].rows)
+    return evaluate_tree(experiment.tree, seen, routers, experiment.router.kind, rules, parent)
 
 
-def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Rows some at a time, so that memory holds the logits of a few of them."""
-    for start in range(0, len(rows), BLOCK):
-        yield rows[start : start + BLOCK]
-
-
-def _outcomes(found: _Findings) -> dict[str, Outcome]:
-    """What the branch, and its parent if it knows the classes, get wrong of the test images."""
-    sides = {"branch": found.examination.branch, "parent_restricted": found.examination.parent}
+def _node_numbers(
+    outputs: Outputs, name: str, nodes: Mapping[str, NodeEvaluation], refused: Mapping[str, str]
+) -> dict[str, Any]:
+    """What results.json says of a node: of the root of several branches only where it stands."""
+    experiment = outputs.experiment
+    place = experiment.tree.nodes[name]
+    numbers: dict[str, Any] = {"within": place.within, "labels": list(place.labels)}
+    if name in refused:
+        return {**numbers, "not_judged_alone": refused[name]}
+    if name not in nodes:
+        return numbers
+    head, branch = outputs.heads[name], nodes[name].examination.branch
+    spec, facts = head.spec, head.artifacts["branch"].facts
     return {
+        **numbers,
+        "classes": list(spec.classes),
+        "branch_point": spec.stage,
+        "readout": spec.readout.kind,
+        "trunk": spec.trunk.name if spec.trunk else None,
+        "branch": {"name": spec.kind, "seed": spec.seed, **facts},
+        **nodes[name].numbers(),
+        "cost": costs(experiment.parent, spec, head.artifacts),
+        "baselines": baselines(
+            outputs.workspace,
+            spec,
+            experiment.baselines,
+            experiment.baseline_epochs,
+            branch.material.known["test"],
+        ),
+        "published": experiment.published.get(name),
+    }
+
+
+def _duplicates(
+    outputs: Outputs, nodes: Mapping[str, NodeEvaluation], tree: TreeEvaluation | None
+) -> dict[str, Any]:
+    """What of the test images repeats training images, and how the run does without them."""
+    branch = outputs.experiment.usual.branch
+    assert branch
+    if tree and outputs.experiment.router:
+        chosen = {"router": tree.outcomes[outputs.experiment.router.kind]}
+        if PARENT_ALONE in tree.outcomes:
+            chosen["parent_alone"] = tree.outcomes[PARENT_ALONE]
+        return duplicates(outputs.workspace, branch, tree.seen.rows, chosen)
+    [only] = nodes.values()
+    sides = {"branch": only.examination.branch, "parent_restricted": only.examination.parent}
+    outcomes = {
         name: Outcome(side.material.known["test"].error, side.known["test"])
         for name, side in sides.items()
         if side
     }
+    rows = only.examination.branch.material.known["test"].rows
+    return duplicates(outputs.workspace, branch, rows, outcomes)
 
 
-def _results(
-    settings: Settings,
-    table: DataTable,
-    artifacts: dict[str, Artifact],
-    evaluation: Evaluation,
-    parent_accuracy: Mapping[str, tuple[float, int]],
-) -> dict[str, Any]:
-    config = settings.config
-    facts = {name: artifacts[name].facts for name in ("parent", "branch")}
-    validation, test = parent_accuracy["validation"], parent_accuracy["test"]
+def _provenance(outputs: Outputs) -> dict[str, Any]:
+    """Every artifact, and whether this run has built it."""
+    artifacts, workspace = outputs.artifacts, outputs.workspace
+    provenance = {
+        name: {**artifacts[name].provenance(), "built": built}
+        for name, built in workspace.store.claim(artifacts).items()
+    }
+    if len(outputs.heads) == 1:
+        [only] = outputs.heads.values()
+        # Beside the other seconds, so that the rest of two equal runs compares equal.
+        saved = saved_seconds(only.spec, workspace.table, only.artifacts)
+        provenance["activations"]["saved_seconds"] = saved
+    return provenance
+
+
+def _settings(outputs: Outputs) -> dict[str, Any]:
+    """What was asked for, and what is known of the parent."""
+    experiment, workspace = outputs.experiment, outputs.workspace
+    data, parent, usual = experiment.data, experiment.parent, experiment.usual
+    assert usual.branch
+    (validation, validation_n), (test, test_n) = map(outputs.parent_accuracy, ("validation", "test"))
     return {
-        "command": "train",
+        "command": "route" if experiment.router else "train",
         "status": "completed",
-        "data": config["data"]["name"],
-        "images": {"n": len(table), "skipped": table.skipped, "disjoint": settings.split.disjoint},
-        "subset": settings.subset.name,
-        "classes": list(settings.classes),
-        "branch_point": settings.stage,
-        "readout": settings.readout.kind,
-        "views": settings.views.count,
-        "seeds": {
-            "split": settings.split.seed,
-            "parent": settings.parent_seed,
-            "branch": settings.branch_seed,
+        "data": data.name,
+        "images": {
+            "n": len(workspace.table),
+            "skipped": workspace.table.skipped,
+            "disjoint": data.split.disjoint,
         },
-        **evaluation.numbers,
+        "hierarchy": experiment.tree.name if experiment.router else None,
+        "classes": list(experiment.tree.classes),
+        "router": experiment.router.kind if experiment.router else None,
+        "views": usual.branch.views.count,
+        "seeds": {"split": data.split.seed, "parent": parent.seed, "branch": usual.branch.seed},
+        "usual": {
+            "branch_point": usual.branch.stage,
+            "branch": usual.branch.kind,
+            "score": str(usual.score),
+        },
         "parent": {
-            "name": config["parent"]["name"],
-            "classes": len(settings.labels.of),
-            "labels": settings.labels.kind,
-            "logits": len(settings.labels.names),
-            "checkpoint": None if settings.checkpoint is None else str(settings.checkpoint),
-            "validation_accuracy": validation[0],
-            "validation_n": validation[1],
-            "test_accuracy": test[0],
-            "test_n": test[1],
-            **facts["parent"],
+            "name": parent.name,
+            "classes": len(parent.labels.of),
+            "labels": parent.labels.kind,
+            "logits": len(parent.labels.names),
+            "checkpoint": None if parent.checkpoint is None else str(parent.checkpoint),
+            "validation_accuracy": validation,
+            "validation_n": validation_n,
+            "test_accuracy": test,
+            "test_n": test_n,
+            **workspace.weights.facts,
         },
-        "branch": {"name": config["branch"]["name"], **facts["branch"]},
         "precision": {
-            name: {"training": fit.precision, "matmul": fit.matmul_precision}
-            for name, fit in (("parent", settings.parent_fit), ("branch", settings.branch_fit))
+            name: {"training": recipe.precision, "matmul": recipe.matmul_precision}
+            for name, recipe in (("parent", parent.recipe), ("branch", usual.branch.recipe))
         },
-        "published": (config["published"] or {}).get(settings.subset.name),
-        "environment": environment(settings.compute.device()),
     }

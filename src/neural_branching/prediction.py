@@ -1,37 +1,34 @@
 """What a finished run answers to new images."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neural_branching import pipeline, system_pipeline
-from neural_branching.artifacts import ensure_branch, ensure_data, ensure_parent, load_branch, load_parent
+from neural_branching import pipeline
+from neural_branching.artifacts import Workspace, ensure_branch, load_branch, load_parent
 from neural_branching.branch import Branch
-from neural_branching.config import UntrustedError
-from neural_branching.data.table import DataTable
+from neural_branching.config.branch import BranchSpec
+from neural_branching.config.build import UntrustedError
+from neural_branching.config.experiment import Experiment
 from neural_branching.errors import InputError
-from neural_branching.evaluation.stops import Stop
+from neural_branching.evaluation.fitted import Stop
 from neural_branching.parent import Parent
-from neural_branching.reading import read_json, read_yaml
+from neural_branching.reading import read_yaml
 from neural_branching.readout import Readout
+from neural_branching.report.results import read_results, records
 from neural_branching.routing.descent import Guide, Seen, Way, descend, travel
-from neural_branching.routing.hierarchy import ROOT, Node, Tree
-from neural_branching.routing.routers import ParentMass
+from neural_branching.routing.hierarchy import Tree
 from neural_branching.runs import CONFIG, RESULTS
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.scores.outputs import softmax
-from neural_branching.settings import Settings
-from neural_branching.store import Artifact, Store, store_at
-from neural_branching.system import System
-
-T = TypeVar("T")
+from neural_branching.store import store_at
 
 EXAMPLES = 256  # at most
 
@@ -62,7 +59,7 @@ class Prediction:
     """The answer to one image.
 
     Attributes:
-        answer: a class; where the system backs off the name of a node; None for no answer.
+        answer: a class; where the tree backs off the name of a node; None for no answer.
         path: the labels that were accepted, from the root on; the last is the answer.
         confidence: product of their probabilities; 0 without an answer.
         accepted: whether the answer is a class.
@@ -94,15 +91,15 @@ class Head:
 
 
 class Predictor:
-    """A trained branch or a system of branches, ready for images.
+    """A trained branch or a tree of branches, ready for images.
 
     Args:
-        tree: the tree; of a single branch, a root that is a leaf.
+        tree: the tree; of a single branch, a leaf.
         parent: the frozen parent.
         heads: node → branch, a node before those that grow from it.
         gates: inner node → its gate, if the router asks one.
         columns: the parent's logits of each node below the root; None where they are not asked.
-        guide: the fitted router.
+        guide: the fitted router; None for a single branch.
         stops: node → its fitted score and threshold.
         image_size: side of the images in pixels.
         device: where networks run.
@@ -116,7 +113,7 @@ class Predictor:
         heads: Mapping[str, Head],
         gates: Mapping[str, Head],
         columns: Sequence[Sequence[int]] | None,
-        guide: Guide,
+        guide: Guide | None,
         stops: Mapping[str, Stop],
         image_size: int,
         device: torch.device,
@@ -132,8 +129,9 @@ class Predictor:
     @property
     def asks_logits(self) -> bool:
         """Whether the parent has to go to its end."""
-        root = not self.tree.nodes[ROOT].leaf
-        return root and (self.guide.router.asks_node or self.stops[ROOT].score.asks_activations)
+        if self.guide is None:
+            return False
+        return self.guide.router.asks_node or self.stops[self.tree.root].score.asks_activations
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -197,8 +195,8 @@ class Predictor:
             for name, gate in self.gates.items()
         }
         root: Floats | None = None
-        if ROOT not in self.heads:
-            vectors[ROOT] = outputs["logits"] if self.asks_logits else torch.empty(len(images), 0)
+        if self.tree.root not in self.heads:
+            vectors[self.tree.root] = outputs["logits"] if self.asks_logits else torch.empty(len(images), 0)
             if self.asks_logits and self.columns is not None:
                 shares = softmax(_array(outputs["logits"]))
                 root = np.stack([shares[:, list(mine)].sum(axis=1) for mine in self.columns], axis=1)
@@ -233,7 +231,9 @@ class Predictor:
         return [_prediction(trace) for trace in traces]
 
 
-def load(run: str | Path, device: str | None = None, *, trust: bool = False) -> Predictor:
+def load(
+    run: str | Path, device: str | None = None, *, trust: bool = False, threshold: str | int | None = None
+) -> Predictor:
     """The finished run of a folder, ready for images.
 
     Weights come from the store, and what was fitted on held-out images is fitted on them again: nothing is
@@ -244,21 +244,23 @@ def load(run: str | Path, device: str | None = None, *, trust: bool = False) -> 
         device: where networks run, "cpu", "cuda" or "mps"; None for what the run was told.
         trust: build also what the run's configuration names of other packages, such as a parent of your own.
             Whoever wrote the configuration of a run from elsewhere decides what that runs.
+        threshold: of a run with several thresholds the one that decides, by its number from 0 on or its rule,
+            such as "fixed 0.5".
 
     Raises:
-        InputError: for a device that is not there, for what is not trusted, and if the folder has no
-            finished run, the store has lost what it rests on, or configuration and results disagree.
+        InputError: for a device that is not there, a threshold that is not chosen or not there, what is not
+            trusted, and if the folder has no finished run, the store has lost what it rests on, or
+            configuration and results disagree.
     """
     folder, place = Path(run).absolute(), _device(device)
     results = _finished(folder)
+    index = _chosen([record["threshold"]["rule"] for record in records(results)], threshold)
     outputs = _outputs(folder, results)
     config = read_yaml(folder / CONFIG)
     config |= {"outputs": str(outputs), "baselines": None}
     try:
         with store_at(outputs / "store").only_finding():
-            if results["command"] == "route":
-                return _of_system(_parsed(System.from_values, config, trust), results, place)
-            return _of_branch(_parsed(Settings.from_values, config, trust), results, place)
+            return _predictor(_parsed(config, trust), results, place, index)
     except UntrustedError as error:
         raise InputError(
             f"{folder / CONFIG}: {str(error).rstrip('.')}: add --trust (in Python trust=True) if you trust "
@@ -266,10 +268,10 @@ def load(run: str | Path, device: str | None = None, *, trust: bool = False) -> 
         ) from None
 
 
-def _parsed(parse: Callable[..., T], config: Mapping[str, Any], trust: bool) -> T:
-    """Settings from a configuration that may be anybody's, or none at all."""
+def _parsed(config: Mapping[str, Any], trust: bool) -> Experiment:
+    """An experiment from a configuration that may be anybody's, or none at all."""
     try:
-        return parse(config, trusted=trust)
+        return Experiment.from_values(config, trusted=trust)
     except InputError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -296,15 +298,19 @@ def _finished(folder: Path) -> dict[str, Any]:
     """The results of a finished run.
 
     Raises:
-        InputError: if the folder has none.
+        InputError: if the folder has none, or they are of another version.
     """
     try:
-        results: dict[str, Any] = read_json(folder / RESULTS)
-        _decided(results)
+        results = read_results(folder)
+        decided = results["status"] == "completed" and _decided(results)
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError) and "schema_version" in str(error):
+            raise
+        decided = False
+    if not decided:
         raise InputError(
             f"The folder {folder} has no {RESULTS} of a finished run: name a folder that train or route made."
-        ) from error
+        )
     return results
 
 
@@ -312,15 +318,23 @@ def _decided(results: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the answers of a run: place in its results → value."""
     values = {name: results.get(name) for name in ("command", "classes", "router")}
     values |= {f"artifacts.{name}.key": entry["key"] for name, entry in results["artifacts"].items()}
-    thresholds = {"": {"": results["threshold"]}} if results["command"] == "train" else {
-        f"nodes.{name}.": {f"s.{kind}": one for kind, one in node["thresholds"].items()}
-        for name, node in results["nodes"].items()
-    }  # fmt: skip
-    for place, kinds in thresholds.items():
-        for kind, one in kinds.items():
-            value = one["value"]
-            finite = value is not None and math.isfinite(value)  # what accepts nothing is null in the file
-            values[f"{place}threshold{kind}.value"] = float(value) if finite else None
+    if results["router"]:
+        thresholds = {
+            f"thresholds.{index}.arrivals.{name}.thresholds.{kind}": one
+            for index, entry in enumerate(results["thresholds"])
+            for name, node in entry["arrivals"].items()
+            for kind, one in node["thresholds"].items()
+        }
+    else:
+        thresholds = {
+            f"nodes.{name}.thresholds.{index}.threshold": entry["threshold"]
+            for name, node in results["nodes"].items()
+            for index, entry in enumerate(node["thresholds"])
+        }
+    for place, one in thresholds.items():
+        value = one["value"]
+        finite = value is not None and math.isfinite(value)  # what accepts nothing is null in the file
+        values[f"{place}.value"] = float(value) if finite else None
     return values
 
 
@@ -353,73 +367,57 @@ def _refuse_other(found: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
             )
 
 
-def _of_branch(settings: Settings, results: Mapping[str, Any], device: torch.device | None) -> Predictor:
-    done = pipeline.run(settings)
+def _chosen(rules: Sequence[str], threshold: str | int | None) -> int:
+    """The number of the threshold that decides.
+
+    Raises:
+        InputError: if none is chosen among several, or there is no such threshold.
+    """
+    numbers = [str(index) for index in range(len(rules))]
+    if threshold is None and len(rules) == 1:
+        return 0
+    if str(threshold) in numbers:
+        return int(str(threshold))
+    if threshold in rules:
+        return rules.index(str(threshold))
+    there = ", ".join(f"{index} ({rule})" for index, rule in enumerate(rules))
+    given = "is not given" if threshold is None else f"is {threshold!r}"
+    raise InputError(f"--threshold {given}: the run has {there}; name one by its number or its rule.")
+
+
+def _predictor(
+    experiment: Experiment, results: Mapping[str, Any], device: torch.device | None, index: int
+) -> Predictor:
+    """A finished run, found again, with one of its thresholds."""
+    router = experiment.router
+    if router and router.bound:
+        raise InputError(f"router={router.kind} is a bound and answers no new image: choose another.")
+    done = pipeline.run(experiment)
     _refuse_other(done.results, results)
-    judged = done.evaluation.branch
-    groups = tuple((name,) for name in settings.classes)
-    shelf = _Shelf.of(settings)
+    workspace, tree = Workspace.of(experiment, done.table), experiment.tree
+    asked = experiment.gates if router and router.asks_gate else {}
+    if done.tree:
+        stops = done.tree.thresholds[index].stops
+    else:
+        stops = {name: one.thresholds[index].branch.stop for name, one in done.nodes.items()}
+    rows = done.table.rows("test", tree.classes)
     return Predictor(
-        Tree(settings.subset.name, {ROOT: Node(ROOT, None, settings.classes, groups, leaf=True)}),
-        shelf.parent(settings),
-        {ROOT: shelf.head(settings)},
-        {},
-        None,
-        Guide(ParentMass(), {}),  # there is no way to choose
-        {ROOT: Stop(settings.score, judged.scorer, judged.choice, settings.threshold)},
-        settings.image_size,
-        device or settings.compute.device(),
-        shelf.examples(settings),
+        tree,
+        load_parent(workspace),
+        {name: _head(workspace, spec) for name, spec in experiment.branches.items()},
+        {name: _head(workspace, spec) for name, spec in asked.items()},
+        experiment.parent.labels.columns_of(tree.nodes[tree.root].groups) if router else None,
+        done.tree.guide if done.tree else None,
+        stops,
+        experiment.data.image_size,
+        device or experiment.compute.device(),
+        done.table.images()[rows[:: -(-len(rows) // EXAMPLES)]],
     )
 
 
-def _of_system(system: System, results: Mapping[str, Any], device: torch.device | None) -> Predictor:
-    if system.router.bound:
-        raise InputError(f"router={system.router.kind} is a bound and answers no new image: choose another.")
-    done = system_pipeline.run_system(system)
-    _refuse_other(done.results, results)
-    evaluation, shelf = done.evaluation, _Shelf.of(system.base)
-    inner = [name for name, node in system.tree.nodes.items() if not node.leaf and system.router.asks_gate]
-    return Predictor(
-        system.tree,
-        shelf.parent(system.base),
-        {name: shelf.head(settings) for name, settings in system.nodes.items()},
-        {name: shelf.head(system.gate(name)) for name in inner},
-        system.base.labels.columns_of(system.tree.nodes[ROOT].groups),
-        evaluation.guide,
-        evaluation.stops,
-        system.base.image_size,
-        device or system.base.compute.device(),
-        shelf.examples(system.base),
-    )
-
-
-@dataclass(frozen=True)
-class _Shelf:
-    """Where a run's networks are found."""
-
-    store: Store
-    table: DataTable
-    weights: Artifact
-
-    @classmethod
-    def of(cls, settings: Settings) -> "_Shelf":
-        store = store_at(settings.outputs / "store")
-        table = ensure_data(settings, store)
-        return cls(store, table, ensure_parent(settings, store, table))
-
-    def parent(self, settings: Settings) -> Parent:
-        return load_parent(settings, self.weights)
-
-    def examples(self, settings: Settings) -> NDArray[np.uint8]:
-        rows = self.table.rows("test", settings.classes)
-        images: NDArray[np.uint8] = self.table.images()[rows[:: -(-len(rows) // EXAMPLES)]]
-        return images
-
-    def head(self, settings: Settings) -> Head:
-        artifact = ensure_branch(settings, self.store, self.table, self.weights)
-        trunk = settings.trunk.subset.name if settings.trunk else None
-        return Head(load_branch(settings, artifact), settings.stage, settings.readout, trunk)
+def _head(workspace: Workspace, spec: BranchSpec) -> Head:
+    branch = load_branch(spec, ensure_branch(workspace, spec))
+    return Head(branch, spec.stage, spec.readout, spec.trunk.name if spec.trunk else None)
 
 
 def _prediction(trace: Sequence[Step]) -> Prediction:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -18,7 +19,7 @@ MOST_JOBS = 1_000_000
 # Ends the names of our TensorBoard events, so that those of a killed run are known for what they are.
 EVENTS = ".neural-branching"
 # What summaries write into a sweep's folder.
-TABLES = ("summary.csv", "summary.md", "baselines.csv", "systems.csv", "systems.md")
+TABLES = ("summary.csv", "summary.md", "baselines.csv", "routers.csv", "routers.md")
 FIGURES = ("risk_coverage", "accuracy", "aurc", "depth", "pareto", "learning_curve", "routers")
 
 # Of a job that its sweep was to have.
@@ -78,13 +79,21 @@ def begin_sweep(folder: Path) -> None:
 
 
 def events_of(folder: Path) -> set[str]:
-    """Names of our files of TensorBoard events in a folder."""
-    return {file.name for file in folder.glob(f"events.out.tfevents.*{EVENTS}")}
+    """Names of our files of TensorBoard events in a folder, those of single thresholds among them."""
+    files = (
+        file
+        for place in ("", "threshold_*/")
+        for file in folder.glob(f"{place}events.out.tfevents.*{EVENTS}")
+    )
+    return {file.relative_to(folder).as_posix() for file in files}
 
 
 def _unlink(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         (folder / name).unlink(missing_ok=True)
+        if (folder / name).parent != folder:
+            with suppress(OSError):  # where something else lies in it
+                (folder / name).parent.rmdir()
 
 
 def _number(run: Path) -> str:
@@ -106,7 +115,9 @@ def files_of(results: Any) -> dict[str, str]:
 
 def belongs(folder: Path, named: Mapping[str, str], name: str) -> bool:
     """Whether a file of a run's folder is there as the run has written it."""
-    if Path(name).name != name or not (folder / name).is_file():
+    # Nothing but what runs write: a file of the folder, or the events of one of several thresholds.
+    file = folder / name
+    if not re.fullmatch(r"(threshold_\d+/)?[^/\\]+", name) or file.parent.is_symlink() or not file.is_file():
         return False
     return sha256_of(folder / name) == named[name]
 

@@ -16,24 +16,28 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from neural_branching.activations import fits_memory, stage_widths
+from neural_branching.activations import fits_memory
 from neural_branching.artifacts import (
     HISTORY,
     WEIGHTS,
+    Workspace,
     branch_data,
     branch_identity,
     ensure_data,
-    ensure_parent,
     save,
+    store_of,
 )
 from neural_branching.branch import Branch
+from neural_branching.compute import Compute
+from neural_branching.config.branch import BranchSpec
+from neural_branching.config.experiment import Experiment
 from neural_branching.data.batches import TensorDataModule
-from neural_branching.models import image_shape, new_branch, new_parent
+from neural_branching.data.table import DataTable
+from neural_branching.models import input_width, new_branch
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.standardize import Standardize
-from neural_branching.settings import Settings
 from neural_branching.stack import Member, fit_together
-from neural_branching.store import Build, Facts, canonical, store_at
+from neural_branching.store import Build, Facts, canonical
 from neural_branching.training import History
 
 log = logging.getLogger(__name__)
@@ -41,7 +45,26 @@ log = logging.getLogger(__name__)
 MEMBERS = 64  # of a stack at most: more are no faster, and memory grows with them
 
 
-def train_together(wanted: Iterable[Settings]) -> None:
+@dataclass(frozen=True)
+class _Wanted:
+    """A branch of an experiment."""
+
+    experiment: Experiment
+    branch: BranchSpec
+
+    @property
+    def rows(self) -> str:
+        """What decides the rows that it learns from; the labels too, where they are shuffled."""
+        mine = self.experiment.data.text, self.experiment.parent.text
+        return json.dumps([*mine, canonical(self.branch.rows)], sort_keys=True)
+
+    @property
+    def signature(self) -> tuple[str, str, str]:
+        """What decides its weights, as far as settings tell."""
+        return self.experiment.data.text, self.experiment.parent.text, self.branch.text
+
+
+def train_together(experiments: Iterable[Experiment]) -> None:
     """Train the branches that are missing from the store, where at least two have one shape.
 
     Branches have one shape if they have the same network on vectors of the same length for as many
@@ -49,35 +72,40 @@ def train_together(wanted: Iterable[Settings]) -> None:
     and weight decay. All others are left to their own runs; so is what fails, for its run to report.
 
     Args:
-        wanted: settings of the branches; one that grows from another branch is trained after it.
+        experiments: whose branches are wanted; one that grows from another is trained after it.
     """
-    distinct = {_signature(one): one for one in wanted if one.compute.together}
+    wanted = (
+        _Wanted(experiment, branch)
+        for experiment in experiments
+        if experiment.compute.together
+        for branch in (*experiment.branches.values(), *experiment.gates.values())
+    )
+    distinct = {one.signature: one for one in wanted}
     for _, level in groupby(sorted(distinct.values(), key=_depth), key=_depth):
-        shapes: dict[str, list[Settings]] = {}
+        shapes: dict[Any, list[_Wanted]] = {}
         for one in level:
             try:
                 shapes.setdefault(_shape(one), []).append(one)
             except Exception as error:  # whatever it is, the branch's own run meets it again and reports it
-                log.debug("%s is left to its own run: %s", one.subset.name, error)
+                log.debug("%s is left to its own run: %s", one.branch.name, error)
         for members in shapes.values():
             for start in range(0, len(members) if len(members) > 1 else 0, MEMBERS):
                 _train(members[start : start + MEMBERS])
 
 
-def _train(members: Sequence[Settings]) -> None:
+def _train(members: Sequence[_Wanted]) -> None:
     """Train those of some branches that are missing at once, into the store."""
-    first = members[0]
+    first = members[0].experiment
     first.compute.apply()
-    store = store_at(first.outputs / "store")
+    store = store_of(first)
     needed, identities = [], []
     for one in members:
         try:
-            table = ensure_data(one, store)
-            parent = ensure_parent(one, store, table)
-            identities.append(branch_identity(one, store, table, parent))
-            needed.append((one, table, parent))
+            workspace = Workspace.of(one.experiment, ensure_data(one.experiment.data, store))
+            identities.append(branch_identity(workspace, one.branch))
+            needed.append((one, workspace))
         except Exception as error:  # as above
-            log.debug("%s is left to its own run: %s", one.subset.name, error)
+            log.debug("%s is left to its own run: %s", one.branch.name, error)
 
     def build(missing: list[int]) -> list[Build | None]:
         if len(missing) == 1:
@@ -85,16 +113,15 @@ def _train(members: Sequence[Settings]) -> None:
         shared: dict[str, _Rows] = {}
         stack, held = {}, 0
         for place in missing:
-            settings, table, parent = needed[place]
-            key = _rows(settings)
-            if key not in shared:
-                data = branch_data(settings, store, table, parent)
+            one, workspace = needed[place]
+            if one.rows not in shared:
+                data = branch_data(workspace, one.branch)
                 count, width = data.train[0].shape
                 if not fits_memory(held + count, width):
                     continue  # its own run trains it by itself
                 held += count
-                shared[key] = _Rows.of(data)
-            stack[place] = _member(settings, shared[key])
+                shared[one.rows] = _Rows.of(data)
+            stack[place] = _member(one.branch, workspace.compute, shared[one.rows])
         if len(stack) < 2:
             return [None for _ in missing]
         title = f"{len(stack)} branches of one shape"
@@ -126,18 +153,18 @@ class _Rows:
         return cls((standardize(x), y), (standardize(held_out), targets), standardize.state_dict())
 
 
-def _member(settings: Settings, rows: _Rows) -> Member:
+def _member(spec: BranchSpec, compute: Compute, rows: _Rows) -> Member:
     """A new branch as its own fit would start it."""
-    pl.seed_everything(settings.branch_seed, verbose=False)
-    branch = new_branch(settings, rows.train[0].shape[1])
+    pl.seed_everything(spec.seed, verbose=False)
+    branch = new_branch(spec, rows.train[0].shape[1])
     branch.standardize.load_state_dict(rows.statistics)
-    device = settings.compute.device()
+    device = compute.device()
     dropout = torch.Generator(device)
     if device.type == "cpu":
         dropout.set_state(torch.get_rng_state())  # what the branch's own fit would draw from now on
     else:
-        dropout.manual_seed(settings.branch_seed)
-    order = torch.Generator().manual_seed(settings.branch_seed)
+        dropout.manual_seed(spec.seed)
+    order = torch.Generator().manual_seed(spec.seed)
     return Member(branch, rows.train, rows.validation, order, dropout)
 
 
@@ -148,51 +175,35 @@ def _writer(branch: Branch, history: History) -> Build:
     return write
 
 
-def _depth(settings: Settings) -> int:
-    return 1 + _depth(settings.trunk) if settings.trunk else 0
+def _depth(wanted: _Wanted) -> int:
+    trunk, depth = wanted.branch.trunk, 0
+    while trunk:
+        trunk, depth = trunk.trunk, depth + 1
+    return depth
 
 
-def _rows(settings: Settings) -> str:
-    """What decides the rows that a branch learns from; the labels too, where they are shuffled."""
-    seed = settings.branch_seed if settings.random_labels else None
-    trunk = _signature(settings.trunk) if settings.trunk else None
-    parts = [settings.config[name] for name in ("data", "parent", "views")]
-    rest = (settings.stage, settings.readout.kind, settings.groups, settings.images_per_class, trunk, seed)
-    return json.dumps(canonical([*parts, *rest]), sort_keys=True)
-
-
-def _signature(settings: Settings) -> str:
-    """What decides a branch, as far as settings tell."""
-    parts = [settings.config["branch"]["network"], vars(settings.branch_fit), settings.branch_seed]
-    return json.dumps(canonical([_rows(settings), *parts]), sort_keys=True)
-
-
-def _shape(settings: Settings) -> str:
+def _shape(wanted: _Wanted) -> Any:
     """What branches of one stack have in common.
 
     Raises:
         Exception: if it cannot be told.
     """
-    network = settings.config["branch"]["network"]
-    if network["_target_"] != f"{MLP.__module__}.{MLP.__name__}":
-        return _signature(settings)  # only perceptrons are stacked: every other one is a shape of its own
-    table = ensure_data(settings, store_at(settings.outputs / "store"))
-    classes = [name for group in settings.groups for name in group]
-    splits = ("train", "validation")
-    rows = [len(table.rows(split, classes, per_class=settings.images_per_class)) for split in splits]
-    recipe = {**vars(settings.branch_fit), "lr": None, "weight_decay": None}
-    inputs: Any = settings.stage, settings.trunk and settings.trunk.config["branch"]["network"]
-    if not settings.trunk:
-        with torch.device("meta"):
-            parent, stages = new_parent(settings), (settings.stage,)
-            inputs = stage_widths(parent, image_shape(settings), stages, settings.readout)[settings.stage]
+    experiment, branch = wanted.experiment, wanted.branch
+    if branch.network["_target_"] != f"{MLP.__module__}.{MLP.__name__}":
+        return wanted.signature  # only perceptrons are stacked: every other one is a shape of its own
+    table = ensure_data(experiment.data, store_of(experiment))
+    rows = [_count(table, branch, split) for split in ("train", "validation")]
     common = (
-        network,
-        recipe,
-        inputs,
-        len(settings.groups),
+        branch.network,
+        {**vars(branch.recipe), "lr": None, "weight_decay": None},
+        input_width(experiment.parent, branch),
+        len(branch.groups),
         rows,
-        settings.views.count,
-        vars(settings.compute),
+        branch.views.count,
+        vars(experiment.compute),
     )
     return json.dumps(canonical(common), sort_keys=True)
+
+
+def _count(table: DataTable, branch: BranchSpec, split: str) -> int:
+    return len(table.rows(split, branch.classes, per_class=branch.images_per_class))

@@ -69,14 +69,26 @@ def thresholds(count: int, folder: Path) -> Callable[[], object]:
 
 
 def jobs(count: int, folder: Path) -> Callable[[], object]:
-    """So many warm jobs of a sweep of thresholds on the command line."""
+    """So many warm jobs of a sweep on the command line."""
+    program = [sys.executable, "-m", "neural_branching", "train", "-m", "subset=lower", "parent.fit.epochs=1"]
+    program += ["trainer.progress=false", "trainer.threads=1"]
+
+    def sweep(amount: int) -> None:
+        command = [*program, f"baseline_epochs=range(1,{amount + 1})"]  # changes no result
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+    sweep(1)
+    return lambda: sweep(count)
+
+
+def swept_thresholds(count: int, folder: Path) -> Callable[[], object]:
+    """So many thresholds of a warm sweep on the command line."""
     program = [sys.executable, "-m", "neural_branching", "train", "-m", "subset=lower", "parent.fit.epochs=1"]
     program += ["trainer.progress=false", "trainer.threads=1"]
 
     def sweep(amount: int) -> None:
         values = ",".join(f"{0.5 + index / 1000:.3f}" for index in range(amount))
-        command = [*program, f"threshold.value={values}"]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        subprocess.run([*program, f"threshold.value={values}"], cwd=folder, check=True, capture_output=True)
 
     sweep(1)
     return lambda: sweep(count)
@@ -97,18 +109,27 @@ def classes(count: int, folder: Path) -> Callable[[], object]:
 
 
 def jobs_on_files(count: int, folder: Path) -> Callable[[], object]:
-    """So many warm jobs of a sweep of thresholds on the command line, over 300,000 image files."""
+    """So many warm jobs of a sweep on the command line, over 300,000 image files."""
     shared = folder.parent  # of all sizes
     if not (shared / "files").exists():
         _write_files(shared, 100, 3000)
         _on_files(shared, 2)
-    values = ",".join(f"{0.5 + index / 1000:.3f}" for index in range(count))
-    return lambda: _on_files(shared, 2, "-m", f"threshold.value={values}")
+    return lambda: _on_files(shared, 2, "-m", f"baseline_epochs=range(1,{count + 1})")
 
 
 TASKS = {
     one.__name__: one
-    for one in (images, branch_points, branches, thresholds, jobs, files, classes, jobs_on_files)
+    for one in (
+        images,
+        branch_points,
+        branches,
+        thresholds,
+        swept_thresholds,
+        jobs,
+        files,
+        classes,
+        jobs_on_files,
+    )
 }
 
 

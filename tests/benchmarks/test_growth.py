@@ -17,6 +17,7 @@ SIZES = {
     "branch_points": (1, 4, 16),
     "branches": (1, 32, 1000),
     "thresholds": (1, 1000, 100_000),
+    "swept_thresholds": (1, 60, 300),
     "jobs": (1, 20, 200),
     "files": (3000, 30_000, 300_000),
     "classes": (20, 200, 2000),

@@ -21,7 +21,7 @@ from neural_branching.selection.scores.outputs import softmax
 class Examination:
     """A branch beside its parent, under one score and any threshold.
 
-    A sweep of thresholds shares it, so that each of its runs only counts what its own threshold accepts.
+    All thresholds of a run share it, so that each only counts what it accepts itself.
 
     Attributes:
         branch: the branch with its fitted score.
@@ -52,6 +52,20 @@ class Examination:
     scod_curve: RiskCoverageCurve
     usual_points: Sequence[Point]
     intervals: dict[str, dict[str, Interval] | None]
+
+    def numbers(self) -> dict[str, Any]:
+        """The blocks "score" and "reliability" of results.json."""
+        score = self.score
+        return {
+            "score": {
+                "kind": score.kind,
+                "name": str(score),
+                "bounds": list(score.bounds),
+                "learns_from": score.learns_from,
+                "learned": dict(self.branch.scorer.learned),
+            },
+            "reliability": self.reliability,
+        }
 
 
 def examine(

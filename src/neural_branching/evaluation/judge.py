@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neural_branching.errors import InputError
+from neural_branching.evaluation.fitted import Stop, fit_score, held_out, scores
 from neural_branching.selection import Answers
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.scores.base import Score, Scorer
@@ -32,7 +33,8 @@ class Scored:
 
     Attributes:
         material: its answers.
-        scorer: the fitted score.
+        score: confidence in an answer.
+        scorer: the same, fitted.
         held_out: what the threshold was fitted on.
         fitted_on: which calibration images these were, bool (n,); the score learned from the others.
         known: split → scores of the subset's images, float64.
@@ -40,6 +42,7 @@ class Scored:
     """
 
     material: Material
+    score: Score
     scorer: Scorer
     held_out: HeldOut
     fitted_on: NDArray[np.bool_]
@@ -48,7 +51,7 @@ class Scored:
 
     def judged(self, rule: Threshold) -> "Judged":
         """The model with the threshold that a rule chooses."""
-        return Judged(**vars(self), choice=rule.fit(self.held_out))
+        return Judged(**vars(self), rule=rule, choice=rule.fit(self.held_out))
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,17 @@ class Judged(Scored):
     """A model with its fitted score and threshold.
 
     Attributes:
-        choice: the fitted threshold.
+        rule: how the threshold was chosen.
+        choice: the threshold.
     """
 
+    rule: Threshold
     choice: Choice
+
+    @property
+    def stop(self) -> Stop:
+        """Score and threshold."""
+        return Stop(self.score, self.scorer, self.choice, self.rule)
 
 
 def scored(material: Material, score: Score, name: str = "the branch") -> Scored:
@@ -74,40 +84,22 @@ def scored(material: Material, score: Score, name: str = "the branch") -> Scored
         InputError: if the score cannot learn from the held-out answers.
     """
     calibration, validation = material.known["calibration"], material.known["validation"]
-    fitted_on = np.ones(len(calibration), dtype=bool)
-    if score.learns_from == "calibration":
-        fitted_on = every_second(calibration.targets)
-        if fitted_on.all():
-            raise InputError(
-                f"score={score.kind} learns from half of the calibration images of each class, and there is "
-                "only one of each: raise data.split.calibration or choose another score."
-            )
-        try:
-            scorer = score.fit(calibration[~fitted_on])
-        except InputError as error:
-            raise InputError(f"Of {name}: {error}") from None
-    else:
-        scorer = score.fit(material.known[score.learns_from] if score.learns_from else None)
-    known = {split: scorer(answers) for split, answers in material.known.items() if split != "train"}
-    foreign = {
-        split: scorer(answers) if len(answers) else np.empty(0) for split, answers in material.foreign.items()
-    }
-    held_out = HeldOut(
-        score=known["calibration"][fitted_on],
-        error=calibration.error[fitted_on],
-        validation_score=known["validation"],
-        validation_error=validation.error,
-        foreign_score=foreign["calibration"],
+    try:
+        scorer, fitted_on = fit_score(score, material.known)
+    except InputError as error:
+        raise InputError(f"Of {name}: {error}") from None
+    if scorer is None:
+        raise InputError(
+            f"score={score.kind} learns from half of the calibration images of each class, and there is "
+            "only one of each: raise data.split.calibration or choose another score."
+        )
+    foreign = {split: scores(scorer, answers) for split, answers in material.foreign.items()}
+    return Scored(
+        material,
+        score,
+        scorer,
+        held_out(scorer, calibration[fitted_on], validation, foreign["calibration"]),
+        fitted_on,
+        {split: scorer(answers) for split, answers in material.known.items() if split != "train"},
+        foreign,
     )
-    return Scored(material, scorer, held_out, fitted_on, known, foreign)
-
-
-def every_second(targets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The first, third, … image of each class, bool (n,).
-
-    Rows are ordered by the hash of their pixels, so that this is a draw; and always the same one.
-    """
-    chosen = np.zeros(len(targets), dtype=bool)
-    for label in np.unique(targets):
-        chosen[np.flatnonzero(targets == label)[::2]] = True
-    return chosen

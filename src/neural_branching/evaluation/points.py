@@ -52,11 +52,12 @@ def usual_points(one: Scored, score: Score) -> list[Point]:
     return _points(one, {threshold_at_coverage(one.held_out.score, level) for level in COVERAGES})
 
 
-def with_own(usual: Sequence[Point], judged: Judged) -> list[Point]:
-    """The run's own threshold among the usual ones, ascending."""
-    [own] = _points(judged, [judged.choice.value])
-    others = [point for point in usual if point.threshold != own.threshold]
-    return sorted([*others, replace(own, chosen=True)], key=lambda point: point.threshold)
+def with_own(usual: Sequence[Point], judged: Sequence[Judged]) -> list[Point]:
+    """A run's own thresholds among the usual ones, ascending."""
+    values = {one.choice.value for one in judged}
+    own = [replace(point, chosen=True) for point in _points(judged[0], values)]
+    others = [point for point in usual if point.threshold not in values]
+    return sorted([*others, *own], key=lambda point: point.threshold)
 
 
 def _points(one: Scored, chosen: Collection[float]) -> list[Point]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.evaluation.judge import every_second
+from neural_branching.evaluation.fitted import Stop, fit_score, held_out
 from neural_branching.routing.descent import Guide, Seen, travel
-from neural_branching.routing.hierarchy import ROOT, Tree
+from neural_branching.routing.hierarchy import Tree
 from neural_branching.selection import Answers
 from neural_branching.selection.scores.base import Score, Scorer
-from neural_branching.selection.thresholds.base import Choice, HeldOut, Shortage, Threshold
+from neural_branching.selection.thresholds.base import Choice, Shortage, Threshold
 from neural_branching.selection.thresholds.plain import Fixed
 
 
@@ -27,29 +27,8 @@ class Rules:
     scores: Mapping[str, Score]
     thresholds: Mapping[str, Threshold]
 
-
-@dataclass(frozen=True)
-class Stop:
-    """A node's fitted score and threshold.
-
-    Attributes:
-        score: confidence in an answer.
-        scorer: the same, fitted.
-        choice: the threshold.
-        rule: the share of the budget that it was chosen by.
-    """
-
-    score: Score
-    scorer: Scorer
-    choice: Choice
-    rule: Threshold
-
-    def accepts(self, answers: Answers) -> NDArray[np.bool_]:
-        """Whether each answer is accepted, bool (n,)."""
-        if not len(answers):
-            return np.ones(0, dtype=bool)
-        accepted: NDArray[np.bool_] = self.scorer(answers) >= self.choice.value
-        return accepted
+    def __str__(self) -> str:
+        return str(next(iter(self.thresholds.values())))
 
 
 def fit_stops(
@@ -84,7 +63,7 @@ def fit_stops(
     ways = {split: travel(tree, one, guide) for split, one in inside.items()}
     levels = tree.levels if back_off else 1
     level = _level(inside["calibration"].labels, levels)
-    going = {split: {ROOT: np.ones(len(one), dtype=bool)} for split, one in inside.items()}
+    going = {split: {tree.root: np.ones(len(one), dtype=bool)} for split, one in inside.items()}
     stopping = [node for node in tree.nodes.values() if back_off or node.leaf]
     stops: dict[str, Stop] = {}
     for name, node in tree.nodes.items():
@@ -104,40 +83,22 @@ def fit_stops(
 
 def _stop(answers: Mapping[str, Answers], score: Score, rule: Threshold) -> Stop:
     """Fit a score on images that belong to the node, the threshold on all that arrive there."""
-    calibration, validation = answers["calibration"], answers["validation"]
-    fitted_on, learning = np.ones(len(calibration), dtype=bool), None
-    if score.learns_from == "calibration":
-        fitted_on = every_second(calibration.targets)
-        learning = calibration[~fitted_on & (calibration.targets >= 0)]
-    elif score.learns_from == "train":
-        learning = answers["train"][answers["train"].targets >= 0]
-    if learning is not None and not len(learning):
-        scorer = Scorer(lambda given: np.zeros(len(given)))
+    scorer, fitted_on = fit_score(score, answers)
+    if scorer is None:
+        nowhere = Scorer(lambda given: np.zeros(len(given)))
         return Stop(
-            score, scorer, _nothing(f"the {score.learns_from} split, from which its score learns,"), rule
+            score, nowhere, _nothing(f"the {score.learns_from} split, from which its score learns,"), rule
         )
-    scorer, held_out = score.fit(learning), calibration[fitted_on]
-    if not (len(held_out) and len(validation)) and not isinstance(rule, Fixed):
+    calibration, validation = answers["calibration"][fitted_on], answers["validation"]
+    if not (len(calibration) and len(validation)) and not isinstance(rule, Fixed):
         return Stop(score, scorer, _nothing("the calibration or the validation split"), rule)
-    choice = rule.fit(
-        HeldOut(
-            score=_scores(scorer, held_out),
-            error=held_out.error,
-            validation_score=_scores(scorer, validation),
-            validation_error=validation.error,
-            foreign_score=np.empty(0),
-        )
-    )
+    choice = rule.fit(held_out(scorer, calibration, validation, np.empty(0)))
     return Stop(score, scorer, choice, rule)
 
 
 def _nothing(split: str) -> Choice:
     """No answer is accepted where there is nothing to fit on."""
     return Choice(float("inf"), 0, shortage=Shortage(None, None, f"No image of {split} arrives at the node."))
-
-
-def _scores(scorer: Scorer, answers: Answers) -> NDArray[np.float64]:
-    return scorer(answers) if len(answers) else np.empty(0)
 
 
 def _level(labels: NDArray[np.int64], levels: int) -> NDArray[np.int64]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from neural_branching.config import build
+from neural_branching.config.build import build
+from neural_branching.config.experiment import thresholds_of
 from neural_branching.errors import InputError
 from neural_branching.reading import read_yaml
 from neural_branching.report.predictions import read_predictions
@@ -64,9 +65,11 @@ def certify(folder: Path, rows: Sequence[Row]) -> tuple[list[Certified], dict[st
 def _certify(run: Path, row: Row, compared: int) -> Certified:
     results = read_results(run)
     predictions = read_predictions(run, results["classes"])
-    threshold, named = read_yaml(run / CONFIG).get("threshold"), files_of(results)
-    if not isinstance(threshold, dict):
-        raise InputError(f"{run / CONFIG} names no threshold: repeat the run that made it.")
+    config, named = read_yaml(run / CONFIG), files_of(results)
+    try:
+        threshold = thresholds_of(config)[row["index"]]
+    except (AttributeError, IndexError, KeyError, TypeError):
+        raise InputError(f"{run / CONFIG} names no threshold: repeat the run that made it.") from None
     if CONFIG in named and not belongs(run, named, CONFIG):
         raise InputError(f"{run / CONFIG} has changed since the run was written: repeat it.")
     # Only rules of this package are looked into: a report runs nobody else's code.

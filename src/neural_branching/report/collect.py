@@ -1,29 +1,33 @@
 """Every run below a folder as flat records. Works on any folder, after any launcher."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neural_branching.errors import InputError
-from neural_branching.objectives import DIRECTIONS
+from neural_branching.objectives import DIRECTIONS, measured
 from neural_branching.report.cells import Cell, Interval
 from neural_branching.report.certificates import Certified, certify
 from neural_branching.report.metrics import METRICS, at
 from neural_branching.report.repeats import repeats
-from neural_branching.report.results import Row, is_system, read_config, read_results
+from neural_branching.report.results import Row, command_of, read_config, read_results, records
 from neural_branching.report.shapes import NUMBER, Each, Maybe, misfit
 from neural_branching.runs import RESULTS, check_tables, missing_jobs, runs_below
 
-SETTING: dict[str, tuple[str, ...]] = {
+# Columns that describe the setting of a run, by its command → where they stand in its record.
+_LIKE: dict[str, tuple[str, ...]] = {
     "data": ("data",),
     "parent": ("parent", "name"),
-    "subset": ("subset",),
     "branch_point": ("branch_point",),
     "branch": ("branch", "name"),
     "score": ("score", "name"),
     "threshold": ("threshold", "rule"),
+}
+SETTING: dict[str, dict[str, tuple[str, ...]]] = {
+    "train": {"data": ("data",), "parent": ("parent", "name"), "subset": ("subset",), **_LIKE},
+    "route": {"hierarchy": ("hierarchy",), **_LIKE, "router": ("router",)},
 }
 SEEDS: dict[str, tuple[str, ...]] = {
     "parent_seed": ("seeds", "parent"),
@@ -32,13 +36,15 @@ SEEDS: dict[str, tuple[str, ...]] = {
 # Overrides that say the same as a column above.
 _KNOWN = {"data", "parent", "subset", "branch_point", "branch", "score", "threshold", "outputs"}
 _KNOWN |= {
+    "hierarchy",
+    "router",
+    "trainer",
     "data.root",
     "score.k",
     "seed",
     "parent.seed",
     "branch.seed",
-    "threshold.value",
-    "threshold.target",
+    "thresholds",
 }
 # Of a run that has a configuration and no results.
 UNFINISHED = "unfinished: still running, or killed"
@@ -52,20 +58,39 @@ _MODEL = {
     "branch_lead": Maybe({"accuracy": _LEAD, "aurc": _LEAD}),
 }
 _FIGURES = dict.fromkeys(("accuracy", "aurc", "coverage", "selective_accuracy"), Maybe(NUMBER))
-# What the summary reads of a finished run beside its metrics.
-_SHAPE = {
+OF_ROUTERS = ("accuracy", "routing_accuracy", "lost_by_router", "lost_by_branch", "regret", "aurc", "augrc")
+LEADS = ("lead_on_parent", "lead_on_parent_mass")
+OF_ANSWERS = ("answered", "selective_accuracy", "hierarchical_coverage")
+_ROUTED = {name: Maybe(NUMBER) for name in OF_ROUTERS}
+_ANSWERED = {name: Maybe(NUMBER) for name in OF_ANSWERS}
+# What the summary reads of the record of a finished run beside its metrics.
+_EVERY = {
     "classes": (str,),
     "seeds": {"parent": int, "branch": int},
-    "artifacts": {"data": {"key": str}, "branch": {"key": str}},
+    "artifacts": {"data": {"key": str}},
     "overrides": (str,),
-    "published": Maybe({"source": str, **_FIGURES}),
-    "baselines": Maybe(Each(Maybe(_MODEL))),
-    "objectives": Maybe(dict.fromkeys(DIRECTIONS, Maybe(NUMBER))),
-    "threshold": {"guarantee": Maybe(str), "settings": Maybe({"delta": Maybe(NUMBER)})},
     "written": Maybe({"counter": Maybe(str), "number": Maybe(int)}),
 }
+_SHAPE = {
+    "train": {
+        **_EVERY,
+        "artifacts": {"data": {"key": str}, "branch": {"key": str}},
+        "published": Maybe({"source": str, **_FIGURES}),
+        "baselines": Maybe(Each(Maybe(_MODEL))),
+        "objectives": Maybe(dict.fromkeys(DIRECTIONS, Maybe(NUMBER))),
+        "threshold": {"guarantee": Maybe(str), "settings": {"delta": Maybe(NUMBER)}},
+    },
+    "route": {
+        **_EVERY,
+        "threshold": {"settings": {}},
+        "parent_alone": Maybe(_ROUTED),
+        "routers": Each(
+            {"bound": bool, **_ROUTED, **{name: Maybe({"difference": NUMBER}) for name in LEADS}}
+        ),
+        "answers": {"back_off": {"guarantee": Maybe(str), **_ANSWERED}, "outright": _ANSWERED},
+    },
+}
 _ROW = {
-    **dict.fromkeys(SETTING, str),
     **{metric.name: Maybe(NUMBER) for metric in METRICS},
     **{f"{metric.name}_interval": Maybe([NUMBER, NUMBER]) for metric in METRICS},
 }
@@ -75,11 +100,12 @@ _CHOOSES_DATA = ("data.", "experiment", "hierarchy")
 
 @dataclass(frozen=True)
 class Summary:
-    """What a folder of runs holds.
+    """What the runs of one command below a folder have found.
 
     Attributes:
         folder: the folder.
-        completed: one flat record per finished run.
+        command: "train" or "route".
+        completed: a flat record for each threshold of each finished run.
         failed: records of the runs that stopped with an error.
         unread: folders that look like runs but have no readable results → why.
         swept: names of further overrides that differ between the finished runs.
@@ -90,6 +116,7 @@ class Summary:
     """
 
     folder: Path
+    command: str
     completed: list[Row] = field(default_factory=list)
     failed: list[Row] = field(default_factory=list)
     unread: dict[str, str] = field(default_factory=dict)
@@ -99,17 +126,27 @@ class Summary:
     certificates: list[Certified] = field(default_factory=list)
     uncertified: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def setting(self) -> tuple[str, ...]:
+        """Columns that tell settings apart."""
+        return (*SETTING[self.command], *self.swept)
+
+    @property
+    def runs(self) -> int:
+        """Number of finished runs."""
+        return len(_runs(self.completed))
+
     def groups(self) -> dict[tuple[Any, ...], list[Row]]:
         """The runs of each setting, one per seed: the same run repeated is still one seed."""
         groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Row]] = {}
         for row in self.completed:
-            group = groups.setdefault(tuple(row[name] for name in (*SETTING, *self.swept)), {})
+            group = groups.setdefault(tuple(row[name] for name in self.setting), {})
             seeds = tuple(row[name] for name in SEEDS)
             group[seeds] = last(group.get(seeds), row)
         return {key: list(rows.values()) for key, rows in groups.items()}
 
     def counted(self) -> list[Row]:
-        """The runs that count, one per setting and seeds, in their order."""
+        """The records that count, one per setting and seeds, in their order."""
         chosen = {id(row) for rows in self.groups().values() for row in rows}
         return [row for row in self.completed if id(row) in chosen]
 
@@ -123,36 +160,36 @@ class Summary:
             (row, counts)
             for row in again
             for counts in [theirs[self._run_of(row)]]
-            if any(row[one.name] != counts[one.name] for one in METRICS)
+            if row["numbers"] != counts["numbers"]
         ]
         unknown = [row for row, counts in differing if not comparable(row, counts)]
-        said = [f"Of runs with the same settings and seeds the last counts: {len(again)} left out."]
+        left_out = len(_runs(again))
+        said = [f"Of runs with the same settings and seeds the last counts: {left_out} left out."]
         if differing:
-            names = listed([row["run"] for row, _ in differing])
+            names = listed(_runs(row for row, _ in differing))
             said.append(f"Other numbers than the run that counts: {names}.")
         if unknown:
             said.append(
                 f"Whether they are earlier than the run that counts cannot be known: "
-                f"{listed([row['run'] for row in unknown])}. Repeat one, or summarise them apart."
+                f"{listed(_runs(unknown))}. Repeat one, or summarise them apart."
             )
         return said
 
     def repeated_images(self) -> list[str]:
         """A line for each set of test images of which some repeat training images."""
-        found = (
-            f"{row['data']}, {row['subset']}: {row['repeats']}" for row in self.completed if row["repeats"]
-        )
+        of = "subset" if self.command == "train" else "hierarchy"
+        found = (f"{row['data']}, {row[of]}: {row['repeats']}" for row in self.completed if row["repeats"])
         return list(dict.fromkeys(found))
 
     def _run_of(self, row: Row) -> tuple[Any, ...]:
         """Settings and seeds of a run."""
-        return tuple(row[name] for name in (*SETTING, *self.swept, *SEEDS))
+        return tuple(row[name] for name in (*self.setting, *SEEDS))
 
     def settings(self) -> list[Row]:
         """One record per setting, its runs over seeds aggregated: every metric becomes a ``Cell``."""
         records = []
         for key, rows in self.groups().items():
-            record: Row = dict(zip((*SETTING, *self.swept), key, strict=True))
+            record: Row = dict(zip(self.setting, key, strict=True))
             record["seeds"] = len(rows)
             for metric in METRICS:
                 record[metric.name] = cell(
@@ -182,6 +219,11 @@ def order_of(results: Row) -> Row:
     return {"counter": written.get("counter"), "number": written.get("number")}
 
 
+def _runs(rows: Iterable[Row]) -> list[str]:
+    """The runs that records are of, each once."""
+    return list(dict.fromkeys(row["run"] for row in rows))
+
+
 def listed(names: list[str]) -> str:
     """The first of some names, for a sentence."""
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
@@ -207,8 +249,12 @@ def cell(values: Sequence[float | None], intervals: Sequence[Interval | None] = 
     )
 
 
-def collect(folder: Path) -> Summary:
-    """Read the results of every run of a branch below a folder.
+def collect(folder: Path, command: str = "train") -> Summary:
+    """Read the results of every run of a command below a folder.
+
+    Args:
+        folder: a sweep, a run, or any folder of them.
+        command: "train" or "route".
 
     Raises:
         InputError: if the folder does not exist or no run in it has results.
@@ -216,70 +262,117 @@ def collect(folder: Path) -> Summary:
     if not folder.is_dir():
         state = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"{folder} {state}: name the folder of a run, a sweep or several of them.")
-    summary = Summary(folder)
-    runs = {run for run in runs_below(folder) if not is_system(run)}
+    summary = Summary(folder, command)
+    runs = {run for run in runs_below(folder) if command_of(run) == command}
     for run in sorted(runs, key=lambda path: _natural(path.relative_to(folder))):
         name = run.relative_to(folder).as_posix()
         try:
             results = read_results(run)
             completed = results["status"] == "completed"
-            row = {"run": name, **(_row(run, results) if completed else _failure(results))}
+            rows = _rows(run, results) if completed else [_failure(results)]
         except InputError as error:
             summary.unread[name] = str(error) if (run / RESULTS).exists() else UNFINISHED
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, AttributeError, ValueError):
             summary.unread[name] = f"{run / RESULTS} lacks what results of this version have."
         else:
-            (summary.completed if completed else summary.failed).append(row)
-            if completed and results["published"]:
-                summary.published[results["subset"]] = results["published"]
-    for job, reason in missing_jobs(folder, "train").items():
+            (summary.completed if completed else summary.failed).extend({"run": name, **row} for row in rows)
+            for row in rows if completed and command == "train" else ():
+                if row["published"]:
+                    summary.published[row["subset"]] = row["published"]
+    for job, reason in missing_jobs(folder, command).items():
         summary.unread[job.relative_to(folder).as_posix()] = reason
     if not summary.completed and not summary.failed:
         reason = next(iter(summary.unread.values()), "nothing in it looks like a run")
         raise InputError(f"The folder {folder} has no {RESULTS} of a run in it: {reason.rstrip('.')}.")
     _add_swept(summary)
     _add_data(summary)
-    certificates, uncertified = certify(summary.folder, summary.completed)
-    summary.certificates.extend(certificates)
-    summary.uncertified.update(uncertified)
+    if command == "train":
+        certificates, uncertified = certify(summary.folder, summary.completed)
+        summary.certificates.extend(certificates)
+        summary.uncertified.update(uncertified)
     return summary
 
 
-def _row(run: Path, results: Row) -> Row:
-    """The record of a finished run.
+def _rows(run: Path, results: Row) -> list[Row]:
+    """The records of a finished run.
 
     Raises:
         InputError: if its tables are not those that were written with its results.
         KeyError: if the results lack something.
         TypeError: if something in them is not what it should be.
     """
-    if wrong := misfit(results, _SHAPE) or misfit(results["artifacts"], Each({"built": bool})):
-        raise InputError(f"{run / RESULTS} cannot be used: {wrong}.")
+    found = records(results)
+    for record in found:
+        wrong = misfit(record, _SHAPE[results["command"]])
+        if wrong := wrong or misfit(record["artifacts"], Each({"built": bool})):
+            raise InputError(f"{run / RESULTS} cannot be used: {wrong}.")
     check_tables(run, results)
-    row = {name: at(results, path) for name, path in (SETTING | SEEDS).items()}
-    row |= {metric.name: metric.of(results) for metric in METRICS}
+    of_command = _of_branch if results["command"] == "train" else _of_tree
+    built = " ".join(part.split()[0] for part, entry in results["artifacts"].items() if entry["built"])
+    typed = [override.lstrip("+").split("=", 1) for override in results["overrides"]]
+    # What is known of a threshold stands in its own record.
+    typed = [pair for pair in typed if not pair[0].startswith("threshold.")]
+    rows = []
+    for index, record in enumerate(found):
+        row = {name: at(record, path) for name, path in (SETTING[results["command"]] | SEEDS).items()}
+        if wrong := misfit(row, {name: int if name in SEEDS else str for name in row}):
+            raise InputError(f"{run / RESULTS} cannot be used: {wrong}.")
+        more = of_command(run, record)
+        if index and "objectives" in more:  # results.json has those under the first threshold
+            more["objectives"] = measured(record, list(more["objectives"]))
+        rows.append(
+            {
+                **row,
+                **more,
+                "index": index,
+                "built": built if index == 0 else "",
+                "overrides": {pair[0]: pair[-1] for pair in typed}
+                | {f"threshold.{name}": str(one) for name, one in record["threshold"]["settings"].items()},
+                "repeats": repeats(results),
+                "data_key": results["artifacts"]["data"]["key"],
+                **order_of(results),
+            }
+        )
+    return rows
+
+
+def _of_branch(run: Path, record: Row) -> Row:
+    """What the record of a branch says beside its setting."""
+    row = {metric.name: metric.of(record) for metric in METRICS}
     lacking = {name for name, value in row.items() if value is None}
     if lacking - {metric.name for metric in METRICS if metric.may_lack}:
         raise KeyError(sorted(lacking))
-    row |= {f"{metric.name}_interval": metric.interval(results) for metric in METRICS}
-    if wrong := misfit(row, _ROW):
+    intervals = {f"{metric.name}_interval": metric.interval(record) for metric in METRICS}
+    if wrong := misfit(row | intervals, _ROW):
         raise InputError(f"{run / RESULTS} cannot be used: {wrong}.")
-    built = [part for part, entry in results["artifacts"].items() if entry["built"]]
-    typed = [override.lstrip("+").split("=", 1) for override in results["overrides"]]
     return {
         **row,
-        "built": " ".join(built),
-        "overrides": {pair[0]: pair[-1] for pair in typed},
-        "baselines": results.get("baselines") or {},
+        **intervals,
+        "numbers": row,
+        "baselines": record.get("baselines") or {},
         "objectives": {
-            name: one for name, one in (results.get("objectives") or {}).items() if name in DIRECTIONS
+            name: one for name, one in (record.get("objectives") or {}).items() if name in DIRECTIONS
         },
-        "repeats": repeats(results),
-        "data_key": results["artifacts"]["data"]["key"],
-        **order_of(results),
-        "branch_key": results["artifacts"]["branch"]["key"],
-        "guarantee": results["threshold"]["guarantee"],
-        "delta": at(results, ("threshold", "settings", "delta")),
+        "published": record["published"],
+        "branch_key": record["artifacts"]["branch"]["key"],
+        "guarantee": record["threshold"]["guarantee"],
+        "delta": at(record, ("threshold", "settings", "delta")),
+    }
+
+
+def _of_tree(run: Path, record: Row) -> Row:
+    """What the record of a tree says beside its setting."""
+    kept = {name: record[name] for name in ("parent_alone", "routers", "answers")}
+    labels = record["parent"].get("labels", "fine")
+    parent = record["parent"]["name"] + ("" if labels == "fine" else f" ({labels})")
+    branches = [entry["key"] for name, entry in record["artifacts"].items() if name.startswith("branch ")]
+    guarantee = record["answers"]["back_off"].get("guarantee")
+    return {
+        **kept,
+        "parent": parent,
+        "numbers": kept,
+        "branch_key": " ".join(branches),
+        "guarantee": guarantee,
     }
 
 
@@ -311,13 +404,12 @@ def _add_swept(summary: Summary) -> None:
 def _add_data(summary: Summary) -> None:
     """Keep runs on different data of one name apart, by a column of its own, and say that they are."""
     chosen = [name for name in summary.swept if name.startswith(_CHOOSES_DATA)]
-    groups: dict[tuple[Any, ...], dict[str, list[str]]] = {}
+    groups: dict[tuple[Any, ...], dict[str, list[Row]]] = {}
     for row in summary.completed:
         keys = groups.setdefault((row["data"], *(row[name] for name in chosen)), {})
-        keys.setdefault(row["data_key"], []).append(row["run"])
-    summary.mixed.extend(
-        sentence for (name, *_), keys in groups.items() for sentence in mixed(str(name), keys)
-    )
+        keys.setdefault(row["data_key"], []).append(row)
+    for (name, *_), keys in groups.items():
+        summary.mixed.extend(mixed(str(name), {key: _runs(rows) for key, rows in keys.items()}))
     if summary.mixed:
         _add_column(summary, "fingerprint", [row["data_key"][:SHORT] for row in summary.completed])
 
@@ -348,7 +440,7 @@ def _tells_apart(summary: Summary, values: list[Any], *beyond: str) -> bool:
     """Whether a value differs between runs that are alike in every column so far."""
     groups: dict[tuple[Any, ...], set[Any]] = {}
     for row, value in zip(summary.completed, values, strict=True):
-        key = tuple(row[name] for name in (*SETTING, *summary.swept, *beyond))
+        key = tuple(row[name] for name in (*summary.setting, *beyond))
         groups.setdefault(key, set()).add(value)
     return any(len(group) > 1 for group in groups.values())
 

@@ -132,8 +132,8 @@ def shown(rows: Iterable[Mapping[str, Any]]) -> list[Metric]:
     return [metric for metric in METRICS if metric in SHOWN or metric.beside in beside]
 
 
-def system_metrics(router: str) -> tuple[Metric, ...]:
-    """The same for a system, judged by its chosen router."""
+def tree_metrics(router: str) -> tuple[Metric, ...]:
+    """The same for a tree of branches, judged by its chosen router."""
     routed, answers = ("routers", router), ("answers", "back_off")
     return (
         *(

@@ -11,7 +11,7 @@ from rich.table import Table
 from neural_branching.csv_text import write_table
 from neural_branching.errors import InputError, one_of
 from neural_branching.report.cells import Cell, with_interval
-from neural_branching.report.collect import SEEDS, SETTING, Summary, cell, collect
+from neural_branching.report.collect import SEEDS, Summary, cell, collect
 from neural_branching.report.predictions import Predictions, read_predictions
 from neural_branching.report.results import Row, read_results
 from neural_branching.report.tables import AREAS_NOTE, console
@@ -96,8 +96,11 @@ def compare(folder: Path, first: str, second: str) -> list[Comparison]:
         )
     sides = [_matching(summary, text) for text in (first, second)]
     named = _filter(first).keys()
-    # Runs that are named one by one are a pair, whatever their seeds.
-    shared = [] if "run" in named else [name for name in (*SETTING, *summary.swept) if name not in named]
+    # Runs that are named one by one are a pair, whatever their seeds; of several thresholds each is.
+    several = any(len(rows) > 1 for rows in sides)
+    shared = [name for name in summary.setting if name not in named]
+    if "run" in named:
+        shared = ["threshold"] if several else []
     seeds = [] if "run" in named else [*SEEDS]
     groups: dict[tuple[str, ...], list[tuple[Row, Row]]] = {}
     seeded = [{_key(row, (*shared, *seeds)): row for row in rows} for rows in sides]
@@ -158,7 +161,7 @@ def _filter(text: str) -> dict[str, str]:
 def _matching(summary: Summary, text: str) -> list[Row]:
     rows = summary.completed if "run" in _filter(text) else summary.counted()
     for name, value in _filter(text).items():
-        one_of(name, ("run", *SETTING, *summary.swept), f"The column in {text!r}")
+        one_of(name, ("run", *summary.setting), f"The column in {text!r}")
         one_of(value, dict.fromkeys(str(row[name]) for row in rows), f"{name} in {text!r}")
         rows = [row for row in rows if str(row[name]) == value]
     if not rows:

@@ -1,5 +1,6 @@
-"""The pictures of one run."""
+"""The pictures of a branch."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,33 +14,39 @@ from neural_branching.selection import Bootstrap, risk_coverage_curve
 from neural_branching.selection.intervals import percentile_interval
 
 if TYPE_CHECKING:
-    from neural_branching.evaluation.evaluate import Evaluation
     from neural_branching.evaluation.judge import Judged
+    from neural_branching.evaluation.node import NodeEvaluation
+    from neural_branching.selection import RiskCoverageCurve
 
 
-def draw(results: dict[str, Any], evaluation: "Evaluation") -> dict[str, Any]:
-    """Name → figure: curves with their band, reliability, scores, confusion and thresholds."""
-    branch, parent = evaluation.branch, evaluation.parent
+def pictures(record: Mapping[str, Any], evaluation: "NodeEvaluation") -> dict[str, Any]:
+    """Name → figure: curves with their band, reliability, scores, confusion and thresholds.
+
+    Args:
+        record: the run under its first threshold, which scores and confusion are drawn for.
+        evaluation: the branch, judged.
+    """
+    examination, branches = evaluation.examination, [one.branch for one in evaluation.thresholds]
+    parents = [one.parent for one in evaluation.thresholds if one.parent]
+    branch = branches[0]
     test = branch.material.known["test"]
-    where = f"{results['subset']} at {results['branch_point']}"
-    score = results["score"]["name"]
-    lines = {"branch": _line(branch, evaluation.examination.bootstrap)}
-    if parent:
-        lines["parent restricted"] = _line(parent, evaluation.examination.bootstrap)
-    pictures = {}
-    if evaluation.examination.foreign.classes:
-        curve = evaluation.examination.scod_curve
-        accepted, wrong = (int(count) for count in curve.at(branch.choice.value))
-        points = {"": (accepted / int(curve.n[0]), 1 - wrong / accepted)} if accepted else {}
-        pictures["scod"] = risk_coverage(
-            {"branch": Line(curve.coverage, 1 - curve.selective_risk, points)},
+    where = f"{record['subset']} at {record['branch_point']}"
+    score = record["score"]["name"]
+    lines = {"branch": _line(branches, examination.bootstrap)}
+    if parents:
+        lines["parent restricted"] = _line(parents, examination.bootstrap)
+    drawn = {}
+    if examination.foreign.classes:
+        curve = examination.scod_curve
+        drawn["scod"] = risk_coverage(
+            {"branch": Line(curve.coverage, 1 - curve.selective_risk, _points(curve, branches))},
             f"{where}, answered foreign images count as errors",
             images="all test images, foreign ones too,",
         )
     before, after = evaluation.diagrams()
-    numbers = results["reliability"]
+    numbers = record["reliability"]
     names = ("before scaling", f"after, temperature {numbers['temperature']:.2f}")
-    return pictures | {
+    return drawn | {
         "risk_coverage": risk_coverage(lines, f"{where}, score {score}", "bands: 95 % bootstrap"),
         "reliability": reliability(
             dict(zip(names, (before, after), strict=True)),
@@ -54,33 +61,43 @@ def draw(results: dict[str, Any], evaluation: "Evaluation") -> dict[str, Any]:
             score,
             f"{where}, test images",
         ),
-        "confusion": confusion(results["test"]["confusion"], f"{where}, {_shown(results)}"),
+        "confusion": confusion(record["test"]["confusion"], f"{where}, {_shown(record)}"),
         "thresholds": thresholds(
             evaluation.points, f"{where}, {len(test)} test images, score {score} (95 % intervals)"
         ),
     }
 
 
-def _shown(results: dict[str, Any]) -> str:
+def _shown(record: Mapping[str, Any]) -> str:
     """Which test images the confusion matrix shows."""
-    shown, classes = len(results["test"]["confusion"]["rows"]), len(results["classes"])
+    shown, classes = len(record["test"]["confusion"]["rows"]), len(record["classes"])
     if shown == classes:
         return "test images"
     return f"test images of the {shown} among {classes} classes with the most wrong answers"
 
 
-def _error(numbers: dict[str, Any]) -> tuple[float, float]:
+def _error(numbers: Mapping[str, Any]) -> tuple[float, float]:
     """Expected calibration error, and what it would be on average if the answers were calibrated."""
     return numbers["ece"], numbers["if_calibrated"]["ece"]["mean"]
 
 
-def _line(judged: "Judged", bootstrap: Bootstrap) -> Line:
-    """A model's curve at whole percents of coverage, its band, and the point at its threshold."""
-    score, error = judged.known["test"], judged.material.known["test"].error
+def _line(judged: Sequence["Judged"], bootstrap: Bootstrap) -> Line:
+    """A model's curve at whole percents of coverage, its band, and the points at its thresholds."""
+    score, error = judged[0].known["test"], judged[0].material.known["test"].error
     levels = np.arange(100, 0, -1) / 100
     curve = risk_coverage_curve(score, error)
     resampled = np.concatenate([some.at_coverage(levels) for some in bootstrap.curves(score, error)])
     band = np.array([percentile_interval(column) for column in resampled.T])
-    accepted, wrong = (int(count) for count in curve.at(judged.choice.value))
-    points = {"": (accepted / len(score), 1 - wrong / accepted)} if accepted else {}
+    points = _points(curve, judged)
     return Line(levels, 1 - curve.at_coverage(levels), points, (1 - band[:, 1], 1 - band[:, 0]))
+
+
+def _points(curve: "RiskCoverageCurve", judged: Sequence["Judged"]) -> dict[str, tuple[float, float]]:
+    """Coverage and selective accuracy at each threshold that accepts something."""
+    points = {}
+    for one in judged:
+        accepted, wrong = (int(count) for count in curve.at(one.choice.value))
+        if accepted:
+            name = str(one.rule) if len(judged) > 1 else ""
+            points[name] = accepted / int(curve.n[0]), 1 - wrong / accepted
+    return points

@@ -2,10 +2,9 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,29 +18,53 @@ from neural_branching.store import store_at
 from neural_branching.writing import whole_file, write_atomically
 
 if TYPE_CHECKING:
-    from neural_branching.evaluation.evaluate import Evaluation
     from neural_branching.evaluation.examination import Examination
+    from neural_branching.evaluation.node import NodeEvaluation
     from neural_branching.evaluation.points import Point
     from neural_branching.selection import RiskCoverageCurve
 
 Row = dict[str, Any]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PREDICTIONS = "predictions.csv"
 MOST_LOGITS = 100
 CURVE, SCOD_CURVE, POINTS = "curve.csv", "scod_curve.csv", "thresholds.csv"
 
-# What readers rely on in the results of a completed run.
-_COMPLETED = (
-    *("subset", "score", "threshold", "validation", "reliability", "test", "foreign"),
-    *("parent", "branch", "seeds", "artifacts", "overrides", "published"),
-)
+# What readers rely on in the results of a completed run, and in what they say of a node.
+_COMPLETED = ("data", "classes", "nodes", "router", "parent", "seeds", "usual", "artifacts", "overrides")
+_NODE = ("score", "reliability", "thresholds", "branch", "branch_point", "published")
 
 
-def write_results(folder: Path, results: Mapping[str, Any]) -> None:
-    """Write results.json in one step; nan and infinities become null."""
-    document = json.dumps(_jsonable({"schema_version": SCHEMA_VERSION, **results}), indent=2)
-    write_atomically(folder / RESULTS, document + "\n")
+def records(results: Mapping[str, Any]) -> list[Row]:
+    """A run as one flat record for each of its thresholds.
+
+    What holds for the run is joined with what holds for its branch, and for branch or tree under the
+    threshold; so that every number has one place, whether it depends on the threshold or not.
+
+    Raises:
+        KeyError, TypeError, ValueError: for what are no results of a completed run.
+    """
+    if results["router"]:
+        usual, thresholds = results["usual"], results["thresholds"]
+        like = {**usual, "branch": {"name": usual["branch"]}, "score": {"name": usual["score"]}}
+    else:
+        [(name, node)] = results["nodes"].items()
+        like, thresholds = {**node, "subset": name}, node["thresholds"]
+    if not thresholds:
+        raise ValueError("thresholds")
+    return [{**results, **like, **one} for one in thresholds]
+
+
+def write_results(folder: Path, results: Mapping[str, Any], *, compact: bool = False) -> None:
+    """Write results.json in one step; nan and infinities become null.
+
+    Args:
+        folder: the run's folder.
+        results: what it found.
+        compact: without line breaks, as indenting those of sixty thresholds takes seconds.
+    """
+    plain = _jsonable({"schema_version": SCHEMA_VERSION, **results})
+    write_atomically(folder / RESULTS, json.dumps(plain, indent=None if compact else 2) + "\n")
 
 
 def written(folder: Path, names: Iterable[str], outputs: Path) -> Row:
@@ -62,13 +85,12 @@ def written(folder: Path, names: Iterable[str], outputs: Path) -> Row:
     return block
 
 
-def is_system(folder: Path) -> bool:
-    """Whether a run is one of a system, by ``route``, and not of a single branch."""
+def command_of(folder: Path) -> str:
+    """The command that made a run, "train" or "route"; by its configuration where its results are lost."""
     try:
-        results = read_json(folder / RESULTS)
-    except InputError:  # there are none, or they are damaged
-        return "hierarchy" in read_config(folder)
-    return isinstance(results, dict) and results.get("command") == "route"
+        return "route" if read_json(folder / RESULTS)["command"] == "route" else "train"
+    except (InputError, KeyError, TypeError):
+        return "route" if "hierarchy" in read_config(folder) else "train"
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -82,16 +104,24 @@ def read_results(folder: Path) -> dict[str, Any]:
         results: dict[str, Any] = read_json(file)
         version = results["schema_version"]
         if version == SCHEMA_VERSION:
-            for name in _COMPLETED if results["status"] == "completed" else ("error",):
+            completed = results["status"] == "completed"
+            for name in _COMPLETED if completed else ("error",):
                 results[name]
+            if completed and not results["router"]:
+                for record in records(results):
+                    for name in _NODE:
+                        record[name]
     except InputError as error:
         raise InputError(f"{file} is not a results file: {error} Repeat the run that made it.") from error
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{file} is not a results file ({type(error).__name__}): repeat the run that made it."
         ) from error
     if version != SCHEMA_VERSION:
-        raise InputError(f"{file} has schema_version {version}: this program reads {SCHEMA_VERSION}.")
+        raise InputError(
+            f"{file} has schema_version {version}, and this program reads {SCHEMA_VERSION}: repeat the run "
+            "that made it; what it trained is in the store."
+        )
     return results
 
 
@@ -122,15 +152,9 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 def write_curve(file: Path, curve: "RiskCoverageCurve") -> None:
     """Write a whole risk–coverage curve."""
-    write_atomically(file, _curve_text(curve))
-
-
-@lru_cache(maxsize=4)  # runs that differ in their threshold have the same curve
-def _curve_text(curve: "RiskCoverageCurve") -> str:
     columns = ("threshold", "n_accepted", "coverage", "selective_risk")
-    return "".join(
-        csv_lines([columns, *zip(*(getattr(curve, name).tolist() for name in columns), strict=True)])
-    )
+    lines = zip(*(getattr(curve, name).tolist() for name in columns), strict=True)
+    write_atomically(file, "".join(csv_lines([columns, *lines])))
 
 
 def write_points(folder: Path, points: Sequence["Point"]) -> None:
@@ -140,42 +164,45 @@ def write_points(folder: Path, points: Sequence["Point"]) -> None:
     write_atomically(folder / POINTS, "".join(csv_lines([columns, *lines])))
 
 
-def write_predictions(folder: Path, evaluation: "Evaluation") -> None:
+def write_predictions(folder: Path, evaluation: "NodeEvaluation") -> None:
     """Write one line per held-out image: what the branch and its parent answered, and how surely.
 
     The parent's columns are empty if it does not know each of the classes. Logits are left out of a subset
     of more than 100 classes, of which they would fill gigabytes.
 
     ``row`` is the image's row in the data table, the same for every run on the same images; ``fits``
-    says what the image was used for: the score, the threshold or nothing. Images of foreign classes
-    come last.
+    says what the image was used for: the score, the threshold or nothing. Of several thresholds each has
+    a column of what it accepts. Images of foreign classes come last.
     """
-    examination, threshold = evaluation.examination, evaluation.branch.choice.value
+    examination = evaluation.examination
+    thresholds = [one.branch.choice.value for one in evaluation.thresholds]
     header = ["row", "split", "label", "prediction", "score"]
     header += ["parent_prediction", "parent_score"]
     header += [f"logit_{name}" for name in examination.classes] if _has_logits(examination) else []
-    header += ["fits", "accepted"]
+    header += ["fits", *accepted_columns([str(one.branch.rule) for one in evaluation.thresholds])]
     with (
         whole_file(folder / PREDICTIONS) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as stream,
     ):
         stream.writelines(csv_lines([map(text_cell, header)]))
-        for side, split, known in _prediction_text(examination):
-            score = getattr(evaluation.branch, side)[split]
-            accepted = (score >= threshold).astype(int).tolist()
-            fits = evaluation.fits(side, split)
-            lines = zip(known, fits, accepted, strict=True)
-            stream.writelines(f"{begin},{fit},{answered}\r\n" for begin, fit, answered in lines)
+        for side, split, columns in _columns(examination):
+            score = getattr(examination.branch, side)[split]
+            accepted = ((score >= threshold).astype(int).tolist() for threshold in thresholds)
+            lines = zip(*columns, evaluation.fits(side, split), *accepted, strict=True)
+            stream.writelines(csv_lines(lines))
 
 
-@lru_cache(maxsize=1)  # runs that differ in their threshold differ in the last columns alone
-def _prediction_text(examination: "Examination") -> list[tuple[str, str, list[str]]]:
-    """Side, split and the beginnings of their lines."""
+def accepted_columns(rules: Sequence[str]) -> list[str]:
+    """Names of the columns that say what thresholds accept."""
+    return ["accepted"] if len(rules) == 1 else [f"accepted by {rule}" for rule in rules]
+
+
+def _columns(examination: "Examination") -> Iterator[tuple[str, str, list[Sequence[Any]]]]:
+    """Side, split, and the columns that no threshold changes."""
     branch, parent = examination.branch, examination.parent
     classes = [text_cell(name) for name in examination.classes]
     foreign = [text_cell(name) for name in examination.foreign.classes]
     labels = [*classes, *reversed(foreign)]  # −1 − i is the i-th foreign class
-    parts = []
     for side in ("known", "foreign"):
         for split, score in getattr(branch, side).items():
             mine = getattr(branch.material, side)[split]
@@ -184,17 +211,19 @@ def _prediction_text(examination: "Examination") -> list[tuple[str, str, list[st
             if parent:
                 predictions = getattr(parent.material, side)[split].predictions.tolist()
                 theirs = [[classes[label] for label in predictions], getattr(parent, side)[split].tolist()]
-            columns = (
-                mine.rows.tolist(),
-                [split] * len(mine),
-                [labels[target] for target in mine.targets.tolist()],
-                [classes[label] for label in mine.predictions.tolist()],
-                score.tolist(),
-                *theirs,
-                *([f"{logit:.6g}" for logit in column] for column in logits.tolist()),
+            yield (
+                side,
+                split,
+                [
+                    mine.rows.tolist(),
+                    [split] * len(mine),
+                    [labels[target] for target in mine.targets.tolist()],
+                    [classes[label] for label in mine.predictions.tolist()],
+                    score.tolist(),
+                    *theirs,
+                    *([f"{logit:.6g}" for logit in column] for column in logits.tolist()),
+                ],
             )
-            parts.append((side, split, csv_lines(zip(*columns, strict=True), end="")))
-    return parts
 
 
 def _has_logits(examination: "Examination") -> bool:

@@ -12,7 +12,7 @@ from rich.table import Table
 from neural_branching.csv_text import write_table
 from neural_branching.errors import InputError, printable, whole
 from neural_branching.report.cells import markdown_table
-from neural_branching.report.collect import SEEDS, SETTING, Summary, collect
+from neural_branching.report.collect import SEEDS, Summary, collect
 from neural_branching.report.figures.simulation import simulation
 from neural_branching.report.figures.style import save
 from neural_branching.report.predictions import Predictions, read_predictions
@@ -117,7 +117,7 @@ NOTE = "Mean coverage (share of draws that exceed the target). The oracle knows 
 
 def _settings(summary: Summary) -> dict[str, list[Row]]:
     """Name of a setting → one run per seed: runs that differ in their threshold have the same scores."""
-    names = [name for name in (*SETTING, *summary.swept) if name != "threshold" and "threshold." not in name]
+    names = [name for name in summary.setting if name != "threshold" and "threshold." not in name]
     groups: dict[tuple[str, ...], dict[tuple[str, ...], Row]] = {}
     for row in summary.counted():
         key = tuple(str(row[name]) for name in names)

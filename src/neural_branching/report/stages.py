@@ -8,13 +8,14 @@ from rich.table import Table
 from torch import Tensor
 
 from neural_branching.activations import main_stages, stage_shapes
+from neural_branching.config.branch import BranchSpec
+from neural_branching.config.experiment import Experiment
 from neural_branching.cost import cost, latency
 from neural_branching.errors import InputError
-from neural_branching.models import image_shape, new_branch, new_parent
+from neural_branching.models import new_branch, new_parent, outline
 from neural_branching.parent import Parent
 from neural_branching.readout import Readout
 from neural_branching.report.tables import console
-from neural_branching.settings import Settings
 
 # One image as it comes, and as many as keep a processor busy.
 BATCHES = (1, 256)
@@ -45,22 +46,22 @@ class Stage:
     latency: Mapping[int, float] = field(default_factory=dict)
 
 
-def stages(settings: Settings, *, every: bool = False, timed: bool = False) -> list[Stage]:
-    """The branch points of a run's parent.
+def stages(experiment: Experiment, *, every: bool = False, timed: bool = False) -> list[Stage]:
+    """The branch points of an experiment's parent.
 
     Args:
-        settings: the run's settings.
+        experiment: with the branch that costs are worked out for.
         every: all of them, instead of those whose activations are kept together.
         timed: also measure how long it takes through a branch, on the run's device with its threads.
 
     Raises:
         InputError: if the parent cannot be built.
     """
-    shape, found = image_shape(settings), []
-    with torch.device("meta"):
-        parent = new_parent(settings)
-    settings.compute.apply()
-    real = new_parent(settings).to(settings.compute.device()).eval() if timed else None
+    spec, branch, found = experiment.parent, experiment.usual.branch, []
+    assert branch
+    parent, shape = outline(spec), spec.in_shape
+    experiment.compute.apply()
+    real = new_parent(spec).to(experiment.compute.device()).eval() if timed else None
     readout = Readout("auto")
     for name in parent.network.stage_names if every else main_stages(parent, shape):
         try:
@@ -71,7 +72,7 @@ def stages(settings: Settings, *, every: bool = False, timed: bool = False) -> l
         width = readout(torch.empty(1, *output, device="meta"), token).shape[1]
         price = cost(parent, shape, name)
         with torch.device("meta"):
-            head = cost(new_branch(settings, width), (width,))
+            head = cost(new_branch(branch, width), (width,))
         found.append(
             Stage(
                 name=name,
@@ -81,29 +82,32 @@ def stages(settings: Settings, *, every: bool = False, timed: bool = False) -> l
                 macs=price.macs,
                 parameters=price.parameters,
                 path_macs=price.macs + head.macs,
-                latency=_latencies(settings, real, name, width) if real else {},
+                latency=_latencies(branch, real, spec.in_shape, name, width) if real else {},
             )
         )
     return found
 
 
-def _latencies(settings: Settings, parent: Parent, stage: str, width: int) -> dict[int, float]:
+def _latencies(
+    spec: BranchSpec, parent: Parent, shape: tuple[int, ...], stage: str, width: int
+) -> dict[int, float]:
     """Milliseconds from images to the branch's logits, with weights as they were drawn."""
-    branch = new_branch(settings, width).to(parent.device).eval()
+    branch = new_branch(spec, width).to(parent.device).eval()
     readout, token = Readout("auto"), parent.network.has_class_token(stage)
 
     def path(images: Tensor) -> Tensor:
         logits: Tensor = branch(readout(parent(images, until=stage), token))
         return logits
 
-    images = torch.zeros(max(BATCHES), *image_shape(settings), dtype=torch.uint8, device=parent.device)
+    images = torch.zeros(max(BATCHES), *shape, dtype=torch.uint8, device=parent.device)
     return {batch: latency(path, images[:batch]) for batch in BATCHES}
 
 
-def print_stages(settings: Settings, found: list[Stage], *, every: bool) -> None:
+def print_stages(experiment: Experiment, found: list[Stage], *, every: bool) -> None:
     """Print the table."""
-    size, screen = settings.image_size, console()
-    name = settings.config["parent"]["name"]
+    size, screen, branch = experiment.data.image_size, console(), experiment.usual.branch
+    assert branch
+    name = experiment.parent.name
     table = Table(title=f"Branch points of {name}, images of {size} × {size} pixels")
     timed = [f"ms, batch of {batch}" for batch in found[0].latency]
     for heading in (
@@ -125,8 +129,8 @@ def print_stages(settings: Settings, found: list[Stage], *, every: bool) -> None
     screen.print(table)
     screen.print(
         "MACs: multiply–accumulates of one image; biases and norms are not counted. The parent by itself "
-        f"takes those up to its logits. Branch: {settings.config['branch']['name']} for "
-        f"{len(settings.classes)} classes; times are from the image to its logits.",
+        f"takes those up to its logits. Branch: {branch.kind} for "
+        f"{len(branch.classes)} classes; times are from the image to its logits.",
         highlight=False,
     )
     if not every:

@@ -1,32 +1,34 @@
-"""The summary of a folder of runs: summary.csv, summary.md and the figures that compare them."""
+"""The summary of a folder of runs: tables and the figures that compare them."""
 
 from pathlib import Path
 from typing import Any
 
 from neural_branching.csv_text import write_table
 from neural_branching.errors import printable
+from neural_branching.report import trees
 from neural_branching.report.certificates import Certified
-from neural_branching.report.collect import SEEDS, SETTING, Summary, collect
+from neural_branching.report.collect import SEEDS, Summary, collect
 from neural_branching.report.comparison import draw
 from neural_branching.report.figures.style import save
 from neural_branching.report.metrics import METRICS
 from neural_branching.report.results import Row
 from neural_branching.report.search import Search
-from neural_branching.report.tables import markdown
+from neural_branching.report.tables import markdown, print_summary
 from neural_branching.writing import write_atomically
 
 
-def summarize(folder: Path, *, events: bool = False) -> Summary:
-    """Collect every run below a folder and write its tables and figures there.
+def summarize(folder: Path, command: str = "train", *, events: bool = False) -> Summary:
+    """Collect every run of a command below a folder and write its tables and figures there.
 
     Args:
         folder: a sweep, a run, or any folder of them.
+        command: "train" or "route".
         events: also show the figures in TensorBoard.
 
     Raises:
         InputError: if the folder does not exist or no run in it has results.
     """
-    summary = collect(folder)
+    summary = collect(folder, command)
     write(summary, events=events)
     return summary
 
@@ -42,10 +44,14 @@ def write(summary: Summary, *, events: bool = False) -> None:
         OSError: if something cannot be written.
     """
     folder = summary.folder
-    _write_csv(summary)
-    write_atomically(folder / "summary.md", printable(markdown(summary)))
-    _write_baselines(summary)
-    drawn = draw(summary)
+    if summary.command == "route":
+        trees.write_tables(summary)
+        drawn = trees.draw(summary)
+    else:
+        _write_csv(summary)
+        write_atomically(folder / "summary.md", printable(markdown(summary)))
+        _write_baselines(summary)
+        drawn = draw(summary)
     save(drawn, folder, ("png",))
     if events:
         from neural_branching.report.tensorboard import write_figures  # takes torch, the rest does not
@@ -53,20 +59,25 @@ def write(summary: Summary, *, events: bool = False) -> None:
         write_figures(folder, drawn)
 
 
+def show(summary: Summary) -> None:
+    """Print a summary."""
+    (trees.print_trees if summary.command == "route" else print_summary)(summary)
+
+
 def _write_csv(summary: Summary) -> None:
     metrics = [name for metric in METRICS for name in (metric.name, *_ends(metric.name))]
-    columns = ["run", "status", *SETTING, *summary.swept, *SEEDS, *metrics, *_CERTIFIED, "front"]
+    columns = ["run", "status", *summary.setting, *SEEDS, *metrics, *_CERTIFIED, "front"]
     columns += ["built", "error"]
-    certificates = {one.row["run"]: one for one in summary.certificates}
+    certificates = {(one.row["run"], one.row["index"]): one for one in summary.certificates}
     search = Search.of(summary)
-    front = {row["run"] for row in search.front} if search else set()
+    front = {(row["run"], row["index"]) for row in search.front} if search else set()
     records: list[Row] = [
         {
             "status": "completed",
             **row,
             **_intervals(row),
-            **_certified(certificates.get(row["run"])),
-            "front": int(row["run"] in front) if search else "",
+            **_certified(certificates.get((row["run"], row["index"]))),
+            "front": int((row["run"], row["index"]) in front) if search else "",
         }
         for row in summary.completed
     ]
@@ -77,11 +88,15 @@ def _write_csv(summary: Summary) -> None:
 def _write_baselines(summary: Summary) -> None:
     """One line per run and model; no file if no run has baselines."""
     compared = [
-        (row, name, one) for row in summary.completed for name, one in row["baselines"].items() if one
+        (row, name, one)
+        for row in summary.completed
+        if row["index"] == 0  # thresholds do not touch them
+        for name, one in row["baselines"].items()
+        if one
     ]
     if not compared:
         return
-    names = ["run", *SETTING, *summary.swept, *SEEDS]
+    names = ["run", *summary.setting, *SEEDS]
     header = [*names, "model", *_MODEL, *(f"{lead}{end}" for lead in _LEADS for end in _ENDS)]
     rows = [
         [*(row[column] for column in names), name, *(one[key] for key in _MODEL), *_leads(one)]

@@ -38,7 +38,7 @@ def print_summary(summary: Summary) -> None:
     if summary.completed:
         header, lines = _settings(summary)
         metrics = shown(summary.completed)
-        _print(screen, f"{len(summary.completed)} runs, test images", header, lines, len(metrics))
+        _print(screen, f"{summary.runs} runs, test images", header, lines, len(metrics))
         screen.print(NOTES, highlight=False)
         for line in summary.repeated_images():
             screen.print(line, highlight=False, soft_wrap=True)
@@ -57,6 +57,12 @@ def print_summary(summary: Summary) -> None:
         screen.print(_certificate_note(summary.certificates), highlight=False)
     for run, reason in summary.uncertified.items():
         screen.print(f"not certified again {run}: {reason}", highlight=False, soft_wrap=True)
+    print_ending(summary)
+
+
+def print_ending(summary: Summary) -> None:
+    """Print what failed, what does not compare, what was built, and where the files are."""
+    screen = console()
     for row in summary.failed:
         failure = Text(f"{row['status']} {row['run']}: {row['error']}", style="red")
         screen.print(failure, soft_wrap=True)
@@ -72,8 +78,7 @@ def print_summary(summary: Summary) -> None:
     if summary.completed:
         screen.print(f"Built by these runs: {counts or 'nothing, all was in the store'}.", highlight=False)
     if without := len(summary.failed) + len(summary.unread):
-        runs = len(summary.completed) + without
-        screen.print(f"Without results: {without} of {runs} runs.", highlight=False)
+        screen.print(f"Without results: {without} of {summary.runs + without} runs.", highlight=False)
     screen.print(f"Tables and figures: {summary.folder}", highlight=False, soft_wrap=True)
 
 

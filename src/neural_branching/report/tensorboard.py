@@ -2,100 +2,50 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from neural_branching.report.cells import markdown_table
-from neural_branching.report.figures.thresholds import HEADER, threshold_lines
-from neural_branching.report.metrics import METRICS, Metric, system_metrics
+from neural_branching.report.metrics import METRICS, Metric, tree_metrics
 from neural_branching.runs import EVENTS
 from neural_branching.selection import RiskCoverageCurve
 from neural_branching.training import History
 
-if TYPE_CHECKING:
-    from neural_branching.evaluation.points import Point
-
 
 def write_events(
     folder: Path,
-    results: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
     histories: Mapping[str, History],
     curve: RiskCoverageCurve,
-    points: Sequence["Point"],
+    tables: Mapping[str, Sequence[str]],
     drawn: Collection[str],
 ) -> None:
     """Write a run's events into its folder.
 
     Args:
         folder: the run's folder.
-        results: its results.
-        histories: epochs of the parent and the branch; written also when they were found in the
+        records: the run under each of its thresholds; of several each is a row of the HParams tab, with
+            events of its own in a folder below.
+        histories: epochs of the parent and every branch; written also when they were found in the
             store, so that a run that trained nothing still shows its curves (x = epoch).
         curve: risk–coverage curve of the test split, written with step = coverage in percent, so
             that runs overlay.
-        points: what several thresholds would do, written as a table.
-        drawn: names of pictures to show beside them, as of ``write_figures``.
-    """
-    # The HParams tab sorts by name and shows the first five unasked: these are the ones to compare.
-    chosen = {
-        "branch/network": results["branch"]["name"],
-        "branch/point": results["branch_point"],
-        "branch/score": results["score"]["name"],
-        "branch/subset": results["subset"],
-        "branch/threshold": results["threshold"]["rule"],
-        "data": results["data"],
-        "parent": results["parent"]["name"],
-        "seed/branch": results["seeds"]["branch"],
-        "seed/parent": results["seeds"]["parent"],
-    }
-    with _writer(folder) as writer:
-        _write_histories(writer, histories)
-        _write_curve(writer, curve)
-        table = markdown_table(list(HEADER), threshold_lines(points))
-        writer.add_text("test/thresholds", "\n".join(table))
-        _write_hparams(writer, chosen, METRICS, results)
-    write_figures(folder, drawn)
-
-
-def write_system_events(
-    folder: Path,
-    results: Mapping[str, Any],
-    histories: Mapping[str, History],
-    curve: RiskCoverageCurve,
-    tables: Mapping[str, Sequence[str]],
-    drawn: Collection[str],
-) -> None:
-    """Write the events of a run of a system into its folder.
-
-    Args:
-        folder: the run's folder.
-        results: its results.
-        histories: epochs of the parent, every branch and every gate.
-        curve: risk–coverage curve of the chosen router on test.
         tables: name → lines of Markdown.
         drawn: names of pictures to show beside them, as of ``write_figures``.
     """
-    chosen = {
-        "branch/point": results["branch_point"],
-        "branch/score": results["score"],
-        "branch/threshold": results["threshold"],
-        "data": results["data"],
-        "hierarchy": results["hierarchy"],
-        "parent": results["parent"]["name"],
-        "router": results["router"],
-        "seed/branch": results["seeds"]["branch"],
-        "seed/parent": results["seeds"]["parent"],
-    }
     with _writer(folder) as writer:
         _write_histories(writer, histories)
         _write_curve(writer, curve)
         for name, lines in tables.items():
             writer.add_text(f"test/{name}", "\n".join(lines))
-        _write_hparams(writer, chosen, system_metrics(results["router"]), results)
+        if len(records) == 1:
+            _write_hparams(writer, records[0])
+    for index, record in enumerate(records if len(records) > 1 else ()):
+        with _writer(folder / f"threshold_{index}") as writer:
+            _write_hparams(writer, record)
     write_figures(folder, drawn)
 
 
@@ -131,12 +81,27 @@ def write_figures(folder: Path, drawn: Collection[str]) -> None:
                 writer._get_file_writer().add_summary(summary)
 
 
-def _write_hparams(
-    writer: SummaryWriter, chosen: Mapping[str, Any], shown: Sequence[Metric], results: Mapping[str, Any]
-) -> None:
+def _write_hparams(writer: SummaryWriter, record: Mapping[str, Any]) -> None:
+    """A row of the HParams tab, which sorts by name and shows the first five unasked."""
+    tree = record["router"] is not None
+    own = {"hierarchy": record["hierarchy"], "router": record["router"]} if tree else {
+        "branch/subset": record["subset"]
+    }  # fmt: skip
+    chosen = {
+        "branch/network": record["branch"]["name"],
+        "branch/point": record["branch_point"],
+        "branch/score": record["score"]["name"],
+        "branch/threshold": record["threshold"]["rule"],
+        "data": record["data"],
+        "parent": record["parent"]["name"],
+        "seed/branch": record["seeds"]["branch"],
+        "seed/parent": record["seeds"]["parent"],
+        **own,
+    }
+    shown: Sequence[Metric] = tree_metrics(record["router"]) if tree else METRICS
     # The same names in every run: the HParams tab drops what only some runs have.
-    metrics = {metric.tag: _number(metric.of(results)) for metric in shown if metric.tag is not None}
-    for summary in hparams(dict(chosen), metrics):  # type: ignore[no-untyped-call]
+    metrics = {metric.tag: _number(metric.of(record)) for metric in shown if metric.tag is not None}
+    for summary in hparams(chosen, metrics):  # type: ignore[no-untyped-call]
         writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
     for tag, value in metrics.items():
         writer.add_scalar(tag, value, 0)

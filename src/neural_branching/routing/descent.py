@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neural_branching.routing.crossing import Crossing
-from neural_branching.routing.hierarchy import ROOT, UNCERTAIN, Node, Tree
+from neural_branching.routing.hierarchy import UNCERTAIN, Node, Tree
 from neural_branching.routing.routers import Router, Weigh
 from neural_branching.selection import Answers
 from neural_branching.selection.arrays import Floats
@@ -124,27 +124,28 @@ class Guide:
         return cls(router, {name: router.fit(one) for name, one in _crossings(tree, validation).items()})
 
 
-def travel(tree: Tree, seen: Seen, guide: Guide) -> Way:
+def travel(tree: Tree, seen: Seen, guide: Guide | None) -> Way:
     """Send images through the tree.
 
     Args:
         tree: the tree.
         seen: what its nodes say of the images.
-        guide: who shows the way.
+        guide: who shows the way; None for a single leaf.
     """
     crossings, n = _crossings(tree, seen), len(seen)
+    weigh, final = (guide.weigh, guide.router.final) if guide else ({}, False)
     weights: dict[str, Floats] = {}
     for node in tree.nodes.values():
         weights[node.name] = (
-            softmax(seen.logits[node.name]) if node.leaf else guide.weigh[node.name](crossings[node.name])
+            softmax(seen.logits[node.name]) if node.leaf else weigh[node.name](crossings[node.name])
         )
     turn = {name: weight.argmax(axis=1) for name, weight in weights.items()}
     lost = {name: 1 - weights[name].sum(axis=1) > weights[name].max(axis=1) for name in crossings}
-    arrived = {ROOT: np.ones(n, dtype=bool)}
+    arrived = {tree.root: np.ones(n, dtype=bool)}
     classes, sureness = np.zeros(n, dtype=np.int64), np.ones(n)
     for name, node in tree.nodes.items():
         here, taken = arrived[name], turn[name]
-        if not guide.router.final:
+        if not final:
             sureness = np.where(here, sureness * weights[name][np.arange(n), taken], sureness)
         for label, (below, group) in enumerate(zip(node.labels, node.groups, strict=True)):
             chosen = here & (taken == label)
@@ -152,8 +153,8 @@ def travel(tree: Tree, seen: Seen, guide: Guide) -> Way:
                 classes[chosen] = tree.classes.index(group[0])
             else:
                 arrived[below] = chosen
-    if guide.router.final:
-        root = crossings[ROOT]
+    if final:
+        root = crossings[tree.root]
         assert root.own is not None
         sureness = (root.own * root.reach).max(axis=1)
     return Way(weights, turn, arrived, lost, classes, sureness)
@@ -187,7 +188,7 @@ def descend(tree: Tree, way: Way, accepts: Callable[[str], NDArray[np.bool_]]) -
     Yields:
         Every node, after the one above it.
     """
-    going = {ROOT: np.ones(len(way.classes), dtype=bool)}
+    going = {tree.root: np.ones(len(way.classes), dtype=bool)}
     for name, node in tree.nodes.items():
         accepted = going[name] & way.goes_on(name) & accepts(name)
         routed = way.routed(node, accepted)
@@ -242,7 +243,7 @@ def right(tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64]) -> ND
 
 def _crossings(tree: Tree, seen: Seen) -> dict[str, Crossing]:
     """Every inner node with what its router may look at."""
-    own: dict[str, Floats | None] = {ROOT: seen.root}
+    own: dict[str, Floats | None] = {tree.root: seen.root}
     own |= {name: softmax(logits) for name, logits in seen.logits.items()}
     reach: dict[str, Floats] = {}
     crossings: dict[str, Crossing] = {}
@@ -253,7 +254,7 @@ def _crossings(tree: Tree, seen: Seen) -> dict[str, Crossing]:
         below = [tree.nodes[name] for name in node.labels]
         furthest = np.stack([reach[one.name] for one in below], axis=1)
         mine = own[node.name]
-        if node.name != ROOT:
+        if node.name != tree.root:
             assert mine is not None
             reach[node.name] = (mine * furthest).max(axis=1)
         truth = seen.truth(tree, node)

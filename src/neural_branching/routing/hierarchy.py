@@ -15,7 +15,7 @@ _OVER_CLASSES = ("within", "classes", "superclass")
 
 @dataclass(frozen=True)
 class Node:
-    """A place where the way splits: the parent network at the root, a branch everywhere else.
+    """A place where the way splits: a branch, or at the root of several the parent network.
 
     Attributes:
         name: the node's name; an image that gets no further is answered with it.
@@ -41,7 +41,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Tree:
-    """A resolved hierarchy.
+    """A resolved hierarchy; of a single branch, one leaf.
 
     Attributes:
         name: the hierarchy's name.
@@ -52,14 +52,24 @@ class Tree:
     nodes: Mapping[str, Node]
 
     @property
+    def root(self) -> str:
+        """Name of the first node."""
+        return next(iter(self.nodes))
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Every class of the tree, in the order of its leaves."""
-        return self.nodes[ROOT].classes
+        return self.nodes[self.root].classes
+
+    @property
+    def inner(self) -> tuple[str, ...]:
+        """Names of the nodes that have nodes below them."""
+        return tuple(name for name, node in self.nodes.items() if not node.leaf)
 
     @property
     def branches(self) -> tuple[Node, ...]:
         """Every node but the root."""
-        return tuple(node for node in self.nodes.values() if node.name != ROOT)
+        return tuple(self.nodes.values())[1:]
 
     def depth(self, name: str) -> int:
         """Number of decisions above a node: 0 for the root."""

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from neural_branching.report.figures.style import RIGHT, WRONG, blank
-from neural_branching.routing.hierarchy import ROOT, Tree
+from neural_branching.routing.hierarchy import Tree
 
 
 def tree(drawn: Tree, nodes: Mapping[str, Any], answers: Mapping[str, Any]) -> Figure:
@@ -14,7 +14,7 @@ def tree(drawn: Tree, nodes: Mapping[str, Any], answers: Mapping[str, Any]) -> F
 
     Args:
         drawn: the tree.
-        nodes: the block "nodes" of results.json.
+        nodes: the block "arrivals" of results.json.
         answers: the block "back_off" of "answers".
     """
     height = {name: float(index) for index, name in enumerate(drawn.classes)}
@@ -26,7 +26,7 @@ def tree(drawn: Tree, nodes: Mapping[str, Any], answers: Mapping[str, Any]) -> F
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.invert_yaxis()
-    total = nodes[ROOT]["n"]
+    total = nodes[drawn.root]["n"]
     for name, node in drawn.nodes.items():
         mine = nodes[name]
         for label in node.labels:

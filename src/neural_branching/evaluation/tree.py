@@ -1,14 +1,15 @@
 """A whole tree judged on test: routers side by side, every node, and what images are answered."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neural_branching.evaluation.baselines import Outcome, accuracy_difference
-from neural_branching.evaluation.stops import Rules, Stop, fit_stops
+from neural_branching.evaluation.fitted import Stop
+from neural_branching.evaluation.stops import Rules, fit_stops
 from neural_branching.routing.descent import Guide, Seen, Way, answer, answers_of, descend, right, travel
 from neural_branching.routing.hierarchy import UNCERTAIN, Tree
 from neural_branching.routing.routers import Router
@@ -22,36 +23,49 @@ PARENT_ALONE = "parent alone"
 
 
 @dataclass(frozen=True)
-class SystemEvaluation:
-    """The numbers of a system and what is drawn from.
+class TreeAtThreshold:
+    """A tree under one threshold for each of its nodes.
 
     Attributes:
-        numbers: the blocks "validation", "parent_alone", "routers", "nodes" and "answers" of results.json.
+        numbers: an entry of the block "thresholds" of results.json.
+        given: answer to each test image with back-off, an index into ``answers_of(tree)``.
+        stops: where the tree stops an image, with back-off.
+    """
+
+    numbers: Numbers
+    given: NDArray[np.int64]
+    stops: Mapping[str, Stop]
+
+
+@dataclass(frozen=True)
+class TreeEvaluation:
+    """The numbers of a tree and what is drawn from.
+
+    Attributes:
+        numbers: the blocks "validation", "parent_alone", "routers" and "thresholds" of results.json.
         seen: the test images of the tree's classes.
         way: where the chosen router sends them.
-        given: answer to each with back-off, an index into ``answers_of(tree)``.
         guide: the chosen router, fitted.
-        stops: where the tree stops an image, with back-off.
+        thresholds: what its nodes' thresholds make of them.
         outcomes: every router and the parent alone → what it gets wrong without thresholds.
     """
 
     numbers: Numbers
     seen: Seen
     way: Way
-    given: NDArray[np.int64]
     guide: Guide
-    stops: Mapping[str, Stop]
+    thresholds: Sequence[TreeAtThreshold]
     outcomes: Mapping[str, Outcome]
 
 
-def evaluate_system(
+def evaluate_tree(
     tree: Tree,
     seen: Mapping[str, Seen],
     routers: Mapping[str, Router],
     chosen: str,
-    rules: Rules,
+    rules: Sequence[Rules],
     parent: NDArray[np.float32] | None,
-) -> SystemEvaluation:
+) -> TreeEvaluation:
     """Fit routers on validation and thresholds on calibration, and judge everything on test.
 
     Args:
@@ -60,7 +74,7 @@ def evaluate_system(
             "train" is there if a score learns from it.
         routers: kind → router, all that are compared.
         chosen: kind of the one that thresholds are fitted for.
-        rules: how nodes accept.
+        rules: how nodes accept; each is judged by itself.
         parent: the parent's own logits of the tree's classes for all test images; None if it does not
             know them.
 
@@ -79,20 +93,7 @@ def evaluate_system(
     if parent is not None:
         logits = parent[seen["test"].labels >= 0]
         alone = Outcome(logits.argmax(1) != test.labels, softmax(logits).max(1))
-    stops = {
-        BACK_OFF: fit_stops(tree, seen, guides[chosen], rules, back_off=True),
-        OUTRIGHT: fit_stops(tree, seen, guides[chosen], rules, back_off=False),
-    }
-    abroad = seen["test"][seen["test"].labels < 0]
-    answers, given = {}, {}
-    for kind, mine in stops.items():
-        given[kind] = _given(tree, test, ways[chosen], mine, back_off=kind == BACK_OFF)
-        foreign = _given(tree, abroad, travel(tree, abroad, guides[chosen]), mine, back_off=kind == BACK_OFF)
-        answers[kind] = {
-            **_answers(tree, given[kind], test.labels),
-            **_promise(mine, rules),
-            "foreign": {"n": len(abroad), "answered": _share(foreign > 0)},
-        }
+    judged = [_at_threshold(tree, seen, guides[chosen], ways[chosen], one) for one in rules]
     before = travel(tree, validation, guides[chosen])
     numbers = {
         "validation": {"n": len(validation), "accuracy": float((before.classes == validation.labels).mean())},
@@ -108,18 +109,51 @@ def evaluate_system(
             }
             for kind, way in ways.items()
         },
-        "nodes": _nodes(tree, test, ways[chosen], stops),
-        "answers": answers,
+        "thresholds": [one.numbers for one in judged],
     }
-    return SystemEvaluation(
+    return TreeEvaluation(
         numbers,
         test,
         ways[chosen],
-        given[BACK_OFF],
         guides[chosen],
-        stops[BACK_OFF],
+        judged,
         {PARENT_ALONE: alone, **outcomes} if alone else outcomes,
     )
+
+
+def _at_threshold(
+    tree: Tree, seen: Mapping[str, Seen], guide: Guide, way: Way, rules: Rules
+) -> TreeAtThreshold:
+    """Fit thresholds for a router and count what test images are answered.
+
+    Args:
+        tree: the tree.
+        seen: as for ``evaluate_tree``.
+        guide: the fitted router.
+        way: where it sends the test images of the tree's classes.
+        rules: how nodes accept.
+    """
+    test, foreign = seen["test"].inside, seen["test"][seen["test"].labels < 0]
+    stops = {
+        BACK_OFF: fit_stops(tree, seen, guide, rules, back_off=True),
+        OUTRIGHT: fit_stops(tree, seen, guide, rules, back_off=False),
+    }
+    foreign_way = travel(tree, foreign, guide)
+    answers, given = {}, {}
+    for kind, mine in stops.items():
+        given[kind] = _given(tree, test, way, mine, back_off=kind == BACK_OFF)
+        others = _given(tree, foreign, foreign_way, mine, back_off=kind == BACK_OFF)
+        answers[kind] = {
+            **_answers(tree, given[kind], test.labels),
+            **_promise(mine, rules),
+            "foreign": {"n": len(foreign), "answered": _share(others > 0)},
+        }
+    numbers = {
+        "threshold": {"rule": str(rules), "settings": dict(vars(rules.thresholds[tree.root]))},
+        "answers": answers,
+        "arrivals": _arrivals(tree, test, way, stops),
+    }
+    return TreeAtThreshold(numbers, given[BACK_OFF], stops[BACK_OFF])
 
 
 def _promise(stops: Mapping[str, Stop], rules: Rules) -> Numbers:
@@ -211,7 +245,7 @@ def _answers(tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64]) ->
     }
 
 
-def _nodes(tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Mapping[str, Stop]]) -> Numbers:
+def _arrivals(tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Mapping[str, Stop]]) -> Numbers:
     """What happens to the images that arrive at each node, with back-off."""
     answered = {name: way.answers(tree, seen, node) for name, node in tree.nodes.items()}
     numbers: Numbers = {}
@@ -220,7 +254,6 @@ def _nodes(tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Mapping[str, St
         name, answers = node.name, answered[node.name]
         lost = here & ~way.goes_on(name)
         numbers[name] = {
-            "within": node.within,
             "n": int(here.sum()),
             "belong": int((here & (answers.targets >= 0)).sum()),
             "accuracy": _share(~answers.error[here]),
@@ -229,21 +262,9 @@ def _nodes(tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Mapping[str, St
             "accepted": int(on.sum()),
             "selective_accuracy": _share(~answers.error[on]),
             "routed": {label: int(chosen.sum()) for label, chosen in visit.routed.items()},
-            "thresholds": {kind: _threshold(mine[name]) for kind, mine in stops.items() if name in mine},
+            "thresholds": {kind: mine[name].numbers() for kind, mine in stops.items() if name in mine},
         }
     return numbers
-
-
-def _threshold(stop: Stop) -> Numbers:
-    choice = stop.choice
-    return {
-        "rule": str(stop.rule),
-        "promise": stop.rule.promise,
-        "value": choice.value,
-        "n": choice.n,
-        "certificate": asdict(choice.certificate) if choice.certificate else None,
-        "shortage": asdict(choice.shortage) if choice.shortage else None,
-    }
 
 
 def _share(chosen: NDArray[np.bool_]) -> float | None:

@@ -30,7 +30,7 @@ def conf_dir() -> Path:
     Raises:
         InputError: if neither is there, as after an incomplete installation.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "conf", package.parents[1] / "conf"):
         if (folder / "train.yaml").is_file():
             return folder
@@ -135,7 +135,7 @@ def _inside(value: Any) -> Any:
         raise error.__cause__ or error from None
 
 
-def only_keys(node: dict[str, Any], allowed: set[str], where: str) -> None:
+def only_keys(node: Mapping[str, Any], allowed: set[str], where: str) -> None:
     """Refuse keys that nothing reads, instead of ignoring them.
 
     Raises:
@@ -144,3 +144,11 @@ def only_keys(node: dict[str, Any], allowed: set[str], where: str) -> None:
     for name in node:
         if name not in allowed:
             raise InputError(f"{where} has no option {name!r}: allowed are {', '.join(sorted(allowed))}.")
+
+
+def placed(place: str, action: Callable[[], T]) -> T:
+    """Do something and say of a refused argument where in the configuration it stands."""
+    try:
+        return action()
+    except ArgumentError as error:
+        raise ArgumentError(f"{place}.{error.argument}", error.problem) from None

@@ -1,6 +1,6 @@
-"""Everything that a run of a system leaves in its folder and on the screen."""
+"""What a run of a tree of branches leaves in its folder and on the screen."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,24 +12,20 @@ from neural_branching.csv_text import write_table
 from neural_branching.report.cells import markdown_table, number, with_interval
 from neural_branching.report.figures.confusion import confusion
 from neural_branching.report.figures.risk_coverage import Line, risk_coverage
-from neural_branching.report.figures.style import save
 from neural_branching.report.figures.tree import tree as tree_figure
 from neural_branching.report.repeats import repeats
-from neural_branching.report.results import write_config, write_results, written
-from neural_branching.report.run import provenance
-from neural_branching.report.systems import ROUTER_HEADER, router_lines
+from neural_branching.report.results import accepted_columns, records
 from neural_branching.report.tables import console
-from neural_branching.report.tensorboard import write_system_events
+from neural_branching.report.trees import ROUTER_HEADER, router_lines
 from neural_branching.routing.descent import answers_of
-from neural_branching.routing.hierarchy import ROOT
-from neural_branching.runs import CONFIG, events_of
-from neural_branching.selection import risk_coverage_curve
+from neural_branching.selection import RiskCoverageCurve, risk_coverage_curve
 
 if TYPE_CHECKING:
-    from neural_branching.system_pipeline import SystemRun
+    from neural_branching.evaluation.tree import TreeEvaluation
+    from neural_branching.pipeline import Run
 
 TRACE = "trace.csv"
-TRACE_HEADER = ("row", "label", "way", "sureness", "answer", "accepted")
+TRACE_HEADER = ("row", "label", "way", "sureness")
 ROUTERS_NOTE = (
     "Without thresholds. Lost: share of images sent to a wrong branch, or answered wrongly by the right one. "
     "Regret: what the oracle has more. *: a bound, not a router. Leads are paired."
@@ -40,86 +36,84 @@ ANSWERS_NOTE = (
 )
 
 
-def write_system(run: "SystemRun", folder: Path, *, draw_figures: bool) -> None:
-    """Write the run's files; results.json comes last, so that its presence means a complete run.
+def write_tables(run: "Run", folder: Path) -> list[str]:
+    """Write the trace of every test image; returns the file's name."""
+    rules = [record["threshold"]["rule"] for record in records(run.results)]
+    answers = ["answer"] if len(rules) == 1 else [f"answer by {rule}" for rule in rules]
+    accepted = accepted_columns(rules)
+    columns = [name for pair in zip(answers, accepted, strict=True) for name in pair]
+    write_table(folder / TRACE, [*TRACE_HEADER, *columns], _trace(run))
+    return [TRACE]
 
-    Args:
-        run: the finished run.
-        folder: its folder, which exists.
-        draw_figures: also draw the figures, as files and in TensorBoard. The jobs of a sweep do not.
+
+def shown(run: "Run") -> tuple[RiskCoverageCurve, dict[str, Sequence[str]]]:
+    """What TensorBoard shows: the chosen router's risk–coverage curve on test, and tables."""
+    chosen = _tree(run).outcomes[run.results["router"]]
+    table = markdown_table(ROUTER_HEADER, router_lines([run.results]))
+    return risk_coverage_curve(chosen.score, chosen.error), {"routers": table}
+
+
+def draw(run: "Run") -> dict[str, Figure]:
+    """The tree with what its nodes do, the confusion matrix in its order, and every router's curve.
+
+    Of several thresholds the first is drawn.
     """
-    names = [CONFIG, TRACE]
-    write_config(folder, run.system.config)
-    write_table(folder / TRACE, TRACE_HEADER, _trace(run))
-    drawn = _draw(run) if draw_figures else {}
-    names += save(drawn, folder, ("png", "svg"))
-    chosen = run.evaluation.outcomes[run.results["router"]]
-    write_system_events(
-        folder,
-        run.results,
-        run.histories,
-        risk_coverage_curve(chosen.score, chosen.error),
-        {"routers": markdown_table(ROUTER_HEADER, router_lines([run.results]))},
-        drawn,
-    )
-    names += events_of(folder)
-    write_results(folder, {**run.results, "written": written(folder, names, run.system.base.outputs)})
-
-
-def _draw(run: "SystemRun") -> dict[str, Figure]:
-    """The tree with what its nodes do, the confusion matrix in its order, and every router's curve."""
-    tree, results, evaluation = run.system.tree, run.results, run.evaluation
-    lines = {}
+    tree, results, evaluation = run.experiment.tree, run.results, _tree(run)
+    first, lines = records(results)[0], {}
     for name, one in evaluation.outcomes.items():
         curve = risk_coverage_curve(one.score, one.error)
         lines[name] = Line(curve.coverage, 1 - curve.selective_risk)
     title = f"{tree.name}, router {results['router']}: {len(evaluation.seen)} test images"
     return {
-        "tree": tree_figure(tree, results["nodes"], results["answers"]["back_off"]),
+        "tree": tree_figure(tree, first["arrivals"], first["answers"]["back_off"]),
         "confusion": confusion(_confusion(run), title),
         "risk_coverage": risk_coverage(lines, f"{tree.name}: routers, without thresholds"),
     }
 
 
-def _trace(run: "SystemRun") -> Iterator[list[Any]]:
+def _tree(run: "Run") -> "TreeEvaluation":
+    assert run.tree
+    return run.tree
+
+
+def _trace(run: "Run") -> Iterator[list[Any]]:
     """One line per test image: the way it was sent, how far it got and what it was answered."""
-    tree, evaluation = run.system.tree, run.evaluation
+    tree, evaluation = run.experiment.tree, _tree(run)
     names, way, seen = answers_of(tree), evaluation.way, evaluation.seen
     for index in range(len(seen)):
-        node, steps = tree.nodes[ROOT], []
+        node, steps = tree.nodes[tree.root], []
         while True:
             label = node.labels[way.turn[node.name][index]]
             steps.append(label)
             if node.leaf:
                 break
             node = tree.nodes[label]
-        given = names[evaluation.given[index]]
+        given = [names[one.given[index]] for one in evaluation.thresholds]
         yield [
             seen.rows[index],
             tree.classes[seen.labels[index]],
             " > ".join(steps),
             repr(float(way.sureness[index])),
-            given,
-            int(given == steps[-1]),
+            *(value for answer in given for value in (answer, int(answer == steps[-1]))),
         ]
 
 
-def _confusion(run: "SystemRun") -> Mapping[str, Any]:
+def _confusion(run: "Run") -> Mapping[str, Any]:
     """Counts by true class and answer, both in the order of the tree, abstentions last."""
-    tree, evaluation = run.system.tree, run.evaluation
-    names = answers_of(tree)
+    tree, evaluation = run.experiment.tree, _tree(run)
+    names, given = answers_of(tree), evaluation.thresholds[0].given
     order = [*tree.classes, *(node.name for node in tree.branches), names[0]]
     counts = np.zeros((len(tree.classes), len(order)), dtype=np.int64)
     columns = np.array([order.index(name) for name in names])
-    np.add.at(counts, (evaluation.seen.labels, columns[evaluation.given]), 1)
+    np.add.at(counts, (evaluation.seen.labels, columns[given]), 1)
     used = [index for index, name in enumerate(order) if name in tree.classes or counts[:, index].any()]
     if order[-1] not in [order[index] for index in used]:
         used.append(len(order) - 1)
     return {"rows": tree.classes, "columns": [order[index] for index in used], "counts": counts[:, used]}
 
 
-def print_system(results: Mapping[str, Any], folder: Path) -> None:
-    """Print the routers side by side, the nodes, and what images are answered."""
+def print_results(results: Mapping[str, Any]) -> None:
+    """Print the routers side by side, and under each threshold the nodes and what images are answered."""
     screen, mine = console(), results["routers"][results["router"]]
     table = Table(title=f"Routers of {results['hierarchy']} · {mine['n']} test images")
     header = ("router", "accuracy", "routing", "lost by router", "lost by branch", "regret", "AURC", "AUGRC")
@@ -142,9 +136,20 @@ def print_system(results: Mapping[str, Any], folder: Path) -> None:
     screen.print(ROUTERS_NOTE, highlight=False, soft_wrap=True)
     if repeated := repeats(results, accuracy=True):
         screen.print(repeated, highlight=False, soft_wrap=True)
-    screen.print(_answers_table(results))
+    for record in records(results):
+        _print_threshold(record)
+    macs = results["cost"]["macs"]
+    screen.print(
+        f"MACs per image: {macs['path']:,.0f} along its way, the parent by itself {macs['parent']:,}.",
+        highlight=False,
+    )
+
+
+def _print_threshold(record: Mapping[str, Any]) -> None:
+    screen = console()
+    screen.print(_answers_table(record))
     screen.print(ANSWERS_NOTE, highlight=False, soft_wrap=True)
-    promise = results["answers"]["back_off"]["promise"]
+    promise = record["answers"]["back_off"]["promise"]
     screen.print(
         f"Of the whole tree, for new images of its classes: {promise}."
         if promise
@@ -152,21 +157,15 @@ def print_system(results: Mapping[str, Any], folder: Path) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    screen.print(_nodes_table(results))
-    for name, node in results["nodes"].items():
+    screen.print(_nodes_table(record))
+    for name, node in record["arrivals"].items():
         if shortage := node["thresholds"]["back_off"]["shortage"]:
             screen.print(f"{name}: {shortage['sentence']}", highlight=False, soft_wrap=True)
-    macs = results["cost"]["macs"]
-    screen.print(
-        f"MACs per image: {macs['path']:,.0f} along its way, the parent by itself {macs['parent']:,}.",
-        highlight=False,
-    )
-    screen.print(f"{provenance(dict(results))}. Results in {folder}", highlight=False, soft_wrap=True)
 
 
-def _answers_table(results: Mapping[str, Any]) -> Table:
-    answers = results["answers"]
-    table = Table(title=f"Answers of router {results['router']}, threshold {results['threshold']}")
+def _answers_table(record: Mapping[str, Any]) -> Table:
+    answers = record["answers"]
+    table = Table(title=f"Answers of router {record['router']}, threshold {record['threshold']['rule']}")
     levels = list(answers["back_off"]["levels"])
     heads = ["answered", "selective accuracy", "hierarchical coverage", *levels, "foreign answered"]
     for heading in ("", *heads):
@@ -193,7 +192,7 @@ def _at(accuracy: float | None) -> str:
     return "" if accuracy is None else f" at {accuracy:.3f}"
 
 
-def _nodes_table(results: Mapping[str, Any]) -> Table:
+def _nodes_table(record: Mapping[str, Any]) -> Table:
     table = Table(title="Nodes, with back-off")
     header = (
         "node",
@@ -207,7 +206,7 @@ def _nodes_table(results: Mapping[str, Any]) -> Table:
     )
     for heading in header:
         table.add_column(heading, justify="left" if heading == "node" else "right")
-    for name, node in results["nodes"].items():
+    for name, node in record["arrivals"].items():
         threshold = node["thresholds"]["back_off"]
         value = threshold["value"]
         table.add_row(

@@ -1,7 +1,7 @@
-"""From a branch's answers and its parent's to the numbers of results.json."""
+"""A branch judged by itself: from its answers and its parent's to the numbers of results.json."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,27 +22,43 @@ from neural_branching.selection.thresholds.base import Threshold
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The numbers of a run and what figures are drawn from.
+class NodeAtThreshold:
+    """A branch under one threshold.
 
     Attributes:
-        numbers: the blocks ``score`` … ``foreign`` of results.json.
+        numbers: an entry of the node's block "thresholds" in results.json.
         branch: the branch, judged.
         parent: the parent restricted to the subset, judged by the same score and rule on the same images;
             None if it does not know each of the classes.
-        points: what several thresholds would do.
-        examination: what was known before the threshold was chosen.
     """
 
     numbers: dict[str, Any]
     branch: Judged
     parent: Judged | None
-    points: Sequence[Point]
+
+
+@dataclass(frozen=True)
+class NodeEvaluation:
+    """A branch judged by itself: its numbers and what figures are drawn from.
+
+    Attributes:
+        examination: what was known before a threshold was chosen.
+        thresholds: what each of the thresholds makes of it.
+        points: what these and usual thresholds would do.
+    """
+
     examination: Examination
+    thresholds: Sequence[NodeAtThreshold]
+    points: Sequence[Point]
+
+    def numbers(self) -> dict[str, Any]:
+        """The blocks "score", "reliability" and "thresholds" of results.json."""
+        return {**self.examination.numbers(), "thresholds": [one.numbers for one in self.thresholds]}
 
     def diagrams(self) -> tuple[Bins, Bins]:
         """Reliability diagrams of the branch on test, before and after temperature scaling."""
-        test, temperature = self.branch.material.known["test"], self.numbers["reliability"]["temperature"]
+        test = self.examination.branch.material.known["test"]
+        temperature = self.examination.reliability["temperature"]
         return (
             bins_of(softmax(test.logits), test.targets),
             bins_of(softmax(test.logits, temperature), test.targets),
@@ -55,40 +71,40 @@ class Evaluation:
             side: "known" or "foreign".
             split: name of the split.
         """
-        fits = np.full(len(getattr(self.branch, side)[split]), "", dtype=object)
-        fitted = self.numbers["threshold"]
+        branch = self.examination.branch
+        fits = np.full(len(getattr(branch, side)[split]), "", dtype=object)
         if split == "calibration" and side == "known":
-            fits[~self.branch.fitted_on] = "score"
-        if split == "calibration" and fitted["n"] and side == fitted["images"]:
+            fits[~branch.fitted_on] = "score"
+        fitted = [one.numbers["threshold"] for one in self.thresholds]
+        if split == "calibration" and any(one["n"] and one["images"] == side for one in fitted):
             fits[fits == ""] = "threshold"
         return list(fits)
 
 
-def evaluate(examination: Examination, rule: Threshold) -> Evaluation:
-    """Fit the threshold on calibration and judge the branch on test, beside its parent.
+def evaluate_node(examination: Examination, rules: Sequence[Threshold]) -> NodeEvaluation:
+    """Fit thresholds on calibration and judge the branch on test under each, beside its parent.
 
     The parent restricted to the subset gets a threshold of its own in the same way.
 
     Args:
         examination: what is known of the answers before.
-        rule: how the threshold is chosen.
+        rules: how thresholds are chosen.
     """
-    score, classes, foreign = examination.score, examination.classes, examination.foreign
+    judged = [_at_threshold(examination, rule) for rule in rules]
+    return NodeEvaluation(
+        examination, judged, with_own(examination.usual_points, [one.branch for one in judged])
+    )
+
+
+def _at_threshold(examination: Examination, rule: Threshold) -> NodeAtThreshold:
+    classes, foreign = examination.classes, examination.foreign
     mine = examination.branch.judged(rule)
     theirs = examination.parent.judged(rule) if examination.parent else None
     test, threshold = mine.material.known["test"], mine.choice.value
     numbers = {
-        "score": {
-            "kind": score.kind,
-            "name": str(score),
-            "bounds": list(score.bounds),
-            "learns_from": score.learns_from,
-            "learned": dict(mine.scorer.learned),
-        },
-        "threshold": _threshold(mine, rule),
+        "threshold": mine.stop.numbers(),
         "validation": {**_on(mine, "validation"), "loss": examination.validation_loss},
         "calibration": selective(mine.held_out.score, mine.held_out.error, threshold),
-        "reliability": examination.reliability,
         "test": {
             **_on(mine, "test"),
             "intervals": _intervals(mine, examination, "branch"),
@@ -104,26 +120,7 @@ def evaluate(examination: Examination, rule: Threshold) -> Evaluation:
         },
         "foreign": _foreign(mine, theirs, rule, examination) if foreign.classes else None,
     }
-    table = with_own(examination.usual_points, mine)
-    return Evaluation(numbers, mine, theirs, table, examination)
-
-
-def _threshold(judged: Judged, rule: Threshold) -> dict[str, Any]:
-    choice = judged.choice
-    return {
-        "kind": rule.kind,
-        "rule": str(rule),
-        "settings": dict(vars(rule)),
-        "value": choice.value,
-        "reject_all": choice.value == float("inf"),
-        "promise": rule.promise,
-        "guarantee": rule.guarantee,
-        "split": "calibration" if choice.n else None,
-        "images": "foreign" if rule.needs_foreign else "known",
-        "n": choice.n,
-        "certificate": asdict(choice.certificate) if choice.certificate else None,
-        "shortage": asdict(choice.shortage) if choice.shortage else None,
-    }
+    return NodeAtThreshold(numbers, mine, theirs)
 
 
 def _on(judged: Judged, split: str) -> dict[str, Any]:

@@ -1,0 +1,38 @@
+"""``export``: a finished run as one program."""
+
+import argparse
+from pathlib import Path
+
+from neural_branching.commands.predict import THRESHOLD, TRUST
+from neural_branching.errors import one_of
+
+
+def main(arguments: list[str]) -> None:
+    """Write a finished run as one program, from pixels to answers.
+
+    Args:
+        arguments: the run's folder and the file.
+
+    Raises:
+        InputError: if the run cannot be loaded or written down.
+    """
+    parser = argparse.ArgumentParser(
+        prog="neural-branching export",
+        description="Write a finished run as one program, and check that it answers as the run does.",
+    )
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("file", type=Path, help="FILE.pt2 for torch.export, FILE.onnx for ONNX")
+    parser.add_argument("--threshold", help=THRESHOLD)
+    parser.add_argument("--trust", action="store_true", help=TRUST)
+    options = parser.parse_args(arguments)
+    one_of(options.file.suffix, (".pt2", ".onnx"), "The suffix of the file")
+
+    from neural_branching.export import export
+    from neural_branching.prediction import load
+
+    predictor = load(options.run, "cpu", trust=options.trust, threshold=options.threshold)
+    compared, difference = export(predictor, options.file)
+    print(
+        f"{options.file}: answers {compared} test images as the run does, confidences within "
+        f"{difference:.1e}; {len(predictor.examples) - compared} lie within rounding of a threshold."
+    )

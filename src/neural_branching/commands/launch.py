@@ -1,0 +1,234 @@
+"""Runs and sweeps: Hydra composes their configurations and calls ``job`` for each."""
+
+import logging
+import os
+import secrets
+import sys
+import traceback
+from contextlib import suppress
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neural_branching import terminal
+from neural_branching.errors import InputError, is_full_disk, refused_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from omegaconf import DictConfig
+
+    from neural_branching.config.experiment import Experiment
+    from neural_branching.pipeline import Run
+
+    Optimised = float | list[float]
+
+log = logging.getLogger(__name__)
+
+# Preset of a launcher or sweeper → the extra that brings it.
+_EXTRAS = {
+    "joblib": "joblib",
+    "submitit_local": "submitit",
+    "submitit_slurm": "submitit",
+    "optuna": "optuna",
+}
+
+
+def launch(command: str, arguments: list[str]) -> None:
+    """Run or sweep: Hydra composes the configuration and calls ``job``.
+
+    Args:
+        command: name of the primary configuration, "train" or "route".
+        arguments: what was typed behind it.
+
+    Raises:
+        InputError: for a launcher or sweeper that is not installed.
+    """
+    import hydra
+
+    from neural_branching.config.build import conf_dir
+
+    _check_extras(arguments)
+
+    # One name per command, with a random end: Hydra's ${now:} alone gives two runs one folder. In the
+    # environment, since launchers run jobs in other processes.
+    os.environ["NEURAL_BRANCHING_RUN"] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
+    sys.argv = [f"neural-branching {command}", *_one_job_for_thresholds(command, arguments)]
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
+    except SystemExit:
+        from neural_branching.callbacks import RUNNING
+
+        while RUNNING:  # a launcher or a sweeper has given up
+            print(
+                f"The sweep ended early: neural-branching report {RUNNING.pop()} shows what is there, and "
+                "the same command does what is missing.",
+                file=sys.stderr,
+            )
+        raise
+
+
+def _one_job_for_thresholds(command: str, arguments: list[str]) -> list[str]:
+    """The arguments of a sweep with its thresholds joined; as they are for a search or a single run."""
+    from hydra import initialize_config_dir
+    from hydra._internal.utils import get_args_parser
+    from hydra.errors import HydraException
+
+    from neural_branching.composition import joined_thresholds
+    from neural_branching.config.build import conf_dir
+
+    typed, _ = get_args_parser().parse_known_args(arguments)
+    if not typed.multirun or not any("threshold" in one for one in typed.overrides):
+        return arguments
+    overrides, found = list(typed.overrides), []
+    if typed.config_path:
+        return arguments
+    if typed.config_dir:
+        found = [f"hydra.searchpath=[file://{Path(typed.config_dir).absolute()}]"]
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            joined = joined_thresholds([*found, *overrides], typed.config_name or command)
+    except HydraException:  # which Hydra reports by itself
+        return arguments
+    flags = [one for one in arguments if one not in typed.overrides]
+    return [*flags, *joined[len(found) :]]
+
+
+def _check_extras(arguments: list[str]) -> None:
+    """Name the extra that a launcher or sweeper needs, where Hydra would say that it does not exist.
+
+    Raises:
+        InputError: if it is not installed.
+    """
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        extra = _EXTRAS.get(value) if name in ("hydra/launcher", "hydra/sweeper") else None
+        if extra is None and name != "search":
+            continue
+        extra = extra or "optuna"
+        try:
+            version(f"hydra-{extra}-{'sweeper' if extra == 'optuna' else 'launcher'}")
+        except PackageNotFoundError:
+            raise InputError(
+                f"{argument} needs a package that is not installed: "
+                f"pip install 'neural-branching[{extra}]' (in a checkout: pip install -e '.[{extra}]')."
+            ) from None
+
+
+def first_job(overrides: list[str]) -> "Experiment":
+    """The experiment that overrides describe; of several values the first of each.
+
+    Raises:
+        InputError: if they cannot be composed or used.
+    """
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+
+    from neural_branching.composition import compose_values
+    from neural_branching.config.build import conf_dir
+    from neural_branching.config.experiment import Experiment
+
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return Experiment.from_config(compose_values(overrides, "train")[0])
+    except HydraException as error:
+        raise InputError(str(error)) from error
+
+
+def job(config: "DictConfig") -> "Optimised | None":
+    """One run, alone or as a job of a sweep. A failure is recorded in its folder, and stops no other job.
+
+    Returns:
+        The objectives, or validation accuracy if there are none; None if the job of a sweep failed, or if
+        one of them is undefined.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from neural_branching.runs import CONFIG, begin
+
+    terminal.prepare()  # launchers run jobs in other processes
+    hydra_config = HydraConfig.get()
+    folder, sweep = Path(hydra_config.runtime.output_dir), None
+    if hydra_config.mode == RunMode.MULTIRUN:
+        sweep = Path(hydra_config.runtime.cwd) / hydra_config.sweep.dir
+    try:
+        begin(folder)
+        run = _run(config, list(hydra_config.overrides.task), folder, sweep)
+    except Exception as found:
+        error = _recorded(found, "route" if "hierarchy" in config else "train", folder)
+        if sweep:
+            # One failed job must not stop the others; the summary reports it and exits with 1.
+            log.error("%s failed: %s", folder.name, error)
+            return None
+        if isinstance(error, InputError):
+            sys.exit(str(error))
+        raise
+    except BaseException:
+        # Ctrl-C: what was finished is in the store, and the folder would only look like a run.
+        (folder / CONFIG).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        log.info("Interrupted: the same command continues with what is finished.")
+        raise
+    _show(run, folder, alone=sweep is None)
+    return _to_optimise(run.results)
+
+
+def _run(config: "DictConfig", overrides: list[str], folder: Path, sweep: Path | None) -> "Run":
+    """Do what a run does and write its folder."""
+    from neural_branching import pipeline
+    from neural_branching.config.experiment import Experiment
+    from neural_branching.report.results import write_config
+    from neural_branching.report.run import write_run
+    from neural_branching.runs import planned_data
+
+    experiment = Experiment.from_config(config)
+    write_config(folder, experiment.config)  # at once, by which a summary knows a run that was killed
+    # The images have to be those that the sweep started with.
+    fingerprint = planned_data(sweep, experiment.data.described) if sweep else None
+    run = pipeline.run(experiment, overrides, fingerprint)
+    write_run(run, folder, draw_figures=not sweep)
+    return run
+
+
+def _recorded(found: Exception, command: str, folder: Path) -> Exception:
+    """The error to report, after it was written into the run's folder."""
+    from neural_branching.report.results import write_results
+
+    error = found if isinstance(found, InputError) else refused_file(found) or found
+    if error is not found and is_full_disk(found):
+        error = InputError(
+            f"The disk that holds {folder} is full: free some space or choose another with "
+            "outputs=FOLDER, and repeat the command; what was finished before is kept."
+        )
+    failure = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
+    with suppress(OSError):  # where nothing more can be written, the summary finds no results
+        write_results(folder, {"command": command, "status": "failed", "error": failure})
+    return error
+
+
+def _show(run: "Run", folder: Path, *, alone: bool) -> None:
+    """Say what a finished run has found. It is written, whether or not it can be shown."""
+    from neural_branching.report.run import print_run, said
+
+    if not alone:
+        log.info("%s: %s", folder.name, said(run.results))
+        return
+    try:
+        print_run(run, folder)
+    except OSError as error:
+        sys.exit(f"The results are in {folder}, but cannot be printed ({error.strerror}).")
+
+
+def _to_optimise(results: "Mapping[str, Any]") -> "Optimised | None":
+    """What a sweeper optimises: accuracy on validation, if nothing else is asked for; None if undefined."""
+    from neural_branching.report.results import records
+
+    found = [*results["objectives"].values()] or [records(results)[0]["validation"]["accuracy"]]
+    if None in found:
+        return None
+    values = [float(value) for value in found]
+    return values if len(values) > 1 else values[0]

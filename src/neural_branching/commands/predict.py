@@ -1,0 +1,66 @@
+"""``predict``: what a finished run answers to image files."""
+
+import argparse
+import sys
+from pathlib import Path
+
+TRUST = "also build what the run's configuration names of other packages, such as a parent of your own"
+THRESHOLD = "of a run with several thresholds, the number (from 0) or the rule of the one that decides"
+
+
+def main(arguments: list[str]) -> None:
+    """Answer image files with a finished run.
+
+    Args:
+        arguments: the run's folder, images and options.
+
+    Raises:
+        InputError: if the run cannot be loaded, or there is no image.
+    """
+    from neural_branching.data.decode import MAX_PIXELS
+
+    parser = argparse.ArgumentParser(
+        prog="neural-branching predict", description="What a finished run answers to image files."
+    )
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
+    parser.add_argument("--output", type=Path, help="also write every answer to a .csv or .jsonl file")
+    parser.add_argument("--batch", type=int, default=256, help="images per pass (256)")
+    parser.add_argument("--device", help="cpu, cuda or mps; what the run was told if left out")
+    parser.add_argument(
+        "--max-pixels", type=int, default=MAX_PIXELS, help=f"of an image that is opened ({MAX_PIXELS:,})"
+    )
+    parser.add_argument("--threshold", help=THRESHOLD)
+    parser.add_argument("--trust", action="store_true", help=TRUST)
+    options = parser.parse_args(arguments)
+
+    import time
+
+    from neural_branching.data.files import decoded, image_files
+    from neural_branching.errors import whole
+    from neural_branching.report.prediction import Writer, check_output
+
+    batch, files = whole(options.batch, "--batch", 1), image_files(options.images)
+    max_pixels = whole(options.max_pixels, "--max-pixels", 1)
+    check_output(options.output)
+
+    from rich.progress import track
+
+    from neural_branching.prediction import load
+
+    predictor, writer = (
+        load(options.run, options.device, trust=options.trust, threshold=options.threshold),
+        Writer(),
+    )
+    with writer.to(options.output):
+        start, passes = time.perf_counter(), -(-len(files) // batch)
+        batches = decoded(files, predictor.image_size, batch, max_pixels)
+        for good, images, broken in track(batches, "Predicting", passes, transient=True):
+            for file, answer in zip(good, predictor.predict(images), strict=True):
+                writer.answered(file, answer)
+            for file, reason in broken.items():
+                writer.failed(file, reason)
+        seconds = time.perf_counter() - start
+    writer.finish(options.output, seconds)
+    if writer.errors:
+        sys.exit(1)

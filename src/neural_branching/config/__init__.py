@@ -1,0 +1,1 @@
+"""From a composed configuration to small frozen specs, checked without importing torch."""

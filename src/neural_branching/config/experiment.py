@@ -1,0 +1,315 @@
+"""An experiment: data, one frozen parent, and a tree of nodes. A single branch is the tree with one leaf."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from neural_branching.compute import Compute
+from neural_branching.config.branch import BranchSpec, images_per_class
+from neural_branching.config.build import build, only_keys, placed, plain
+from neural_branching.config.data import DataSpec
+from neural_branching.config.parent import ParentSpec
+from neural_branching.data.hashes import FileHashes
+from neural_branching.data.subset import Subset
+from neural_branching.errors import InputError, one_of, whole
+from neural_branching.objectives import checked
+from neural_branching.routing.hierarchy import Hierarchy, Node, Tree
+from neural_branching.routing.routers import Router
+from neural_branching.selection.scores.base import Score
+from neural_branching.selection.thresholds.base import Threshold
+from neural_branching.views import Views
+
+_TOP = {"data", "subset", "parent", "branch_point", "views", "branch", "score", "threshold", "trainer"}
+_TOP |= {"thresholds", "seed", "outputs", "published", "baselines", "baseline_epochs", "objectives"}
+BASELINES = ("restricted", "linear_probe", "knn", "random_parent", "scratch", "fine_tuned", "random_labels")
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """A node of the tree.
+
+    Attributes:
+        branch: what answers there; None where the parent itself does, at the root of several branches.
+        score: confidence in its answers.
+        thresholds: how the smallest confidence is chosen that is accepted; each is judged by itself.
+    """
+
+    branch: BranchSpec | None
+    score: Score
+    thresholds: tuple[Threshold, ...]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a run was asked to do.
+
+    Attributes:
+        data: the images.
+        parent: the network that branches grow from.
+        tree: what the nodes tell apart.
+        nodes: name → node, in the order of the tree.
+        router: what chooses a node below; None where there is only one node.
+        usual: the node that all others are like unless they say otherwise.
+        compute: where it runs.
+        outputs: folder of the store, the runs and the sweeps.
+        objectives: what a search optimises, names of ``objectives.DIRECTIONS``.
+        baselines: names among ``BASELINES`` of what to compare a branch with.
+        baseline_epochs: how long baselines learn from pixels; None for as long as the parent.
+        published: subset → figures to compare with.
+        config: the whole resolved configuration, to be written beside the results.
+    """
+
+    data: DataSpec
+    parent: ParentSpec
+    tree: Tree
+    nodes: Mapping[str, NodeSpec]
+    router: Router | None
+    usual: NodeSpec
+    compute: Compute
+    outputs: Path
+    objectives: tuple[str, ...]
+    baselines: tuple[str, ...]
+    baseline_epochs: int | None
+    published: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+    @classmethod
+    def from_config(cls, config: DictConfig) -> "Experiment":
+        """Build and check the parts of a composed configuration.
+
+        Raises:
+            InputError: for the first thing that cannot be used.
+        """
+        several = config.get("thresholds")
+        if OmegaConf.is_list(several) and several and OmegaConf.is_dict(several[0]):
+            # What each of them gives need not be given by the threshold that they are laid on.
+            for name in [name for name in several[0] if OmegaConf.is_missing(config.threshold, name)]:
+                config = copy.deepcopy(config)
+                config.threshold[name] = several[0][name]
+        return cls.from_values(plain(config), trusted=True)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], *, trusted: bool) -> "Experiment":
+        """As ``from_config``, of plain values.
+
+        Args:
+            values: the whole configuration, of ``train`` or of ``route``.
+            trusted: whether the user has written it, or vouches for it.
+
+        Raises:
+            UntrustedError: for classes of other packages, if it is not trusted.
+            InputError: for the first thing that cannot be used.
+        """
+        several = {"hierarchy", "router"} <= values.keys()
+        only_keys(values, _TOP | ({"hierarchy", "router"} if several else set()), "The configuration")
+        score = build(values["score"], "score", Score, trusted=trusted)
+        thresholds = tuple(
+            build(one, "threshold", Threshold, trusted=trusted) for one in thresholds_of(values)
+        )
+        asked = _tree(values, several=several, trusted=trusted)
+        router = build(values["router"], "router", Router, trusted=trusted) if several else None
+        outputs = Path(values["outputs"]).absolute()
+        data = DataSpec.of(values["data"], FileHashes(outputs / "store" / "hashes"), trusted=trusted)
+        tree = _resolved(asked, data)
+        classes = tuple(name for name in data.classes if name in set(tree.classes))
+        for threshold in thresholds:
+            _check(threshold, score, "threshold", foreign=len(classes) < len(data.classes))
+        parent = ParentSpec.of(values["parent"], data, classes, trusted=trusted)
+        offered = {name: data.offered[name] for name in classes}
+        limit = images_per_class(values["branch"]["images_per_class"], offered)
+        branch = BranchSpec.of(
+            tree.name,
+            tree.nodes[tree.root].groups,
+            values["branch_point"],
+            values["branch"],
+            build(values["views"], "views", Views, trusted=trusted),
+            limit,
+            sum(offered.values()) / (limit * len(offered)) if limit else 1.0,
+            trusted=trusted,
+        )
+        usual = NodeSpec(branch, score, thresholds)
+        epochs = values["baseline_epochs"]
+        return cls(
+            data=data,
+            parent=parent,
+            tree=tree,
+            nodes=_nodes(tree, usual, values) if several else {tree.root: usual},
+            router=router,
+            usual=usual,
+            compute=build(values["trainer"], "trainer", Compute, trusted=trusted),
+            outputs=outputs,
+            objectives=checked(values.get("objectives")),
+            baselines=() if several else _baselines(values["baselines"]),
+            baseline_epochs=None if epochs is None else whole(epochs, "baseline_epochs", 1),
+            published=values["published"] or {},
+            config=values,
+        )
+
+    @property
+    def branches(self) -> dict[str, BranchSpec]:
+        """Node → branch, where there is one."""
+        return {name: node.branch for name, node in self.nodes.items() if node.branch}
+
+    @property
+    def gates(self) -> dict[str, BranchSpec]:
+        """Inner node → a branch that tells the nodes below it apart, and all other classes.
+
+        It grows from the usual branch point, with the usual recipe.
+        """
+        assert self.usual.branch
+        gates = {}
+        for name, node in self.tree.nodes.items():
+            if not node.leaf:
+                others = tuple(one for one in self.data.classes if one not in node.classes)
+                groups = (*node.groups, others) if others else node.groups
+                gates[name] = replace(self.usual.branch, name=f"gate_{name}", groups=groups)
+        return gates
+
+
+def _tree(values: Mapping[str, Any], *, several: bool, trusted: bool) -> Hierarchy | Subset:
+    if several:
+        return build(values["hierarchy"], "hierarchy", Hierarchy, trusted=trusted)
+    return build(values["subset"], "subset", Subset, trusted=trusted)
+
+
+def _resolved(asked: Hierarchy | Subset, data: DataSpec) -> Tree:
+    if isinstance(asked, Hierarchy):
+        return asked.resolve(data.classes, data.superclasses)
+    classes = asked.resolve(data.classes, data.superclasses)
+    groups = tuple((name,) for name in classes)
+    return Tree(asked.name, {asked.name: Node(asked.name, None, classes, groups, leaf=True)})
+
+
+def _nodes(tree: Tree, usual: NodeSpec, values: Mapping[str, Any]) -> dict[str, NodeSpec]:
+    """Every node of a hierarchy, a node after the one above it."""
+    nodes = {tree.root: NodeSpec(None, usual.score, usual.thresholds)}
+    _refuse(tree.nodes[tree.root], nodes[tree.root])
+    for node in tree.branches:
+        nodes[node.name] = _node(node, usual, values, nodes)
+        _refuse(node, nodes[node.name])
+    return nodes
+
+
+def _node(node: Node, usual: NodeSpec, values: Mapping[str, Any], above: Mapping[str, NodeSpec]) -> NodeSpec:
+    """The usual node with what this one changes, for its labels."""
+    assert usual.branch
+    where = f"hierarchy.nodes.{node.name}."
+
+    def changed(group: str, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return _changed(like or values[group], node.settings.get(group), f"{where}{group}")
+
+    point = changed("branch_point")
+    of = one_of(point.pop("of", "root"), ("root", "branch"), f"{where}branch_point.of")
+    trunk = above[str(node.within)].branch if of == "branch" else None
+    if of == "branch" and trunk is None:
+        raise InputError(f"{where}branch_point.of is 'branch', and there is no branch above this node.")
+    if "images_per_class" in (node.settings.get("branch") or {}):
+        raise InputError(f"{where}branch.images_per_class cannot differ between nodes: give it to all.")
+    trusted = usual.branch.trusted
+    branch = BranchSpec.of(
+        node.name,
+        node.groups,
+        point,
+        changed("branch"),
+        usual.branch.views,
+        usual.branch.images_per_class,
+        usual.branch.stretch,
+        trunk=trunk,
+        where=where,
+        trusted=trusted,
+    )
+    score = build(changed("score"), f"{where}score", Score, trusted=trusted)
+    thresholds = tuple(
+        build(changed("threshold", one), f"{where}threshold", Threshold, trusted=trusted)
+        for one in thresholds_of(values)
+    )
+    for threshold in thresholds:
+        _check(threshold, score, f"{where}threshold", foreign=True)
+    return NodeSpec(branch, score, thresholds)
+
+
+def thresholds_of(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The configuration of each different threshold that is to be judged.
+
+    Args:
+        values: the whole configuration, plain values; ``thresholds`` are laid on ``threshold``.
+
+    Raises:
+        InputError: if ``thresholds`` is no list of options.
+    """
+    asked, usual = values.get("thresholds"), values["threshold"]
+    if asked is None:
+        return [usual]
+    if not isinstance(asked, Sequence) or isinstance(asked, str) or not asked:
+        raise InputError(
+            f"thresholds is {asked!r}: it must be null or a list of options, as in "
+            "[{value:0.5},{value:0.7}]."
+        )
+    found: list[dict[str, Any]] = []
+    for index, one in enumerate(asked):
+        if not isinstance(one, Mapping):
+            raise InputError(
+                f"thresholds[{index}] is {one!r}: it must be options of the threshold, as in {{value:0.5}}."
+            )
+        node = _changed(usual, one, f"thresholds[{index}]")
+        if node not in found:
+            found.append(node)
+    return found
+
+
+def _check(threshold: Threshold, score: Score, place: str, *, foreign: bool) -> None:
+    placed(place, lambda: threshold.check(score, foreign=foreign))
+
+
+def _changed(usual: Mapping[str, Any], own: Any, where: str) -> dict[str, Any]:
+    """A configuration group with a node's changes; one that names a ``_target_`` of its own replaces it."""
+    if own is not None and not isinstance(own, Mapping):
+        raise InputError(f"{where} is {own!r}: give its options, or choose a group in the defaults list.")
+    if own is None or "_target_" in own or ("network" in own and "name" in own):
+        return dict(own or usual)
+    return _merged(usual, own)
+
+
+def _merged(usual: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values with changes at any depth."""
+    both = {**usual, **own}
+    return {
+        name: _merged(usual[name], value)
+        if isinstance(value, Mapping) and isinstance(usual.get(name), Mapping)
+        else value
+        for name, value in both.items()
+    }
+
+
+def _refuse(node: Node, spec: NodeSpec) -> None:
+    """Refuse what means nothing in a tree of several nodes.
+
+    Raises:
+        InputError: for a threshold on foreign images, and at an inner node, whose answers are a router's
+            weights without a scale, for a score of logits.
+    """
+    for threshold in spec.thresholds:
+        if threshold.needs_foreign:
+            raise InputError(
+                f"threshold={threshold.kind} of node {node.name!r} limits answers to foreign images, which "
+                "says nothing of errors below a router: choose another threshold."
+            )
+    if not node.leaf and spec.score.kind in ("energy", "max_logit"):
+        raise InputError(
+            f"score={spec.score.kind} of node {node.name!r} needs logits, an inner node has only "
+            "weights: choose another score, and this one for leaves alone (hierarchy.nodes.NAME.score)."
+        )
+
+
+def _baselines(chosen: object) -> tuple[str, ...]:
+    if chosen is None or chosen == "all":
+        return BASELINES if chosen else ()
+    if not isinstance(chosen, Sequence) or isinstance(chosen, str):
+        raise InputError(
+            f"baselines is {chosen!r}: it must be all, null or a list among {', '.join(BASELINES)}."
+        )
+    return tuple(dict.fromkeys(one_of(name, BASELINES, "a name in baselines") for name in chosen))

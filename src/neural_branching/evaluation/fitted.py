@@ -1,0 +1,118 @@
+"""A node's score and threshold, fitted on held-out answers."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neural_branching.selection import Answers
+from neural_branching.selection.arrays import Floats
+from neural_branching.selection.scores.base import Score, Scorer
+from neural_branching.selection.thresholds.base import Choice, HeldOut, Threshold
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A node's fitted score and threshold.
+
+    Attributes:
+        score: confidence in an answer.
+        scorer: the same, fitted.
+        choice: the threshold.
+        rule: what it was chosen by.
+    """
+
+    score: Score
+    scorer: Scorer
+    choice: Choice
+    rule: Threshold
+
+    def accepts(self, answers: Answers) -> NDArray[np.bool_]:
+        """Whether each answer is accepted, bool (n,)."""
+        if not len(answers):
+            return np.ones(0, dtype=bool)
+        accepted: NDArray[np.bool_] = self.scorer(answers) >= self.choice.value
+        return accepted
+
+    def numbers(self) -> dict[str, Any]:
+        """The block "threshold" of results.json."""
+        choice, rule = self.choice, self.rule
+        return {
+            "kind": rule.kind,
+            "rule": str(rule),
+            "settings": dict(vars(rule)),
+            "value": choice.value,
+            "reject_all": choice.value == float("inf"),
+            "promise": rule.promise,
+            "guarantee": rule.guarantee,
+            "split": "calibration" if choice.n else None,
+            "images": "foreign" if rule.needs_foreign else "known",
+            "n": choice.n,
+            "certificate": asdict(choice.certificate) if choice.certificate else None,
+            "shortage": asdict(choice.shortage) if choice.shortage else None,
+        }
+
+
+def fit_score(score: Score, answers: Mapping[str, Answers]) -> tuple[Scorer | None, NDArray[np.bool_]]:
+    """Fit a score; what learns from calibration leaves half of each class to the threshold.
+
+    Args:
+        score: confidence in an answer.
+        answers: "calibration", and "train" if the score learns from it. Only answers to images of the
+            node's own classes are learned from.
+
+    Returns:
+        The fitted score, None where there is nothing to learn from; and which calibration images are left
+        for the threshold, bool (n,).
+
+    Raises:
+        InputError: if the score cannot learn from the answers.
+    """
+    calibration = answers["calibration"]
+    left = np.ones(len(calibration), dtype=bool)
+    if not score.learns_from:
+        return score.fit(None), left
+    if score.learns_from == "calibration":
+        left = every_second(calibration.targets)
+        learning = calibration[~left & (calibration.targets >= 0)]
+    else:
+        learning = answers[score.learns_from]
+        if (learning.targets < 0).any():  # else it is not copied, and may be large
+            learning = learning[learning.targets >= 0]
+    return (score.fit(learning) if len(learning) else None), left
+
+
+def held_out(scorer: Scorer, calibration: Answers, validation: Answers, foreign: Floats) -> HeldOut:
+    """What a threshold is fitted on.
+
+    Args:
+        scorer: the fitted score.
+        calibration: answers that it has not learned from.
+        validation: answers by which models were chosen.
+        foreign: scores of calibration images of foreign classes.
+    """
+    return HeldOut(
+        score=scores(scorer, calibration),
+        error=calibration.error,
+        validation_score=scores(scorer, validation),
+        validation_error=validation.error,
+        foreign_score=foreign,
+    )
+
+
+def scores(scorer: Scorer, answers: Answers) -> Floats:
+    """Scores of answers, of which there may be none, float64 (n,)."""
+    return scorer(answers) if len(answers) else np.empty(0)
+
+
+def every_second(targets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The first, third, … image of each class, bool (n,).
+
+    Rows are ordered by the hash of their pixels, so that this is a draw; and always the same one.
+    """
+    chosen = np.zeros(len(targets), dtype=bool)
+    for label in np.unique(targets):
+        chosen[np.flatnonzero(targets == label)[::2]] = True
+    return chosen
