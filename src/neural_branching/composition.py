@@ -40,13 +40,12 @@ def joined_thresholds(overrides: list[str], config_name: str) -> list[str]:
         return overrides
     others = [override for override in parsed if override not in swept]
     [ways] = BasicSweeper.split_arguments(swept, max_batch_size=None)
-    first = [*map(_first, others), *ways[0]]
-    if not is_grid(compose(config_name, first, return_hydra_config=True).hydra.sweeper):
+    choices = _choices(others)
+    if not is_grid(compose(config_name, [*choices[0], *ways[0]], return_hydra_config=True).hydra.sweeper):
         return overrides
     if all(override.key_or_group != "threshold" for override in swept):
         thresholds = [_options(way) for way in ways]
     else:
-        choices = _choices(others)
         found = [_nodes([[*choice, *way] for way in ways], config_name) for choice in choices]
         if any(nodes != found[0] for nodes in found):
             return overrides
@@ -71,14 +70,16 @@ def _options(way: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def _choices(others: Sequence[Override]) -> list[list[str]]:
+def _choices(overrides: Sequence[Override]) -> list[list[str]]:
     """The first value of every override, and each further one among the first of all others."""
-    first = [_first(override) for override in others]
+    offered: dict[str, list[str]] = {}  # a later override of the same key counts
+    for override in overrides:
+        key = override.get_key_element()
+        offered[key] = [f"{key}={one}" for one in _values(override)]
+    first = [lines[0] for lines in offered.values()]
     choices = [first]
-    for place, override in enumerate(others):
-        if override.is_sweep_override() and not isinstance(override.value(), IntervalSweep):
-            values = [f"{override.get_key_element()}={one}" for one in override.sweep_string_iterator()]
-            choices += [[*first[:place], value, *first[place + 1 :]] for value in values[1:]]
+    for place, lines in enumerate(offered.values()):
+        choices += [[*first[:place], line, *first[place + 1 :]] for line in lines[1:]]
     return choices
 
 
@@ -94,13 +95,6 @@ def is_grid(sweeper: DictConfig) -> bool:
 def _is_of_threshold(override: Override) -> bool:
     key = override.key_or_group
     return override.package is None and (key == "threshold" or key.startswith("threshold."))
-
-
-def _first(override: Override) -> str:
-    """An override with the first of its values."""
-    if override.is_sweep_override() and not isinstance(override.value(), IntervalSweep):
-        return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
-    return str(override.input_line)
 
 
 def literal(value: Any) -> str:
@@ -135,16 +129,7 @@ def compose_values(overrides: list[str], config_name: str) -> list[DictConfig]:
     Raises:
         HydraException: if an override cannot be parsed or composed.
     """
-    offered: dict[str, list[str]] = {}  # a later override of the same key counts
-    for override in _parser().parse_overrides(overrides):
-        offered[override.get_key_element()] = [
-            f"{override.get_key_element()}={one}" for one in _values(override)
-        ]
-    first = [lines[0] for lines in offered.values()]
-    batch = [first]
-    for place, lines in enumerate(offered.values()):
-        batch += [[*first[:place], line, *first[place + 1 :]] for line in lines[1:]]
-    return _compose(batch, config_name)
+    return _compose(_choices(_parser().parse_overrides(overrides)), config_name)
 
 
 def _values(override: Override) -> list[str]:
