@@ -1,6 +1,6 @@
 """Tiny inputs that several test files share."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -10,45 +10,33 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from device import TRAINER
+from tiny import ORDINARY, ClassFolders, GlyphRun, glyphs, networks, recipe
 
 if TYPE_CHECKING:
     from neural_branching.pipeline import Run
 
-ClassFolders = Callable[..., Path]
-GlyphRun = Callable[..., "Run"]
-# Spelled out, so that other defaults would not change what is tested with it.
-RECIPE = (
-    *("epochs=20", "batch_size=32", "lr=1e-2", "optimizer=adam", "weight_decay=0", "schedule=constant"),
-    *("label_smoothing=0", "keep=best", "monitor=val/loss", "patience=null"),
-)
-GLYPHS = (
-    "data.image_size=16",
-    "data.source.train_per_class=100",
-    "data.source.test_per_class=20",
-    "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I]",
-    "data.superclasses={digit:[digit_0,digit_1,digit_2],upper:[upper_O,upper_I]}",
+# Recipes are spelled out, so that other defaults would not change what is tested with them.
+SETTINGS = (
+    *glyphs(2, size=16, train=100, test=20),
     *("data.split.train=0.5", "data.split.validation=0.1", "data.split.calibration=0.4"),
-    *("parent.network.widths=[16,12]", "branch.network.widths=[8]"),
-    *(f"++{part}.fit.{option}" for part in ("parent", "branch") for option in RECIPE),
-    *TRAINER,
+    *networks(),
+    *recipe(epochs=20, lr=1e-2),
     "trainer.progress=false",
 )
-ORDINARY = ("threshold=coverage", "threshold.target=0.6")
 
 
 # The files whose tests take longest, longest first: begun last, one would leave the other workers idle.
 LONGEST = (
-    "cli",
+    "command_line",
     "faults",
-    "prediction",
+    "predictor",
     "pipeline",
-    "together",
-    "runs",
+    "train_together",
+    "run_folders",
     "launchers",
     "route",
     "search",
-    "conf",
+    "groups",
 )
 
 
@@ -59,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
     """Draw nothing from here on: pictures take longer than all else that a small run does."""
-    for place in ("branch.draw", "tree.draw", "summary.draw"):
+    for place in ("branch_report.draw", "tree_report.draw", "summary.draw"):
         patch.setattr(f"neural_branching.report.{place}", lambda *_: {})
 
 
@@ -109,7 +97,7 @@ def glyph_run(tmp_path_factory: pytest.TempPathFactory) -> GlyphRun:
         from neural_branching.config.experiment import Experiment
 
         with _process_restored(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            config = compose("train", [*GLYPHS, f"outputs={outputs}", *overrides])
+            config = compose("train", [*SETTINGS, f"outputs={outputs}", *overrides])
             return pipeline.run(Experiment.from_config(config), overrides)
 
     run(*ORDINARY)  # first, whatever is asked for: it is the one that builds everything
@@ -141,7 +129,7 @@ def silent(silent_run: "Run", tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _written(run: "Run", folder: Path, *, draw_figures: bool) -> Path:
-    from neural_branching.report.run import write_run
+    from neural_branching.report.run_report import write_run
 
     write_run(run, folder, draw_figures=draw_figures)
     return folder

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from neural_branching import callbacks, cli, pipeline  # noqa: F401
-from neural_branching.report import run, summary, tables, tensorboard, tree  # noqa: F401
+from neural_branching import cli, pipeline  # noqa: F401
+from neural_branching.report import run_report, summary, tables, tensorboard, tree_report  # noqa: F401
 
 
 def start(folder: str, arguments: list[str], name: str) -> int:

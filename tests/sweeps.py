@@ -11,7 +11,7 @@ from device import ON_CPU
 from neural_branching.report.results import records
 
 if TYPE_CHECKING:
-    from neural_branching.evaluation.node import NodeEvaluation
+    from neural_branching.evaluation.node_evaluation import NodeEvaluation
     from neural_branching.pipeline import Run
 
 

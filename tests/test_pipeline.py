@@ -19,42 +19,28 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from safetensors.torch import load_file
 
-from device import ELSEWHERE, TRAINER
-from neural_branching import activations as act
-from neural_branching import artifacts, pipeline
-from neural_branching.artifacts import Workspace
-from neural_branching.config.branch import BranchSpec
+from device import ELSEWHERE
+from neural_branching import pipeline
+from neural_branching.artifacts import activations as act
+from neural_branching.artifacts import ensure_parent, trained_weights
+from neural_branching.artifacts.build_networks import new_parent
+from neural_branching.artifacts.ensure_branch import ensure_activations
+from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS
+from neural_branching.artifacts.workspace import Workspace
+from neural_branching.config.branch_spec import BranchSpec
 from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
-from neural_branching.models import new_parent
-from neural_branching.parent import Parent
 from neural_branching.report.results import write_predictions
-from neural_branching.store import Artifact, key_of
+from neural_branching.store.artifact_store import Artifact, key_of
+from neural_branching.training.parent import Parent
 from sweeps import only, record
+from tiny import glyphs, networks, recipe
 
 EVERYTHING = {"data", "parent", "activations", "branch"}
-# Spelled out, so that other defaults would not change what is tested here.
-RECIPE = (
-    *("epochs=2", "batch_size=32", "lr=1e-3", "optimizer=adam", "weight_decay=0", "schedule=constant"),
-    *("label_smoothing=0", "keep=best", "monitor=val/loss", "patience=null", "precision=32-true"),
-)
-SMALL = (
-    "parent.network.widths=[16,12]",
-    "branch.network.widths=[8]",
-    *(f"++{part}.fit.{option}" for part in ("parent", "branch") for option in RECIPE),
-    *TRAINER,
-    "trainer.progress=false",
-)
-GLYPHS = (
-    *SMALL,
-    "data.image_size=16",
-    "data.source.train_per_class=24",
-    "data.source.test_per_class=6",
-    "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I]",
-    "data.superclasses={digit:[digit_0,digit_1,digit_2],upper:[upper_O,upper_I]}",
-)
+SMALL = (*networks(), *recipe(epochs=2, lr=1e-3), "trainer.progress=false")
+GLYPHS = (*SMALL, *glyphs(2, size=16, train=24, test=6))
 
 
 @pytest.fixture(autouse=True)
@@ -189,12 +175,12 @@ def test_every_part_of_the_activations_key_matters(
 ) -> None:
     workspace, branch = workspace_of(first), first.experiment.usual.branch
     table, weights, parent = workspace.table, workspace.weights, workspace.parent
-    known = key(artifacts.ensure_activations, workspace, branch)
+    known = key(ensure_activations, workspace, branch)
     assert known == first.results["artifacts"]["activations"]["key"]
 
     other_data = dataclasses.replace(table, artifact=dataclasses.replace(table.artifact, key="0" * 20))
     manifest = json.loads(json.dumps(weights.manifest))
-    manifest["files"][artifacts.WEIGHTS]["sha256"] = "0" * 64
+    manifest["files"][WEIGHTS]["sha256"] = "0" * 64
     other_network = dataclasses.replace(parent, network={**parent.network, "dropout": 0.1})
     others = (
         {"table": other_data},
@@ -203,19 +189,19 @@ def test_every_part_of_the_activations_key_matters(
     )
     keys = {known}
     for other in others:
-        keys.add(key(artifacts.ensure_activations, dataclasses.replace(workspace, **other), branch))
+        keys.add(key(ensure_activations, dataclasses.replace(workspace, **other), branch))
     # What is computed does not depend on these: rows are selected later.
     for overrides in (["branch_point=hidden1"], ["subset=upper"], ["branch.seed=3"], ["threshold.value=0"]):
         another = settings_of(first.experiment.outputs, *overrides).usual.branch
-        assert key(artifacts.ensure_activations, workspace, another) == known
+        assert key(ensure_activations, workspace, another) == known
     monkeypatch.setattr(act, "RECIPE", act.RECIPE + 1)
-    keys.add(key(artifacts.ensure_activations, workspace, branch))
+    keys.add(key(ensure_activations, workspace, branch))
     assert len(keys) == 5
 
 
 @pytest.mark.parametrize("name", ["parent", "activations"])
 def test_a_new_recipe_rebuilds_its_kind(name: str, warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, attribute = (act, "RECIPE") if name == "activations" else (artifacts, "PARENT_RECIPE")
+    module, attribute = (act, "RECIPE") if name == "activations" else (ensure_parent, "PARENT_RECIPE")
     monkeypatch.setattr(module, attribute, getattr(module, attribute) + 1)
     # The rebuilt files have the same content, so that what stands on them is still valid.
     assert built(run(warm)) == {name}
@@ -245,11 +231,11 @@ def test_every_part_of_a_recipe_is_in_the_key(kind: str, change: dict, first: pi
 @pytest.mark.parametrize(
     ("name", "file"),
     [
-        ("parent", artifacts.WEIGHTS),
-        ("parent", artifacts.HISTORY),
+        ("parent", WEIGHTS),
+        ("parent", HISTORY),
         ("activations", "hidden2.safetensors"),
         ("activations", "logits.safetensors"),
-        ("branch", artifacts.WEIGHTS),
+        ("branch", WEIGHTS),
         ("data", "labels.npy"),
     ],
 )
@@ -272,7 +258,7 @@ def test_a_damaged_file_is_set_aside_and_rebuilt(
 
 @pytest.mark.parametrize("name", ["parent", "branch"])
 def test_an_artifact_without_its_file_is_rebuilt(name: str, first: pipeline.Run, warm: Path) -> None:
-    (warm / "store" / name / first.results["artifacts"][name]["key"] / artifacts.WEIGHTS).unlink()
+    (warm / "store" / name / first.results["artifacts"][name]["key"] / WEIGHTS).unlink()
     again = run(warm)
     assert built(again) == {name}
     assert numbers(again) == numbers(first)
@@ -314,7 +300,7 @@ def test_seeds_do_change_the_results(first: pipeline.Run, warm: Path) -> None:
 def test_activations_are_those_of_an_undisturbed_parent_after_its_non_linearity(first: pipeline.Run) -> None:
     parent = new_parent(first.experiment.parent)
     assert parent.network.stages["hidden2"][0].p > 0  # there is dropout to be left out
-    parent.load_state_dict(load_file(artifact_folder(first, "parent") / artifacts.WEIGHTS))
+    parent.load_state_dict(load_file(artifact_folder(first, "parent") / WEIGHTS))
     images = torch.from_numpy(np.array(first.table.images()))
     outputs = dict(parent.eval().walk(images, parent.network.stage_names))
     for stage, output in outputs.items():
@@ -350,8 +336,8 @@ def test_held_out_images_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         seen[title.split()[0]] = data.train, data.validation
         return fit(module, data, compute, title, checkpoint)
 
-    fit = artifacts.fit
-    monkeypatch.setattr(artifacts, "fit", spy)
+    fit = trained_weights.fit
+    monkeypatch.setattr(trained_weights, "fit", spy)
     result = run(tmp_path)
     table, classes = result.table, result.experiment.tree.classes
     images, hidden = table.images(), act.read(_activations(result), "hidden2")
@@ -371,7 +357,7 @@ def test_held_out_images_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def _activations(run: pipeline.Run) -> Artifact:
-    return artifacts.ensure_activations(workspace_of(run), run.experiment.usual.branch)
+    return ensure_activations(workspace_of(run), run.experiment.usual.branch)
 
 
 # Images of one's own.
@@ -569,5 +555,5 @@ def test_a_convolutional_parent_with_augmentation_runs_at_every_stage(tmp_path: 
     for stage in ("stem", "block2", "pool"):
         result = run(tmp_path, f"branch_point={stage}", base=tuple(base))
         assert built(result) == (EVERYTHING if stage == "stem" else {"branch"})
-        width = load_file(artifact_folder(result, "branch") / artifacts.WEIGHTS)["standardize.mean"].shape
+        width = load_file(artifact_folder(result, "branch") / WEIGHTS)["standardize.mean"].shape
         assert width == ({"stem": 32, "block2": 128, "pool": 64}[stage],)

@@ -15,31 +15,23 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from device import ELSEWHERE, TRAINER
-from neural_branching import artifacts, pipeline
+from neural_branching import pipeline
+from neural_branching.artifacts import trained_weights
+from neural_branching.artifacts.build_networks import check_parent, new_parent
 from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment
 from neural_branching.errors import InputError
-from neural_branching.models import check_parent, new_parent
 from neural_branching.report import tables
-from neural_branching.report.run import print_run, write_run
+from neural_branching.report.run_report import print_run, write_run
 from neural_branching.report.summary import summarize
 from sweeps import only, record
+from tiny import ORDINARY, glyphs, recipe
 
-RECIPE = (
-    *("epochs=1", "batch_size=32", "lr=1e-3", "optimizer=adam", "weight_decay=0", "schedule=constant"),
-    *("label_smoothing=0", "keep=last", "monitor=val/loss", "patience=null", "precision=32-true"),
-)
 GLYPHS = (
-    "data.image_size=16",
-    *("data.source.train_per_class=16", "data.source.test_per_class=4"),
-    "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I]",
-    "data.superclasses={digit:[digit_0,digit_1,digit_2],upper:[upper_O,upper_I]}",
-    "branch.network.widths=[8]",
-    *(f"++{part}.fit.{option}" for part in ("parent", "branch") for option in RECIPE),
-    "parent.augment=null",
-    *TRAINER,
-    "trainer.progress=false",
-    *("threshold=coverage", "threshold.target=0.6"),
+    *glyphs(2, size=16, train=16, test=4),
+    *recipe(epochs=1, lr=1e-3, keep="last"),
+    *("branch.network.widths=[8]", "parent.augment=null", *TRAINER, "trainer.progress=false"),
+    *ORDINARY,
 )
 MLP = ("parent.network.widths=[16,12]",)
 VIT = ("parent=vit", "parent.network.width=8", "parent.network.depth=2", "parent.network.heads=2")
@@ -207,13 +199,13 @@ def test_classes_can_be_kept_from_the_parent(outputs: Path, monkeypatch: pytest.
 def spied(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What parent and branch are trained and validated on."""
     seen: dict[str, Any] = {}
-    fit = artifacts.fit
+    fit = trained_weights.fit
 
     def spy(module: Any, data: Any, compute: object, title: str, checkpoint: object) -> Any:
         seen[title.split()[0]] = data.train, data.validation
         return fit(module, data, compute, title, checkpoint)
 
-    monkeypatch.setattr(artifacts, "fit", spy)
+    monkeypatch.setattr(trained_weights, "fit", spy)
     return seen
 
 

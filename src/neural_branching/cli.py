@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-from neural_branching import terminal
+from neural_branching.commands import terminal
 from neural_branching.errors import InputError, one_of, refused_file
 
 # Name, which is that of its module in ``commands`` → what is typed behind it, and what it does.

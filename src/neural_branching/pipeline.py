@@ -4,27 +4,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from neural_branching.artifacts import HISTORY, Workspace, check_images, ensure_data, store_of
-from neural_branching.baselines import baselines
-from neural_branching.branch_cost import costs, path_costs, saved_seconds
+from neural_branching.artifacts.baselines import baselines
+from neural_branching.artifacts.branch_cost import costs, path_costs, saved_seconds
+from neural_branching.artifacts.build_networks import check_branch, check_budget, check_parent
+from neural_branching.artifacts.duplicate_effect import duplicates
+from neural_branching.artifacts.ensure_data import check_images, ensure_data
+from neural_branching.artifacts.outputs import Outputs
+from neural_branching.artifacts.train_together import train_together
+from neural_branching.artifacts.trained_weights import HISTORY
+from neural_branching.artifacts.workspace import Workspace, store_of
 from neural_branching.config.experiment import Experiment
+from neural_branching.config.objectives import measured
 from neural_branching.data.table import DataTable
-from neural_branching.distinct import duplicates
-from neural_branching.environment import environment
 from neural_branching.errors import InputError
-from neural_branching.evaluation.baselines import Outcome
 from neural_branching.evaluation.examination import examine
 from neural_branching.evaluation.foreign import Foreign
-from neural_branching.evaluation.node import NodeEvaluation, evaluate_node
+from neural_branching.evaluation.node_evaluation import NodeEvaluation, evaluate_node
+from neural_branching.evaluation.outcomes import Outcome
 from neural_branching.evaluation.stops import Rules
-from neural_branching.evaluation.tree import PARENT_ALONE, TreeEvaluation, evaluate_tree
-from neural_branching.models import check_branch, check_budget, check_parent
-from neural_branching.objectives import measured
-from neural_branching.outputs import Outputs
+from neural_branching.evaluation.tree_evaluation import PARENT_ALONE, TreeEvaluation, evaluate_tree
 from neural_branching.report.results import records
 from neural_branching.routing.routers import ROUTERS, Router
-from neural_branching.together import train_together
-from neural_branching.training import History
+from neural_branching.store.environment import environment
+from neural_branching.training.fit import History
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from neural_branching.environment import environment
+from neural_branching.store.environment import environment
 
 SHORT = os.environ.get("BENCH") == "short"
 REPEATS = 2 if SHORT else 9

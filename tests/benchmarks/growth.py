@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from neural_branching.activations import extract
-from neural_branching.branch import Branch
-from neural_branching.compute import Compute
-from neural_branching.fit import Fit
+from neural_branching.artifacts.activations import extract
+from neural_branching.artifacts.train_together import MEMBERS
 from neural_branching.networks.mlp import MLP
-from neural_branching.parent import Parent
 from neural_branching.selection import risk_coverage_curve
-from neural_branching.stack import Member, fit_together
-from neural_branching.together import MEMBERS
+from neural_branching.training.branch import Branch
+from neural_branching.training.compute import Compute
+from neural_branching.training.parent import Parent
+from neural_branching.training.recipe import Fit
+from neural_branching.training.stack import Member, fit_together
 
 IMAGE = (3, 32, 32)
 

@@ -11,14 +11,14 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from neural_branching.activations import BATCH, extract
+from neural_branching.artifacts.activations import BATCH, extract
 from neural_branching.data.batches import Batches
-from neural_branching.fit import Fit
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.standardize import Standardize
-from neural_branching.parent import Parent
-from neural_branching.store import Store
+from neural_branching.store.artifact_store import Store
+from neural_branching.training.parent import Parent
+from neural_branching.training.recipe import Fit
 
 pytestmark = pytest.mark.benchmark
 SHORT = os.environ.get("BENCH") == "short"

@@ -10,23 +10,23 @@ import pytest
 import torch
 from PIL import Image
 
-from neural_branching.activations import stage_widths
-from neural_branching.branch import Branch
+from neural_branching.artifacts.activations import stage_widths
 from neural_branching.data.files import decoded
 from neural_branching.evaluation.stops import Stop
-from neural_branching.export import Program, export
-from neural_branching.fit import Fit
+from neural_branching.exported_program import Program, export
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
-from neural_branching.parent import Parent
-from neural_branching.prediction import Head, Predictor
-from neural_branching.readout import Readout
+from neural_branching.networks.readout import Readout
+from neural_branching.predictor import Head, Predictor
 from neural_branching.routing.descent import Guide
 from neural_branching.routing.hierarchy import ROOT, Node, Tree
 from neural_branching.routing.routers import ParentMass
-from neural_branching.selection.scores.outputs import MaxSoftmax
-from neural_branching.selection.thresholds.base import HeldOut
+from neural_branching.selection.scores.from_logits import MaxSoftmax
 from neural_branching.selection.thresholds.plain import Fixed
+from neural_branching.selection.thresholds.threshold import HeldOut
+from neural_branching.training.branch import Branch
+from neural_branching.training.parent import Parent
+from neural_branching.training.recipe import Fit
 
 pytestmark = pytest.mark.benchmark
 SHORT = os.environ.get("BENCH") == "short"

@@ -15,16 +15,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from neural_branching.branch import Branch
-from neural_branching.classifier import Classifier
-from neural_branching.compute import Compute
 from neural_branching.data.batches import TensorDataModule
-from neural_branching.fit import Fit
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
-from neural_branching.parent import Parent
-from neural_branching.stack import Member, fit_together
-from neural_branching.training import fit
+from neural_branching.training.branch import Branch
+from neural_branching.training.classifier import Classifier
+from neural_branching.training.compute import Compute
+from neural_branching.training.fit import fit
+from neural_branching.training.parent import Parent
+from neural_branching.training.recipe import Fit
+from neural_branching.training.stack import Member, fit_together
 
 pytestmark = pytest.mark.benchmark
 SHORT = os.environ.get("BENCH") == "short"

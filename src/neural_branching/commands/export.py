@@ -27,8 +27,8 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     one_of(options.file.suffix, (".pt2", ".onnx"), "The suffix of the file")
 
-    from neural_branching.export import export
-    from neural_branching.prediction import load
+    from neural_branching.exported_program import export
+    from neural_branching.predictor import load
 
     predictor = load(options.run, "cpu", trust=options.trust, threshold=options.threshold)
     compared, difference = export(predictor, options.file)

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural_branching import terminal
+from neural_branching.commands import terminal
 from neural_branching.errors import InputError, is_full_disk, refused_file
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def launch(command: str, arguments: list[str]) -> None:
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
     except SystemExit:
-        from neural_branching.callbacks import RUNNING
+        from neural_branching.commands.callbacks import RUNNING
 
         while RUNNING:  # a launcher or a sweeper has given up
             print(
@@ -76,7 +76,7 @@ def _one_job_for_thresholds(command: str, arguments: list[str]) -> list[str]:
     from hydra._internal.utils import get_args_parser
     from hydra.errors import HydraException
 
-    from neural_branching.composition import joined_thresholds
+    from neural_branching.commands.composition import joined_thresholds
     from neural_branching.config.build import conf_dir
 
     typed, _ = get_args_parser().parse_known_args(arguments)
@@ -126,7 +126,7 @@ def first_job(overrides: list[str]) -> "Experiment":
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
 
-    from neural_branching.composition import compose_values
+    from neural_branching.commands.composition import compose_values
     from neural_branching.config.build import conf_dir
     from neural_branching.config.experiment import Experiment
 
@@ -147,7 +147,7 @@ def job(config: "DictConfig") -> "Optimised | None":
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from neural_branching.runs import CONFIG, begin
+    from neural_branching.store.run_folders import CONFIG, begin
 
     terminal.prepare()  # launchers run jobs in other processes
     hydra_config = HydraConfig.get()
@@ -182,8 +182,8 @@ def _run(config: "DictConfig", overrides: list[str], folder: Path, sweep: Path |
     from neural_branching import pipeline
     from neural_branching.config.experiment import Experiment
     from neural_branching.report.results import write_config
-    from neural_branching.report.run import write_run
-    from neural_branching.runs import planned_data
+    from neural_branching.report.run_report import write_run
+    from neural_branching.store.run_folders import planned_data
 
     experiment = Experiment.from_config(config)
     write_config(folder, experiment.config)  # at once, by which a summary knows a run that was killed
@@ -212,7 +212,7 @@ def _recorded(found: Exception, command: str, folder: Path) -> Exception:
 
 def _show(run: "Run", folder: Path, *, alone: bool) -> None:
     """Say what a finished run has found. It is written, whether or not it can be shown."""
-    from neural_branching.report.run import print_run, said
+    from neural_branching.report.run_report import print_run, said
 
     if not alone:
         log.info("%s: %s", folder.name, said(run.results))

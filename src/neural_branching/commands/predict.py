@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
 
     from neural_branching.data.files import decoded, image_files
     from neural_branching.errors import whole
-    from neural_branching.report.prediction import Writer, check_output
+    from neural_branching.report.answers_file import Writer, check_output
 
     batch, files = whole(options.batch, "--batch", 1), image_files(options.images)
     max_pixels = whole(options.max_pixels, "--max-pixels", 1)
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
 
     from rich.progress import track
 
-    from neural_branching.prediction import load
+    from neural_branching.predictor import load
 
     predictor, writer = (
         load(options.run, options.device, trust=options.trust, threshold=options.threshold),

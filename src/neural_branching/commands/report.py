@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     from neural_branching.report.collect import collect
     from neural_branching.report.results import command_of
     from neural_branching.report.summary import show, write
-    from neural_branching.runs import runs_below
+    from neural_branching.store.run_folders import runs_below
 
     commands = {command_of(run) for run in runs_below(options.folder)} or {"train"}
     for command in sorted(commands):

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
         write_coverage(options.folder / "intervals.md", interval_coverage(options.images, options.draws))
         return
 
-    from neural_branching.report.simulation import simulate, write_simulation
+    from neural_branching.report.guarantee_simulation import simulate, write_simulation
 
     records, figure = simulate(options.folder, options.target, options.delta, options.images, options.draws)
     write_simulation(options.folder, records, figure)

@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
 
     experiment = first_job(options.overrides)
 
-    from neural_branching.report.stages import print_stages, stages
+    from neural_branching.report.stage_table import print_stages, stages
 
     found = stages(experiment, every=options.all, timed=options.latency)
     print_stages(experiment, found, every=options.all)

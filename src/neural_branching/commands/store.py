@@ -29,8 +29,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--all", action="store_true", help="prune: also what runs refer to")
     options = parser.parse_args(arguments)
 
-    from neural_branching.report.upkeep import print_contents, print_problems, print_pruned
-    from neural_branching.upkeep import contents, prune, verify
+    from neural_branching.report.store_table import print_contents, print_problems, print_pruned
+    from neural_branching.store.upkeep import contents, prune, verify
 
     if options.action == "list":
         print_contents(contents(options.folder))

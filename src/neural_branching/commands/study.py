@@ -23,8 +23,8 @@ def main(arguments: list[str]) -> None:
     overrides = parser.parse_args(arguments).overrides
     parent = first_job(overrides).parent
 
-    from neural_branching.activations import main_stages
-    from neural_branching.models import outline
+    from neural_branching.artifacts.activations import main_stages
+    from neural_branching.artifacts.build_networks import outline
 
     names = ",".join(main_stages(outline(parent), parent.in_shape))
     launch("train", ["-m", *overrides, f"branch_point.stage={names}"])

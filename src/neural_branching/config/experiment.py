@@ -8,20 +8,20 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from neural_branching.compute import Compute
-from neural_branching.config.branch import BranchSpec, images_per_class
+from neural_branching.config.branch_spec import BranchSpec, images_per_class
 from neural_branching.config.build import build, only_keys, placed, plain
-from neural_branching.config.data import DataSpec
-from neural_branching.config.parent import ParentSpec
+from neural_branching.config.data_spec import DataSpec
+from neural_branching.config.objectives import checked
+from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.subset import Subset
+from neural_branching.data.views import Views
 from neural_branching.errors import InputError, one_of, whole
-from neural_branching.objectives import checked
 from neural_branching.routing.hierarchy import Hierarchy, Node, Tree
 from neural_branching.routing.routers import Router
-from neural_branching.selection.scores.base import Score
-from neural_branching.selection.thresholds.base import Threshold
-from neural_branching.views import Views
+from neural_branching.selection.scores.score import Score
+from neural_branching.selection.thresholds.threshold import Threshold
+from neural_branching.training.compute import Compute
 
 _TOP = {"data", "subset", "parent", "branch_point", "views", "branch", "score", "threshold", "trainer"}
 _TOP |= {"thresholds", "seed", "outputs", "published", "baselines", "baseline_epochs", "objectives"}

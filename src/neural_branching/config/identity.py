@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any
 
-from neural_branching.store import canonical
+from neural_branching.store.artifact_store import canonical
 
 
 class Identified(ABC):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from neural_branching.data.tasks import in_tasks
 from neural_branching.errors import InputError, printable
-from neural_branching.reading import read_json
-from neural_branching.store import sha256_of
-from neural_branching.writing import write_atomically
+from neural_branching.files.reading import read_json
+from neural_branching.files.writing import write_atomically
+from neural_branching.store.artifact_store import sha256_of
 
 LIMIT = 1 << 31  # bytes of a memory: some ten million files
 

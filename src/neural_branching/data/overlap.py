@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy.sparse import csr_matrix
 
-from neural_branching.csv_text import write_table
 from neural_branching.data.duplicates import CORRELATION, Duplicates, Pixels, Rows, find_duplicates
 from neural_branching.data.split import CODES, LEFT_OUT
-from neural_branching.store import Artifact, Facts, Store
+from neural_branching.files.csv_text import write_table
+from neural_branching.store.artifact_store import Artifact, Facts, Store
 
 log = logging.getLogger(__name__)
 

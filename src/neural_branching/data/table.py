@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.overlap import ensure_duplicates, read_duplicates
-from neural_branching.data.sources.base import Images, Source
+from neural_branching.data.sources.source import Images, Source
 from neural_branching.data.split import CODES, Split
 from neural_branching.errors import InputError
-from neural_branching.store import Artifact, Facts, Store
+from neural_branching.store.artifact_store import Artifact, Facts, Store
 
 RECIPE = 1
 

@@ -13,8 +13,8 @@ from neural_branching.evaluation.reliability import reliability
 from neural_branching.selection import Bootstrap, RiskCoverageCurve, risk_coverage_curve
 from neural_branching.selection.area_intervals import area_intervals
 from neural_branching.selection.intervals import Interval, share_interval
-from neural_branching.selection.scores.base import Score
-from neural_branching.selection.scores.outputs import softmax
+from neural_branching.selection.scores.from_logits import softmax
+from neural_branching.selection.scores.score import Score
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from neural_branching.selection import Answers
 from neural_branching.selection.arrays import Floats
-from neural_branching.selection.scores.base import Score, Scorer
-from neural_branching.selection.thresholds.base import Choice, HeldOut, Threshold
+from neural_branching.selection.scores.score import Score, Scorer
+from neural_branching.selection.thresholds.threshold import Choice, HeldOut, Threshold
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from neural_branching.selection.area_intervals import failure_auroc_interval
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.intervals import Interval, percentile_interval, share_interval
 from neural_branching.selection.risk_coverage import weighted_curves
-from neural_branching.selection.thresholds.base import HeldOut, Threshold
 from neural_branching.selection.thresholds.plain import threshold_at_coverage
+from neural_branching.selection.thresholds.threshold import HeldOut, Threshold
 
 # The share of the subset's images that must be answered when false accepts are counted.
 FPR_COVERAGE = 0.95

@@ -10,8 +10,8 @@ from neural_branching.errors import InputError
 from neural_branching.evaluation.fitted import Stop, fit_score, held_out, scores
 from neural_branching.selection import Answers
 from neural_branching.selection.arrays import Floats
-from neural_branching.selection.scores.base import Score, Scorer
-from neural_branching.selection.thresholds.base import Choice, HeldOut, Threshold
+from neural_branching.selection.scores.score import Score, Scorer
+from neural_branching.selection.thresholds.threshold import Choice, HeldOut, Threshold
 
 
 @dataclass(frozen=True)

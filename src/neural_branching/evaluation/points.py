@@ -7,7 +7,7 @@ from neural_branching.evaluation.judge import Judged, Scored
 from neural_branching.evaluation.selective import acceptance_intervals
 from neural_branching.selection import risk_coverage_curve
 from neural_branching.selection.intervals import share_interval
-from neural_branching.selection.scores.base import Score
+from neural_branching.selection.scores.score import Score
 from neural_branching.selection.thresholds.plain import threshold_at_coverage
 
 PROBABILITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)

@@ -10,8 +10,8 @@ from neural_branching.evaluation.calibrated import REDRAWS, p_value, redrawn_sha
 from neural_branching.selection import Answers, Bootstrap
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.intervals import LEVEL, share_interval
+from neural_branching.selection.scores.from_logits import softmax
 from neural_branching.selection.scores.learned import fit_temperature
-from neural_branching.selection.scores.outputs import softmax
 
 BINS = 15
 EDGES = np.linspace(0, 1, BINS + 1)

@@ -10,9 +10,9 @@ from neural_branching.evaluation.fitted import Stop, fit_score, held_out
 from neural_branching.routing.descent import Guide, Seen, travel
 from neural_branching.routing.hierarchy import Tree
 from neural_branching.selection import Answers
-from neural_branching.selection.scores.base import Score, Scorer
-from neural_branching.selection.thresholds.base import Choice, Shortage, Threshold
+from neural_branching.selection.scores.score import Score, Scorer
 from neural_branching.selection.thresholds.plain import Fixed
+from neural_branching.selection.thresholds.threshold import Choice, Shortage, Threshold
 
 
 @dataclass(frozen=True)

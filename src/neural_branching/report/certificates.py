@@ -7,13 +7,13 @@ from pathlib import Path
 from neural_branching.config.build import build
 from neural_branching.config.experiment import thresholds_of
 from neural_branching.errors import InputError
-from neural_branching.reading import read_yaml
-from neural_branching.report.predictions import read_predictions
+from neural_branching.files.reading import read_yaml
+from neural_branching.report.predictions_file import read_predictions
 from neural_branching.report.results import Row, read_results
-from neural_branching.runs import CONFIG, belongs, files_of
 from neural_branching.selection import coverage, selective_accuracy
-from neural_branching.selection.thresholds.base import Choice, HeldOut
 from neural_branching.selection.thresholds.guaranteed import Guaranteed
+from neural_branching.selection.thresholds.threshold import Choice, HeldOut
+from neural_branching.store.run_folders import CONFIG, belongs, files_of
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from neural_branching.config.objectives import DIRECTIONS, measured
 from neural_branching.errors import InputError
-from neural_branching.objectives import DIRECTIONS, measured
 from neural_branching.report.cells import Cell, Interval
 from neural_branching.report.certificates import Certified, certify
 from neural_branching.report.metrics import METRICS, at
 from neural_branching.report.repeats import repeats
 from neural_branching.report.results import Row, command_of, read_config, read_results, records
 from neural_branching.report.shapes import NUMBER, Each, Maybe, misfit
-from neural_branching.runs import RESULTS, check_tables, missing_jobs, runs_below
+from neural_branching.store.run_folders import RESULTS, check_tables, missing_jobs, runs_below
 
 # Columns that describe the setting of a run, by its command → where they stand in its record.
 _LIKE: dict[str, tuple[str, ...]] = {

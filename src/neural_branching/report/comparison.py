@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from neural_branching.objectives import DIRECTIONS
+from neural_branching.config.objectives import DIRECTIONS
 from neural_branching.report.collect import Summary
-from neural_branching.report.figures.comparison import comparison
 from neural_branching.report.figures.depth import depth
 from neural_branching.report.figures.learning_curve import learning_curve
 from neural_branching.report.figures.pareto import pareto
-from neural_branching.report.figures.risk_coverage import Line, risk_coverage
+from neural_branching.report.figures.risk_coverage_curves import Line, risk_coverage
+from neural_branching.report.figures.sweep_comparison import comparison
 from neural_branching.report.results import CURVE, Row
 from neural_branching.report.search import Search
 from neural_branching.selection.arrays import Floats

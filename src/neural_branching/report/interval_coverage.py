@@ -10,13 +10,13 @@ from rich.progress import track
 from scipy.special import ndtri
 
 from neural_branching.errors import whole
+from neural_branching.files.writing import write_atomically
 from neural_branching.report.cells import markdown_table
 from neural_branching.report.tables import console
 from neural_branching.selection import risk_coverage_curve
 from neural_branching.selection.area_intervals import area_intervals
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.intervals import Interval, share_interval
-from neural_branching.writing import write_atomically
 
 Drawn = tuple[Floats, NDArray[np.bool_]]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from neural_branching.csv_text import write_table
 from neural_branching.errors import InputError, one_of
+from neural_branching.files.csv_text import write_table
 from neural_branching.report.cells import Cell, with_interval
 from neural_branching.report.collect import SEEDS, Summary, cell, collect
-from neural_branching.report.predictions import Predictions, read_predictions
+from neural_branching.report.predictions_file import Predictions, read_predictions
 from neural_branching.report.results import Row, read_results
 from neural_branching.report.tables import AREAS_NOTE, console
 from neural_branching.selection import risk_coverage_curve

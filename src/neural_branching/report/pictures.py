@@ -7,15 +7,15 @@ import numpy as np
 
 from neural_branching.report.figures.confusion import confusion
 from neural_branching.report.figures.histograms import histograms
-from neural_branching.report.figures.reliability import reliability
-from neural_branching.report.figures.risk_coverage import Line, risk_coverage
+from neural_branching.report.figures.reliability_diagram import reliability
+from neural_branching.report.figures.risk_coverage_curves import Line, risk_coverage
 from neural_branching.report.figures.thresholds import thresholds
 from neural_branching.selection import Bootstrap, risk_coverage_curve
 from neural_branching.selection.intervals import percentile_interval
 
 if TYPE_CHECKING:
     from neural_branching.evaluation.judge import Judged
-    from neural_branching.evaluation.node import NodeEvaluation
+    from neural_branching.evaluation.node_evaluation import NodeEvaluation
     from neural_branching.selection import RiskCoverageCurve
 
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from neural_branching.csv_text import csv_lines, text_cell
 from neural_branching.errors import InputError
-from neural_branching.reading import read_json, read_yaml
-from neural_branching.runs import CONFIG, RESULTS, checksums
-from neural_branching.store import store_at
-from neural_branching.writing import whole_file, write_atomically
+from neural_branching.files.csv_text import csv_lines, text_cell
+from neural_branching.files.reading import read_json, read_yaml
+from neural_branching.files.writing import whole_file, write_atomically
+from neural_branching.store.artifact_store import store_at
+from neural_branching.store.run_folders import CONFIG, RESULTS, checksums
 
 if TYPE_CHECKING:
     from neural_branching.evaluation.examination import Examination
-    from neural_branching.evaluation.node import NodeEvaluation
+    from neural_branching.evaluation.node_evaluation import NodeEvaluation
     from neural_branching.evaluation.points import Point
     from neural_branching.selection import RiskCoverageCurve
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.objectives import DIRECTIONS
+from neural_branching.config.objectives import DIRECTIONS
 from neural_branching.report.cells import number
 from neural_branching.report.collect import Summary
 from neural_branching.report.results import Row

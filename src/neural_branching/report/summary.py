@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from neural_branching.csv_text import write_table
 from neural_branching.errors import printable
-from neural_branching.report import trees
+from neural_branching.files.csv_text import write_table
+from neural_branching.files.writing import write_atomically
+from neural_branching.report import tree_summary as trees
 from neural_branching.report.certificates import Certified
 from neural_branching.report.collect import SEEDS, Summary, collect
 from neural_branching.report.comparison import draw
@@ -14,7 +15,6 @@ from neural_branching.report.metrics import METRICS
 from neural_branching.report.results import Row
 from neural_branching.report.search import Search
 from neural_branching.report.tables import markdown, print_summary
-from neural_branching.writing import write_atomically
 
 
 def summarize(folder: Path, command: str = "train", *, events: bool = False) -> Summary:

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from neural_branching.report.baselines import HEADER, summary_lines
-from neural_branching.report.baselines import NOTE as BASELINES_NOTE
+from neural_branching.report.baseline_table import HEADER, summary_lines
+from neural_branching.report.baseline_table import NOTE as BASELINES_NOTE
 from neural_branching.report.cells import Cell, markdown_table, number
 from neural_branching.report.certificates import Certified
 from neural_branching.report.collect import SEEDS, Summary, cell

@@ -10,9 +10,9 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from neural_branching.report.metrics import METRICS, Metric, tree_metrics
-from neural_branching.runs import EVENTS
 from neural_branching.selection import RiskCoverageCurve
-from neural_branching.training import History
+from neural_branching.store.run_folders import EVENTS
+from neural_branching.training.fit import History
 
 
 def write_events(

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.routing.crossing import Crossing
 from neural_branching.routing.hierarchy import UNCERTAIN, Node, Tree
+from neural_branching.routing.router_input import Crossing
 from neural_branching.routing.routers import Router, Weigh
 from neural_branching.selection import Answers
 from neural_branching.selection.arrays import Floats
-from neural_branching.selection.scores.outputs import softmax
+from neural_branching.selection.scores.from_logits import softmax
 
 TINY = 1e-12  # no probability is nothing: its logarithm has to be finite
 

@@ -10,10 +10,10 @@ from scipy.special import logsumexp
 from scipy.special import softmax as shares
 
 from neural_branching.errors import InputError, whole
-from neural_branching.routing.crossing import Crossing
+from neural_branching.routing.router_input import Crossing
 from neural_branching.selection.arrays import Floats
+from neural_branching.selection.scores.from_logits import softmax
 from neural_branching.selection.scores.learned import fit_temperature
-from neural_branching.selection.scores.outputs import softmax
 
 Weigh = Callable[[Crossing], Floats]
 

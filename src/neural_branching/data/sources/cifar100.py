@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from neural_branching.data.hashes import FileHashes
-from neural_branching.data.sources.base import Images, Source, root_folder
+from neural_branching.data.sources.source import Images, Source, root_folder
 from neural_branching.errors import InputError
 
 RECIPE = 1

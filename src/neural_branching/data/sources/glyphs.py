@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.data.sources.base import Images, Source
+from neural_branching.data.sources.source import Images, Source
 from neural_branching.errors import one_of, whole
-from neural_branching.versions import version_of
+from neural_branching.store.versions import version_of
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont

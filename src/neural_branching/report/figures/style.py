@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from neural_branching.errors import printable
-from neural_branching.writing import whole_file
+from neural_branching.files.writing import whole_file
 
 # Okabe & Ito's palette, which stays distinct for colour-blind readers.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")

@@ -10,8 +10,8 @@ from scipy.special import logsumexp
 from neural_branching.errors import InputError
 from neural_branching.selection.answers import Answers
 from neural_branching.selection.arrays import Floats, as_logits, by_blocks
-from neural_branching.selection.scores.base import Score, Scorer
-from neural_branching.selection.scores.outputs import Energy, Margin, MaxLogit, NegativeEntropy, softmax
+from neural_branching.selection.scores.from_logits import Energy, Margin, MaxLogit, NegativeEntropy, softmax
+from neural_branching.selection.scores.score import Score, Scorer
 
 # Answers that are all right ask for temperature 0, logits that say nothing for an infinite one.
 COLDEST, HOTTEST = 0.02, 50.0

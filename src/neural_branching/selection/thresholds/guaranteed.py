@@ -17,8 +17,9 @@ from neural_branching.errors import number
 from neural_branching.selection.arrays import Floats, Integers
 from neural_branching.selection.intervals import clopper_pearson_upper
 from neural_branching.selection.risk_coverage import RiskCoverageCurve, risk_coverage_curve
-from neural_branching.selection.scores.base import INFINITY
-from neural_branching.selection.thresholds.base import (
+from neural_branching.selection.scores.score import INFINITY
+from neural_branching.selection.thresholds.plain import thresholds_at_coverages
+from neural_branching.selection.thresholds.threshold import (
     Certificate,
     Choice,
     Guarantee,
@@ -27,7 +28,6 @@ from neural_branching.selection.thresholds.base import (
     Threshold,
     exact,
 )
-from neural_branching.selection.thresholds.plain import thresholds_at_coverages
 
 # Tables name the probability of failure where it is another than this.
 DELTA = 0.1

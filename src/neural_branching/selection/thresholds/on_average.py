@@ -7,8 +7,8 @@ import numpy as np
 
 from neural_branching.errors import number
 from neural_branching.selection.risk_coverage import risk_coverage_curve
-from neural_branching.selection.scores.base import INFINITY
-from neural_branching.selection.thresholds.base import (
+from neural_branching.selection.scores.score import INFINITY
+from neural_branching.selection.thresholds.threshold import (
     Certificate,
     Choice,
     Guarantee,

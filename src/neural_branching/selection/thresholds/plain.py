@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from neural_branching.errors import ArgumentError, number
 from neural_branching.selection.arrays import as_scores
 from neural_branching.selection.risk_coverage import risk_coverage_curve
-from neural_branching.selection.scores.base import INFINITY, Score
-from neural_branching.selection.thresholds.base import Choice, HeldOut, Threshold, at_most, exact
+from neural_branching.selection.scores.score import INFINITY, Score
+from neural_branching.selection.thresholds.threshold import Choice, HeldOut, Threshold, at_most, exact
 
 
 class Fixed(Threshold):

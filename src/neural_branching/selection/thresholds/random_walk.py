@@ -29,8 +29,8 @@ from scipy.special import gammaln, nbdtr
 
 from neural_branching.selection.arrays import Floats, Integers
 from neural_branching.selection.risk_coverage import RiskCoverageCurve, risk_coverage_curve
-from neural_branching.selection.thresholds.base import HeldOut, at_most
 from neural_branching.selection.thresholds.guaranteed import Guaranteed, least_accepted
+from neural_branching.selection.thresholds.threshold import HeldOut, at_most
 
 # The boundary is open from a quarter to twice the right answers that validation lets expect. On CIFAR fish
 # and flowers, coverage moves by less than .01 between a third and a quarter; half is too late where

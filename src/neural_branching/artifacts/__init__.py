@@ -1,0 +1,1 @@
+"""Every artifact of an experiment, found in the store or built."""

@@ -1,0 +1,318 @@
+"""The frozen parent's activations: every stage of every image, from one pass, kept on disk."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import Tensor
+
+from neural_branching.data.batches import Augment, TensorDataModule
+from neural_branching.data.table import DataTable
+from neural_branching.data.views import Views
+from neural_branching.errors import InputError
+from neural_branching.files.row_file import RowFile
+from neural_branching.networks.readout import Readout
+from neural_branching.store.artifact_store import Artifact, Facts
+from neural_branching.training.classifier import Classifier
+
+RECIPE = 1
+BATCH = 512
+
+
+def stage_shapes(
+    parent: Classifier, image_shape: Sequence[int], stages: Sequence[str]
+) -> dict[str, tuple[int, ...]]:
+    """Shape of some stages' outputs for one image, found by a pass over one blank image."""
+    image = torch.zeros(1, *image_shape, dtype=torch.uint8, device=parent.device)
+    with torch.inference_mode():
+        return {name: tuple(output.shape[1:]) for name, output in parent.eval().walk(image, stages)}
+
+
+def main_stages(parent: Classifier, image_shape: Sequence[int]) -> tuple[str, ...]:
+    """The network's main stages, without those that give no activations.
+
+    Of anyone's module some children may never be called, or return several things.
+    """
+    names = parent.network.main_stages
+    try:
+        return tuple(stage_shapes(parent, image_shape, names))
+    except InputError:
+        return tuple(name for name in names if _gives_activations(parent, image_shape, name))
+
+
+def _gives_activations(parent: Classifier, image_shape: Sequence[int], stage: str) -> bool:
+    try:
+        stage_shapes(parent, image_shape, (stage,))
+    except InputError:
+        return False
+    return True
+
+
+def stage_widths(
+    parent: Classifier, image_shape: Sequence[int], stages: Sequence[str] | None, readout: Readout
+) -> dict[str, int]:
+    """Length of the vectors that a readout makes of some stages, None for the network's main stages.
+
+    Raises:
+        InputError: if the readout does not fit a stage.
+    """
+    shapes = stage_shapes(parent, image_shape, stages or main_stages(parent, image_shape))
+    token = parent.network.has_class_token
+    return {
+        name: readout(torch.empty(1, *shape, device="meta"), token(name)).shape[1]
+        for name, shape in shapes.items()
+    }
+
+
+def mean_tokens(
+    parent: Classifier, image_shape: Sequence[int], stages: Sequence[str] | None, readout: Readout
+) -> list[str]:
+    """Of some stages those where "auto" is the mean of the tokens although the network has a class token."""
+    network = parent.network
+    if readout.kind != "auto" or network.class_token is None:
+        return []
+    early = [name for name in stages or network.main_stages if not network.has_class_token(name)]
+    shapes = stage_shapes(parent, image_shape, early) if early else {}
+    return [name for name, shape in shapes.items() if len(shape) == 2]
+
+
+def extract(
+    parent: Classifier,
+    images: NDArray[np.uint8] | NDArray[np.float32],
+    folder: Path,
+    device: torch.device,
+    stages: Sequence[str] | None = None,
+    readout: Readout | None = None,
+) -> Facts:
+    """Write the activations of all images at some stages, one safetensors file per stage.
+
+    The network is put into evaluation mode: no dropout, stored batch-norm statistics. Row i of every
+    file belongs to image i. Files grow batch by batch, so that memory does not limit their size.
+
+    Args:
+        parent: the frozen network: a parent, or a branch that others grow from.
+        images: uint8, shape (n, 3, height, width), or of a branch its inputs, float32 (n, width); may be
+            memory-mapped.
+        folder: where ``<stage>.safetensors`` is written, float32 (n, width) under "activations".
+        device: where the forward pass runs.
+        stages: names of the stages; None for the network's main stages.
+        readout: how outputs become vectors; None for each stage's default.
+
+    Returns:
+        Number of images and width of every stage.
+
+    Raises:
+        InputError: if the disk has no room for the files; nothing is written then.
+    """
+    batches = (
+        torch.from_numpy(np.array(images[start : start + BATCH])) for start in range(0, len(images), BATCH)
+    )
+    return _write(parent, batches, len(images), images.shape[1:], folder, device, stages, readout)
+
+
+def extract_views(
+    parent: Classifier,
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    views: Views,
+    augment: Augment,
+    folder: Path,
+    device: torch.device,
+    stages: Sequence[str] | None = None,
+    readout: Readout | None = None,
+) -> Facts:
+    """Write the activations of augmented views of some images; as ``extract``, view after view.
+
+    Args:
+        parent: the frozen network.
+        images: uint8, shape (n, 3, height, width); may be memory-mapped.
+        rows: which of them; row ``v · len(rows) + i`` of every file is view v of image ``rows[i]``.
+        views: their number and seed.
+        augment: maps a batch of images and a generator to a changed batch.
+        folder: where the files are written.
+        device: where the forward pass runs.
+        stages: names of the stages; None for the network's main stages.
+        readout: how outputs become vectors; None for each stage's default.
+
+    Returns:
+        Number of vectors and width of every stage.
+
+    Raises:
+        InputError: if the disk has no room for the files; nothing is written then.
+    """
+    generator = torch.Generator().manual_seed(views.seed)
+    batches = (
+        augment(torch.from_numpy(images[rows[start : start + BATCH]]), generator)
+        for _ in range(views.count)
+        for start in range(0, len(rows), BATCH)
+    )
+    n = views.count * len(rows)
+    return _write(parent, batches, n, images.shape[1:], folder, device, stages, readout)
+
+
+@torch.inference_mode()
+def _write(
+    parent: Classifier,
+    batches: Iterable[Tensor],
+    n: int,
+    image_shape: Sequence[int],
+    folder: Path,
+    device: torch.device,
+    stages: Sequence[str] | None,
+    readout: Readout | None,
+) -> Facts:
+    readout, token = readout or Readout("auto"), parent.network.has_class_token
+    widths = stage_widths(parent, image_shape, stages, readout)
+    _check_room(folder, 4 * n * sum(widths.values()))
+    parent = parent.to(device).eval()
+    with ExitStack() as stack:
+        disk = stack.enter_context(ThreadPoolExecutor(1))
+        files = {
+            name: stack.enter_context(RowFile(folder / f"{name}.safetensors", n, width, disk))
+            for name, width in widths.items()
+        }
+        for batch in batches:
+            for name, output in parent.walk(batch.to(device), tuple(widths)):
+                # Written while it is still in the processor's cache.
+                files[name].append(readout(output, token(name)).cpu())
+    return {"images": n, "widths": widths}
+
+
+def read(artifact: Artifact, stage: str, rows: NDArray[np.int64] | None = None) -> Tensor:
+    """Activations of a stage, float32 (rows, width), read through a memory map.
+
+    Args:
+        artifact: stored activations.
+        stage: name of the stage.
+        rows: row numbers; None for all.
+    """
+    with safe_open(artifact.path / f"{stage}.safetensors", framework="pt") as file:
+        tensor: Tensor = file.get_tensor("activations")
+    return tensor if rows is None else gather([(tensor, rows)], artifact.path.parent)
+
+
+def fits_memory(rows: int, width: int) -> bool:
+    """Whether float32 vectors should be held in memory: if they take at most half of the machine's."""
+    return 4 * rows * width <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+
+
+def gather(parts: Sequence[tuple[Tensor, NDArray[np.int64]]], folder: Path) -> Tensor:
+    """Chosen rows of some tensors (…, width), one after another, float32 (rows, width).
+
+    Where memory is too small for them they lie in a file without a name, mapped, that goes away with
+    the tensor: slower, but training works as ever.
+
+    Args:
+        parts: tensors, mapped ones too, and row numbers.
+        folder: where there is room for the file.
+
+    Raises:
+        OSError: if there is not.
+    """
+    shape = sum(len(rows) for _, rows in parts), parts[0][0].shape[1]
+    if fits_memory(*shape):
+        gathered = torch.empty(shape)
+    else:
+        with TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * shape[1])  # a map cannot fail gently
+            gathered = torch.from_numpy(np.memmap(file, np.float32, "r+", shape=shape))
+    done = 0
+    for tensor, rows in parts:
+        place = gathered[done : done + len(rows)]
+        torch.index_select(tensor, 0, torch.from_numpy(rows), out=place)
+        done += len(rows)
+    return gathered
+
+
+class ActivationDataModule(TensorDataModule):
+    """The activations of one stage for the classes of a subset; it never touches a pixel.
+
+    Args:
+        activations: asks the store, which builds the activations if they are missing.
+        table: labels and splits.
+        groups: the classes behind each label; targets are indices of labels.
+        stage: the branch point.
+        batch_size: rows per step.
+        seed: seed of the order of the batches.
+        views: asks the store for the activations of views of the training images; None for none.
+        per_class: only so many training images of each class, with their views; None for all.
+    """
+
+    def __init__(
+        self,
+        activations: Callable[[], Artifact],
+        table: DataTable,
+        groups: Sequence[Sequence[str]],
+        stage: str,
+        batch_size: int,
+        seed: int,
+        views: Callable[[], Artifact] | None = None,
+        per_class: int | None = None,
+    ) -> None:
+        super().__init__(batch_size, seed)
+        self.activations = activations
+        self.views = views
+        self.table = table
+        self.groups = groups
+        self.stage = stage
+        self.per_class = per_class
+
+    def prepare_data(self) -> None:
+        """Make sure that the activations are in the store."""
+        self.activations()
+        if self.views:
+            self.views()
+
+    def load(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Read the subset's rows of the training split with its views, and of the validation split."""
+        return self.select("train", views=True), self.select("validation")
+
+    def select(self, split: str, *, views: bool = False) -> tuple[Tensor, Tensor]:
+        """Activations float32 (n, width) and targets int64 (n,) of the subset in a split.
+
+        Args:
+            split: name of the split.
+            views: whether those of augmented views, if there are any, come after those of the images.
+        """
+        rows, artifact = self._rows(split), self.activations()
+        y = torch.from_numpy(subset_targets(self.table, rows, self.groups))
+        parts = [(read(artifact, self.stage), rows)]
+        if views and self.views:
+            everyone = self.table.rows(split)
+            mine = np.flatnonzero(np.isin(everyone, rows))
+            vectors = read(self.views(), self.stage)
+            first = np.arange(0, len(vectors), len(everyone))  # one view of every image after another
+            parts.append((vectors, (first[:, None] + mine).ravel()))
+            y = y.repeat(1 + len(first))
+        return gather(parts, artifact.path.parent), y
+
+    def _rows(self, split: str) -> NDArray[np.int64]:
+        classes = [name for group in self.groups for name in group]
+        return self.table.rows(split, classes, per_class=self.per_class)
+
+
+def subset_targets(
+    table: DataTable, rows: NDArray[np.int64], groups: Sequence[Sequence[str]]
+) -> NDArray[np.int64]:
+    """Index of the group of classes that each row's class is in, int64; -1 where it is in none."""
+    index = np.full(len(table.classes), -1, dtype=np.int64)
+    for label, group in enumerate(groups):
+        index[table.indices(group)] = label
+    return index[table.labels[rows]]
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"The activations of all stages need {needed / 1e9:.1f} GB, and the disk of {folder.parent} has "
+            f"{free / 1e9:.1f} GB free: free some space or choose another folder with outputs=FOLDER."
+        )

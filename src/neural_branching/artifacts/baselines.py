@@ -1,0 +1,204 @@
+"""What a branch must be compared with: simpler heads, other parents, and no parent at all.
+
+Every baseline is a variation of the run's own parent or branch, built and kept by the same functions as
+these.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor
+
+from neural_branching.artifacts import activations as act
+from neural_branching.artifacts.branch_cost import head_cost, parent_cost
+from neural_branching.artifacts.ensure_branch import (
+    ensure_activations,
+    ensure_branch,
+    ensure_logits,
+    load_branch,
+)
+from neural_branching.artifacts.trained_weights import WEIGHTS
+from neural_branching.artifacts.workspace import Workspace
+from neural_branching.config.branch_spec import BranchSpec
+from neural_branching.config.experiment import BASELINES
+from neural_branching.config.parent_spec import ParentSpec
+from neural_branching.data.labels import Labels
+from neural_branching.evaluation.outcomes import Outcome, differences, outcome
+from neural_branching.selection import Answers
+from neural_branching.store.artifact_store import Artifact, Facts
+from neural_branching.training.recipe import Fit
+
+RECIPE = 1
+VOTES = "votes.safetensors"
+NEIGHBOURS = (1, 5, 10, 20, 50)
+LINEAR = {"_target_": "neural_branching.networks.mlp.MLP", "widths": [], "dropout": 0.0}
+
+
+@dataclass(frozen=True)
+class Model:
+    """Something that answers the branch's question, and what it costs.
+
+    Attributes:
+        logits: float32 (test images, classes).
+        macs: multiply–accumulates per image, from the pixels on.
+        trained: number of parameters that were trained for this subset.
+        seconds: how long that training took, when it was done.
+    """
+
+    logits: Tensor
+    macs: int
+    trained: int
+    seconds: float
+
+
+def baselines(
+    workspace: Workspace, branch: BranchSpec, chosen: Sequence[str], epochs: int | None, answers: Answers
+) -> dict[str, Any]:
+    """The baselines that were asked for, each beside a branch on the same test images.
+
+    Args:
+        workspace: what the branch grows from.
+        branch: the branch.
+        chosen: names among ``BASELINES``.
+        epochs: how long they learn from pixels; None for as long as the parent.
+        answers: the branch's answers to the test images of its classes.
+
+    Returns:
+        "branch" and the name of each baseline → accuracy, AURC by the largest softmax probability,
+        cost, and the branch's lead with its interval; None where a baseline does not apply. Empty if
+        none was asked for.
+    """
+    if not chosen:
+        return {}
+    bench = _Bench(workspace, branch, epochs)
+    mine = outcome(answers.logits, answers.targets)
+    result: dict[str, Any] = {"branch": _record(mine, bench.branch(workspace, branch))}
+    for name in chosen:
+        model = bench.models[name]()
+        if model is None:
+            result[name] = None
+            continue
+        theirs = outcome(model.logits.numpy(), answers.targets)
+        result[name] = {**_record(theirs, model), "branch_lead": differences(mine, theirs)}
+    return result
+
+
+def _record(one: Outcome, model: Model) -> dict[str, Any]:
+    numbers = {"n": len(one.error), "accuracy": one.accuracy, "aurc": one.aurc}
+    return {
+        **numbers,
+        "macs": model.macs,
+        "trained_parameters": model.trained,
+        "training_seconds": model.seconds,
+    }
+
+
+class _Bench:
+    """Builds each baseline of one branch."""
+
+    def __init__(self, workspace: Workspace, branch: BranchSpec, epochs: int | None) -> None:
+        self.workspace, self.spec, self.epochs = workspace, branch, epochs
+        self.rows = workspace.table.rows("test", branch.classes)
+        untrained = replace(workspace.parent.anew(), untrained=True)
+        self.models: dict[str, Callable[[], Model | None]] = {
+            "restricted": self.restricted,
+            "linear_probe": lambda: self.branch(workspace, replace(branch, network=LINEAR)),
+            "knn": self.neighbours,
+            "random_parent": lambda: self.branch(workspace.with_parent(untrained), branch),
+            "scratch": lambda: self.pixels(None),
+            "fine_tuned": lambda: self.pixels(workspace.weights),
+            "random_labels": lambda: self.branch(workspace, replace(branch, random_labels=True)),
+        }
+        assert tuple(self.models) == BASELINES
+
+    def branch(self, workspace: Workspace, spec: BranchSpec) -> Model:
+        """A head on activations, of the run's parent or of an untrained one."""
+        artifact = ensure_branch(workspace, spec)
+        seen = act.read(ensure_activations(workspace, spec), spec.stage, self.rows)
+        head = load_branch(spec, artifact)
+        price = head_cost(spec, seen.shape[1])
+        with torch.inference_mode():
+            logits = head(seen)
+        macs = parent_cost(workspace.parent, spec.stage).macs + price.macs
+        return Model(logits, macs, price.parameters, float(artifact.manifest["seconds"]))
+
+    def restricted(self) -> Model | None:
+        """The parent's logits of the subset's classes; None if it does not know each of them."""
+        parent = self.workspace.parent
+        columns = parent.labels.columns(self.spec.classes)
+        if columns is None:
+            return None
+        logits = act.read(ensure_logits(self.workspace), "logits", self.rows)[:, columns]
+        return Model(logits, parent_cost(parent).macs, 0, 0.0)
+
+    def neighbours(self) -> Model:
+        """Votes of the nearest training images in standardised activations; validation chooses how many."""
+        workspace, spec, table = self.workspace, self.spec, self.workspace.table
+        kept, branch = ensure_activations(workspace, spec), ensure_branch(workspace, spec)
+        rows = {
+            split: table.rows(split, spec.classes, per_class=spec.images_per_class)
+            for split in ("train", "validation", "test")
+        }
+        identity = {
+            "recipe": RECIPE,
+            "activations": kept.sha(f"{spec.stage}.safetensors"),
+            "split": table.split_key,
+            "classes": spec.classes,
+            "standardize": branch.sha(WEIGHTS),
+            "neighbours": NEIGHBOURS,
+        }
+        if spec.images_per_class:
+            identity["images_per_class"] = spec.images_per_class
+
+        def vote(folder: Path) -> Facts:
+            standardize = load_branch(spec, branch).standardize
+            x = {name: standardize(act.read(kept, spec.stage, mine)).numpy() for name, mine in rows.items()}
+            y = {name: act.subset_targets(table, mine, spec.groups) for name, mine in rows.items()}
+            fitted = [
+                KNeighborsClassifier(k, weights="distance").fit(x["train"], y["train"])
+                for k in NEIGHBOURS
+                if k <= len(x["train"])
+            ]
+            best = max(fitted, key=lambda one: one.score(x["validation"], y["validation"]))
+            votes = torch.from_numpy(best.predict_proba(x["test"])).float()
+            save_file({"votes": votes}, folder / VOTES)
+            return {"k": best.n_neighbors}
+
+        artifact = workspace.store.fetch("neighbours", identity, vote, needs=(VOTES,))
+        votes = load_file(artifact.path / VOTES)["votes"]
+        width = kept.facts["widths"][spec.stage]
+        prefix = parent_cost(workspace.parent, spec.stage).macs
+        return Model((votes + 1e-6).log(), prefix + len(rows["train"]) * width, 0, 0.0)
+
+    def pixels(self, start: Artifact | None) -> Model:
+        """The parent's architecture trained on the subset's pixels, anew or from the parent's weights."""
+        spec = self._on_pixels()
+        if start:
+            spec = replace(spec, recipe=_gentler(spec.recipe))
+        other = self.workspace.with_parent(spec, start)
+        logits = act.read(ensure_logits(other), "logits", self.rows)
+        price = parent_cost(spec)
+        return Model(logits, price.macs, price.parameters, float(other.weights.manifest["seconds"]))
+
+    def _on_pixels(self) -> ParentSpec:
+        """The parent's architecture and recipe, for the subset's classes on the branch's training images."""
+        parent, branch, classes = self.workspace.parent, self.spec, list(self.spec.classes)
+        recipe = Fit(**{**vars(parent.recipe), "epochs": self.epochs or parent.recipe.epochs})
+        return replace(
+            parent.anew(),
+            labels=Labels("fine", classes, self.workspace.data.classes, classes, {}),
+            recipe=recipe.stretched(branch.stretch),
+            seed=branch.seed,  # it stands in for the branch, and varies with it
+            learner="branch",
+            images_per_class=branch.images_per_class,
+        )
+
+
+def _gentler(recipe: Fit) -> Fit:
+    """As many epochs at a quarter of the learning rate: the last layer starts anew and has to catch up."""
+    return Fit(**{**vars(recipe), "lr": recipe.lr / 4})

@@ -1,0 +1,142 @@
+"""What branches cost: to run, along the path from the image, and to keep."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from neural_branching.artifacts.build_networks import input_width, new_branch, outline
+from neural_branching.artifacts.macs import Cost, cost
+from neural_branching.config.branch_spec import BranchSpec
+from neural_branching.config.experiment import Experiment
+from neural_branching.config.parent_spec import ParentSpec
+from neural_branching.data.table import DataTable
+from neural_branching.routing.descent import Way
+from neural_branching.store.artifact_store import Artifact
+
+
+def costs(parent: ParentSpec, branch: BranchSpec, artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
+    """What a branch costs to run and to keep.
+
+    Args:
+        parent: what it grows from, directly or through other branches.
+        branch: the branch.
+        artifacts: "activations" and, if there are any, "views".
+    """
+    head = head_cost(branch, input_width(parent, branch))
+    whole, prefix = parent_cost(parent), _prefix_cost(parent, branch)
+    return {
+        "macs": {
+            "to_branch_point": prefix.macs,
+            "branch": head.macs,
+            "path": prefix.macs + head.macs,
+            "parent": whole.macs,
+        },
+        "parameters": {
+            "to_branch_point": prefix.parameters,
+            "branch": head.parameters,
+            "parent": whole.parameters,
+        },
+        "cache_bytes": sum(
+            file["bytes"] for one in _kept(artifacts) for file in one.manifest["files"].values()
+        ),
+    }
+
+
+def path_costs(experiment: Experiment, way: Way) -> dict[str, Any]:
+    """Multiply–accumulates of one image along the path that the router takes, on average over test images.
+
+    Thresholds stop no image here: it is what an answer with a class costs. The parent runs once, to the
+    deepest stage that is used; a branch runs if the image arrives there, or if the router asks it.
+
+    Args:
+        experiment: a tree of several branches.
+        way: where the router sends the images.
+    """
+    parent, tree, router = experiment.parent, experiment.tree, experiment.router
+    assert router
+    branches = experiment.branches
+    whole = parent_cost(parent).macs
+    heads, gates = (
+        {name: head_cost(one, input_width(parent, one)).macs for name, one in some.items()}
+        for some in (branches, experiment.gates)
+    )
+    prefix = {
+        name: parent_cost(parent, one.stage).macs for name, one in branches.items() if one.trunk is None
+    }
+    assert experiment.usual.branch
+    at_gates = parent_cost(parent, experiment.usual.branch.stage).macs
+    n = len(way.classes)
+    deepest, total = np.zeros(n), np.zeros(n)
+    if router.asks_node or experiment.usual.score.asks_activations:
+        deepest[:] = whole
+    if router.final:  # a mixture asks every branch of the tree
+        total[:] = sum(heads.values())
+    for name, node in tree.nodes.items():
+        here = way.arrived[name]
+        if not node.leaf and router.asks_gate:
+            total[here] += gates[name]
+            deepest[here] = np.maximum(deepest[here], at_gates)
+        for below in () if node.leaf else node.labels:
+            if router.final:
+                continue
+            runs = here if router.asks_branches else way.arrived[below]
+            total[runs] += heads[below]
+            if below in prefix:
+                deepest[runs] = np.maximum(deepest[runs], prefix[below])
+    return {
+        "macs": {
+            "path": float((deepest + total).mean()),
+            "to_deepest_stage": float(deepest.mean()),
+            "branches": float(total.mean()),
+            "parent": whole,
+        },
+    }
+
+
+def saved_seconds(branch: BranchSpec, table: DataTable, artifacts: Mapping[str, Artifact]) -> float:
+    """Seconds that the cache has saved a branch's training.
+
+    The parent would have computed the training images' activations anew in every epoch, at the pace
+    at which the cache was built; what building it took is taken off.
+
+    Args:
+        branch: the branch.
+        table: the images.
+        artifacts: "branch", "activations" and, if there are any, "views".
+    """
+    seconds = sum(float(one.manifest["seconds"]) for one in _kept(artifacts))
+    per_image = seconds / sum(int(one.facts["images"]) for one in _kept(artifacts))
+    images = len(table.rows("train", branch.classes, per_class=branch.images_per_class))
+    learned = images * (1 + branch.views.count)
+    epochs = int(artifacts["branch"].facts["epochs"])
+    return round(epochs * learned * per_image - seconds, 3)
+
+
+def _kept(artifacts: Mapping[str, Artifact]) -> list[Artifact]:
+    return [artifacts[name] for name in ("activations", "views") if name in artifacts]
+
+
+@lru_cache(maxsize=64)
+def parent_cost(spec: ParentSpec, until: str | None = None) -> Cost:
+    """What a pass of a parent costs, up to a stage."""
+    return cost(outline(spec), spec.in_shape, until)
+
+
+@lru_cache(maxsize=64)
+def head_cost(spec: BranchSpec, width: int) -> Cost:
+    """What a branch costs for vectors of length ``width``."""
+    with torch.device("meta"):
+        return cost(new_branch(spec, width), (width,))
+
+
+def _prefix_cost(parent: ParentSpec, branch: BranchSpec) -> Cost:
+    """What it costs to come to a branch point, through the trunk where there is one."""
+    if branch.trunk is None:
+        return parent_cost(parent, branch.stage)
+    above, width = _prefix_cost(parent, branch.trunk), input_width(parent, branch.trunk)
+    with torch.device("meta"):
+        stem = cost(new_branch(branch.trunk, width), (width,), branch.stage)
+    return Cost(above.macs + stem.macs, above.parameters + stem.parameters)

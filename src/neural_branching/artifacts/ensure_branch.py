@@ -1,0 +1,182 @@
+"""Activations and branches, found in the store or made: what a branch learns from, and the branch.
+
+The activations of a branch are what grows from it learns from, so that both stand here together.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from neural_branching.artifacts import activations as act
+from neural_branching.artifacts.build_networks import (
+    kept_stages,
+    new_branch,
+    outline,
+    view_augmentation,
+)
+from neural_branching.artifacts.ensure_data import ensure_data
+from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS, train_and_save
+from neural_branching.artifacts.workspace import Workspace, load_parent
+from neural_branching.config.branch_spec import BranchSpec
+from neural_branching.networks.readout import Readout
+from neural_branching.store.artifact_store import Artifact, Facts
+from neural_branching.training.branch import RECIPE as BRANCH_RECIPE
+from neural_branching.training.branch import Branch
+
+log = logging.getLogger(__name__)
+
+
+def ensure_logits(workspace: Workspace) -> Artifact:
+    """The parent's activations at its main stages, logits among them, for all rows of the table."""
+    return _activations(workspace, None, ("logits",), Readout("auto"))
+
+
+def ensure_activations(workspace: Workspace, branch: BranchSpec) -> Artifact:
+    """The activations at a branch point, of the parent or the trunk, for all rows of the table."""
+    if branch.trunk:
+        return _of_trunk(workspace, branch.trunk, branch.stage, ensure_activations)
+    stages = kept_stages(branch, outline(workspace.parent).network)
+    return _activations(workspace, stages, (branch.stage,), branch.readout)
+
+
+def ensure_views(workspace: Workspace, branch: BranchSpec) -> Artifact:
+    """The activations at a branch point, for augmented views of the training images."""
+    if branch.trunk:
+        return _of_trunk(workspace, branch.trunk, branch.stage, ensure_views)
+    stages = kept_stages(branch, outline(workspace.parent).network)
+    return _activations(workspace, stages, (branch.stage,), branch.readout, viewed=branch)
+
+
+def _activations(
+    workspace: Workspace,
+    stages: Sequence[str] | None,
+    needed: Sequence[str],
+    readout: Readout,
+    *,
+    viewed: BranchSpec | None = None,
+) -> Artifact:
+    """One pass of the parent, over all images or over the views of the training images of a branch."""
+    spec, table, device = workspace.parent, workspace.table, workspace.compute.device()
+    identity = {
+        "recipe": act.RECIPE,
+        "data": table.artifact.key,
+        "weights": workspace.weights.sha(WEIGHTS),
+        "network": spec.content(),
+        "stages": stages,
+        "readout": readout.kind,
+        "precision": "float32",
+    }
+    if silent := act.mean_tokens(outline(spec), spec.in_shape, stages, readout):
+        identity["mean_token"] = silent
+    if viewed:
+        views = viewed.views
+        made = {"count": views.count, "seed": views.seed, "augment": views.augment}
+        identity["views"] = {**made, "split": table.split_key}
+
+    def compute(folder: Path) -> Facts:
+        network, fingerprint = load_parent(workspace), table.artifact.key
+        images = ensure_data(workspace.data, workspace.store, pixels=True, fingerprint=fingerprint).images()
+        where = "every stage" if stages is None else ", ".join(stages)
+        if not viewed:
+            log.info("Computing the activations of %s images at %s.", f"{len(images):,}", where)
+            return act.extract(network, images, folder, device, stages, readout)
+        rows, views = table.rows("train"), viewed.views
+        count = f"{len(rows):,}"
+        log.info("Computing the activations of %d views of %s images at %s.", views.count, count, where)
+        augment = view_augmentation(viewed)
+        return act.extract_views(network, images, rows, views, augment, folder, device, stages, readout)
+
+    needs = [f"{name}.safetensors" for name in needed]
+    return workspace.store.fetch("activations", identity, compute, needs=needs)
+
+
+def _of_trunk(
+    workspace: Workspace, trunk: BranchSpec, stage: str, ensure: Callable[[Workspace, BranchSpec], Artifact]
+) -> Artifact:
+    """The outputs of a branch at its stages, for what it has itself as inputs."""
+    inputs, branch = ensure(workspace, trunk), ensure_branch(workspace, trunk)
+    identity = {
+        "recipe": act.RECIPE,
+        "inputs": inputs.sha(f"{trunk.stage}.safetensors"),
+        "weights": branch.sha(WEIGHTS),
+        "network": trunk.network,
+    }
+
+    def compute(folder: Path) -> Facts:
+        vectors = act.read(inputs, trunk.stage).numpy()
+        log.info("Computing the activations of the branch %s.", trunk.name)
+        return act.extract(load_branch(trunk, branch), vectors, folder, workspace.compute.device())
+
+    return workspace.store.fetch("activations", identity, compute, needs=[f"{stage}.safetensors"])
+
+
+def ensure_branch(workspace: Workspace, spec: BranchSpec) -> Artifact:
+    """The trained branch's weights and history."""
+
+    def train(folder: Path) -> Facts:
+        pl.seed_everything(spec.seed, verbose=False)
+        data = branch_data(workspace, spec)
+        branch = new_branch(spec, data.train[0].shape[1])
+        branch.learn_standardization(data.train[0])
+        title = f"branch {spec.name} at {spec.stage}"
+        checkpoint = workspace.store.checkpoint("branch", identity)
+        return train_and_save(branch, data, workspace.compute, title, folder, checkpoint)
+
+    identity = branch_identity(workspace, spec)
+    return workspace.store.fetch("branch", identity, train, needs=(WEIGHTS, HISTORY))
+
+
+def branch_identity(workspace: Workspace, spec: BranchSpec) -> dict[str, Any]:
+    """What decides a branch's weights; builds the activations if they are missing."""
+    inputs = f"{spec.stage}.safetensors"
+    identity = {
+        "recipe": BRANCH_RECIPE,
+        "activations": ensure_activations(workspace, spec).sha(inputs),
+        "split": workspace.table.split_key,
+        **spec.identity(),
+    }
+    if spec.views.count:
+        identity["views"] = ensure_views(workspace, spec).sha(inputs)
+    return identity
+
+
+def branch_data(workspace: Workspace, spec: BranchSpec) -> act.ActivationDataModule:
+    """The activations that a branch learns from and is validated on, loaded."""
+    data = act.ActivationDataModule(
+        partial(ensure_activations, workspace, spec),
+        workspace.table,
+        spec.groups,
+        spec.stage,
+        spec.recipe.batch_size,
+        spec.seed,
+        partial(ensure_views, workspace, spec) if spec.views.count else None,
+        spec.images_per_class,
+    )
+    data.prepare_data()
+    data.setup("fit")
+    if spec.random_labels:
+        data.train = _shuffled(*data.train, spec.seed, 1 + spec.views.count)
+        data.validation = _shuffled(*data.validation, spec.seed)
+    return data
+
+
+def _shuffled(x: Tensor, y: Tensor, seed: int, copies: int = 1) -> tuple[Tensor, Tensor]:
+    """The same inputs with labels that say nothing about them, alike in all copies of an image."""
+    generator = torch.Generator().manual_seed(seed)
+    images = y[: len(y) // copies]
+    return x, images[torch.randperm(len(images), generator=generator)].repeat(copies)
+
+
+def load_branch(spec: BranchSpec, artifact: Artifact) -> Branch:
+    """A stored branch, in evaluation mode."""
+    weights = load_file(artifact.path / WEIGHTS)
+    branch = new_branch(spec, len(weights["standardize.mean"])).eval()
+    branch.load_state_dict(weights)
+    return branch

@@ -1,0 +1,92 @@
+"""What a forward pass costs: multiply–accumulates and parameters along the executed path."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+from neural_branching.training.classifier import Classifier
+
+log = logging.getLogger(__name__)
+
+# Operations of torch by name that multiply matrices or convolve.
+PRODUCTS = re.compile(
+    r"mm(_|$)|^(add)?mv$|^v?dot$|^_?(bi|tri)?linear$|conv(?!ert)|attention|encoder_layer|rnn|lstm|gru|_fft_|cdist"
+)
+
+
+class Cost(NamedTuple):
+    """The cost of one input's pass.
+
+    Attributes:
+        macs: multiply–accumulates; biases, norms and additions are not counted.
+        parameters: how many parameters the output depends on.
+    """
+
+    macs: int
+    parameters: int
+
+
+def cost(model: Classifier, shape: Sequence[int], until: str | None = None) -> Cost:
+    """Cost of a pass up to a stage.
+
+    ``FlopCounterMode`` counts two operations for each multiply–accumulate. What it does not know it
+    counts as nothing, which is logged by name; attention is taken apart into products that it knows, since
+    which fused operation stands for it, and whether that one is known, depends on torch's version.
+
+    Args:
+        model: parent or branch, left as it was; on the device "meta" nothing is computed but shapes.
+        shape: shape of one raw input.
+        until: name of the last stage; None for the logits.
+    """
+    mine, training = list(model.parameters()), model.training
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        _Uncounted(),  # type: ignore[no-untyped-call]
+        FlopCounterMode(display=False) as counter,
+    ):
+        output = model.eval()(torch.zeros(1, *shape, device=model.device), until=until).sum()
+    used = torch.autograd.grad(output, mine, allow_unused=True)
+    model.train(training)
+    count = sum(one.numel() for one, found in zip(mine, used, strict=True) if found is not None)
+    return Cost(int(counter.get_total_flops()) // 2, count)
+
+
+class _Uncounted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Names what multiplies and is counted as nothing; below a counter it sees what that has taken apart."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        space, name = func.namespace, func._overloadpacket.__name__
+        if func._overloadpacket not in flop_registry and (space != "aten" or PRODUCTS.search(name)):
+            _say_uncounted(f"{space}.{name}")
+        return func(*args, **(kwargs or {}))
+
+
+@cache  # once for all stages and runs of a process
+def _say_uncounted(name: str) -> None:
+    log.warning("Multiply–accumulates of the operation %s are not counted.", name)
+
+
+def latency(forward: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    """Median milliseconds of a pass, on the device of its input with torch's own threads.
+
+    Args:
+        forward: the pass, of modules in evaluation mode.
+        x: a batch of inputs.
+    """
+    from torch.utils.benchmark import Timer  # slow to import, and only wanted here
+
+    with torch.inference_mode():
+        timer = Timer("forward(x)", globals={"forward": forward, "x": x}, num_threads=torch.get_num_threads())
+        return float(timer.blocked_autorange(min_run_time=0.3).median) * 1000

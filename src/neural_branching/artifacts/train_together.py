@@ -1,0 +1,203 @@
+"""The branches that several runs need, trained before the runs: those of one shape at once.
+
+A run asks the store for its branch and finds it there. So nothing about a run changes, whether its
+branch was trained alone or in a stack, and whoever changes the one way changes the other with it.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from neural_branching.artifacts.activations import fits_memory
+from neural_branching.artifacts.build_networks import input_width, new_branch
+from neural_branching.artifacts.ensure_branch import branch_data, branch_identity
+from neural_branching.artifacts.ensure_data import ensure_data
+from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS, save
+from neural_branching.artifacts.workspace import Workspace, store_of
+from neural_branching.config.branch_spec import BranchSpec
+from neural_branching.config.experiment import Experiment
+from neural_branching.data.batches import TensorDataModule
+from neural_branching.data.table import DataTable
+from neural_branching.networks.mlp import MLP
+from neural_branching.networks.standardize import Standardize
+from neural_branching.store.artifact_store import Build, Facts, canonical
+from neural_branching.training.branch import Branch
+from neural_branching.training.compute import Compute
+from neural_branching.training.fit import History
+from neural_branching.training.stack import Member, fit_together
+
+log = logging.getLogger(__name__)
+
+MEMBERS = 64  # of a stack at most: more are no faster, and memory grows with them
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A branch of an experiment."""
+
+    experiment: Experiment
+    branch: BranchSpec
+
+    @property
+    def rows(self) -> str:
+        """What decides the rows that it learns from; the labels too, where they are shuffled."""
+        mine = self.experiment.data.text, self.experiment.parent.text
+        return json.dumps([*mine, canonical(self.branch.rows)], sort_keys=True)
+
+    @property
+    def signature(self) -> tuple[str, str, str]:
+        """What decides its weights, as far as settings tell."""
+        return self.experiment.data.text, self.experiment.parent.text, self.branch.text
+
+
+def train_together(experiments: Iterable[Experiment]) -> None:
+    """Train the branches that are missing from the store, where at least two have one shape.
+
+    Branches have one shape if they have the same network on vectors of the same length for as many
+    labels, equally many training and validation rows, and recipes that differ at most in learning rate
+    and weight decay. All others are left to their own runs; so is what fails, for its run to report.
+
+    Args:
+        experiments: whose branches are wanted; one that grows from another is trained after it.
+    """
+    wanted = (
+        _Wanted(experiment, branch)
+        for experiment in experiments
+        if experiment.compute.together
+        for branch in (*experiment.branches.values(), *experiment.gates.values())
+    )
+    distinct = {one.signature: one for one in wanted}
+    for _, level in groupby(sorted(distinct.values(), key=_depth), key=_depth):
+        shapes: dict[Any, list[_Wanted]] = {}
+        for one in level:
+            try:
+                shapes.setdefault(_shape(one), []).append(one)
+            except Exception as error:  # whatever it is, the branch's own run meets it again and reports it
+                log.debug("%s is left to its own run: %s", one.branch.name, error)
+        for members in shapes.values():
+            for start in range(0, len(members) if len(members) > 1 else 0, MEMBERS):
+                _train(members[start : start + MEMBERS])
+
+
+def _train(members: Sequence[_Wanted]) -> None:
+    """Train those of some branches that are missing at once, into the store."""
+    first = members[0].experiment
+    first.compute.apply()
+    store = store_of(first)
+    needed, identities = [], []
+    for one in members:
+        try:
+            workspace = Workspace.of(one.experiment, ensure_data(one.experiment.data, store))
+            identities.append(branch_identity(workspace, one.branch))
+            needed.append((one, workspace))
+        except Exception as error:  # as above
+            log.debug("%s is left to its own run: %s", one.branch.name, error)
+
+    def build(missing: list[int]) -> list[Build | None]:
+        if len(missing) == 1:
+            return [None]  # alone it is trained by its own run
+        shared: dict[str, _Rows] = {}
+        stack, held = {}, 0
+        for place in missing:
+            one, workspace = needed[place]
+            if one.rows not in shared:
+                data = branch_data(workspace, one.branch)
+                count, width = data.train[0].shape
+                if not fits_memory(held + count, width):
+                    continue  # its own run trains it by itself
+                held += count
+                shared[one.rows] = _Rows.of(data)
+            stack[place] = _member(one.branch, workspace.compute, shared[one.rows])
+        if len(stack) < 2:
+            return [None for _ in missing]
+        title = f"{len(stack)} branches of one shape"
+        log.info("Training %s at once.", title)
+        histories = fit_together(list(stack.values()), first.compute, title)
+        writers = {
+            place: _writer(one.branch, history)
+            for (place, one), history in zip(stack.items(), histories, strict=True)
+            if history is not None
+        }
+        return [writers.get(place) for place in missing]
+
+    store.fetch_together("branch", identities, build, needs=(WEIGHTS, HISTORY))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What branches learn from, standardised once for all of them, and by which statistics."""
+
+    train: tuple[Tensor, Tensor]
+    validation: tuple[Tensor, Tensor]
+    statistics: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, data: TensorDataModule) -> "_Rows":
+        (x, y), (held_out, targets) = data.train, data.validation
+        standardize = Standardize(x.shape[1:])
+        standardize.learn(x)
+        return cls((standardize(x), y), (standardize(held_out), targets), standardize.state_dict())
+
+
+def _member(spec: BranchSpec, compute: Compute, rows: _Rows) -> Member:
+    """A new branch as its own fit would start it."""
+    pl.seed_everything(spec.seed, verbose=False)
+    branch = new_branch(spec, rows.train[0].shape[1])
+    branch.standardize.load_state_dict(rows.statistics)
+    device = compute.device()
+    dropout = torch.Generator(device)
+    if device.type == "cpu":
+        dropout.set_state(torch.get_rng_state())  # what the branch's own fit would draw from now on
+    else:
+        dropout.manual_seed(spec.seed)
+    order = torch.Generator().manual_seed(spec.seed)
+    return Member(branch, rows.train, rows.validation, order, dropout)
+
+
+def _writer(branch: Branch, history: History) -> Build:
+    def write(folder: Path) -> Facts:
+        return save(branch, history, folder)
+
+    return write
+
+
+def _depth(wanted: _Wanted) -> int:
+    trunk, depth = wanted.branch.trunk, 0
+    while trunk:
+        trunk, depth = trunk.trunk, depth + 1
+    return depth
+
+
+def _shape(wanted: _Wanted) -> Any:
+    """What branches of one stack have in common.
+
+    Raises:
+        Exception: if it cannot be told.
+    """
+    experiment, branch = wanted.experiment, wanted.branch
+    if branch.network["_target_"] != f"{MLP.__module__}.{MLP.__name__}":
+        return wanted.signature  # only perceptrons are stacked: every other one is a shape of its own
+    table = ensure_data(experiment.data, store_of(experiment))
+    rows = [_count(table, branch, split) for split in ("train", "validation")]
+    common = (
+        branch.network,
+        {**vars(branch.recipe), "lr": None, "weight_decay": None},
+        input_width(experiment.parent, branch),
+        len(branch.groups),
+        rows,
+        branch.views.count,
+        vars(experiment.compute),
+    )
+    return json.dumps(canonical(common), sort_keys=True)
+
+
+def _count(table: DataTable, branch: BranchSpec, split: str) -> int:
+    return len(table.rows(split, branch.classes, per_class=branch.images_per_class))

@@ -1,0 +1,40 @@
+"""A trained network on disk: its weights and the history of its training."""
+
+import json
+import logging
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from neural_branching.data.batches import TensorDataModule
+from neural_branching.store.artifact_store import Facts
+from neural_branching.store.checkpoint import Checkpoint
+from neural_branching.training.classifier import Classifier
+from neural_branching.training.compute import Compute
+from neural_branching.training.fit import History, best_epoch, fit
+
+log = logging.getLogger(__name__)
+
+WEIGHTS, HISTORY = "weights.safetensors", "history.json"
+
+
+def train_and_save(
+    module: Classifier,
+    data: TensorDataModule,
+    compute: Compute,
+    title: str,
+    folder: Path,
+    checkpoint: Checkpoint,
+) -> Facts:
+    """Fit, write weights and history, and return the facts that are worth recording."""
+    log.info("Training the %s on %s images.", title, f"{len(data.train[1]):,}")
+    return save(module, fit(module, data, compute, title, checkpoint), folder)
+
+
+def save(module: Classifier, history: History, folder: Path) -> Facts:
+    """Write weights and history into a folder; returns the facts that are worth recording."""
+    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, folder / WEIGHTS)
+    (folder / HISTORY).write_text(json.dumps(history), encoding="utf-8")
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    best = best_epoch(history, module.fit) if history else 0
+    return {"parameters": parameters, "epochs": len(history), "best_epoch": best}

@@ -1,0 +1,165 @@
+"""A branch: where it grows, what it tells apart, and how it is trained. It has no threshold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from neural_branching.config.build import build, only_keys, placed
+from neural_branching.config.identity import Identified
+from neural_branching.data.views import Views
+from neural_branching.errors import InputError, whole
+from neural_branching.networks.readout import Readout
+from neural_branching.training.recipe import Fit
+
+_KEYS = {"name", "network", "fit", "seed", "images_per_class"}
+
+
+@dataclass(frozen=True, eq=False)
+class BranchSpec(Identified):
+    """A branch. Its network stays plain values: building it takes torch.
+
+    Attributes:
+        name: of the subset or the node that it is for.
+        groups: the classes behind each of its labels, in label order.
+        stage: the branch point, a stage of the parent or of the trunk.
+        readout: how the stage's output becomes a vector.
+        kind: how its network is called.
+        network: class and options.
+        recipe: how it is trained.
+        seed: of weights and batches.
+        views: augmented views of its training images.
+        images_per_class: how many training images of each class it learns from; None for all.
+        stretch: how many times more epochs make as many steps of them as of all.
+        trunk: the branch that it grows from; None if it grows from the parent.
+        trusted: whether it may be made of classes of other packages.
+        where: what stands before its options in messages: empty, or the node's place.
+        random_labels: trained on labels that say nothing about the images (a baseline).
+    """
+
+    name: str
+    groups: tuple[tuple[str, ...], ...]
+    stage: str
+    readout: Readout
+    kind: str
+    network: Mapping[str, Any]
+    recipe: Fit
+    seed: int
+    views: Views
+    images_per_class: int | None
+    stretch: float
+    trunk: "BranchSpec | None"
+    trusted: bool
+    where: str = ""
+    random_labels: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        groups: tuple[tuple[str, ...], ...],
+        point: Mapping[str, Any],
+        branch: Mapping[str, Any],
+        views: Views,
+        images_per_class: int | None,
+        stretch: float,
+        *,
+        trunk: "BranchSpec | None" = None,
+        where: str = "",
+        trusted: bool,
+    ) -> "BranchSpec":
+        """Build and check the groups "branch_point" and "branch" of a configuration.
+
+        Args:
+            name: of the subset or node.
+            groups: the classes behind each label.
+            point: plain values.
+            branch: plain values.
+            views: of its training images.
+            images_per_class: how many of these; None for all.
+            stretch: how many times more epochs make as many steps of them as of all.
+            trunk: the branch that it grows from.
+            where: what stands before both groups in messages.
+            trusted: as for ``build``.
+
+        Raises:
+            InputError: for the first thing that cannot be used.
+        """
+        only_keys(branch, _KEYS, f"{where}branch")
+        only_keys(point, {"stage", "readout"}, f"{where}branch_point")
+        recipe = build(branch["fit"], f"{where}branch.fit", Fit, trusted=trusted)
+        return cls(
+            name=name,
+            groups=groups,
+            stage=str(point["stage"]),
+            readout=placed(f"{where}branch_point", lambda: Readout(point["readout"])),
+            kind=branch["name"],
+            network=branch["network"],
+            recipe=recipe.stretched(stretch),
+            seed=whole(branch["seed"], f"{where}branch.seed", 0),
+            views=views,
+            images_per_class=images_per_class,
+            stretch=stretch,
+            trunk=trunk,
+            trusted=trusted,
+            where=where,
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every class behind its labels."""
+        return tuple(name for group in self.groups for name in group)
+
+    @property
+    def rows(self) -> Any:
+        """What decides the rows that it learns from; the labels too, where they are shuffled."""
+        return {
+            "stage": self.stage,
+            "readout": self.readout.kind,
+            "groups": self.groups,
+            "images_per_class": self.images_per_class,
+            "views": [self.views.count, self.views.seed, self.views.augment],
+            "trunk": self.trunk.described if self.trunk else None,
+            "seed": self.seed if self.random_labels else None,
+        }
+
+    @property
+    def described(self) -> Any:
+        """Everything that decides its weights, but the images and the parent."""
+        return {**self.rows, **self.identity(), "trusted": self.trusted}
+
+    def identity(self) -> dict[str, Any]:
+        """Its part of the key of its weights, beside that of the activations."""
+        alone = all(len(group) == 1 for group in self.groups)
+        identity: dict[str, Any] = {
+            "classes": self.classes if alone else self.groups,
+            "network": self.network,
+            "fit": vars(self.recipe),
+            "seed": self.seed,
+        }
+        if self.random_labels:
+            identity["random_labels"] = True
+        if self.images_per_class:
+            identity["images_per_class"] = self.images_per_class
+        return identity
+
+
+def images_per_class(limit: object, offered: Mapping[str, int]) -> int | None:
+    """How many training images of each class a branch may learn from; None for all.
+
+    Args:
+        limit: as in the configuration.
+        offered: class → number of training images.
+
+    Raises:
+        InputError: for more than there are.
+    """
+    if limit is None:
+        return None
+    images = whole(limit, "branch.images_per_class", 1)
+    fewest = min(offered, key=lambda name: offered[name])
+    if images > offered[fewest]:
+        raise InputError(
+            f"branch.images_per_class is {images}: a branch can learn from at most {offered[fewest]} images "
+            f"of class {fewest!r}."
+        )
+    return images

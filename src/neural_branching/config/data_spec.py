@@ -1,0 +1,100 @@
+"""The images of an experiment: where they come from, which classes, how they are shared out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from neural_branching.config.build import build, only_keys
+from neural_branching.config.identity import Identified
+from neural_branching.data.hashes import FileHashes
+from neural_branching.data.sources.source import Source
+from neural_branching.data.split import Split
+from neural_branching.errors import InputError, each_of, whole
+
+_KEYS = {"name", "root", "classes", "superclasses", "image_size", "source", "split"}
+
+
+@dataclass(frozen=True, eq=False)
+class DataSpec(Identified):
+    """The data of an experiment.
+
+    Attributes:
+        name: how the data set is called.
+        source: reader of the images.
+        split: how images are shared out.
+        image_size: side of the square images in pixels.
+        classes: every class, in label order.
+        superclasses: name → classes.
+        offered: class → number of training images that a branch can learn from.
+        group: the part of the configuration that all this comes from.
+    """
+
+    name: str
+    source: Source
+    split: Split
+    image_size: int
+    classes: tuple[str, ...]
+    superclasses: Mapping[str, Sequence[str]]
+    offered: Mapping[str, int]
+    group: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, group: Mapping[str, Any], hashes: FileHashes, *, trusted: bool) -> "DataSpec":
+        """Build and check the group "data" of a configuration.
+
+        Args:
+            group: plain values.
+            hashes: memory of the files that a source has listed.
+            trusted: as for ``build``.
+
+        Raises:
+            InputError: for the first thing that cannot be used.
+        """
+        only_keys(group, _KEYS, "data")
+        split = build(group["split"], "data.split", Split, trusted=trusted)
+        source = build(group["source"], "data.source", Source, trusted=trusted)
+        classes = _classes(source, group["classes"], hashes)
+        counts = source.counts(classes, hashes)
+        split.check(counts)
+        return cls(
+            name=group["name"],
+            source=source,
+            split=split,
+            image_size=whole(group["image_size"], "data.image_size", 8),
+            classes=classes,
+            superclasses=group["superclasses"] or {},
+            offered=split.training(counts),
+            group=group,
+        )
+
+    @property
+    def described(self) -> Any:
+        """What decides the images and their split, as far as settings tell."""
+        return self.group
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of every image."""
+        return 3, self.image_size, self.image_size
+
+
+def _classes(source: Source, chosen: Sequence[str] | None, hashes: FileHashes) -> tuple[str, ...]:
+    """The classes of a data set in their order: those chosen, or all that its source offers.
+
+    Raises:
+        InputError: unless the choice is a list of at least two different classes of the source, and for
+            a class that no configuration can name.
+    """
+    offered = source.class_names(hashes)
+    for name in offered:
+        if "${" in name:
+            raise InputError(
+                f"A class is called {name!r}, which configurations take for an interpolation: rename it."
+            )
+    if chosen is None:
+        return offered
+    if isinstance(chosen, str) or not isinstance(chosen, Sequence):
+        raise InputError(f"data.classes is {chosen!r}: it must be a list of class names, as in [a,b].")
+    if len(set(chosen)) != len(chosen) or len(chosen) < 2:
+        raise InputError(f"data.classes is {list(chosen)}: it must name at least two different classes.")
+    return tuple(each_of(chosen, offered, "a class in data.classes"))

@@ -1,0 +1,127 @@
+"""The parent of an experiment: its network, what it tells apart, and how it comes by its weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from neural_branching.config.build import build, only_keys, placed
+from neural_branching.config.data_spec import DataSpec
+from neural_branching.config.identity import Identified
+from neural_branching.data.labels import Labels
+from neural_branching.errors import InputError, whole
+from neural_branching.store.artifact_store import sha256_of
+from neural_branching.training.recipe import Fit
+
+_KEYS = {"name", "network", "fit", "augment", "normalize", "seed", "labels", "classes", "checkpoint"}
+
+
+@dataclass(frozen=True, eq=False)
+class ParentSpec(Identified):
+    """A parent. Its network and augmentation stay plain values: building them takes torch.
+
+    Attributes:
+        name: how it is called.
+        network: class and options.
+        in_shape: (channels, height, width) of its images.
+        labels: what it tells apart.
+        normalize: how pixels are normalised.
+        augment: what changes its training images, class and options; None for nothing.
+        recipe: how it is trained.
+        seed: of weights and batches.
+        checkpoint: a file of weights from elsewhere; None if it is trained here.
+        trusted: whether it may be made of classes of other packages.
+        untrained: left at its initial weights (a baseline).
+        learner: whose training images it learns from, its own or, in a baseline of the branch, the
+            "branch"'s.
+        images_per_class: how many of these; None for all.
+    """
+
+    name: str
+    network: Mapping[str, Any]
+    in_shape: tuple[int, int, int]
+    labels: Labels
+    normalize: str
+    augment: Mapping[str, Any] | None
+    recipe: Fit
+    seed: int
+    checkpoint: Path | None
+    trusted: bool
+    untrained: bool = False
+    learner: str = "parent"
+    images_per_class: int | None = None
+
+    @classmethod
+    def of(
+        cls, group: Mapping[str, Any], data: DataSpec, classes: Sequence[str], *, trusted: bool
+    ) -> "ParentSpec":
+        """Build and check the group "parent" of a configuration.
+
+        Args:
+            group: plain values.
+            data: the images.
+            classes: those of the branches.
+            trusted: as for ``build``.
+
+        Raises:
+            InputError: for the first thing that cannot be used.
+        """
+        only_keys(group, _KEYS | ({"model", "weights"} & group["network"].keys()), "parent")
+        return cls(
+            name=group["name"],
+            network=group["network"],
+            in_shape=data.shape,
+            labels=placed(
+                "parent",
+                lambda: Labels(group["labels"], group["classes"], data.classes, classes, data.superclasses),
+            ),
+            normalize=group["normalize"],
+            augment=group["augment"],
+            recipe=build(group["fit"], "parent.fit", Fit, trusted=trusted),
+            seed=whole(group["seed"], "parent.seed", 0),
+            checkpoint=_file(group["checkpoint"]),
+            trusted=trusted,
+        )
+
+    @property
+    def described(self) -> Any:
+        """Everything that decides its weights, but the images."""
+        return {**self.identity(), "in_shape": self.in_shape, "trusted": self.trusted}
+
+    def content(self) -> dict[str, Any]:
+        """What of the network decides its weights: of a file of weights, what is in it."""
+        weights = self.network.get("weights")
+        if not isinstance(weights, str) or not Path(weights).is_file():
+            return dict(self.network)
+        return {**self.network, "weights": sha256_of(Path(weights))}
+
+    def identity(self) -> dict[str, Any]:
+        """Its part of the key of its weights."""
+        identity: dict[str, Any] = {
+            "labels": self.labels.of,
+            "network": self.content(),
+            "normalize": self.normalize,
+        }
+        if self.checkpoint is None:
+            identity |= {"augment": self.augment, "fit": vars(self.recipe), "seed": self.seed}
+        else:
+            identity |= {"checkpoint": sha256_of(self.checkpoint)}
+        if self.untrained:
+            identity |= {"untrained": True}
+        if self.images_per_class:
+            identity |= {"images_per_class": self.images_per_class}
+        return identity
+
+    def anew(self) -> "ParentSpec":
+        """The same without weights that were made elsewhere."""
+        network = {**self.network, "weights": None} if "weights" in self.network else self.network
+        return replace(self, checkpoint=None, network=network)
+
+
+def _file(name: object) -> Path | None:
+    if name is None:
+        return None
+    path = Path(str(name)).expanduser().absolute()
+    if not path.is_file():
+        raise InputError(f"parent.checkpoint is {str(name)!r}: there is no such file.")
+    return path

@@ -1,0 +1,178 @@
+"""A branch judged by itself: from its answers and its parent's to the numbers of results.json."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neural_branching.evaluation.examination import Examination
+from neural_branching.evaluation.foreign import (
+    accept_interval,
+    by_class,
+    foreign_numbers,
+    left_out,
+)
+from neural_branching.evaluation.judge import Judged
+from neural_branching.evaluation.points import Point, with_own
+from neural_branching.evaluation.reliability import Bins, bins_of
+from neural_branching.evaluation.selective import acceptance_intervals, confusion, per_class, selective
+from neural_branching.selection.scores.from_logits import softmax
+from neural_branching.selection.thresholds.threshold import Threshold
+
+
+@dataclass(frozen=True)
+class NodeAtThreshold:
+    """A branch under one threshold.
+
+    Attributes:
+        numbers: an entry of the node's block "thresholds" in results.json.
+        branch: the branch, judged.
+        parent: the parent restricted to the subset, judged by the same score and rule on the same images;
+            None if it does not know each of the classes.
+    """
+
+    numbers: dict[str, Any]
+    branch: Judged
+    parent: Judged | None
+
+
+@dataclass(frozen=True)
+class NodeEvaluation:
+    """A branch judged by itself: its numbers and what figures are drawn from.
+
+    Attributes:
+        examination: what was known before a threshold was chosen.
+        thresholds: what each of the thresholds makes of it.
+        points: what these and usual thresholds would do.
+    """
+
+    examination: Examination
+    thresholds: Sequence[NodeAtThreshold]
+    points: Sequence[Point]
+
+    def numbers(self) -> dict[str, Any]:
+        """The blocks "score", "reliability" and "thresholds" of results.json."""
+        return {**self.examination.numbers(), "thresholds": [one.numbers for one in self.thresholds]}
+
+    def diagrams(self) -> tuple[Bins, Bins]:
+        """Reliability diagrams of the branch on test, before and after temperature scaling."""
+        test = self.examination.branch.material.known["test"]
+        temperature = self.examination.reliability["temperature"]
+        return (
+            bins_of(softmax(test.logits), test.targets),
+            bins_of(softmax(test.logits, temperature), test.targets),
+        )
+
+    def fits(self, side: str, split: str) -> list[str]:
+        """What each image was used to fit: "score", "threshold" or "" for nothing.
+
+        Args:
+            side: "known" or "foreign".
+            split: name of the split.
+        """
+        branch = self.examination.branch
+        fits = np.full(len(getattr(branch, side)[split]), "", dtype=object)
+        if split == "calibration" and side == "known":
+            fits[~branch.fitted_on] = "score"
+        fitted = [one.numbers["threshold"] for one in self.thresholds]
+        if split == "calibration" and any(one["n"] and one["images"] == side for one in fitted):
+            fits[fits == ""] = "threshold"
+        return list(fits)
+
+
+def evaluate_node(examination: Examination, rules: Sequence[Threshold]) -> NodeEvaluation:
+    """Fit thresholds on calibration and judge the branch on test under each, beside its parent.
+
+    The parent restricted to the subset gets a threshold of its own in the same way.
+
+    Args:
+        examination: what is known of the answers before.
+        rules: how thresholds are chosen.
+    """
+    judged = [_at_threshold(examination, rule) for rule in rules]
+    return NodeEvaluation(
+        examination, judged, with_own(examination.usual_points, [one.branch for one in judged])
+    )
+
+
+def _at_threshold(examination: Examination, rule: Threshold) -> NodeAtThreshold:
+    classes, foreign = examination.classes, examination.foreign
+    mine = examination.branch.judged(rule)
+    theirs = examination.parent.judged(rule) if examination.parent else None
+    test, threshold = mine.material.known["test"], mine.choice.value
+    numbers = {
+        "threshold": mine.stop.numbers(),
+        "validation": {**_on(mine, "validation"), "loss": examination.validation_loss},
+        "calibration": selective(mine.held_out.score, mine.held_out.error, threshold),
+        "test": {
+            **_on(mine, "test"),
+            "intervals": _intervals(mine, examination, "branch"),
+            "parent_restricted": {
+                **_on(theirs, "test"),
+                "intervals": _intervals(theirs, examination, "parent"),
+                "threshold": theirs.choice.value,
+            }
+            if theirs
+            else None,
+            "per_class": per_class(test, mine.known["test"], threshold, classes),
+            "confusion": confusion(test, mine.known["test"], threshold, classes),
+        },
+        "foreign": _foreign(mine, theirs, rule, examination) if foreign.classes else None,
+    }
+    return NodeAtThreshold(numbers, mine, theirs)
+
+
+def _on(judged: Judged, split: str) -> dict[str, Any]:
+    return selective(judged.known[split], judged.material.known[split].error, judged.choice.value)
+
+
+def _intervals(judged: Judged, examination: Examination, side: str) -> dict[str, Any]:
+    error = judged.material.known["test"].error
+    at = acceptance_intervals(judged.known["test"], error, [judged.choice.value])
+    return {**(examination.intervals[side] or {}), **at[0]}
+
+
+def _foreign(
+    mine: Judged, theirs: Judged | None, rule: Threshold, examination: Examination
+) -> dict[str, Any]:
+    foreign = examination.foreign
+    answers, scores = mine.material.foreign["test"], mine.foreign["test"]
+    error, threshold = mine.material.known["test"].error, mine.choice.value
+    table = by_class(foreign, answers, scores, threshold)
+    if rule.needs_foreign:
+        rates = left_out(rule, mine.held_out, mine.material.foreign["calibration"], answers, scores)
+        for label, rate in rates.items():
+            table[foreign.classes[label]]["left_out_false_accept_rate"] = rate
+    distances = [foreign.distance(foreign.classes[label]) for label in answers.foreign_labels]
+    by_distance = {}
+    for distance in ("near", "far"):
+        chosen = [one == distance for one in distances]
+        given = mine.known["test"], error, scores[chosen], threshold
+        by_distance[distance] = (
+            {
+                **foreign_numbers(*given),
+                "intervals": accept_interval(scores[chosen], threshold),
+            }
+            if any(chosen)
+            else None
+        )
+    return {
+        **foreign_numbers(mine.known["test"], error, scores, threshold),
+        "intervals": {
+            **(examination.intervals["foreign"] or {}),
+            **accept_interval(scores, threshold),
+        },
+        **by_distance,
+        "per_class": table,
+        "parent_restricted": _foreign_restricted(theirs) if theirs else None,
+    }
+
+
+def _foreign_restricted(theirs: Judged) -> dict[str, Any]:
+    scores, threshold = theirs.foreign["test"], theirs.choice.value
+    error = theirs.material.known["test"].error
+    return {
+        **foreign_numbers(theirs.known["test"], error, scores, threshold),
+        "intervals": accept_interval(scores, threshold),
+    }

@@ -1,0 +1,272 @@
+"""A whole tree judged on test: routers side by side, every node, and what images are answered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neural_branching.evaluation.fitted import Stop
+from neural_branching.evaluation.outcomes import Outcome, accuracy_difference
+from neural_branching.evaluation.stops import Rules, fit_stops
+from neural_branching.routing.descent import Guide, Seen, Way, answer, answers_of, descend, right, travel
+from neural_branching.routing.hierarchy import UNCERTAIN, Tree
+from neural_branching.routing.routers import Router
+from neural_branching.selection import augrc, aurc
+from neural_branching.selection.intervals import share_interval
+from neural_branching.selection.scores.from_logits import softmax
+
+Numbers = dict[str, Any]
+BACK_OFF, OUTRIGHT = "back_off", "outright"
+PARENT_ALONE = "parent alone"
+
+
+@dataclass(frozen=True)
+class TreeAtThreshold:
+    """A tree under one threshold for each of its nodes.
+
+    Attributes:
+        numbers: an entry of the block "thresholds" of results.json.
+        given: answer to each test image with back-off, an index into ``answers_of(tree)``.
+        stops: where the tree stops an image, with back-off.
+    """
+
+    numbers: Numbers
+    given: NDArray[np.int64]
+    stops: Mapping[str, Stop]
+
+
+@dataclass(frozen=True)
+class TreeEvaluation:
+    """The numbers of a tree and what is drawn from.
+
+    Attributes:
+        numbers: the blocks "validation", "parent_alone", "routers" and "thresholds" of results.json.
+        seen: the test images of the tree's classes.
+        way: where the chosen router sends them.
+        guide: the chosen router, fitted.
+        thresholds: what its nodes' thresholds make of them.
+        outcomes: every router and the parent alone → what it gets wrong without thresholds.
+    """
+
+    numbers: Numbers
+    seen: Seen
+    way: Way
+    guide: Guide
+    thresholds: Sequence[TreeAtThreshold]
+    outcomes: Mapping[str, Outcome]
+
+
+def evaluate_tree(
+    tree: Tree,
+    seen: Mapping[str, Seen],
+    routers: Mapping[str, Router],
+    chosen: str,
+    rules: Sequence[Rules],
+    parent: NDArray[np.float32] | None,
+) -> TreeEvaluation:
+    """Fit routers on validation and thresholds on calibration, and judge everything on test.
+
+    Args:
+        tree: the tree.
+        seen: split → what the nodes say of its images, those of classes outside the tree included;
+            "train" is there if a score learns from it.
+        routers: kind → router, all that are compared.
+        chosen: kind of the one that thresholds are fitted for.
+        rules: how nodes accept; each is judged by itself.
+        parent: the parent's own logits of the tree's classes for all test images; None if it does not
+            know them.
+
+    Raises:
+        InputError: if the chosen router, or a score, lacks what it needs.
+    """
+    test, validation = seen["test"].inside, seen["validation"].inside
+    guides = {
+        kind: Guide.of(tree, router, validation)
+        for kind, router in routers.items()
+        if kind == chosen or seen["test"].root is not None or not router.asks_node
+    }
+    ways = {kind: travel(tree, test, guide) for kind, guide in guides.items()}
+    outcomes = {kind: Outcome(way.classes != test.labels, way.sureness) for kind, way in ways.items()}
+    alone = None
+    if parent is not None:
+        logits = parent[seen["test"].labels >= 0]
+        alone = Outcome(logits.argmax(1) != test.labels, softmax(logits).max(1))
+    judged = [_at_threshold(tree, seen, guides[chosen], ways[chosen], one) for one in rules]
+    before = travel(tree, validation, guides[chosen])
+    numbers = {
+        "validation": {"n": len(validation), "accuracy": float((before.classes == validation.labels).mean())},
+        "parent_alone": _outcome(alone) if alone else None,
+        "routers": {
+            kind: {
+                **_outcome(outcomes[kind]),
+                "bound": routers[kind].bound,
+                **_routed(tree, test, way, outcomes[kind]),
+                "regret": outcomes["oracle"].accuracy - outcomes[kind].accuracy if "oracle" in ways else None,
+                "lead_on_parent": _lead(outcomes[kind], alone),
+                "lead_on_parent_mass": _lead(outcomes[kind], outcomes.get("parent_mass")),
+            }
+            for kind, way in ways.items()
+        },
+        "thresholds": [one.numbers for one in judged],
+    }
+    return TreeEvaluation(
+        numbers,
+        test,
+        ways[chosen],
+        guides[chosen],
+        judged,
+        {PARENT_ALONE: alone, **outcomes} if alone else outcomes,
+    )
+
+
+def _at_threshold(
+    tree: Tree, seen: Mapping[str, Seen], guide: Guide, way: Way, rules: Rules
+) -> TreeAtThreshold:
+    """Fit thresholds for a router and count what test images are answered.
+
+    Args:
+        tree: the tree.
+        seen: as for ``evaluate_tree``.
+        guide: the fitted router.
+        way: where it sends the test images of the tree's classes.
+        rules: how nodes accept.
+    """
+    test, foreign = seen["test"].inside, seen["test"][seen["test"].labels < 0]
+    stops = {
+        BACK_OFF: fit_stops(tree, seen, guide, rules, back_off=True),
+        OUTRIGHT: fit_stops(tree, seen, guide, rules, back_off=False),
+    }
+    foreign_way = travel(tree, foreign, guide)
+    answers, given = {}, {}
+    for kind, mine in stops.items():
+        given[kind] = _given(tree, test, way, mine, back_off=kind == BACK_OFF)
+        others = _given(tree, foreign, foreign_way, mine, back_off=kind == BACK_OFF)
+        answers[kind] = {
+            **_answers(tree, given[kind], test.labels),
+            **_promise(mine, rules),
+            "foreign": {"n": len(foreign), "answered": _share(others > 0)},
+        }
+    numbers = {
+        "threshold": {"rule": str(rules), "settings": dict(vars(rules.thresholds[tree.root]))},
+        "answers": answers,
+        "arrivals": _arrivals(tree, test, way, stops),
+    }
+    return TreeAtThreshold(numbers, given[BACK_OFF], stops[BACK_OFF])
+
+
+def _promise(stops: Mapping[str, Stop], rules: Rules) -> Numbers:
+    """What holds for the answers of the whole tree to images of its classes, and how far."""
+    kept = {(type(rules.thresholds[name]), str(rules.thresholds[name])) for name in stops}
+    first = rules.thresholds[next(iter(stops))]
+    if len(kept) > 1 or first.guarantee == "none":
+        return {"promise": None, "guarantee": "none"}
+    return {"promise": first.promise, "guarantee": first.guarantee}
+
+
+def _outcome(one: Outcome) -> Numbers:
+    """How often a way through the tree ends at the right class, and how well it knows."""
+    return {
+        "n": len(one.error),
+        "accuracy": one.accuracy,
+        "accuracy_interval": share_interval(~one.error),
+        "aurc": aurc(one.score, one.error),
+        "augrc": augrc(one.score, one.error),
+    }
+
+
+def _routed(tree: Tree, seen: Seen, way: Way, outcome: Outcome) -> Numbers:
+    """Which branch each image is sent to, and where those that end wrongly were lost."""
+    leaves = [node for node in tree.nodes.values() if node.leaf]
+    belongs = np.stack([seen.truth(tree, node) >= 0 for node in leaves])
+    arrived = np.stack([way.arrived[node.name] for node in leaves])
+    right_branch = (belongs & arrived).any(axis=0)
+    return {
+        "routing_accuracy": float(right_branch.mean()),
+        "lost_by_router": float((outcome.error & ~right_branch).mean()),
+        "lost_by_branch": float((outcome.error & right_branch).mean()),
+        "load": {node.name: float(way.arrived[node.name].mean()) for node in tree.branches},
+    }
+
+
+def _lead(mine: Outcome, theirs: Outcome | None) -> Numbers | None:
+    """How much more accurate, paired on the same images."""
+    if theirs is None:
+        return None
+    return accuracy_difference(mine, theirs)
+
+
+def _given(
+    tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Stop], *, back_off: bool
+) -> NDArray[np.int64]:
+    """Each image's answer under some thresholds."""
+
+    def accepts(name: str) -> NDArray[np.bool_]:
+        if name not in stops:
+            return np.ones(len(seen), dtype=bool)
+        return stops[name].accepts(way.answers(tree, seen, tree.nodes[name]))
+
+    return answer(tree, way, accepts, back_off=back_off)
+
+
+def _answers(tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64]) -> Numbers:
+    """How many images are answered at each level, how many of them rightly, and how much that says.
+
+    Hierarchical coverage (Goren et al., 2024) counts an answer by what it leaves open: 1 for a class, 0
+    for none, 1 − log m / log M for one of m classes out of M in between.
+    """
+    names, correct = answers_of(tree), right(tree, given, labels)
+    depths = np.array([0, *(tree.depth(node.name) for node in tree.branches), *[-1] * len(tree.classes)])
+    sizes = [len(tree.classes), *(len(node.classes) for node in tree.branches), *[1] * len(tree.classes)]
+    said = 1 - np.log(sizes) / np.log(len(tree.classes))
+    answered, depth = given > 0, depths[given]
+    levels = {"class": answered & (depth < 0), UNCERTAIN: ~answered}
+    levels |= {f"level {one}": answered & (depth == one) for one in range(tree.levels - 1, 0, -1)}
+    return {
+        "n": len(given),
+        "answered": float(answered.mean()),
+        "selective_accuracy": _share(correct[answered]),
+        "selective_accuracy_interval": share_interval(correct[answered]) if answered.any() else None,
+        "hierarchical_coverage": float(said[given].mean()),
+        "levels": {
+            name: {
+                "n": int(chosen.sum()),
+                "share": float(chosen.mean()),
+                "accuracy": None if name == UNCERTAIN else _share(correct[chosen]),
+            }
+            for name, chosen in levels.items()
+        },
+        "by_answer": {
+            name: {"n": int((given == index).sum()), "accuracy": _share(correct[given == index])}
+            for index, name in enumerate(names)
+            if index and (given == index).any()
+        },
+    }
+
+
+def _arrivals(tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Mapping[str, Stop]]) -> Numbers:
+    """What happens to the images that arrive at each node, with back-off."""
+    answered = {name: way.answers(tree, seen, node) for name, node in tree.nodes.items()}
+    numbers: Numbers = {}
+    for visit in descend(tree, way, lambda name: stops[BACK_OFF][name].accepts(answered[name])):
+        node, here, on = visit.node, visit.here, visit.accepted
+        name, answers = node.name, answered[node.name]
+        lost = here & ~way.goes_on(name)
+        numbers[name] = {
+            "n": int(here.sum()),
+            "belong": int((here & (answers.targets >= 0)).sum()),
+            "accuracy": _share(~answers.error[here]),
+            "lost": int(lost.sum()),
+            "rejected": int((here & ~lost & ~on).sum()),
+            "accepted": int(on.sum()),
+            "selective_accuracy": _share(~answers.error[on]),
+            "routed": {label: int(chosen.sum()) for label, chosen in visit.routed.items()},
+            "thresholds": {kind: mine[name].numbers() for kind, mine in stops.items() if name in mine},
+        }
+    return numbers
+
+
+def _share(chosen: NDArray[np.bool_]) -> float | None:
+    """Share of true values; None of none."""
+    return float(chosen.mean()) if len(chosen) else None

@@ -1,0 +1,137 @@
+"""Predictions on the screen and in files."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.table import Table
+
+from neural_branching.errors import InputError, printable
+from neural_branching.files.csv_text import csv_lines, text_cell
+from neural_branching.files.writing import whole_file
+from neural_branching.report.cells import number
+from neural_branching.report.tables import console
+from neural_branching.store.run_folders import is_of_a_run
+
+if TYPE_CHECKING:
+    from neural_branching.predictor import Prediction
+
+SHOWN = 20
+COLUMNS = ("file", "answer", "path", "confidence", "accepted", "stopped_at", "error")
+
+
+def check_output(output: Path | None) -> None:
+    """Check the name of the file that predictions go to, before anything is computed.
+
+    Raises:
+        InputError: for another suffix than .csv and .jsonl, what is no file, or a file of a run, a sweep or a
+            store.
+    """
+    if output is None:
+        return
+    if output.suffix not in (".csv", ".jsonl"):
+        raise InputError(f"--output is {str(output)!r}: its name must end in .csv or .jsonl.")
+    place = output.resolve()
+    if not place.parent.is_dir():
+        raise InputError(f"--output {output} cannot be written (its folder does not exist).")
+    if place.exists() and not place.is_file():
+        raise InputError(f"--output {output} cannot be written (it is there, and no file).")
+    if place.exists() and is_of_a_run(place):
+        raise InputError(f"--output {output} is a file of a run, a sweep or a store: choose another name.")
+
+
+class Writer:
+    """Takes predictions one at a time: a file's suffix decides its form, the screen gets the first."""
+
+    def __init__(self) -> None:
+        self.shown: list[list[str]] = []
+        self.counts: Counter[str] = Counter()
+        self.errors: dict[str, str] = {}
+        self._file: TextIO | None = None
+        self._csv = False
+
+    @contextmanager
+    def to(self, output: Path | None) -> Iterator[None]:
+        """Write what is taken meanwhile into a file, which is there when all of it is, or not at all.
+
+        Args:
+            output: a ``.csv`` or ``.jsonl`` file; None for none.
+
+        Raises:
+            InputError: for a file that cannot be written.
+        """
+        if output is None:
+            yield
+            return
+        place = output.resolve()
+        try:
+            with (
+                whole_file(place) as temporary,
+                temporary.open("w", newline="", encoding="utf-8") as self._file,
+            ):
+                self._csv = output.suffix == ".csv"
+                self._line(COLUMNS)
+                yield
+        except OSError as error:
+            if error.filename != str(place):
+                raise
+            raise InputError(f"--output {output} cannot be written ({error.strerror or error}).") from error
+
+    def answered(self, file: Path, one: "Prediction") -> None:
+        """Take the answer to an image."""
+        stopped = "" if one.accepted else one.trace[-1].node
+        path = " > ".join(one.path)
+        self.counts["class" if one.accepted else "backed off" if one.answer else "no answer"] += 1
+        confidence = f"{one.confidence:.6g}"
+        self._line([str(file), one.answer or "", path, confidence, str(int(one.accepted)), stopped, ""])
+        if self._file and not self._csv:
+            self._file.write(json.dumps({"file": str(file), **_plain(asdict(one))}) + "\n")
+        if len(self.shown) < SHOWN:
+            way = (
+                f"{step.label} {step.probability:.2f}{'' if step.accepted else ' ✗'}" for step in one.trace
+            )
+            accepted = "yes" if one.accepted else "no"
+            self.shown.append(
+                [printable(str(file)), one.answer or "–", number(one.confidence), accepted, " > ".join(way)]
+            )
+
+    def failed(self, file: Path, reason: str) -> None:
+        """Take an image that could not be read."""
+        self.counts["broken"] += 1
+        self.errors[str(file)] = reason
+        self._line([str(file), "", "", "", "0", "", reason])
+        if self._file and not self._csv:
+            self._file.write(json.dumps({"file": str(file), "error": reason}) + "\n")
+
+    def _line(self, line: Iterable[str]) -> None:
+        if self._file and self._csv:
+            self._file.writelines(csv_lines([map(text_cell, line)]))
+
+    def finish(self, output: Path | None, seconds: float) -> None:
+        """Print the first predictions, how many of each kind there are, and what could not be read."""
+        screen, total = console(), sum(self.counts.values())
+        table = Table(title=f"{total} images" + (f", the first {SHOWN}" if total > SHOWN else ""))
+        for heading in ("image", "answer", "confidence", "accepted", "trace (✗: not accepted)"):
+            table.add_column(heading, justify="right" if heading == "confidence" else "left")
+        for line in self.shown:
+            table.add_row(*line)
+        screen.print(table)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
+        screen.print(f"{kinds}; {total / max(seconds, 1e-9):,.0f} images per second.", highlight=False)
+        for file, reason in self.errors.items():
+            screen.print(printable(f"cannot be read: {file}: {reason}"), highlight=False, soft_wrap=True)
+        if output:
+            screen.print(f"All of them: {output}", highlight=False, soft_wrap=True)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity: what accepts nothing has threshold null."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and abs(value) == float("inf") else value

@@ -1,0 +1,171 @@
+"""What a run of a single branch leaves in its folder and on the screen."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from neural_branching.report.baseline_table import HEADER, NOTE, baseline_lines
+from neural_branching.report.cells import markdown_table, number, with_interval
+from neural_branching.report.figures.thresholds import HEADER as POINTS_HEADER
+from neural_branching.report.figures.thresholds import threshold_lines
+from neural_branching.report.pictures import pictures
+from neural_branching.report.repeats import repeats
+from neural_branching.report.results import (
+    CURVE,
+    POINTS,
+    PREDICTIONS,
+    SCOD_CURVE,
+    Row,
+    records,
+    write_curve,
+    write_points,
+    write_predictions,
+)
+from neural_branching.report.tables import AREAS_NOTE, console
+
+if TYPE_CHECKING:
+    from neural_branching.evaluation.node_evaluation import NodeEvaluation
+    from neural_branching.pipeline import Run
+    from neural_branching.selection import RiskCoverageCurve
+
+
+def write_tables(run: "Run", folder: Path) -> list[str]:
+    """Write the curves, the table of thresholds and the predictions; returns the files' names."""
+    evaluation = _only(run)
+    examination, names = evaluation.examination, [CURVE, POINTS, PREDICTIONS]
+    write_curve(folder / CURVE, examination.curve)
+    if examination.foreign.classes:
+        write_curve(folder / SCOD_CURVE, examination.scod_curve)
+        names.append(SCOD_CURVE)
+    write_points(folder, evaluation.points)
+    write_predictions(folder, evaluation)
+    return names
+
+
+def draw(run: "Run") -> dict[str, Any]:
+    """Name → figure; of several thresholds those that show one show the first."""
+    return pictures(records(run.results)[0], _only(run))
+
+
+def shown(run: "Run") -> tuple["RiskCoverageCurve", dict[str, Sequence[str]]]:
+    """What TensorBoard shows: the risk–coverage curve on test, and tables."""
+    evaluation = _only(run)
+    table = markdown_table(list(POINTS_HEADER), threshold_lines(evaluation.points))
+    return evaluation.examination.curve, {"thresholds": table}
+
+
+def _only(run: "Run") -> "NodeEvaluation":
+    [evaluation] = run.nodes.values()
+    return evaluation
+
+
+def print_results(results: Mapping[str, Any]) -> None:
+    """Print a short table: the branch beside its parent, and what is guaranteed."""
+    every, screen = records(results), console()
+    first, several = every[0], len(every) > 1
+    test, published = first["test"], first["published"]
+    table = Table(title=f"{first['subset']} at {first['branch_point']} · {test['n']} test images")
+    for heading in ("", "accuracy", "AURC", "coverage", "selective accuracy"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    rows: list[tuple[str, Row]] = []
+    for record in every:
+        rule = f", {record['threshold']['rule']}" if several else ""
+        rows.append((f"branch{rule}", record["test"]))
+        if parent := record["test"]["parent_restricted"]:
+            rows.append((f"parent restricted to the subset{rule}", parent))
+    if published:
+        rows.append((published["source"], published))
+    for name, numbers in rows:
+        keys = ("accuracy", "aurc", "coverage", "selective_accuracy")
+        intervals = numbers.get("intervals", {})
+        table.add_row(name, *(with_interval(numbers.get(key), intervals.get(key)) for key in keys))
+    screen.print(table)
+    screen.print(f"[ ]: 95 % interval over test images. {AREAS_NOTE}", highlight=False)
+    if first["baselines"]:
+        table = Table(title="Baselines")
+        for heading in HEADER:
+            table.add_column(heading, justify="left" if heading == HEADER[0] else "right")
+        for entries in baseline_lines(first["baselines"]):
+            table.add_row(*(entry.replace(" [", "\n[") for entry in entries))
+        screen.print(table)
+        screen.print(NOTE, highlight=False)
+    for line in (*(line for record in every for line in _at_threshold(record)), *_beside(first)):
+        screen.print(line, highlight=False, soft_wrap=True)
+
+
+def _at_threshold(record: Row) -> list[str]:
+    """What is to be said of a threshold: its promise, and what it makes of foreign images."""
+    threshold, foreign = record["threshold"], record["foreign"]
+    where = f", fitted on {threshold['n']} calibration images" if threshold["n"] else ""
+    if threshold["images"] == "foreign":
+        where += " of foreign classes"
+    value = "none: accepts nothing" if threshold["reject_all"] else number(threshold["value"])
+    lines = [
+        f"score {record['score']['name']}, threshold {value} ({threshold['rule']}{where})",
+        f"  promise: {threshold['promise']}",
+    ]
+    if threshold["certificate"]:
+        lines.append(f"  certificate: {_certificate(threshold['certificate'])}")
+    if threshold["shortage"]:
+        lines.append(f"  {threshold['shortage']['sentence']}")
+    if foreign:
+        interval = with_interval(foreign["false_accept_rate"], foreign["intervals"]["false_accept_rate"])
+        apart = [
+            f"{name} {foreign[name]['false_accept_rate']:.3f}" for name in ("near", "far") if foreign[name]
+        ]
+        rates = {
+            entry["left_out_false_accept_rate"]: name
+            for name, entry in foreign["per_class"].items()
+            if "left_out_false_accept_rate" in entry
+        }
+        if rates:
+            apart.append(f"a class left out of the fit up to {max(rates):.3f}, {rates[max(rates)]}")
+        lines.append(
+            f"foreign classes: {interval} of {foreign['n']} images answered ({', '.join(apart)}); "
+            f"AUROC {foreign['auroc']:.3f}, FPR95 {foreign['fpr95']:.3f}"
+        )
+    return lines
+
+
+def _beside(record: Row) -> list[str]:
+    """What no threshold changes: probabilities, duplicates, and the parent on all that it knows."""
+    parent, lines = record["parent"], _probabilities(record["reliability"])
+    what = f"{parent['classes']} classes"
+    if parent["labels"] == "coarse":
+        what = f"{parent['logits']} superclasses of {what}"
+    if repeated := repeats(record, accuracy=True):
+        lines.append(repeated)
+    return [*lines, f"parent on all {what}: {parent['test_accuracy']:.3f}"]
+
+
+def _certificate(certificate: dict[str, Any]) -> str:
+    if certificate["quantity"] == "false-accept rate":
+        seen = f"{certificate['n_accepted']} of {certificate['n']} foreign images accepted"
+    else:
+        seen = f"{certificate['errors']} errors among {certificate['n_accepted']} accepted"
+    target, bound = f"{certificate['quantity']} ≤ {certificate['target']:g}", certificate["bound"]
+    if certificate["delta"] is None:
+        return f"{target} {certificate['guarantee']} (bound {bound:.3f}, from {seen})"
+    level = f"Clopper–Pearson's bound at level {certificate['level']:.3g} is {bound:.3f}"
+    return f"{target} except with probability {certificate['delta']:g} ({level}, from {seen})"
+
+
+def _probabilities(reliability: dict[str, Any]) -> list[str]:
+    """What probabilities are worth, before and after scaling."""
+    lines = []
+    names = {
+        "before": "probabilities as they are",
+        "after": f"at temperature {reliability['temperature']:.2f}",
+    }
+    for key, name in names.items():
+        numbers, claim = reliability[key], reliability[key]["claim"]
+        floor = numbers["if_calibrated"]["ece"]
+        lines.append(
+            f"{name}: ECE {numbers['ece']:.3f} ({floor['mean']:.3f} if they were calibrated, at most "
+            f"{floor['quantile_95']:.3f} in 95 % of draws, p = {floor['p_value']:.2g}), NLL "
+            f"{numbers['nll']:.3f}; of {claim['n']} answers that claim at least {claim['confidence']:.0%}, "
+            f"{number(claim['accuracy'])} are right"
+        )
+    return lines

@@ -1,0 +1,60 @@
+"""Everything that a finished run leaves in its folder and on the screen."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neural_branching.report import branch_report, tree_report
+from neural_branching.report.figures.style import save
+from neural_branching.report.results import records, write_config, write_results, written
+from neural_branching.report.tables import console
+from neural_branching.report.tensorboard import write_events
+from neural_branching.store.run_folders import CONFIG, events_of
+
+if TYPE_CHECKING:
+    from neural_branching.pipeline import Run
+
+
+def write_run(run: "Run", folder: Path, *, draw_figures: bool) -> None:
+    """Write the run's files; results.json comes last, so that its presence means a complete run.
+
+    Args:
+        run: the finished run.
+        folder: its folder, which exists.
+        draw_figures: also draw the figures, as files and in TensorBoard. A sweep leaves this to its
+            summary: drawing takes longer than a job that finds everything in the store.
+    """
+    part = tree_report if run.tree else branch_report
+    write_config(folder, run.experiment.config)
+    names = [CONFIG, *part.write_tables(run, folder)]
+    drawn = part.draw(run) if draw_figures else {}
+    names += save(drawn, folder, ("png", "svg"))
+    curve, tables = part.shown(run)
+    every = records(run.results)
+    write_events(folder, every, run.histories, curve, tables, drawn)
+    names += events_of(folder)
+    results = {**run.results, "written": written(folder, names, run.experiment.outputs)}
+    write_results(folder, results, compact=len(every) > 1)
+
+
+def print_run(run: "Run", folder: Path) -> None:
+    """Print short tables: what was found, what is guaranteed, and what was reused."""
+    (tree_report if run.tree else branch_report).print_results(run.results)
+    console().print(f"{provenance(run.results)}. Results in {folder}", highlight=False, soft_wrap=True)
+
+
+def said(results: dict[str, Any]) -> str:
+    """A finished run as a phrase, for the log of a sweep."""
+    mine = results["routers"][results["router"]] if results["router"] else records(results)[0]["test"]
+    return f"test accuracy {mine['accuracy']:.3f}; {provenance(results)}"
+
+
+def provenance(results: dict[str, Any]) -> str:
+    """What a run built and what it found in the store, as a phrase."""
+    artifacts = results["artifacts"]
+    built = [
+        f"{name} ({entry['build_seconds']:.1f} s)" for name, entry in artifacts.items() if entry["built"]
+    ]
+    found = [name for name, entry in artifacts.items() if not entry["built"]]
+    parts = [f"built {', '.join(built)}"] if built else []
+    parts += [f"reused {', '.join(found)}"] if found else []
+    return "; ".join(parts)

@@ -1,0 +1,140 @@
+"""The branch points of a parent as a table, without training it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from neural_branching.artifacts.activations import main_stages, stage_shapes
+from neural_branching.artifacts.build_networks import new_branch, new_parent, outline
+from neural_branching.artifacts.macs import cost, latency
+from neural_branching.config.branch_spec import BranchSpec
+from neural_branching.config.experiment import Experiment
+from neural_branching.errors import InputError
+from neural_branching.networks.readout import Readout
+from neural_branching.report.tables import console
+from neural_branching.training.parent import Parent
+
+# One image as it comes, and as many as keep a processor busy.
+BATCHES = (1, 256)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One branch point.
+
+    Attributes:
+        name: what ``branch_point.stage`` takes.
+        shape: shape of its output for one image.
+        readout: the default readout.
+        width: length of the vector that a branch sees by default.
+        macs: multiply–accumulates from the image up to there.
+        parameters: parameters that its output depends on.
+        path_macs: multiply–accumulates from the image through the configured branch.
+        latency: median milliseconds of that path by batch size; empty if not measured.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    readout: str
+    width: int
+    macs: int
+    parameters: int
+    path_macs: int
+    latency: Mapping[int, float] = field(default_factory=dict)
+
+
+def stages(experiment: Experiment, *, every: bool = False, timed: bool = False) -> list[Stage]:
+    """The branch points of an experiment's parent.
+
+    Args:
+        experiment: with the branch that costs are worked out for.
+        every: all of them, instead of those whose activations are kept together.
+        timed: also measure how long it takes through a branch, on the run's device with its threads.
+
+    Raises:
+        InputError: if the parent cannot be built.
+    """
+    spec, branch, found = experiment.parent, experiment.usual.branch, []
+    assert branch
+    parent, shape = outline(spec), spec.in_shape
+    experiment.compute.apply()
+    real = new_parent(spec).to(experiment.compute.device()).eval() if timed else None
+    readout = Readout("auto")
+    for name in parent.network.stage_names if every else main_stages(parent, shape):
+        try:
+            output = stage_shapes(parent, shape, (name,))[name]
+        except InputError:  # no tensor of activations: not a branch point
+            continue
+        token = parent.network.has_class_token(name)
+        width = readout(torch.empty(1, *output, device="meta"), token).shape[1]
+        price = cost(parent, shape, name)
+        with torch.device("meta"):
+            head = cost(new_branch(branch, width), (width,))
+        found.append(
+            Stage(
+                name=name,
+                shape=output,
+                readout=readout.resolve(output, token),
+                width=width,
+                macs=price.macs,
+                parameters=price.parameters,
+                path_macs=price.macs + head.macs,
+                latency=_latencies(branch, real, spec.in_shape, name, width) if real else {},
+            )
+        )
+    return found
+
+
+def _latencies(
+    spec: BranchSpec, parent: Parent, shape: tuple[int, ...], stage: str, width: int
+) -> dict[int, float]:
+    """Milliseconds from images to the branch's logits, with weights as they were drawn."""
+    branch = new_branch(spec, width).to(parent.device).eval()
+    readout, token = Readout("auto"), parent.network.has_class_token(stage)
+
+    def path(images: Tensor) -> Tensor:
+        logits: Tensor = branch(readout(parent(images, until=stage), token))
+        return logits
+
+    images = torch.zeros(max(BATCHES), *shape, dtype=torch.uint8, device=parent.device)
+    return {batch: latency(path, images[:batch]) for batch in BATCHES}
+
+
+def print_stages(experiment: Experiment, found: list[Stage], *, every: bool) -> None:
+    """Print the table."""
+    size, screen, branch = experiment.data.image_size, console(), experiment.usual.branch
+    assert branch
+    name = experiment.parent.name
+    table = Table(title=f"Branch points of {name}, images of {size} × {size} pixels")
+    timed = [f"ms, batch of {batch}" for batch in found[0].latency]
+    for heading in (
+        "stage",
+        "shape",
+        "readout",
+        "width",
+        "MACs up to there",
+        "parameters up to there",
+        "MACs with the branch",
+        *timed,
+    ):
+        table.add_column(heading, justify="left" if heading in ("stage", "shape", "readout") else "right")
+    for stage in found:
+        numbers = (stage.width, stage.macs, stage.parameters, stage.path_macs)
+        times = [f"{milliseconds:.2f}" for milliseconds in stage.latency.values()]
+        shape = " × ".join(map(str, stage.shape))
+        table.add_row(stage.name, shape, stage.readout, *(f"{number:,}" for number in numbers), *times)
+    screen.print(table)
+    screen.print(
+        "MACs: multiply–accumulates of one image; biases and norms are not counted. The parent by itself "
+        f"takes those up to its logits. Branch: {branch.kind} for "
+        f"{len(branch.classes)} classes; times are from the image to its logits.",
+        highlight=False,
+    )
+    if not every:
+        screen.print(
+            "These are kept from one pass; --all lists every node or submodule, each at a pass of its own.",
+            highlight=False,
+        )

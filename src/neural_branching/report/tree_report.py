@@ -1,0 +1,222 @@
+"""What a run of a tree of branches leaves in its folder and on the screen."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from neural_branching.files.csv_text import write_table
+from neural_branching.report.cells import markdown_table, number, with_interval
+from neural_branching.report.figures.confusion import confusion
+from neural_branching.report.figures.risk_coverage_curves import Line, risk_coverage
+from neural_branching.report.figures.tree_diagram import tree as tree_figure
+from neural_branching.report.repeats import repeats
+from neural_branching.report.results import accepted_columns, records
+from neural_branching.report.tables import console
+from neural_branching.report.tree_summary import ROUTER_HEADER, router_lines
+from neural_branching.routing.descent import answers_of
+from neural_branching.selection import RiskCoverageCurve, risk_coverage_curve
+
+if TYPE_CHECKING:
+    from neural_branching.evaluation.tree_evaluation import TreeEvaluation
+    from neural_branching.pipeline import Run
+
+TRACE = "trace.csv"
+TRACE_HEADER = ("row", "label", "way", "sureness")
+ROUTERS_NOTE = (
+    "Without thresholds. Lost: share of images sent to a wrong branch, or answered wrongly by the right one. "
+    "Regret: what the oracle has more. *: a bound, not a router. Leads are paired."
+)
+ANSWERS_NOTE = (
+    "Back-off: an image that a node does not accept is answered with that node's name. Outright: it is not "
+    "answered at all. Hierarchical coverage counts an answer by what it leaves open (Goren et al., 2024)."
+)
+
+
+def write_tables(run: "Run", folder: Path) -> list[str]:
+    """Write the trace of every test image; returns the file's name."""
+    rules = [record["threshold"]["rule"] for record in records(run.results)]
+    answers = ["answer"] if len(rules) == 1 else [f"answer by {rule}" for rule in rules]
+    accepted = accepted_columns(rules)
+    columns = [name for pair in zip(answers, accepted, strict=True) for name in pair]
+    write_table(folder / TRACE, [*TRACE_HEADER, *columns], _trace(run))
+    return [TRACE]
+
+
+def shown(run: "Run") -> tuple[RiskCoverageCurve, dict[str, Sequence[str]]]:
+    """What TensorBoard shows: the chosen router's risk–coverage curve on test, and tables."""
+    chosen = _tree(run).outcomes[run.results["router"]]
+    table = markdown_table(ROUTER_HEADER, router_lines([run.results]))
+    return risk_coverage_curve(chosen.score, chosen.error), {"routers": table}
+
+
+def draw(run: "Run") -> dict[str, Figure]:
+    """The tree with what its nodes do, the confusion matrix in its order, and every router's curve.
+
+    Of several thresholds the first is drawn.
+    """
+    tree, results, evaluation = run.experiment.tree, run.results, _tree(run)
+    first, lines = records(results)[0], {}
+    for name, one in evaluation.outcomes.items():
+        curve = risk_coverage_curve(one.score, one.error)
+        lines[name] = Line(curve.coverage, 1 - curve.selective_risk)
+    title = f"{tree.name}, router {results['router']}: {len(evaluation.seen)} test images"
+    return {
+        "tree": tree_figure(tree, first["arrivals"], first["answers"]["back_off"]),
+        "confusion": confusion(_confusion(run), title),
+        "risk_coverage": risk_coverage(lines, f"{tree.name}: routers, without thresholds"),
+    }
+
+
+def _tree(run: "Run") -> "TreeEvaluation":
+    assert run.tree
+    return run.tree
+
+
+def _trace(run: "Run") -> Iterator[list[Any]]:
+    """One line per test image: the way it was sent, how far it got and what it was answered."""
+    tree, evaluation = run.experiment.tree, _tree(run)
+    names, way, seen = answers_of(tree), evaluation.way, evaluation.seen
+    for index in range(len(seen)):
+        node, steps = tree.nodes[tree.root], []
+        while True:
+            label = node.labels[way.turn[node.name][index]]
+            steps.append(label)
+            if node.leaf:
+                break
+            node = tree.nodes[label]
+        given = [names[one.given[index]] for one in evaluation.thresholds]
+        yield [
+            seen.rows[index],
+            tree.classes[seen.labels[index]],
+            " > ".join(steps),
+            repr(float(way.sureness[index])),
+            *(value for answer in given for value in (answer, int(answer == steps[-1]))),
+        ]
+
+
+def _confusion(run: "Run") -> Mapping[str, Any]:
+    """Counts by true class and answer, both in the order of the tree, abstentions last."""
+    tree, evaluation = run.experiment.tree, _tree(run)
+    names, given = answers_of(tree), evaluation.thresholds[0].given
+    order = [*tree.classes, *(node.name for node in tree.branches), names[0]]
+    counts = np.zeros((len(tree.classes), len(order)), dtype=np.int64)
+    columns = np.array([order.index(name) for name in names])
+    np.add.at(counts, (evaluation.seen.labels, columns[given]), 1)
+    used = [index for index, name in enumerate(order) if name in tree.classes or counts[:, index].any()]
+    if order[-1] not in [order[index] for index in used]:
+        used.append(len(order) - 1)
+    return {"rows": tree.classes, "columns": [order[index] for index in used], "counts": counts[:, used]}
+
+
+def print_results(results: Mapping[str, Any]) -> None:
+    """Print the routers side by side, and under each threshold the nodes and what images are answered."""
+    screen, mine = console(), results["routers"][results["router"]]
+    table = Table(title=f"Routers of {results['hierarchy']} · {mine['n']} test images")
+    header = ("router", "accuracy", "routing", "lost by router", "lost by branch", "regret", "AURC", "AUGRC")
+    for heading in (*header, "lead on parent", "lead on parent_mass"):
+        table.add_column(heading, justify="left" if heading == "router" else "right")
+    if alone := results["parent_alone"]:
+        accuracy = with_interval(alone["accuracy"], alone["accuracy_interval"])
+        areas = number(alone["aurc"]), number(alone["augrc"])
+        table.add_row("parent alone", accuracy, *[""] * 4, *areas, "", "")
+    for kind, one in results["routers"].items():
+        leads = [one["lead_on_parent"], one["lead_on_parent_mass"] if kind != "parent_mass" else None]
+        numbers = ("routing_accuracy", "lost_by_router", "lost_by_branch", "regret", "aurc", "augrc")
+        table.add_row(
+            kind + ("*" if one["bound"] else ""),
+            with_interval(one["accuracy"], one["accuracy_interval"]),
+            *(number(one[name]) for name in numbers),
+            *(with_interval(lead["difference"], lead["interval"]) if lead else "" for lead in leads),
+        )
+    screen.print(table)
+    screen.print(ROUTERS_NOTE, highlight=False, soft_wrap=True)
+    if repeated := repeats(results, accuracy=True):
+        screen.print(repeated, highlight=False, soft_wrap=True)
+    for record in records(results):
+        _print_threshold(record)
+    macs = results["cost"]["macs"]
+    screen.print(
+        f"MACs per image: {macs['path']:,.0f} along its way, the parent by itself {macs['parent']:,}.",
+        highlight=False,
+    )
+
+
+def _print_threshold(record: Mapping[str, Any]) -> None:
+    screen = console()
+    screen.print(_answers_table(record))
+    screen.print(ANSWERS_NOTE, highlight=False, soft_wrap=True)
+    promise = record["answers"]["back_off"]["promise"]
+    screen.print(
+        f"Of the whole tree, for new images of its classes: {promise}."
+        if promise
+        else "Nothing is promised of the whole tree: its thresholds guarantee nothing, or not the same.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    screen.print(_nodes_table(record))
+    for name, node in record["arrivals"].items():
+        if shortage := node["thresholds"]["back_off"]["shortage"]:
+            screen.print(f"{name}: {shortage['sentence']}", highlight=False, soft_wrap=True)
+
+
+def _answers_table(record: Mapping[str, Any]) -> Table:
+    answers = record["answers"]
+    table = Table(title=f"Answers of router {record['router']}, threshold {record['threshold']['rule']}")
+    levels = list(answers["back_off"]["levels"])
+    heads = ["answered", "selective accuracy", "hierarchical coverage", *levels, "foreign answered"]
+    for heading in ("", *heads):
+        table.add_column(heading, justify="right" if heading else "left")
+    for kind, one in answers.items():
+        cells = [
+            f"{one['levels'][name]['share']:.3f}" + _at(one["levels"][name]["accuracy"])
+            if name in one["levels"]
+            else "–"
+            for name in levels
+        ]
+        table.add_row(
+            kind.replace("_", "-"),
+            number(one["answered"]),
+            with_interval(one["selective_accuracy"], one["selective_accuracy_interval"]),
+            number(one["hierarchical_coverage"]),
+            *cells,
+            number(one["foreign"]["answered"]),
+        )
+    return table
+
+
+def _at(accuracy: float | None) -> str:
+    return "" if accuracy is None else f" at {accuracy:.3f}"
+
+
+def _nodes_table(record: Mapping[str, Any]) -> Table:
+    table = Table(title="Nodes, with back-off")
+    header = (
+        "node",
+        "arrive",
+        "belong",
+        "accuracy",
+        "threshold",
+        "accepted",
+        "accuracy of these",
+        "fitted on",
+    )
+    for heading in header:
+        table.add_column(heading, justify="left" if heading == "node" else "right")
+    for name, node in record["arrivals"].items():
+        threshold = node["thresholds"]["back_off"]
+        value = threshold["value"]
+        table.add_row(
+            name,
+            str(node["n"]),
+            str(node["belong"]),
+            number(node["accuracy"]),
+            number(value) if value not in (None, float("inf")) else "accepts nothing",
+            str(node["accepted"]),
+            number(node["selective_accuracy"]),
+            str(threshold["n"]),
+        )
+    return table

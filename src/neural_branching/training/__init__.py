@@ -1,0 +1,1 @@
+"""Parents and branches as LightningModules, their recipe, one fit, and stacks of branches."""

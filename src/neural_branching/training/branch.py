@@ -1,0 +1,27 @@
+"""A branch: a small network on the activations of one stage, for a subset of the classes."""
+
+from torch import Tensor
+
+from neural_branching.networks.network import Network
+from neural_branching.networks.standardize import Standardize
+from neural_branching.training.classifier import Classifier
+from neural_branching.training.recipe import Fit
+
+RECIPE = 2
+
+
+class Branch(Classifier):
+    """A classifier of activation vectors.
+
+    Args:
+        network: the stages, made for vectors of length ``width``.
+        fit: the training recipe.
+        width: length of the branch point's vectors.
+    """
+
+    def __init__(self, network: Network, fit: Fit, width: int) -> None:
+        super().__init__(Standardize((width,)), network, fit)
+
+    def learn_standardization(self, activations: Tensor) -> None:
+        """Take the statistics from the training activations, float32 (n, width)."""
+        self.standardize.learn(activations)

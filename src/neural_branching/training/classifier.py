@@ -1,0 +1,127 @@
+"""The LightningModule that parents and branches share."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from neural_branching.data.batches import Batches, TensorDataModule
+from neural_branching.networks.network import Network
+from neural_branching.networks.standardize import Standardize
+from neural_branching.training.recipe import Fit
+
+
+class Classifier(pl.LightningModule):
+    """Standardised inputs, a network of named stages, cross-entropy.
+
+    One Lightning step is one epoch: ``training_step`` receives all batches of the epoch and steps
+    the (Lightning-wrapped) optimiser for each. That is what automatic optimisation does with the
+    same batches, bit for bit, at a fraction of the cost for small networks.
+
+    Args:
+        standardize: input standardisation; its statistics are part of the weights.
+        network: the stages.
+        fit: the training recipe.
+
+    Attributes:
+        losses: of every step of the last epoch, (steps,).
+    """
+
+    def __init__(self, standardize: Standardize, network: Network, fit: Fit) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.standardize = standardize
+        self.network = network
+        self.fit = fit
+        self.losses = torch.zeros(0)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie; Lightning's own answer misses ``with torch.device(…)`` on torch 2.6."""
+        return self.standardize.mean.device
+
+    def forward(self, x: Tensor, until: str | None = None) -> Tensor:
+        """Logits (n, classes) float32, or the output of stage ``until``, for raw inputs (n, …)."""
+        output: Tensor = self.network(self.standardize(x), until=until)
+        return output
+
+    def walk(self, x: Tensor, stages: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Name and output of some stages, in order, from one pass over raw inputs (n, …)."""
+        return self.network.walk(self.standardize(x), stages)
+
+    def batch_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Mean loss of one batch (a scalar): the place to change what is optimised."""
+        return F.cross_entropy(self(x), y, label_smoothing=self.fit.label_smoothing)
+
+    def training_step(self, epoch: Batches, index: int) -> None:
+        """Train on every batch of an epoch; logs ``train/loss``, the mean over images."""
+        optimizer = self.optimizers()
+        scheduler = self.lr_schedulers()
+        losses, sizes = [], []
+        for x, y in epoch:
+            optimizer.zero_grad()  # type: ignore[union-attr]
+            loss = self.batch_loss(x, y)
+            self.manual_backward(loss)
+            optimizer.step()  # type: ignore[union-attr]
+            if scheduler is not None:
+                scheduler.step()  # type: ignore[union-attr]
+            # Kept on the device: the host waits for them once an epoch, not once a step.
+            losses.append(loss.detach())
+            sizes.append(len(y))
+        self.losses = torch.stack(losses)
+        mean = (self.losses * self.losses.new_tensor(sizes)).sum() / len(epoch.y)
+        self.log("train/loss", mean, on_step=True, on_epoch=False, batch_size=1)
+
+    def validation_step(self, epoch: Batches, index: int) -> None:
+        """Log ``val/loss`` (without label smoothing) and ``val/accuracy`` over an epoch."""
+        loss = torch.zeros((), device=self.device)
+        correct = torch.zeros((), device=self.device)
+        for x, y in epoch:
+            logits = self(x)
+            loss += F.cross_entropy(logits, y, reduction="sum")
+            correct += (logits.argmax(1) == y).sum()
+        n = len(epoch.y)
+        self.log_dict({"val/loss": loss / n, "val/accuracy": correct / n}, batch_size=1)
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimiser and schedule."""
+        fit = self.fit
+        groups = (
+            [{"params": list(self.parameters()), "weight_decay": fit.weight_decay}]
+            if fit.optimizer == "adam"
+            else _decayed(self, fit.weight_decay)
+        )
+        return optimizer_of(self, fit, groups)
+
+
+def optimizer_of(module: pl.LightningModule, fit: Fit, groups: list[dict[str, Any]]) -> Any:
+    """A recipe's optimiser and schedule, as Lightning takes them.
+
+    Args:
+        module: what is to be trained; a schedule asks its trainer's data for the number of steps.
+        fit: the recipe.
+        groups: parameter groups with their weight decay, and a learning rate if it is not the recipe's.
+    """
+    kind = torch.optim.Adam if fit.optimizer == "adam" else torch.optim.AdamW
+    optimizer = kind(groups, fit.lr, fused=True)
+    if fit.schedule == "constant":
+        return optimizer
+    data: TensorDataModule = module.trainer.datamodule  # type: ignore[attr-defined]
+    steps = fit.epochs * data.steps_per_epoch
+    # torch divides by zero where the rise would end with the very first step.
+    rise = 0.0 if fit.pct_start * steps == 1 else fit.pct_start
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps, pct_start=rise)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _decayed(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups: matrices and kernels decay, norms and biases do not."""
+    parameters = list(module.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,253 @@
+"""One fit: the Lightning trainer of this package, its history, best weights and progress line."""
+
+import copy
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Checkpoint as CheckpointCallback
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from neural_branching.data.batches import TensorDataModule
+from neural_branching.errors import InputError
+from neural_branching.store.checkpoint import Checkpoint
+from neural_branching.training.classifier import Classifier
+from neural_branching.training.compute import Compute
+from neural_branching.training.recipe import Fit
+
+log = logging.getLogger(__name__)
+
+# Lightning announces devices and tips at level INFO for every fit; a sweep has many.
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+
+History = list[dict[str, float]]
+METRICS = ("train/loss", "val/loss", "val/accuracy")  # of every epoch
+
+
+def fit(
+    module: Classifier,
+    data: TensorDataModule,
+    compute: Compute,
+    title: str,
+    checkpoint: Checkpoint | None = None,
+) -> History:
+    """Fit a classifier by its recipe and leave the weights in it that the recipe keeps.
+
+    Args:
+        module: the classifier; trained in place, moved back to the CPU.
+        data: training and validation tensors.
+        compute: where to run.
+        title: what is being trained, for messages.
+        checkpoint: where an interrupted fit left its last state, and this one leaves its own: it comes to
+            the weights that it would have come to undisturbed.
+
+    Returns:
+        One entry per epoch with ``train/loss``, ``val/loss`` and ``val/accuracy``.
+
+    Raises:
+        InputError: if the loss stops being finite.
+    """
+    recorder = _Recorder(module.fit, title)
+    callbacks: list[Callback] = [recorder]
+    if module.fit.patience is not None:
+        mode = "min" if module.fit.monitor == "val/loss" else "max"
+        callbacks.append(EarlyStopping(module.fit.monitor, patience=module.fit.patience, mode=mode))
+    if compute.progress:
+        callbacks.append(ProgressLine(title, module.fit.epochs))
+    start = None
+    if checkpoint is not None:
+        callbacks.append(_Saver(checkpoint, data, title, compute.checkpoint_seconds))
+        start = checkpoint.latest(compute.device().type)
+    with new_trainer(module.fit, compute, callbacks) as trainer:
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+        except InputError:
+            if checkpoint is not None:
+                checkpoint.clear()  # nothing good comes of continuing
+            raise
+    recorder.restore(module)
+    module.cpu()
+    return recorder.history
+
+
+@contextmanager
+def new_trainer(recipe: Fit, compute: Compute, callbacks: list[Callback]) -> Iterator[pl.Trainer]:
+    """The Lightning trainer for one fit by a recipe; its matrix precision holds inside alone.
+
+    Args:
+        recipe: the training recipe.
+        compute: where to run.
+        callbacks: what happens around epochs.
+    """
+    device = compute.device()
+    if device.type == "cpu":
+        # Lightning asks torch to look for GPUs through NVML, which the fused optimisers then do at
+        # every step; on a machine without a GPU that look-up costs as much as the step.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning 2.6 on torch ≥ 2.9
+        warnings.filterwarnings("ignore", ".*srun.*")  # on a cluster a job is one process too
+        warnings.filterwarnings("ignore", ".*available but not used.*")  # the device has been chosen
+        trainer = pl.Trainer(
+            accelerator=device.type,
+            devices=[device.index] if device.type == "cuda" else 1,
+            precision=recipe.precision,  # type: ignore[arg-type]
+            max_epochs=recipe.epochs,
+            callbacks=callbacks,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            logger=False,
+            enable_checkpointing=any(isinstance(one, CheckpointCallback) for one in callbacks),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            plugins=[LightningEnvironment()],  # one process, also within a job of Slurm
+        )
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(recipe.matmul_precision)
+        try:
+            yield trainer
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+
+def best_epoch(history: History, recipe: Fit) -> int:
+    """Number of the epoch, from 1, whose weights the recipe keeps: the first of equals."""
+    if recipe.keep == "last":
+        return len(history)
+    sign = 1 if recipe.monitor == "val/loss" else -1
+    return 1 + min(range(len(history)), key=lambda epoch: sign * history[epoch][recipe.monitor])
+
+
+class _Recorder(Callback):
+    """Keeps every epoch's metrics and, in memory, a true copy of the best weights."""
+
+    def __init__(self, recipe: Fit, title: str) -> None:
+        self.recipe = recipe
+        self.title = title
+        self.history: History = []
+        self._best: dict[str, Any] | None = None
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        values = torch.stack([trainer.callback_metrics[name].float() for name in METRICS]).tolist()
+        self.history.append(dict(zip(METRICS, values, strict=True)))
+        if not all(map(math.isfinite, values)):
+            found = ", ".join(f"{name} is {value}" for name, value in self.history[-1].items())
+            assert isinstance(module, Classifier)
+            raise InputError(
+                f"Training the {self.title} diverged in epoch {len(self.history)} {_step(module.losses)}: "
+                f"{found}; lower its learning rate, fit.lr (now {self.recipe.lr:g})."
+            )
+        if self.recipe.keep == "best" and best_epoch(self.history, self.recipe) == len(self.history):
+            self._best = copy.deepcopy(module.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history, "best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history, self._best = state_dict["history"], state_dict["best"]
+
+    def restore(self, module: Classifier) -> None:
+        """Put the best weights back; does nothing if the recipe keeps the last."""
+        if self._best is not None:
+            module.load_state_dict(self._best)
+
+
+def _step(losses: Tensor) -> str:
+    """Where in an epoch a training went astray."""
+    astray = (~losses.isfinite()).nonzero()
+    if not len(astray):
+        return f"after its last step of {len(losses)}"
+    return f"at step {int(astray[0]) + 1} of {len(losses)}, whose loss is {float(losses[astray[0]])}"
+
+
+class _Saver(CheckpointCallback):  # of those that Lightning calls last, after early stopping
+    """Leaves the state of a training behind from time to time, the generators' with it.
+
+    Args:
+        checkpoint: where to.
+        data: what the training learns from, whose generator draws the order of the images.
+        title: what is being trained, for messages.
+        seconds: least time between two states.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, data: TensorDataModule, title: str, seconds: float) -> None:
+        self.checkpoint, self.data, self.title, self.seconds = checkpoint, data, title, seconds
+        self._last = time.monotonic()
+        self._draws: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Draw on from where the interrupted training was."""
+        if self._draws:
+            log.info("Training the %s continues with epoch %d.", self.title, trainer.current_epoch + 1)
+            torch.set_rng_state(self._draws["torch"])
+            self.data.generator.set_state(self._draws["order"])
+            if module.device.type == "cuda":
+                torch.cuda.set_rng_state(self._draws["cuda"], module.device)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        over = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if over or time.monotonic() - self._last < self.seconds:
+            return
+        self._draws = {"torch": torch.get_rng_state(), "order": self.data.generator.get_state()}
+        if module.device.type == "cuda":
+            self._draws["cuda"] = torch.cuda.get_rng_state(module.device)
+        try:
+            self.checkpoint.replace(trainer.save_checkpoint, module.device.type)
+        except (OSError, RuntimeError) as error:  # torch has words of its own for a full disk
+            log.warning("Training the %s goes on without a checkpoint: %s.", self.title, error)
+        self._last = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._draws
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._draws = state_dict
+
+
+class ProgressLine(Callback):
+    """One line on a terminal: epoch, time left and validation accuracy; silent elsewhere.
+
+    Args:
+        title: what is being trained.
+        epochs: the most that there will be.
+    """
+
+    def __init__(self, title: str, epochs: int) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("epoch {task.completed}/{task.total}"),
+            TextColumn("val/accuracy {task.fields[accuracy]:.3f}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task(title, total=epochs, accuracy=float("nan"))
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Show the line."""
+        self._progress.start()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Advance it."""
+        if not self._progress.disable:
+            accuracy = float(trainer.callback_metrics["val/accuracy"])
+            self._progress.update(self._task, completed=trainer.current_epoch + 1, accuracy=accuracy)
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Remove it."""
+        self._progress.stop()

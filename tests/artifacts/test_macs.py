@@ -1,0 +1,109 @@
+"""Costs are the closed forms, and finding them out changes nothing."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils import flop_counter
+
+from neural_branching.artifacts import macs as cost_module
+from neural_branching.artifacts.macs import cost, latency
+from neural_branching.networks.convnet import ConvNet
+from neural_branching.networks.mlp import MLP
+from neural_branching.networks.vit import VisionTransformer
+from neural_branching.networks.wrapped import as_network
+from neural_branching.training.branch import Branch
+from neural_branching.training.parent import Parent
+from neural_branching.training.recipe import Fit
+
+IMAGE, FIT = (3, 32, 32), Fit(1, 1, 0.1)
+
+
+def test_the_costs_of_a_perceptron_by_stage() -> None:
+    parent = Parent(MLP(IMAGE, 6, (1024, 512)), FIT, IMAGE, "pixel")
+    layers = {"hidden1": (3072, 1024), "hidden2": (1024, 512), "logits": (512, 6)}
+    products = weights = 0
+    for stage, (n, m) in layers.items():
+        products, weights = products + n * m, weights + n * m + m
+        assert cost(parent, IMAGE, stage).macs == products
+        assert cost(parent, IMAGE, stage).parameters == weights
+    assert cost(parent, IMAGE).macs == 3_673_088
+    assert cost(parent, IMAGE).parameters == weights
+
+
+def test_the_costs_of_a_branch() -> None:
+    branch = Branch(MLP((512,), 3, (256,)), FIT, 512)
+    assert cost(branch, (512,)).macs == 131_840
+    assert cost(branch, (512,)).parameters == 131_840 + 256 + 3
+
+
+def test_parameters_behind_the_branch_point_do_not_count() -> None:
+    parent = Parent(ConvNet(IMAGE, 6), FIT, IMAGE)
+    whole = sum(parameter.numel() for parameter in parent.parameters())
+    assert cost(parent, IMAGE).parameters == whole
+    assert cost(parent, IMAGE, "pool").parameters == whole - (128 * 6 + 6)
+    assert cost(parent, IMAGE, "stem").parameters == 3 * 9 * 16 + 2 * 16
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_nothing_is_changed(training: bool) -> None:
+    parent = Parent(ConvNet(IMAGE, 6, 2), FIT, IMAGE).train(training)
+    before = {name: value.clone() for name, value in parent.state_dict().items()}
+    cost(parent, IMAGE)
+    cost(parent, IMAGE, "block1")
+    assert parent.training == training
+    assert all(torch.equal(value, before[name]) for name, value in parent.state_dict().items())
+    assert all(parameter.grad is None for parameter in parent.parameters())
+    assert {value.device.type for value in parent.state_dict().values()} == {"cpu"}
+
+
+def test_costs_do_not_depend_on_whether_gradients_are_on() -> None:
+    parent = Parent(ConvNet(IMAGE, 6, 2), FIT, IMAGE)
+    assert parent.training
+    with_gradients = cost(parent, IMAGE).macs
+    with torch.no_grad():
+        assert cost(parent, IMAGE).macs == with_gradients
+
+
+def test_a_pass_takes_time() -> None:
+    branch = Branch(MLP((16,), 3, [8]), FIT, 16)
+    assert 0 < latency(branch.eval(), torch.zeros(1, 16)) < 10_000
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_attention_is_counted_by_versions_of_torch_that_do_not_know_it(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {name: of for name, of in flop_counter.flop_registry.items() if "attention" not in str(name)}
+    monkeypatch.setattr(flop_counter, "flop_registry", known)
+    with torch.device(device):
+        network = VisionTransformer((3, 16, 16), 10, width=16, depth=3, heads=2)
+        parent = Parent(network, FIT, (3, 16, 16))
+    tokens, width = 1 + 16, 16
+    block = 12 * tokens * width * width + 2 * tokens * tokens * width
+    assert cost(parent, (3, 16, 16)).macs == 16 * 48 * width + 3 * block + width * 10
+
+
+class Product(nn.Module):
+    """Something that multiplies a matrix and a vector, and then all that a network usually does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = ConvNet((3, 8, 8), 4, 2)
+        self.weight = nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.body(x)
+        return logits + torch.mv(logits, self.weight)[:, None]
+
+
+def test_what_multiplies_and_is_not_counted_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    cost_module._say_uncounted.cache_clear()
+    for network in (ConvNet((3, 8, 8), 4, 2), VisionTransformer((3, 8, 8), 4, width=8, depth=1, heads=2)):
+        cost(Parent(network, FIT, (3, 8, 8)), (3, 8, 8))
+    assert caplog.messages == []
+    parent = Parent(as_network(Product()), FIT, (3, 8, 8))
+    assert (
+        cost(parent, (3, 8, 8)).macs == cost(Parent(parent.network.bare.body, FIT, (3, 8, 8)), (3, 8, 8)).macs
+    )
+    cost(parent, (3, 8, 8))
+    assert caplog.messages == ["Multiply–accumulates of the operation aten.mv are not counted."]
