@@ -351,7 +351,7 @@ def test_held_out_images_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         assert [classes[target] for target in targets] == [table.classes[table.labels[row]] for row in own]
     trained = {image.numpy().tobytes() for image in seen["parent"][0][0]}
     for split in ("validation", "calibration", "test"):
-        judged = only(result).thresholds[0].branch.material.known[split].rows
+        judged = only(result).thresholds[0].branch.answers.known[split].rows
         np.testing.assert_array_equal(judged, table.rows(split, classes))
         assert not trained & {images[row].tobytes() for row in judged}
 
@@ -507,7 +507,7 @@ def test_the_parent_is_judged_by_its_logits_of_the_subset(warm: Path) -> None:
     assert restricted["n"] == len(rows) == 12
     assert restricted["accuracy"] == np.mean(picked == result.table.labels[rows])
     np.testing.assert_array_equal(
-        only(result).thresholds[0].parent.material.known["test"].logits, logits[np.ix_(rows, [1, 4])]
+        only(result).thresholds[0].parent.answers.known["test"].logits, logits[np.ix_(rows, [1, 4])]
     )
     everyone = result.table.rows("test")
     whole = np.mean(logits[everyone].argmax(1) == result.table.labels[everyone])

@@ -23,8 +23,9 @@ from conftest import leave_out_pictures
 from device import ON_GPU
 from neural_branching import cli
 from neural_branching.errors import InputError
-from neural_branching.evaluation.stops import Stop
-from neural_branching.exported_program import SCORES, Program, export
+from neural_branching.evaluation.tree_acceptance import Acceptance
+from neural_branching.exported_program import Program, export
+from neural_branching.load_run import load
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.network import Network
@@ -32,9 +33,9 @@ from neural_branching.networks.readout import Readout
 from neural_branching.networks.torchvision_model import TorchvisionModel
 from neural_branching.networks.vit import VisionTransformer
 from neural_branching.networks.wrapped import as_network
-from neural_branching.predictor import Head, Prediction, Predictor, load
+from neural_branching.predictor import Head, Prediction, Predictor
 from neural_branching.report.answers_file import Writer
-from neural_branching.routing.descent import Guide, answers_of
+from neural_branching.routing.descent import FittedRouter, answers_of
 from neural_branching.routing.hierarchy import ROOT, Node, Tree
 from neural_branching.routing.routers import ROUTERS, ParentMass
 from neural_branching.selection.scores.from_logits import (
@@ -126,10 +127,10 @@ def test_a_system_answers_as_when_it_was_judged(place: Path, router: str) -> Non
     same = [(one.answer or "uncertain") == line["answer"] for line, one in zip(lines, answers, strict=True)]
     assert np.mean(same) > 0.98  # a score may differ from its threshold by a rounding error only
     for line, one in zip(lines, answers, strict=True):
-        way = line["way"].split(" > ")
-        assert [step.label for step in one.trace] == way[: len(one.trace)]
+        paths = line["path"].split(" > ")
+        assert [step.label for step in one.trace] == paths[: len(one.trace)]
         assert one.path == tuple(step.label for step in one.trace if step.accepted)
-        assert one.accepted == (len(one.path) == len(way))
+        assert one.accepted == (len(one.path) == len(paths))
         expected = np.prod([step.probability for step in one.trace if step.accepted]) if one.path else 0
         assert one.confidence == pytest.approx(expected)
 
@@ -263,12 +264,12 @@ def test_a_system_is_one_program(
 @pytest.mark.parametrize("kind", ["parent_mass", "soft", "max_confidence", "energy", "gate"])
 def test_programs_route_as_routers_do(place: Path, kind: str) -> None:
     predictor = load(place / "outputs" / "runs" / "gate", "cpu")
-    seen = predictor.look(torch.from_numpy(predictor.examples))
+    seen = predictor.node_outputs(torch.from_numpy(predictor.examples))
     known = replace(seen, labels=np.arange(len(seen)) % len(predictor.classes))
-    predictor.guide = Guide.of(predictor.tree, ROUTERS[kind](), known)
+    predictor.router = FittedRouter.of(predictor.tree, ROUTERS[kind](), known)
     rule = Fixed(0.35)
-    stop = Stop(MaxSoftmax(), MaxSoftmax().fit(None), Choice(0.35, 0), rule)
-    predictor.stops = dict.fromkeys(predictor.tree.nodes, stop)
+    stop = Acceptance(MaxSoftmax(), MaxSoftmax().fit(None), Choice(0.35, 0), rule)
+    predictor.acceptances = dict.fromkeys(predictor.tree.nodes, stop)
     answers, confidences, accepted = Program(predictor).eval()(torch.from_numpy(predictor.examples))
     names = answers_of(predictor.tree)
     found = predictor.predict(predictor.examples)
@@ -282,7 +283,7 @@ def test_programs_route_as_routers_do(place: Path, kind: str) -> None:
 @pytest.mark.parametrize("score", [MaxSoftmax, Margin, NegativeEntropy, MaxLogit, Energy])
 def test_scores_of_programs_are_the_scores(score: type) -> None:
     logits = np.random.default_rng(0).normal(size=(50, 4)) * 3
-    found = SCORES[score.kind](torch.from_numpy(logits)).numpy()
+    found = score().fit(None).formula(torch.from_numpy(logits)).numpy()
     np.testing.assert_allclose(found, score().of(logits), rtol=1e-6, atol=1e-9)
 
 
@@ -397,21 +398,21 @@ def test_the_parent_runs_no_further_than_is_asked(place: Path) -> None:
     assert "logits" in soft.stages
     assert "logits" not in gate.stages
     images = torch.from_numpy(gate.examples[:4])
-    assert gate.look(images).activations[ROOT].shape == (4, 0)
+    assert gate.node_outputs(images).activations[ROOT].shape == (4, 0)
 
 
 def small_system(network: Network) -> Predictor:
     """One untrained branch below a parent with two classes."""
     recipe, branch = Fit(1, 1, 0.1), Branch(MLP((2,), 2, [4]), Fit(1, 1, 0.1), 2)
     groups, rule = (("a",), ("b",)), Fixed(0.0)
-    stop = Stop(MaxSoftmax(), MaxSoftmax().fit(None), Choice(0.0, 0), rule)
+    stop = Acceptance(MaxSoftmax(), MaxSoftmax().fit(None), Choice(0.0, 0), rule)
     return Predictor(
         Tree("one", {ROOT: Node(ROOT, None, ("a", "b"), groups, leaf=True)}),
         Parent(network, recipe, (3, 32, 32)),
         {ROOT: Head(branch, "logits", Readout("flatten"))},
         {},
         None,
-        Guide(ParentMass(), {}),
+        FittedRouter(ParentMass(), {}),
         {ROOT: stop},
         32,
         torch.device("cpu"),
@@ -463,10 +464,10 @@ class Far(Own):
 def test_an_export_moves_a_copy_to_the_cpu_and_leaves_the_predictor_as_it_was(tmp_path: Path) -> None:
     predictor = small_system(as_network(module := Far()))
     module.near = False
-    networks = [predictor.parent, predictor.heads[ROOT].branch]
+    networks = [predictor.networks.parent, predictor.heads[ROOT].branch]
     assert export(predictor, tmp_path / "a.pt2")[0] == 5
     assert not module.near
-    assert [predictor.parent, predictor.heads[ROOT].branch] == networks
+    assert [predictor.networks.parent, predictor.heads[ROOT].branch] == networks
     assert all(parameter.requires_grad for one in networks for parameter in one.parameters())
 
 
@@ -474,7 +475,7 @@ def test_an_export_moves_a_copy_to_the_cpu_and_leaves_the_predictor_as_it_was(tm
 def test_a_predictor_on_a_gpu_is_exported(place: Path, tmp_path: Path) -> None:
     predictor = load(place / "outputs" / "runs" / "soft", "cuda")
     assert export(predictor, tmp_path / "a.pt2")[0] > 0
-    assert predictor.parent.device.type == "cuda"
+    assert predictor.networks.parent.device.type == "cuda"
 
 
 def test_what_an_exporter_cannot_follow_is_a_sentence(tmp_path: Path) -> None:
@@ -485,8 +486,8 @@ def test_what_an_exporter_cannot_follow_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.pt2 cannot be written \(File exists\)"):
         export(predictor, tmp_path / "file" / "a.pt2")
     always = predictor.predict(predictor.examples)[0].trace[0].score
-    stop = predictor.stops[ROOT]
-    predictor.stops = {ROOT: replace(stop, choice=Choice(always, 0))}
+    stop = predictor.acceptances[ROOT]
+    predictor.acceptances = {ROOT: replace(stop, choice=Choice(always, 0))}
     predictor.examples = predictor.examples[:1]
     with pytest.raises(InputError, match="Each of 1 test images lies within rounding of a threshold"):
         export(predictor, tmp_path / "a.pt2")

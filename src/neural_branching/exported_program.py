@@ -5,7 +5,7 @@ import io
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,53 +15,33 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neural_branching.errors import InputError, one_of
-from neural_branching.evaluation.fitted import Stop
-from neural_branching.predictor import Head, Predictor
-from neural_branching.routing.descent import TINY, answers_of
-from neural_branching.routing.hierarchy import Node
-from neural_branching.routing.routers import Scaled
-from neural_branching.training.classifier import Classifier
+from neural_branching.evaluation.acceptance import Acceptance
+from neural_branching.predictor import Predictor
+from neural_branching.routing.descent import answer, answers_of, descend, visits
 
 OUTPUTS = ("answer", "confidence", "accepted")
 ANSWERS = "answers.json"
 MOST = 2**31 - 1  # images at once; torch 2.6 refuses a dimension without an end
 
-SCORES: dict[str, Callable[[Tensor], Tensor]] = {
-    "max_softmax": lambda logits: logits.softmax(1).amax(1),
-    "margin": lambda logits: _margin(logits.softmax(1)),
-    "negative_entropy": lambda logits: (logits.softmax(1) * logits.log_softmax(1)).sum(1),
-    "max_logit": lambda logits: logits.amax(1),
-    "energy": lambda logits: logits.logsumexp(1),
-}
-
-
-def _margin(probabilities: Tensor) -> Tensor:
-    largest = probabilities.topk(2, dim=1).values
-    return largest[:, 0] - largest[:, 1]
-
 
 class Program(nn.Module):
     """A predictor as a module of tensor operations alone.
+
+    Scores, routers and the descent are those of every evaluation: they are written for tensors too.
 
     Args:
         predictor: the loaded run.
 
     Raises:
-        InputError: if its score or its router cannot be written down as such.
+        InputError: if a score looks at more than logits.
     """
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
-        self.tree, self.stages, self.columns = predictor.tree, predictor.stages, predictor.columns
-        self.asks_logits = predictor.asks_logits
-        self.guide = predictor.guide
-        self.parent = _Model(predictor.parent)
-        self.heads, self.gates = predictor.heads, predictor.gates
-        # By number: a module must not be called "type" or "a.b", as a node may.
-        self.place = {name: index for index, name in enumerate(self.heads)}
-        self.branches = nn.ModuleList([_Model(head.branch) for head in self.heads.values()])
-        self.gate_branches = nn.ModuleList([_Model(gate.branch) for gate in self.gates.values()])
-        self.stops = {name: (_score(stop), stop.choice.value) for name, stop in predictor.stops.items()}
+        self.tree, self.router, self.networks = predictor.tree, predictor.router, predictor.networks
+        self.stages = predictor.stages
+        self.scores = {name: _formula(one) for name, one in predictor.acceptances.items()}
+        self.thresholds = {name: one.choice.value for name, one in predictor.acceptances.items()}
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Answers as ``Predictor.predict`` gives them.
@@ -73,138 +53,39 @@ class Program(nn.Module):
             Index into ``answers_of(tree)``, int64 (n,), 0 being no answer; its confidence, float32 (n,); and
             whether it is a class, bool (n,).
         """
-        outputs = dict(self.parent.network.walk(self.parent.standardize(images), self.stages))
-        vectors: dict[str, Tensor] = {}
-        logits: dict[str, Tensor] = {}
-        for model, (name, head) in zip(self.branches, self.heads.items(), strict=True):
-            logits[name] = self._ask(model, name, head, outputs, vectors)
-        gates: dict[str, Tensor] = {}
-        for model, (name, gate) in zip(self.gate_branches, self.gates.items(), strict=True):
-            gates[name] = self._ask(model, name, gate, outputs, {}).double().softmax(1)
-        own: dict[str, Tensor] = {name: one.double().softmax(1) for name, one in logits.items()}
-        if self.asks_logits and self.columns is not None:
-            shares = outputs["logits"].double().softmax(1)
-            own[self.tree.root] = torch.stack([shares[:, list(mine)].sum(1) for mine in self.columns], dim=1)
-        weights = self._weights(own, logits, gates)
-        return self._descend(images, logits, weights)
+        unknown = images.flatten(1).sum(1).long() * 0 - 1  # of the batch's size, whatever that will be
+        outputs = self.networks.node_outputs(self.networks(images, self.stages), unknown, unknown)
+        paths = descend(self.tree, outputs, self.router)
+        logits = {name: paths.logits(outputs, node).double() for name, node in self.tree.nodes.items()}
 
-    def _ask(
-        self,
-        model: nn.Module,
-        name: str,
-        head: Head,
-        outputs: Mapping[str, Tensor],
-        vectors: dict[str, Tensor],
-    ) -> Tensor:
-        if head.trunk is None:
-            token = self.parent.network.has_class_token(head.stage)
-            vectors[name] = head.readout(outputs[head.stage], token)
-        else:
-            trunk = self.branches[self.place[head.trunk]]
-            vectors[name] = trunk(vectors[head.trunk], head.stage)
-        answer: Tensor = model(vectors[name], None)
-        return answer
+        def accepts(name: str) -> Tensor:
+            accepted: Tensor = self.scores[name](logits[name]) >= self.thresholds[name]
+            return accepted
 
-    def _weights(
-        self, own: Mapping[str, Tensor], logits: Mapping[str, Tensor], gates: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """Weights of every node's labels, as the routers give them."""
-        weights: dict[str, Tensor] = {}
-        reach: dict[str, Tensor] = {}
-        for name, node in reversed(list(self.tree.nodes.items())):
-            if node.leaf:
-                weights[name] = own[name]
-                reach[name] = own[name].amax(1)
-                continue
-            furthest = torch.stack([reach[label] for label in node.labels], dim=1)
-            if name in own:
-                reach[name] = (own[name] * furthest).amax(1)
-            weights[name] = self._route(node, own.get(name), furthest, logits, gates)
-        return weights
-
-    def _route(
-        self,
-        node: Node,
-        own: Tensor | None,
-        furthest: Tensor,
-        logits: Mapping[str, Tensor],
-        gates: Mapping[str, Tensor],
-    ) -> Tensor:
-        assert self.guide  # where the way splits there is a router
-        kind = self.guide.router.kind
-        if kind == "gate":
-            return gates[node.name][:, : len(node.labels)]
-        if kind == "energy":
-            energies = [logits[label].double().logsumexp(1) for label in node.labels]
-            return torch.stack(energies, dim=1).softmax(1)
-        if kind == "max_confidence":
-            scaled = self.guide.weigh[node.name]
-            assert isinstance(scaled, Scaled)
-            pairs = zip(node.labels, scaled.temperatures, strict=True)
-            sure = torch.stack([(logits[label].double() / t).softmax(1).amax(1) for label, t in pairs], dim=1)
-            return sure / sure.sum(1, keepdim=True)
-        assert own is not None
-        if kind == "soft":
-            mixed = own * furthest
-            return mixed / mixed.sum(1, keepdim=True) * own.sum(1, keepdim=True)
-        return own
-
-    def _descend(
-        self, images: Tensor, logits: Mapping[str, Tensor], weights: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        names = answers_of(self.tree)
-        none = images.flatten(1).sum(1) * 0  # zeros of the batch's size, whatever that will be
-        answer, confidence = none.long(), none.double() + 1
-        whole = none > 0
-        going = {self.tree.root: none == 0}
-        for name, node in self.tree.nodes.items():
-            here = logits[name].double() if node.leaf else (weights[name] + TINY).log().float().double()
-            score, threshold = self.stops[name]
-            on = going[name] & (score(here) >= threshold)
-            if not node.leaf:
-                on = on & (1 - weights[name].sum(1) <= weights[name].amax(1))
-            turn = weights[name].argmax(1)
-            share = here.softmax(1).gather(1, turn[:, None])[:, 0]
-            confidence = torch.where(on, confidence * share, confidence)
-            index = torch.tensor([names.index(label) for label in node.labels], device=images.device)
-            answer = torch.where(on, index[turn], answer)
-            if node.leaf:
-                whole = whole | on
-            else:
-                for label, below in enumerate(node.labels):
-                    going[below] = on & (turn == label)
-        return answer, torch.where(answer > 0, confidence, 0.0).float(), whole
+        answered = answer(self.tree, paths, accepts, back_off=True)
+        confidence = torch.ones_like(paths.confidence)
+        whole = torch.zeros_like(unknown) > 0
+        for visit in visits(self.tree, paths, accepts):
+            name = visit.node.name
+            share = logits[name].softmax(1).gather(1, paths.label[name][:, None])[:, 0]
+            confidence = torch.where(visit.accepted, confidence * share, confidence)
+            whole = whole | visit.accepted if visit.node.leaf else whole
+        return answered, torch.where(answered > 0, confidence, 0.0).float(), whole
 
 
-class _Model(nn.Module):
-    """A classifier without Lightning's part."""
-
-    def __init__(self, model: Classifier) -> None:
-        super().__init__()
-        self.standardize, self.network = model.standardize, model.network
-
-    def forward(self, x: Tensor, until: str | None = None) -> Tensor:
-        output: Tensor = self.network(self.standardize(x), until=until)
-        return output
-
-
-def _score(stop: Stop) -> Callable[[Tensor], Tensor]:
-    if stop.score.kind == "temperature":
-        temperature = stop.scorer.learned.get("temperature", 1.0)  # none where no image arrived to learn from
-        return lambda logits: SCORES["max_softmax"](logits / temperature)
-    try:
-        return SCORES[one_of(stop.score.kind, (*SCORES, "temperature"), "score")]
-    except InputError:
-        allowed = ", ".join((*SCORES, "temperature"))
+def _formula(acceptance: Acceptance) -> Callable[[Tensor], Tensor]:
+    if acceptance.scorer.formula is None:
         raise InputError(
-            f"score={stop.score.kind} needs more than logits and cannot be exported: allowed are {allowed}."
-        ) from None
+            f"score={acceptance.score.kind} needs more than logits and cannot be exported: choose a score "
+            "that is a formula of the logits, such as max_softmax or temperature."
+        )
+    return acceptance.scorer.formula
 
 
 def export(predictor: Predictor, file: Path) -> tuple[int, float]:
     """Write a program, after it has answered test images of the run as the predictor does.
 
-    It is made for the CPU, and compared there: a GPU rounds in another way.
+    It is made for the CPU, and compared there: a GPU rounds in another paths.
 
     Args:
         predictor: the loaded run, on any device; left as it was.
@@ -242,19 +123,9 @@ def export(predictor: Predictor, file: Path) -> tuple[int, float]:
 
 def _on_cpu(predictor: Predictor) -> Predictor:
     """The same predictor with networks of its own on the CPU."""
-    parent, heads, gates = copy.deepcopy((predictor.parent, predictor.heads, predictor.gates))
-    return Predictor(
-        predictor.tree,
-        parent,
-        heads,
-        gates,
-        predictor.columns,
-        predictor.guide,
-        predictor.stops,
-        predictor.image_size,
-        torch.device("cpu"),
-        predictor.examples,
-    )
+    mine = copy.copy(predictor)
+    mine.networks, mine.device = copy.deepcopy(predictor.networks).cpu(), torch.device("cpu")
+    return mine
 
 
 @contextmanager

@@ -17,11 +17,11 @@ from neural_branching.config.experiment import Experiment
 from neural_branching.config.objectives import measured
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
-from neural_branching.evaluation.examination import examine
 from neural_branching.evaluation.foreign import Foreign
 from neural_branching.evaluation.node_evaluation import NodeEvaluation, evaluate_node
 from neural_branching.evaluation.outcomes import Outcome
-from neural_branching.evaluation.stops import Rules
+from neural_branching.evaluation.threshold_free import evaluate_threshold_free
+from neural_branching.evaluation.tree_acceptance import Rules
 from neural_branching.evaluation.tree_evaluation import PARENT_ALONE, TreeEvaluation, evaluate_tree
 from neural_branching.report.results import records
 from neural_branching.routing.routers import ROUTERS, Router
@@ -106,7 +106,7 @@ def run(experiment: Experiment, overrides: Sequence[str] = (), fingerprint: str 
         "overrides": list(overrides),
     }
     if tree and experiment.router:
-        results["cost"] = path_costs(experiment, tree.way)
+        results["cost"] = path_costs(experiment, tree.paths)
     return Run(
         experiment=experiment,
         results={**results, "objectives": measured(records(results)[0], experiment.objectives)},
@@ -145,7 +145,9 @@ def _node(outputs: Outputs, name: str) -> NodeEvaluation:
     foreign = Foreign.of(outputs.heads[name].spec.classes, data.classes, data.superclasses)
     branch, parent = outputs.of_node(name, node, foreign)
     labels = experiment.tree.nodes[name].labels
-    return evaluate_node(examine(branch, parent, node.score, labels, foreign), node.thresholds)
+    return evaluate_node(
+        evaluate_threshold_free(branch, parent, node.score, labels, foreign), node.thresholds
+    )
 
 
 def _tree(outputs: Outputs) -> TreeEvaluation:
@@ -178,7 +180,7 @@ def _node_numbers(
         return {**numbers, "not_judged_alone": refused[name]}
     if name not in nodes:
         return numbers
-    head, branch = outputs.heads[name], nodes[name].examination.branch
+    head, branch = outputs.heads[name], nodes[name].threshold_free.branch
     spec, facts = head.spec, head.artifacts["branch"].facts
     return {
         **numbers,
@@ -194,7 +196,7 @@ def _node_numbers(
             spec,
             experiment.baselines,
             experiment.baseline_epochs,
-            branch.material.known["test"],
+            branch.answers.known["test"],
         ),
         "published": experiment.published.get(name),
     }
@@ -210,15 +212,15 @@ def _duplicates(
         chosen = {"router": tree.outcomes[outputs.experiment.router.kind]}
         if PARENT_ALONE in tree.outcomes:
             chosen["parent_alone"] = tree.outcomes[PARENT_ALONE]
-        return duplicates(outputs.workspace, branch, tree.seen.rows, chosen)
+        return duplicates(outputs.workspace, branch, tree.outputs.rows, chosen)
     [only] = nodes.values()
-    sides = {"branch": only.examination.branch, "parent_restricted": only.examination.parent}
+    sides = {"branch": only.threshold_free.branch, "parent_restricted": only.threshold_free.parent}
     outcomes = {
-        name: Outcome(side.material.known["test"].error, side.known["test"])
+        name: Outcome(side.answers.known["test"].error, side.known["test"])
         for name, side in sides.items()
         if side
     }
-    rows = only.examination.branch.material.known["test"].rows
+    rows = only.threshold_free.branch.answers.known["test"].rows
     return duplicates(outputs.workspace, branch, rows, outcomes)
 
 

@@ -1,37 +1,24 @@
-"""What a finished run answers to new images."""
+"""What a trained branch, or a tree of branches, answers to new images."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from neural_branching import pipeline
-from neural_branching.artifacts.ensure_branch import ensure_branch, load_branch
-from neural_branching.artifacts.workspace import Workspace, load_parent
-from neural_branching.config.branch_spec import BranchSpec
-from neural_branching.config.build import UntrustedError
-from neural_branching.config.experiment import Experiment
 from neural_branching.errors import InputError
-from neural_branching.evaluation.fitted import Stop
-from neural_branching.files.reading import read_yaml
+from neural_branching.evaluation.acceptance import Acceptance
 from neural_branching.networks.readout import Readout
-from neural_branching.report.results import read_results, records
-from neural_branching.routing.descent import Guide, Seen, Way, descend, travel
+from neural_branching.routing.descent import FittedRouter, RoutingPaths, descend, visits
 from neural_branching.routing.hierarchy import Tree
-from neural_branching.selection.arrays import Floats
+from neural_branching.routing.node_outputs import NodeOutputs
 from neural_branching.selection.scores.from_logits import softmax
-from neural_branching.store.artifact_store import store_at
-from neural_branching.store.run_folders import CONFIG, RESULTS
 from neural_branching.training.branch import Branch
+from neural_branching.training.classifier import Classifier
 from neural_branching.training.parent import Parent
-
-EXAMPLES = 256  # at most
 
 
 @dataclass(frozen=True)
@@ -73,6 +60,18 @@ class Prediction:
     accepted: bool
     trace: tuple[Step, ...]
 
+    @classmethod
+    def of(cls, trace: Sequence[Step]) -> "Prediction":
+        """The answer to which the nodes on a path have come."""
+        accepted = [step for step in trace if step.accepted]
+        return cls(
+            answer=accepted[-1].label if accepted else None,
+            path=tuple(step.label for step in accepted),
+            confidence=math.prod(step.probability for step in accepted) if accepted else 0.0,
+            accepted=len(accepted) == len(trace),
+            trace=tuple(trace),
+        )
+
 
 @dataclass(frozen=True)
 class Head:
@@ -91,20 +90,15 @@ class Head:
     trunk: str | None = None
 
 
-class Predictor:
-    """A trained branch or a tree of branches, ready for images.
+class TreeNetworks(nn.Module):
+    """The networks of a tree as one module: one pass of the parent, every branch and every gate.
 
     Args:
-        tree: the tree; of a single branch, a leaf.
+        tree: the tree.
         parent: the frozen parent.
         heads: node → branch, a node before those that grow from it.
         gates: inner node → its gate, if the router asks one.
-        columns: the parent's logits of each node below the root; None where they are not asked.
-        guide: the fitted router; None for a single branch.
-        stops: node → its fitted score and threshold.
-        image_size: side of the images in pixels.
-        device: where networks run.
-        examples: some of the images that the run was judged by, uint8 (n, 3, size, size).
+        columns: the parent's logits of each node below the root; None where they do not tell them apart.
     """
 
     def __init__(
@@ -114,33 +108,119 @@ class Predictor:
         heads: Mapping[str, Head],
         gates: Mapping[str, Head],
         columns: Sequence[Sequence[int]] | None,
-        guide: Guide | None,
-        stops: Mapping[str, Stop],
+    ) -> None:
+        super().__init__()
+        self.tree, self.heads, self.gates, self.columns = tree, dict(heads), dict(gates), columns
+        self.parent = _Plain(parent)
+        # By number: a module must not be called "type" or "a.b", as a node may.
+        self.branches = nn.ModuleList([_Plain(head.branch) for head in heads.values()])
+        self.gate_branches = nn.ModuleList([_Plain(gate.branch) for gate in gates.values()])
+
+    def forward(self, images: Tensor, stages: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+        """Logits and vectors of every node.
+
+        Args:
+            images: uint8, shape (n, 3, size, size).
+            stages: of the parent, in its order; it runs to the last of them.
+
+        Returns:
+            "logits" and "vectors" of every branch, "gates" with the logits of every gate, and "parent"
+            with those of the parent if it runs to its end.
+        """
+        outputs = dict(self.parent.network.walk(self.parent.standardize(images), stages))
+        vectors: dict[str, Tensor] = {}
+        logits: dict[str, Tensor] = {}
+        for model, (name, head) in zip(self.branches, self.heads.items(), strict=True):
+            if head.trunk is None:
+                vectors[name] = self._read(outputs, head)
+            else:
+                trunk = self.branches[list(self.heads).index(head.trunk)]
+                vectors[name] = trunk(vectors[head.trunk], head.stage)
+            logits[name] = model(vectors[name])
+        gates = {
+            name: model(self._read(outputs, gate))
+            for model, (name, gate) in zip(self.gate_branches, self.gates.items(), strict=True)
+        }
+        parent = {"logits": outputs["logits"]} if "logits" in stages else {}
+        return {"logits": logits, "vectors": vectors, "gates": gates, "parent": parent}
+
+    def node_outputs(
+        self, found: Mapping[str, Mapping[str, Tensor | NDArray[np.float32]]], rows: object, labels: object
+    ) -> NodeOutputs:
+        """What ``forward`` gives, as routers take it: tensors, or the same as arrays of numpy.
+
+        Args:
+            found: what ``forward`` gives.
+            rows: numbers of the images, int64 (n,).
+            labels: −1 for each of them, since their classes are unknown.
+        """
+        vectors, parent = dict(found["vectors"]), found["parent"].get("logits")
+        if self.tree.root not in self.heads:
+            first = next(iter(vectors.values()))
+            vectors[self.tree.root] = first[:, :0] if parent is None else parent
+        return NodeOutputs.of(
+            self.tree, rows, labels, found["logits"], vectors, found["gates"], parent, self.columns
+        )
+
+    def _read(self, outputs: Mapping[str, Tensor], head: Head) -> Tensor:
+        vectors: Tensor = head.readout(outputs[head.stage], self.parent.network.has_class_token(head.stage))
+        return vectors
+
+
+class _Plain(nn.Module):
+    """A classifier without Lightning's part, which no program can be made of."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.standardize, self.network = model.standardize, model.network
+
+    def forward(self, x: Tensor, until: str | None = None) -> Tensor:
+        output: Tensor = self.network(self.standardize(x), until=until)
+        return output
+
+
+class Predictor:
+    """A trained branch or a tree of branches, ready for images.
+
+    Args:
+        tree: the tree; of a single branch, a leaf.
+        parent: the frozen parent.
+        heads: node → branch, a node before those that grow from it.
+        gates: inner node → its gate, if the router asks one.
+        columns: the parent's logits of each node below the root; None where they are not asked.
+        router: the fitted router; None for a single branch.
+        acceptances: node → its fitted score and threshold.
+        image_size: side of the images in pixels.
+        device: where networks run.
+        examples: some of the images that the run was evaluated on, uint8 (n, 3, size, size).
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        parent: Parent,
+        heads: Mapping[str, Head],
+        gates: Mapping[str, Head],
+        columns: Sequence[Sequence[int]] | None,
+        router: FittedRouter | None,
+        acceptances: Mapping[str, Acceptance],
         image_size: int,
         device: torch.device,
         examples: NDArray[np.uint8],
     ) -> None:
-        self.tree, self.guide, self.stops, self.columns = tree, guide, stops, columns
+        self.tree, self.router, self.acceptances = tree, router, acceptances
         self.image_size, self.device, self.examples = image_size, device, examples
-        self.parent = parent.to(device).eval()
-        self.heads, self.gates = heads, gates
-        for head in (*heads.values(), *gates.values()):
-            head.branch.to(device).eval()
-
-    @property
-    def asks_logits(self) -> bool:
-        """Whether the parent has to go to its end."""
-        if self.guide is None:
-            return False
-        return self.guide.router.asks_node or self.stops[self.tree.root].score.asks_activations
+        self.networks = TreeNetworks(tree, parent, heads, gates, columns).to(device).eval()
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The parent's stages that are used, in the order of the network; it runs to the last of them."""
-        asked = {head.stage for head in (*self.heads.values(), *self.gates.values()) if head.trunk is None}
-        if self.asks_logits:
+        heads = (*self.networks.heads.values(), *self.networks.gates.values())
+        asked = {head.stage for head in heads if head.trunk is None}
+        root = self.acceptances[self.tree.root].score
+        if self.router and (self.router.router.asks_node or root.asks_activations):
             asked.add("logits")
-        return tuple(name for name in self.parent.network.stage_names if name in asked)
+        return tuple(name for name in self.networks.parent.network.stage_names if name in asked)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -165,270 +245,40 @@ class Predictor:
             )
         if not len(batch):
             return []
-        seen = self.look(batch)
-        way = travel(self.tree, seen, self.guide)
-        return self._answers(seen, way)
+        outputs = self.node_outputs(batch)
+        return self._answers(outputs, descend(self.tree, outputs, self.router))
 
     @torch.inference_mode()
-    def look(self, images: Tensor) -> Seen:
-        """What every node says of some images, from one pass of the parent.
+    def node_outputs(self, images: Tensor) -> NodeOutputs:
+        """What every node puts out for some images, from one pass of the parent.
 
         Args:
             images: uint8, shape (n, 3, ``image_size``, ``image_size``).
         """
-        token = self.parent.network.has_class_token
-        outputs = dict(self.parent.walk(images.to(self.device), self.stages))
-        vectors: dict[str, Tensor] = {}
-        logits: dict[str, Tensor] = {}
-
-        def ask(name: str, head: Head) -> Tensor:
-            if head.trunk is None:
-                vectors[name] = head.readout(outputs[head.stage], token(head.stage))
-            else:
-                vectors[name] = self.heads[head.trunk].branch(vectors[head.trunk], until=head.stage)
-            answer: Tensor = head.branch(vectors[name])
-            return answer
-
-        for name, head in self.heads.items():
-            logits[name] = ask(name, head)
-        gates = {
-            name: softmax(_array(ask(f"gate {name}", gate)))[:, : len(self.tree.nodes[name].labels)]
-            for name, gate in self.gates.items()
+        found = {
+            kind: {name: one.float().cpu().numpy() for name, one in outputs.items()}
+            for kind, outputs in self.networks(images.to(self.device), self.stages).items()
         }
-        root: Floats | None = None
-        if self.tree.root not in self.heads:
-            vectors[self.tree.root] = outputs["logits"] if self.asks_logits else torch.empty(len(images), 0)
-            if self.asks_logits and self.columns is not None:
-                shares = softmax(_array(outputs["logits"]))
-                root = np.stack([shares[:, list(mine)].sum(axis=1) for mine in self.columns], axis=1)
-        unknown = np.full(len(images), -1)
-        return Seen(
-            rows=np.arange(len(images)),
-            labels=unknown,
-            logits={name: _array(one) for name, one in logits.items()},
-            activations={name: _array(vectors[name]) for name in self.tree.nodes},
-            root=root,
-            gates=gates,
-        )
+        return self.networks.node_outputs(found, np.arange(len(images)), np.full(len(images), -1))
 
-    def _answers(self, seen: Seen, way: Way) -> list[Prediction]:
-        traces: list[list[Step]] = [[] for _ in range(len(seen))]
-        answers = {name: way.answers(self.tree, seen, node) for name, node in self.tree.nodes.items()}
-        scores = {name: self.stops[name].scorer(mine) for name, mine in answers.items()}
-        for visit in descend(self.tree, way, lambda name: scores[name] >= self.stops[name].choice.value):
+    def _answers(self, outputs: NodeOutputs, paths: RoutingPaths) -> list[Prediction]:
+        traces: list[list[Step]] = [[] for _ in range(len(outputs))]
+        answers = {name: paths.answers(self.tree, outputs, node) for name, node in self.tree.nodes.items()}
+        scores = {name: self.acceptances[name].scorer(mine) for name, mine in answers.items()}
+        for visit in visits(
+            self.tree, paths, lambda name: scores[name] >= self.acceptances[name].choice.value
+        ):
             name, labels = visit.node.name, visit.node.labels
-            threshold, here = self.stops[name].choice.value, np.flatnonzero(visit.here)
-            turn = way.turn[name][here]
+            threshold, here = self.acceptances[name].choice.value, np.flatnonzero(visit.here)
+            label = paths.label[name][here]
             # Plain numbers at once: taken from arrays one at a time they cost more than a small parent.
             columns = (
                 here.tolist(),
-                turn.tolist(),
-                softmax(answers[name].logits)[here, turn].tolist(),
+                label.tolist(),
+                softmax(answers[name].logits)[here, label].tolist(),
                 scores[name][here].tolist(),
                 visit.accepted[here].tolist(),
             )
-            for index, label, share, score, accepted in zip(*columns, strict=True):
-                traces[index].append(Step(name, labels[label], share, score, threshold, accepted))
-        return [_prediction(trace) for trace in traces]
-
-
-def load(
-    run: str | Path, device: str | None = None, *, trust: bool = False, threshold: str | int | None = None
-) -> Predictor:
-    """The finished run of a folder, ready for images.
-
-    Weights come from the store, and what was fitted on held-out images is fitted on them again: nothing is
-    trained or built, and what comes out has to agree with the run's results.
-
-    Args:
-        run: folder of a run of ``train`` or ``route``.
-        device: where networks run, "cpu", "cuda" or "mps"; None for what the run was told.
-        trust: build also what the run's configuration names of other packages, such as a parent of your own.
-            Whoever wrote the configuration of a run from elsewhere decides what that runs.
-        threshold: of a run with several thresholds the one that decides, by its number from 0 on or its rule,
-            such as "fixed 0.5".
-
-    Raises:
-        InputError: for a device that is not there, a threshold that is not chosen or not there, what is not
-            trusted, and if the folder has no finished run, the store has lost what it rests on, or
-            configuration and results disagree.
-    """
-    folder, place = Path(run).absolute(), _device(device)
-    results = _finished(folder)
-    index = _chosen([record["threshold"]["rule"] for record in records(results)], threshold)
-    outputs = _outputs(folder, results)
-    config = read_yaml(folder / CONFIG)
-    config |= {"outputs": str(outputs), "baselines": None}
-    try:
-        with store_at(outputs / "store").only_finding():
-            return _predictor(_parsed(config, trust), results, place, index)
-    except UntrustedError as error:
-        raise InputError(
-            f"{folder / CONFIG}: {str(error).rstrip('.')}: add --trust (in Python trust=True) if you trust "
-            "whoever wrote it."
-        ) from None
-
-
-def _parsed(config: Mapping[str, Any], trust: bool) -> Experiment:
-    """An experiment from a configuration that may be anybody's, or none at all."""
-    try:
-        return Experiment.from_values(config, trusted=trust)
-    except InputError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"The {CONFIG} of the run is not one that this program writes ({type(error).__name__}: {error}): "
-            "repeat the run."
-        ) from error
-
-
-def _device(name: str | None) -> torch.device | None:
-    if name is None:
-        return None
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"--device is {name!r}, which cannot be used here: it must be cpu, cuda or mps."
-        ) from error
-    return device
-
-
-def _finished(folder: Path) -> dict[str, Any]:
-    """The results of a finished run.
-
-    Raises:
-        InputError: if the folder has none, or they are of another version.
-    """
-    try:
-        results = read_results(folder)
-        decided = results["status"] == "completed" and _decided(results)
-    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError) and "schema_version" in str(error):
-            raise
-        decided = False
-    if not decided:
-        raise InputError(
-            f"The folder {folder} has no {RESULTS} of a finished run: name a folder that train or route made."
-        )
-    return results
-
-
-def _decided(results: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the answers of a run: place in its results → value."""
-    values = {name: results.get(name) for name in ("command", "classes", "router")}
-    values |= {f"artifacts.{name}.key": entry["key"] for name, entry in results["artifacts"].items()}
-    if results["router"]:
-        thresholds = {
-            f"thresholds.{index}.arrivals.{name}.thresholds.{kind}": one
-            for index, entry in enumerate(results["thresholds"])
-            for name, node in entry["arrivals"].items()
-            for kind, one in node["thresholds"].items()
-        }
-    else:
-        thresholds = {
-            f"nodes.{name}.thresholds.{index}.threshold": entry["threshold"]
-            for name, node in results["nodes"].items()
-            for index, entry in enumerate(node["thresholds"])
-        }
-    for place, one in thresholds.items():
-        value = one["value"]
-        finite = value is not None and math.isfinite(value)  # what accepts nothing is null in the file
-        values[f"{place}.value"] = float(value) if finite else None
-    return values
-
-
-def _outputs(folder: Path, results: Mapping[str, Any]) -> Path:
-    """The folder of the store that has every artifact of a run: around the run, or where it was made.
-
-    Raises:
-        InputError: if there is none.
-    """
-    kept = [Path(entry["path"]) for entry in results["artifacts"].values()]
-    for outputs in (*folder.parents, kept[0].parents[2]):
-        if all((outputs / "store" / path.parent.name / path.name).is_dir() for path in kept):
-            return outputs
-    lost = next((path for path in kept if not path.is_dir()), kept[0])
-    raise InputError(f"The run {folder} rests on {lost}, which is gone: repeat the run that made it.")
-
-
-def _refuse_other(found: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
-    """Refuse what is not the run any more: its configuration gives other answers than its results say."""
-    mine, theirs = _decided(found), _decided(kept)
-    for place in {**theirs, **mine}:
-        one, other = mine.get(place), theirs.get(place)
-        numbers = isinstance(one, float) and isinstance(other, float)
-        # Scores are worked out again, on this processor.
-        same = math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-6) if numbers else one == other  # type: ignore[arg-type]
-        if not same:
-            raise InputError(
-                f"{place} is {other} in the run's {RESULTS}, and its {CONFIG} and store give {one}: they do "
-                "not belong together, so repeat the run."
-            )
-
-
-def _chosen(rules: Sequence[str], threshold: str | int | None) -> int:
-    """The number of the threshold that decides.
-
-    Raises:
-        InputError: if none is chosen among several, or there is no such threshold.
-    """
-    numbers = [str(index) for index in range(len(rules))]
-    if threshold is None and len(rules) == 1:
-        return 0
-    if str(threshold) in numbers:
-        return int(str(threshold))
-    if threshold in rules:
-        return rules.index(str(threshold))
-    there = ", ".join(f"{index} ({rule})" for index, rule in enumerate(rules))
-    given = "is not given" if threshold is None else f"is {threshold!r}"
-    raise InputError(f"--threshold {given}: the run has {there}; name one by its number or its rule.")
-
-
-def _predictor(
-    experiment: Experiment, results: Mapping[str, Any], device: torch.device | None, index: int
-) -> Predictor:
-    """A finished run, found again, with one of its thresholds."""
-    router = experiment.router
-    if router and router.bound:
-        raise InputError(f"router={router.kind} is a bound and answers no new image: choose another.")
-    done = pipeline.run(experiment)
-    _refuse_other(done.results, results)
-    workspace, tree = Workspace.of(experiment, done.table), experiment.tree
-    asked = experiment.gates if router and router.asks_gate else {}
-    if done.tree:
-        stops = done.tree.thresholds[index].stops
-    else:
-        stops = {name: one.thresholds[index].branch.stop for name, one in done.nodes.items()}
-    rows = done.table.rows("test", tree.classes)
-    return Predictor(
-        tree,
-        load_parent(workspace),
-        {name: _head(workspace, spec) for name, spec in experiment.branches.items()},
-        {name: _head(workspace, spec) for name, spec in asked.items()},
-        experiment.parent.labels.columns_of(tree.nodes[tree.root].groups) if router else None,
-        done.tree.guide if done.tree else None,
-        stops,
-        experiment.data.image_size,
-        device or experiment.compute.device(),
-        done.table.images()[rows[:: -(-len(rows) // EXAMPLES)]],
-    )
-
-
-def _head(workspace: Workspace, spec: BranchSpec) -> Head:
-    branch = load_branch(spec, ensure_branch(workspace, spec))
-    return Head(branch, spec.stage, spec.readout, spec.trunk.name if spec.trunk else None)
-
-
-def _prediction(trace: Sequence[Step]) -> Prediction:
-    accepted = [step for step in trace if step.accepted]
-    confidence = math.prod(step.probability for step in accepted) if accepted else 0.0
-    whole = len(accepted) == len(trace)
-    answer = accepted[-1].label if accepted else None
-    return Prediction(answer, tuple(step.label for step in accepted), confidence, whole, tuple(trace))
-
-
-def _array(values: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = values.float().cpu().numpy()
-    return array
+            for index, followed, share, score, accepted in zip(*columns, strict=True):
+                traces[index].append(Step(name, labels[followed], share, score, threshold, accepted))
+        return [Prediction.of(trace) for trace in traces]

@@ -81,7 +81,7 @@ def test_ten_copies_of_six_images_across_the_splits(
     assert again.sum() > 2
     assert block["test"]["n"] == len(test)
     assert block["test"]["train"] == {"images": again.sum(), "exact": again.sum()}
-    error = only(found).examination.branch.material.known["test"].error
+    error = only(found).threshold_free.branch.answers.known["test"].error
     without = block["without"]
     assert without["n"] == (~again).sum()
     assert without["accuracy"] == pytest.approx(1 - error[~again].mean())

@@ -12,13 +12,13 @@ from PIL import Image
 
 from neural_branching.artifacts.activations import stage_widths
 from neural_branching.data.files import decoded
-from neural_branching.evaluation.stops import Stop
+from neural_branching.evaluation.tree_acceptance import Acceptance
 from neural_branching.exported_program import Program, export
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.readout import Readout
 from neural_branching.predictor import Head, Predictor
-from neural_branching.routing.descent import Guide
+from neural_branching.routing.descent import FittedRouter
 from neural_branching.routing.hierarchy import ROOT, Node, Tree
 from neural_branching.routing.routers import ParentMass
 from neural_branching.selection.scores.from_logits import MaxSoftmax
@@ -50,14 +50,14 @@ def test_answers_of_a_system(tmp_path: Path, side_by_side, one_thread) -> None:
         for name in ("first", "second")
     }
     rule, router = Fixed(0.5), ParentMass()
-    stop = Stop(MaxSoftmax(), MaxSoftmax().fit(None), rule.fit(NO_IMAGES), rule)
+    stop = Acceptance(MaxSoftmax(), MaxSoftmax().fit(None), rule.fit(NO_IMAGES), rule)
     predictor = Predictor(
         Tree("two", nodes),
         parent,
         heads,
         {},
         [[0, 1, 2], [3, 4, 5]],
-        Guide(router, {ROOT: router.weigh}),
+        FittedRouter(router, {ROOT: router.weigh}),
         dict.fromkeys(nodes, stop),
         32,
         torch.device("cpu"),
@@ -109,8 +109,8 @@ def test_a_branch_of_a_truncated_parent(
         {ROOT: Head(Branch(MLP((width,), 3, [256]), recipe, width), "block2", readout)},
         {},
         None,
-        Guide(ParentMass(), {}),
-        {ROOT: Stop(MaxSoftmax(), MaxSoftmax().fit(None), rule.fit(NO_IMAGES), rule)},
+        FittedRouter(ParentMass(), {}),
+        {ROOT: Acceptance(MaxSoftmax(), MaxSoftmax().fit(None), rule.fit(NO_IMAGES), rule)},
         32,
         torch.device("cpu"),
         torch.randint(0, 256, (8, *IMAGE), dtype=torch.uint8).numpy(),

@@ -270,7 +270,7 @@ def age(store: Path) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), "schema": 0}))
 
 
-def travel(store: Path) -> None:
+def descend(store: Path) -> None:
     """As if the clock had been wrong by decades, in both directions."""
     for number, path in enumerate(sorted(store.rglob("*"))):
         os.utime(path, (4_000_000_000, 4_000_000_000) if number % 2 else (0, 0))
@@ -341,7 +341,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, set[str]]] = {
         set(),
     ),
     "locks of dead processes": (lock, "", set()),
-    "a clock that jumped": (travel, "", set()),
+    "a clock that jumped": (descend, "", set()),
 }
 
 

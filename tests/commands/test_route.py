@@ -68,8 +68,8 @@ def test_three_levels_from_the_command_line(monkeypatch, capsys):
     with (folder / "trace.csv").open() as stream:
         lines = list(csv.DictReader(stream))
     assert len(lines) == 90
-    assert {line["way"].split(" > ")[0] for line in lines} <= {"digit", "letter"}
-    ends = np.mean([line["way"].split(" > ")[-1] == line["label"] for line in lines])
+    assert {line["path"].split(" > ")[0] for line in lines} <= {"digit", "letter"}
+    ends = np.mean([line["path"].split(" > ")[-1] == line["label"] for line in lines])
     assert ends == pytest.approx(found["routers"]["soft"]["accuracy"])
     files = {"tree.png", "confusion.svg", "risk_coverage.png", "config.yaml"}
     assert files <= {file.name for file in folder.iterdir()}

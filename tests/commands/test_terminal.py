@@ -1,4 +1,4 @@
-"""The console takes any text, and whoever stops reading it is no error."""
+"""The console takes any text, and whoever acceptances reading it is no error."""
 
 import os
 import subprocess

@@ -17,10 +17,10 @@ def brute(images: Images, mirror: bool) -> dict[tuple[int, int], tuple[float, bo
     both = np.concatenate([images, images[..., ::-1]]).reshape(2 * len(images), -1)
     with np.errstate(invalid="ignore"):
         plain, mirrored = np.split(np.corrcoef(both)[: len(images)], 2, axis=1)
-    ways = np.nan_to_num(np.stack([plain, mirrored] if mirror else [plain]), nan=-1)
+    paths = np.nan_to_num(np.stack([plain, mirrored] if mirror else [plain]), nan=-1)
     return {
-        (a, b): (ways[:, a, b].max(), ways[0, a, b] < ways[-1, a, b])
-        for a, b in np.argwhere(np.triu(ways.max(axis=0) >= CORRELATION, 1)).tolist()
+        (a, b): (paths[:, a, b].max(), paths[0, a, b] < paths[-1, a, b])
+        for a, b in np.argwhere(np.triu(paths.max(axis=0) >= CORRELATION, 1)).tolist()
         if not np.array_equal(images[a], images[b])
     }
 

@@ -20,14 +20,12 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from neural_branching.config.build import build, conf_dir
 from neural_branching.errors import InputError
-from neural_branching.evaluation import examination as examination_module
 from neural_branching.evaluation import selective
-from neural_branching.evaluation.examination import Examination, examine
-from neural_branching.evaluation.fitted import every_second
+from neural_branching.evaluation import threshold_free as examination_module
+from neural_branching.evaluation.acceptance import every_second
 from neural_branching.evaluation.foreign import Foreign, foreign_numbers, left_out, scod_curve
-from neural_branching.evaluation.judge import Judged, Material, scored
 from neural_branching.evaluation.node_evaluation import NodeEvaluation, evaluate_node
-from neural_branching.evaluation.points import COVERAGES, PROBABILITIES, Point
+from neural_branching.evaluation.operating_points import COVERAGES, PROBABILITIES, OperatingPoint
 from neural_branching.evaluation.reliability import (
     bins_of,
     equal_mass_error,
@@ -35,7 +33,9 @@ from neural_branching.evaluation.reliability import (
     if_calibrated,
     reliability,
 )
+from neural_branching.evaluation.scored_node import NodeAnswers, ThresholdedNode, score_node
 from neural_branching.evaluation.selective import ABSTAIN, OTHERS, acceptance_intervals, confusion
+from neural_branching.evaluation.threshold_free import ThresholdFree, evaluate_threshold_free
 from neural_branching.selection import (
     Answers,
     Bootstrap,
@@ -73,11 +73,11 @@ def answers_to(targets: np.ndarray, rows: np.ndarray, rng: np.random.Generator, 
     return Answers(rows, targets, logits.astype(np.float32), activations.astype(np.float32))
 
 
-def material(seed: int, sharpness: float) -> Material:
+def material(seed: int, sharpness: float) -> NodeAnswers:
     """A model's answers to the same images for every seed, three classes and three foreign ones, unequal."""
     images, rng = np.random.default_rng(0), np.random.default_rng(seed)
     rows = images.permutation(1000)
-    result = Material({}, {})
+    result = NodeAnswers({}, {})
     for side, sizes in ((result.known, KNOWN_SIZES), (result.foreign, FOREIGN_SIZES)):
         for split, n in sizes.items():
             labels = np.concatenate([np.arange(3), images.choice(3, n - 3, p=[0.5, 0.3, 0.2])])
@@ -108,23 +108,23 @@ class Evaluation:
     @property
     def numbers(self) -> dict[str, Any]:
         """All that results.json says of it."""
-        return {**self.whole.examination.numbers(), **self.whole.thresholds[0].numbers}
+        return {**self.whole.threshold_free.numbers(), **self.whole.thresholds[0].numbers}
 
     @property
-    def branch(self) -> Judged:
+    def branch(self) -> ThresholdedNode:
         return self.whole.thresholds[0].branch
 
     @property
-    def parent(self) -> Judged | None:
+    def parent(self) -> ThresholdedNode | None:
         return self.whole.thresholds[0].parent
 
     @property
-    def points(self) -> Sequence[Point]:
-        return self.whole.points
+    def points(self) -> Sequence[OperatingPoint]:
+        return self.whole.operating_points
 
 
-def evaluate(examination: Examination, rule: Threshold) -> Evaluation:
-    return Evaluation(evaluate_node(examination, [rule]))
+def evaluate(threshold_free: ThresholdFree, rule: Threshold) -> Evaluation:
+    return Evaluation(evaluate_node(threshold_free, [rule]))
 
 
 @cache
@@ -132,8 +132,10 @@ def evaluated(pair: str) -> Evaluation:
     return of(*PAIRS[pair])
 
 
-def of(score: Score, rule: Threshold, branch: Material = BRANCH, parent: Material = PARENT) -> Evaluation:
-    return evaluate(examine(branch, parent, score, CLASSES, FOREIGN), rule)
+def of(
+    score: Score, rule: Threshold, branch: NodeAnswers = BRANCH, parent: NodeAnswers = PARENT
+) -> Evaluation:
+    return evaluate(evaluate_threshold_free(branch, parent, score, CLASSES, FOREIGN), rule)
 
 
 @pytest.fixture
@@ -202,7 +204,10 @@ def test_every_split_is_recounted(pair: str, split: str) -> None:
 @every_pair
 def test_the_restricted_parent_is_recounted_at_a_threshold_of_its_own(pair: str) -> None:
     result, (score, rule) = evaluated(pair), PAIRS[pair]
-    mine, restricted = scored(PARENT, score).judged(rule), result.numbers["test"]["parent_restricted"]
+    mine, restricted = (
+        score_node(PARENT, score).with_threshold(rule),
+        result.numbers["test"]["parent_restricted"],
+    )
     assert restricted["threshold"] == mine.choice.value
     assert same(
         restricted, recount(mine.known["test"].tolist(), wrong(PARENT.known["test"]), mine.choice.value)
@@ -276,7 +281,7 @@ def test_a_class_that_is_always_right_reads_so() -> None:
     logits = np.zeros((64, 3), dtype=np.float32)
     logits[:, 2] = 1  # everything is called an owl, except the dogs, which are known
     logits[test.targets == 1] = [0, 9, 0]
-    branch = Material({**BRANCH.known, "test": replace(test, logits=logits)}, BRANCH.foreign)
+    branch = NodeAnswers({**BRANCH.known, "test": replace(test, logits=logits)}, BRANCH.foreign)
     result = of(MaxSoftmax(), Fixed(0.0), branch).numbers["test"]
     assert [result["per_class"][name]["accuracy"] for name in CLASSES] == [0, 1, 1]
     counts = [result["per_class"][name]["n"] for name in CLASSES]
@@ -332,7 +337,9 @@ def test_numbers_are_plain_and_the_same_every_time(pair: str) -> None:
     result = evaluated(pair)
     again = of(*PAIRS[pair])
     assert json.dumps(result.numbers) == json.dumps(again.numbers)
-    np.testing.assert_equal([asdict(one) for one in again.points], [asdict(one) for one in result.points])
+    np.testing.assert_equal(
+        [asdict(one) for one in again.points], [asdict(one) for one in result.points]
+    )
 
 
 # Intervals.
@@ -415,13 +422,13 @@ class Spy(MaxSoftmax):
 def test_a_score_is_given_the_split_that_it_learns_from() -> None:
     for split, expected in (("train", BRANCH.known["train"]), (None, None)):
         spy = Spy(split)
-        mine = scored(BRANCH, spy).judged(Coverage(0.5))
+        mine = score_node(BRANCH, spy).with_threshold(Coverage(0.5))
         assert len(spy.given) == 1
         assert spy.given[0] is expected
         assert mine.fitted_on.all()
         assert set(mine.known) == set(SPLITS)
     spy = Spy("calibration")
-    mine = scored(BRANCH, spy).judged(Coverage(0.5))
+    mine = score_node(BRANCH, spy).with_threshold(Coverage(0.5))
     [given] = spy.given
     assert given is not None
     calibration = BRANCH.known["calibration"]
@@ -488,14 +495,14 @@ def test_it_is_said_what_an_image_was_used_for(
 @pytest.mark.parametrize("score", [Temperature(), Correctness()])
 def test_one_calibration_image_of_each_class_is_too_few_to_share(score: Score) -> None:
     few = np.unique(BRANCH.known["calibration"].targets, return_index=True)[1]
-    branch = Material({**BRANCH.known, "calibration": BRANCH.known["calibration"][few]}, BRANCH.foreign)
+    branch = NodeAnswers({**BRANCH.known, "calibration": BRANCH.known["calibration"][few]}, BRANCH.foreign)
     with pytest.raises(InputError, match=rf"score={score.kind}.*half.*data\.split\.calibration") as caught:
         of(score, Coverage(0.5), branch)
     text = str(caught.value)
     assert text.endswith(".")
     assert ". " not in text
     assert "\n" not in text
-    assert scored(branch, MaxSoftmax()).judged(Coverage(0.5)).choice.n == 3
+    assert score_node(branch, MaxSoftmax()).with_threshold(Coverage(0.5)).choice.n == 3
 
 
 # Nothing reads a test label to choose anything.
@@ -515,17 +522,19 @@ def rule_for(score: Score, kind: str) -> Threshold:
     """Lenient enough for every score to be accepted somewhere."""
     settings = yaml.safe_load((conf_dir() / "threshold" / f"{kind}.yaml").read_text())
     if kind == "fixed":
-        scores = scored(BRANCH, score).known["validation"]
+        scores = score_node(BRANCH, score).known["validation"]
         return built("threshold", kind, value=float(np.median(scores)))
     lenient = {"target": 0.6, "delta": 0.4} if "delta" in settings else {"target": 0.4}
     return built("threshold", kind, **lenient)
 
 
-def changed(material: Material, split: str, known: Callable, foreign: Callable | None = None) -> Material:
+def changed(
+    material: NodeAnswers, split: str, known: Callable, foreign: Callable | None = None
+) -> NodeAnswers:
     others = dict(material.foreign)
     if foreign is not None:
         others[split] = foreign(others[split])
-    return Material({**material.known, split: known(material.known[split])}, others)
+    return NodeAnswers({**material.known, split: known(material.known[split])}, others)
 
 
 def relabelled(answers: Answers) -> Answers:
@@ -861,7 +870,7 @@ def test_fpr95_takes_equal_scores_together() -> None:
 def test_the_curve_with_foreign_images_has_the_areas_of_the_numbers() -> None:
     for pair in PAIRS:
         result = evaluated(pair)
-        curve = result.whole.examination.scod_curve
+        curve = result.whole.threshold_free.scod_curve
         assert curve.aurc() == result.numbers["foreign"]["scod_aurc"]
         assert curve.augrc() == result.numbers["foreign"]["scod_augrc"]
         assert curve.n[0] == 64 + 38
@@ -890,7 +899,7 @@ def test_a_class_that_is_left_out_meets_a_threshold_that_has_not_seen_it() -> No
 
 
 def test_the_only_foreign_class_cannot_be_left_out() -> None:
-    mine = scored(BRANCH, MaxSoftmax()).judged(FalseAccept(0.3))
+    mine = score_node(BRANCH, MaxSoftmax()).with_threshold(FalseAccept(0.3))
     calibration, test = (
         replace(BRANCH.foreign[split], targets=np.full(FOREIGN_SIZES[split], -1))
         for split in ("calibration", "test")
@@ -901,7 +910,9 @@ def test_the_only_foreign_class_cannot_be_left_out() -> None:
 @quick
 def test_where_all_are_far_nothing_is_said_of_near_ones() -> None:
     alone = Foreign.of(CLASSES, KNOWN, {})
-    numbers = evaluate(examine(BRANCH, PARENT, MaxSoftmax(), CLASSES, alone), Fixed(0.6)).numbers["foreign"]
+    numbers = evaluate(
+        evaluate_threshold_free(BRANCH, PARENT, MaxSoftmax(), CLASSES, alone), Fixed(0.6)
+    ).numbers["foreign"]
     assert numbers["near"] is None
     interval = {"false_accept_rate": numbers["intervals"]["false_accept_rate"]}
     assert numbers["far"] == {name: numbers[name] for name in numbers["far"]} | {"intervals": interval}
@@ -914,10 +925,10 @@ def test_where_all_are_far_nothing_is_said_of_near_ones() -> None:
 def test_a_subset_of_everything_has_no_foreign_numbers(score: Score, rule: Threshold) -> None:
     nobody = np.zeros(0, dtype=np.int64)
     branch, parent = (
-        Material(one.known, {split: answers[nobody] for split, answers in one.foreign.items()})
+        NodeAnswers(one.known, {split: answers[nobody] for split, answers in one.foreign.items()})
         for one in (BRANCH, PARENT)
     )
-    result = evaluate(examine(branch, parent, score, CLASSES, NO_FOREIGN), rule)
+    result = evaluate(evaluate_threshold_free(branch, parent, score, CLASSES, NO_FOREIGN), rule)
     assert result.numbers["foreign"] is None
     assert {point.false_accept_rate for point in result.points} == {None}
     assert result.whole.fits("foreign", "test") == result.whole.fits("foreign", "calibration") == []
@@ -925,7 +936,7 @@ def test_a_subset_of_everything_has_no_foreign_numbers(score: Score, rule: Thres
     for block in ("score", "threshold", "calibration", "reliability", "test"):
         np.testing.assert_equal(result.numbers[block], beside[block])
     plain = risk_coverage_curve(result.branch.known["test"], BRANCH.known["test"].error)
-    np.testing.assert_equal(asdict(result.whole.examination.scod_curve), asdict(plain))
+    np.testing.assert_equal(asdict(result.whole.threshold_free.scod_curve), asdict(plain))
 
 
 def test_a_foreign_image_that_is_answered_is_an_error() -> None:
@@ -976,7 +987,7 @@ def test_probabilities_are_tried_at_round_numbers(value: float) -> None:
 @pytest.mark.parametrize("score", [MaxLogit(), NegativeEntropy(), Mahalanobis()])
 def test_other_scores_are_tried_where_they_answer_tenths_of_calibration(score: Score) -> None:
     result = of(score, Coverage(0.5))
-    seen = scored(BRANCH, score).known["calibration"].tolist()
+    seen = score_node(BRANCH, score).known["calibration"].tolist()
     expected = set()
     for tenths in range(1, 11):
         enough = [t for t in seen if 10 * sum(s >= t for s in seen) >= tenths * len(seen)]

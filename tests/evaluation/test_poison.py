@@ -74,7 +74,7 @@ def chosen(run: pipeline.Run) -> dict[str, Any]:
         "temperature": results["reliability"]["temperature"],
         "parent's threshold": only(run).thresholds[0].parent.choice,
         "parent's score": only(run).thresholds[0].parent.scorer.learned,
-        "points": [(point.threshold, point.chosen) for point in only(run).points],
+        "points": [(point.threshold, point.chosen) for point in only(run).operating_points],
         "histories": run.histories,
         "weights": {name: one["files"][WEIGHTS]["sha256"] for name, one in manifests.items()},
         "fits": [only(run).fits(side, "calibration") for side in ("known", "foreign")],
@@ -89,7 +89,7 @@ def scores(run: pipeline.Run) -> dict[bytes, tuple[float, float]]:
             getattr(one, side)["test"]
             for one in (only(run).thresholds[0].branch, only(run).thresholds[0].parent)
         ]
-        rows = getattr(only(run).thresholds[0].branch.material, side)["test"].rows
+        rows = getattr(only(run).thresholds[0].branch.answers, side)["test"].rows
         found |= {images[row].tobytes(): pair for row, *pair in zip(rows, *judged, strict=True)}
     return found
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from neural_branching import pipeline
-from neural_branching.evaluation.judge import Judged
+from neural_branching.evaluation.scored_node import ThresholdedNode
 from neural_branching.report.certificates import Certified
 from neural_branching.report.collect import Summary, collect
 from neural_branching.report.metrics import SHOWN
@@ -78,7 +78,7 @@ def sweep(written: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(written, tmp_path / "sweep"))
 
 
-def branch_of(run: pipeline.Run) -> Judged:
+def branch_of(run: pipeline.Run) -> ThresholdedNode:
     """The branch of a run under its only threshold."""
     [one] = only(run).thresholds
     return one.branch
@@ -171,7 +171,7 @@ def test_adjusted_is_the_rule_at_a_share_of_delta(
     assert one.adjusted == expected
     if expected.certificate:
         assert expected.certificate.delta == pytest.approx(0.1 / 6)
-    scores, errors = branch.known["test"], branch.material.known["test"].error
+    scores, errors = branch.known["test"], branch.answers.known["test"].error
     assert one.test_coverage == coverage(scores, expected.value)
     accuracy = selective_accuracy(scores, errors, expected.value)
     assert one.test_selective_accuracy == pytest.approx(accuracy, nan_ok=True)

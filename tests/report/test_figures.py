@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.table import Table
 
-from neural_branching.evaluation.points import Point
+from neural_branching.evaluation.operating_points import OperatingPoint
 from neural_branching.evaluation.reliability import Bins, bins_of
 from neural_branching.report.figures.confusion import confusion
 from neural_branching.report.figures.depth import depth
@@ -338,9 +338,9 @@ def test_scores_that_differ_by_a_rounding_error_are_drawn() -> None:
 # Thresholds.
 
 POINTS = [
-    Point(0.25, False, 9, 0.9, 0.8, 1.0, 2 / 3, 0.5, 0.75, 0.5, 0.4, 0.6),
-    Point(0.123456, True, 5, 0.5, 0.4, 0.6, 0.8, 0.7, 0.9, 0.125, 0.1, 0.2),
-    Point(math.inf, False, 0, 0.0, 0.0, 0.0, math.nan, math.nan, math.nan, 0.0, 0.0, 0.1),
+    OperatingPoint(0.25, False, 9, 0.9, 0.8, 1.0, 2 / 3, 0.5, 0.75, 0.5, 0.4, 0.6),
+    OperatingPoint(0.123456, True, 5, 0.5, 0.4, 0.6, 0.8, 0.7, 0.9, 0.125, 0.1, 0.2),
+    OperatingPoint(math.inf, False, 0, 0.0, 0.0, 0.0, math.nan, math.nan, math.nan, 0.0, 0.0, 0.1),
 ]
 FOREIGN_RATE = ("false_accept_rate", "false_accept_rate_low", "false_accept_rate_high")
 CELLS = [

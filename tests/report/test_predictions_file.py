@@ -26,7 +26,7 @@ def predictions(run: Run, folder: Path) -> Predictions:
 @pytest.mark.parametrize("split", ["validation", "calibration", "test"])
 def test_the_subsets_images_come_back_bit_for_bit(split: str, predictions: Predictions, run: Run) -> None:
     mine, branch = predictions.of(split), only(run).thresholds[0].branch
-    answers = branch.material.known[split]
+    answers = branch.answers.known[split]
     assert mine.row.tolist() == answers.rows.tolist()
     assert mine.error.tolist() == answers.error.tolist()
     assert mine.score.tobytes() == branch.known[split].tobytes()
@@ -38,7 +38,7 @@ def test_the_subsets_images_come_back_bit_for_bit(split: str, predictions: Predi
 def test_foreign_images_come_back_as_errors(split: str, predictions: Predictions, run: Run) -> None:
     mine, branch = predictions.of(split, foreign=True), only(run).thresholds[0].branch
     assert len(mine) == len(branch.foreign[split]) > 0
-    assert mine.row.tolist() == branch.material.foreign[split].rows.tolist()
+    assert mine.row.tolist() == branch.answers.foreign[split].rows.tolist()
     assert mine.score.tobytes() == branch.foreign[split].tobytes()
     assert mine.error.all()
     assert mine.foreign.all()

@@ -423,7 +423,7 @@ def test_the_curves_are_drawn_with_their_bands_and_marks(run: pipeline.Run) -> N
         assert shown == pytest.approx((numbers["coverage"], numbers["selective_accuracy"]))
     band = axes.collections[0].get_paths()[0].vertices
     ends = sorted(set(band[np.isclose(band[:, 0], 1), 1]))
-    right = ~only(run).thresholds[0].branch.material.known["test"].error
+    right = ~only(run).thresholds[0].branch.answers.known["test"].error
     assert [ends[0], ends[-1]] == pytest.approx(Bootstrap(len(right)).mean(right))
 
 

@@ -1,4 +1,4 @@
-"""Routers against their formulas, and the way of every image through a tree."""
+"""Routers against their formulas, and the paths of every image through a tree."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural_branching.errors import InputError
-from neural_branching.evaluation.stops import Rules, fit_stops
+from neural_branching.evaluation.tree_acceptance import Rules, fit_acceptances
 from neural_branching.evaluation.tree_evaluation import evaluate_tree
-from neural_branching.routing.descent import UNCERTAIN, Guide, Seen, answer, answers_of, right, travel
+from neural_branching.routing.descent import (
+    UNCERTAIN,
+    FittedRouter,
+    NodeOutputs,
+    answer,
+    answers_of,
+    descend,
+    right,
+)
 from neural_branching.routing.hierarchy import ROOT, Hierarchy, Tree
 from neural_branching.routing.routers import ROUTERS, Gate, MaxConfidence, ParentMass, Random, Router, Soft
 from neural_branching.selection.scores.from_logits import MaxSoftmax, softmax
@@ -33,11 +41,11 @@ def tree_of(nodes: dict) -> Tree:
     return Hierarchy("letters", nodes).resolve(KNOWN, {})
 
 
-def seen_of(tree: Tree, n: int = 300, seed: int = 0, noise: float = 2.0, foreign: int = 0) -> Seen:
+def seen_of(tree: Tree, n: int = 300, seed: int = 0, noise: float = 2.0, foreign: int = 0) -> NodeOutputs:
     """Images whose nodes are right more often than not."""
     rng = np.random.default_rng(seed)
     labels = np.r_[rng.integers(len(tree.classes), size=n), np.full(foreign, -1)]
-    blank = Seen(np.arange(n + foreign), labels, {}, {}, None, {})
+    blank = NodeOutputs(np.arange(n + foreign), labels, {}, {}, None, {})
 
     def logits(name: str) -> np.ndarray:
         truth = blank.truth(tree, tree.nodes[name])
@@ -49,132 +57,136 @@ def seen_of(tree: Tree, n: int = 300, seed: int = 0, noise: float = 2.0, foreign
     gates = {name: softmax(spoken[name])[:, :] * 0.9 for name, node in tree.nodes.items() if not node.leaf}
     root = softmax(spoken.pop(ROOT))
     vectors = {name: np.zeros((n + foreign, 1), np.float32) for name in tree.nodes}
-    return Seen(blank.rows, labels, spoken, vectors, root, gates)
+    return NodeOutputs(blank.rows, labels, spoken, vectors, root, gates)
 
 
-def way_of(tree: Tree, router: Router, seen: Seen, validation: Seen | None = None):
-    return travel(tree, seen, Guide.of(tree, router, validation or seen))
+def paths_of(tree: Tree, router: Router, outputs: NodeOutputs, validation: NodeOutputs | None = None):
+    return descend(tree, outputs, FittedRouter.of(tree, router, validation or outputs))
 
 
 def test_the_parents_mass_decides() -> None:
     tree = tree_of(FLAT)
-    seen = seen_of(tree)
-    way = way_of(tree, ParentMass(), seen)
-    assert np.array_equal(way.turn[ROOT], seen.root.argmax(1))
-    for index, row in enumerate(zip(way.turn[ROOT], way.classes, strict=True)):
+    outputs = seen_of(tree)
+    paths = paths_of(tree, ParentMass(), outputs)
+    assert np.array_equal(paths.label[ROOT], outputs.root.argmax(1))
+    for index, row in enumerate(zip(paths.label[ROOT], paths.classes, strict=True)):
         node = tree.nodes[("low", "high")[row[0]]]
-        best = seen.logits[node.name][index].argmax()
+        best = outputs.logits[node.name][index].argmax()
         assert tree.classes[row[1]] == node.labels[best]
-        expected = seen.root[index, row[0]] * softmax(seen.logits[node.name][[index]]).max()
-        assert way.sureness[index] == pytest.approx(expected)
+        expected = outputs.root[index, row[0]] * softmax(outputs.logits[node.name][[index]]).max()
+        assert paths.confidence[index] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("nodes", [FLAT, DEEP])
 def test_soft_routing_finds_the_most_probable_class_of_the_mixture(nodes: dict) -> None:
     tree = tree_of(nodes)
-    seen = seen_of(tree)
-    mixture = np.zeros((len(seen), len(tree.classes)))
+    outputs = seen_of(tree)
+    mixture = np.zeros((len(outputs), len(tree.classes)))
 
     def spread(name: str, mass: np.ndarray) -> None:
         node = tree.nodes[name]
-        share = seen.root if name == ROOT else softmax(seen.logits[name])
+        share = outputs.root if name == ROOT else softmax(outputs.logits[name])
         for index, label in enumerate(node.labels):
             if node.leaf:
                 mixture[:, tree.classes.index(label)] = mass * share[:, index]
             else:
                 spread(label, mass * share[:, index])
 
-    spread(ROOT, np.ones(len(seen)))
-    way = way_of(tree, Soft(), seen)
-    assert np.array_equal(way.classes, mixture.argmax(1))
-    np.testing.assert_allclose(way.sureness, mixture.max(1), rtol=1e-9)
+    spread(ROOT, np.ones(len(outputs)))
+    paths = paths_of(tree, Soft(), outputs)
+    assert np.array_equal(paths.classes, mixture.argmax(1))
+    np.testing.assert_allclose(paths.confidence, mixture.max(1), rtol=1e-9)
 
 
 def test_a_mixture_that_is_unsure_of_the_class_loses_no_image() -> None:
     tree = tree_of(FLAT)
-    seen = seen_of(tree)
-    for logits in seen.logits.values():
+    outputs = seen_of(tree)
+    for logits in outputs.logits.values():
         logits[:] /= 100  # no class is more probable than another, but the branches are known
-    assert not way_of(tree, Soft(), seen).lost[ROOT].any()
+    assert not paths_of(tree, Soft(), outputs).lost[ROOT].any()
 
 
 def test_confidences_are_scaled_by_temperatures_of_validation() -> None:
     tree = tree_of(FLAT)
-    seen, validation = seen_of(tree), seen_of(tree, seed=1)
+    outputs, validation = seen_of(tree), seen_of(tree, seed=1)
     validation.logits["low"][:] *= 10  # overconfident
-    way = way_of(tree, MaxConfidence(), seen, validation)
+    paths = paths_of(tree, MaxConfidence(), outputs, validation)
     surest = []
     for index, name in enumerate(("low", "high")):
         mine = validation.truth(tree, tree.nodes[ROOT]) == index
         targets = validation.truth(tree, tree.nodes[name])[mine]
         temperature = fit_temperature(validation.logits[name][mine], targets)
-        surest.append(softmax(seen.logits[name], temperature).max(1))
-    assert np.array_equal(way.turn[ROOT], np.argmax(surest, axis=0))
+        surest.append(softmax(outputs.logits[name], temperature).max(1))
+    assert np.array_equal(paths.label[ROOT], np.argmax(surest, axis=0))
 
 
 def test_the_oracle_is_never_wrong_and_the_random_router_as_often_as_chance() -> None:
     tree = tree_of(DEEP)
-    seen = seen_of(tree, 4000)
-    oracle = way_of(tree, ROUTERS["oracle"](), seen)
+    outputs = seen_of(tree, 4000)
+    oracle = paths_of(tree, ROUTERS["oracle"](), outputs)
     for node in tree.nodes.values():
-        assert np.array_equal(oracle.arrived[node.name], seen.truth(tree, node) >= 0)
-    drawn = way_of(tree, Random(), seen).turn[ROOT]
-    assert abs((drawn == seen.truth(tree, tree.nodes[ROOT])).mean() - 0.5) < 0.03
-    assert np.array_equal(drawn, way_of(tree, Random(), seen).turn[ROOT])
-    below = way_of(tree, Random(), seen).turn["letters"]
-    assert abs((below[drawn == 0] == 0).mean() - 0.5) < 0.05  # whatever the turn above
+        assert np.array_equal(oracle.arrived[node.name], outputs.truth(tree, node) >= 0)
+    drawn = paths_of(tree, Random(), outputs).label[ROOT]
+    assert abs((drawn == outputs.truth(tree, tree.nodes[ROOT])).mean() - 0.5) < 0.03
+    assert np.array_equal(drawn, paths_of(tree, Random(), outputs).label[ROOT])
+    below = paths_of(tree, Random(), outputs).label["letters"]
+    assert abs((below[drawn == 0] == 0).mean() - 0.5) < 0.05  # whatever the label above
 
 
 def test_a_gate_may_say_none_of_them() -> None:
     tree = tree_of(FLAT)
-    seen = seen_of(tree, 4)
-    seen.gates[ROOT][:] = [[0.5, 0.1], [0.3, 0.2], [0.49, 0.02], [0.0, 0.0]]
-    way = way_of(tree, Gate(), seen)
-    assert way.lost[ROOT].tolist() == [False, True, False, True]
-    given = answer(tree, way, lambda name: np.ones(4, bool), back_off=True)
+    outputs = seen_of(tree, 4)
+    outputs.gates[ROOT][:] = [[0.5, 0.1], [0.3, 0.2], [0.49, 0.02], [0.0, 0.0]]
+    paths = paths_of(tree, Gate(), outputs)
+    assert paths.lost[ROOT].tolist() == [False, True, False, True]
+    given = answer(tree, paths, lambda name: np.ones(4, bool), back_off=True)
     assert [answers_of(tree)[one] == UNCERTAIN for one in given] == [False, True, False, True]
 
 
 def test_a_parent_that_does_not_know_the_branches_cannot_route() -> None:
     tree = tree_of(FLAT)
-    seen = seen_of(tree)
-    blind = Seen(seen.rows, seen.labels, seen.logits, seen.activations, None, seen.gates)
+    outputs = seen_of(tree)
+    blind = NodeOutputs(
+        outputs.rows, outputs.labels, outputs.logits, outputs.activations, None, outputs.gates
+    )
     with pytest.raises(InputError, match=r"router=parent_mass asks the parent .* below root apart"):
-        way_of(tree, ParentMass(), blind)
+        paths_of(tree, ParentMass(), blind)
     with pytest.raises(InputError, match="router=soft"):
-        way_of(tree, Soft(), blind)
-    assert len(way_of(tree, Gate(), blind).classes) == len(seen)
+        paths_of(tree, Soft(), blind)
+    assert len(paths_of(tree, Gate(), blind).classes) == len(outputs)
 
 
 @given(st.integers(0, 1000), st.sampled_from([FLAT, DEEP]), st.sampled_from(sorted(ROUTERS)), st.booleans())
 def test_every_image_is_somewhere(seed: int, nodes: dict, kind: str, back_off: bool) -> None:
     tree = tree_of(nodes)
-    seen = seen_of(tree, 40, seed, foreign=5)
-    way = way_of(tree, ROUTERS[kind](), seen, seen.inside)
+    outputs = seen_of(tree, 40, seed, foreign=5)
+    paths = paths_of(tree, ROUTERS[kind](), outputs, outputs.inside)
     rng = np.random.default_rng(seed)
-    accepts = {name: rng.random(len(seen)) < 0.7 for name in tree.nodes}
-    given_ = answer(tree, way, accepts.__getitem__, back_off=back_off)
+    accepts = {name: rng.random(len(outputs)) < 0.7 for name in tree.nodes}
+    given_ = answer(tree, paths, accepts.__getitem__, back_off=back_off)
     leaves = [node for node in tree.nodes.values() if node.leaf]
-    assert np.array_equal(sum(way.arrived[node.name].astype(int) for node in leaves), np.ones(len(seen)))
+    assert np.array_equal(sum(paths.arrived[node.name].astype(int) for node in leaves), np.ones(len(outputs)))
     names = answers_of(tree)
     for index, one in enumerate(given_):
         node, expected = tree.nodes[ROOT], UNCERTAIN
         while True:
-            stopped = not accepts[node.name][index] or (node.name in way.lost and way.lost[node.name][index])
+            stopped = not accepts[node.name][index] or (
+                node.name in paths.lost and paths.lost[node.name][index]
+            )
             if stopped:
                 break
-            label = node.labels[way.turn[node.name][index]]
+            label = node.labels[paths.label[node.name][index]]
             if back_off or node.leaf:
                 expected = label
             if node.leaf:
                 break
             node = tree.nodes[label]
         assert names[one] == expected
-    correct = right(tree, given_, seen.labels)
+    correct = right(tree, given_, outputs.labels)
     for index, one in enumerate(given_):
         below = tree.nodes[names[one]].classes if names[one] in tree.nodes else (names[one],)
-        inside = seen.labels[index] >= 0
-        assert correct[index] == (inside and tree.classes[seen.labels[index]] in below)
+        inside = outputs.labels[index] >= 0
+        assert correct[index] == (inside and tree.classes[outputs.labels[index]] in below)
 
 
 def rules(tree: Tree, rule) -> Rules:
@@ -188,14 +200,16 @@ def test_levels_and_nodes_share_the_budget() -> None:
     assert Conformal(0.3).shared(3, 5).target == pytest.approx(0.1)
     assert Fixed(0.9).shared(3, 5).value == 0.9
     tree = tree_of(DEEP)
-    seen = {split: seen_of(tree, 900, seed) for seed, split in enumerate(("validation", "calibration"))}
-    guide = Guide.of(tree, ParentMass(), seen["validation"])
-    stops = fit_stops(tree, seen, guide, rules(tree, rule), back_off=True)
-    assert list(stops) == list(tree.nodes)
+    outputs = {split: seen_of(tree, 900, seed) for seed, split in enumerate(("validation", "calibration"))}
+    fitted = FittedRouter.of(tree, ParentMass(), outputs["validation"])
+    acceptances = fit_acceptances(tree, outputs, fitted, rules(tree, rule), back_off=True)
+    assert list(acceptances) == list(tree.nodes)
     # A third of each class is the root's, whatever arrives below.
-    assert stops[ROOT].choice.n == sum(-(-count // 3) for count in np.bincount(seen["calibration"].labels))
-    assert {stop.rule.target for stop in stops.values()} == {0.3 / 3}
-    outright = fit_stops(tree, seen, guide, rules(tree, rule), back_off=False)
+    assert acceptances[ROOT].choice.n == sum(
+        -(-count // 3) for count in np.bincount(outputs["calibration"].labels)
+    )
+    assert {stop.rule.target for stop in acceptances.values()} == {0.3 / 3}
+    outright = fit_acceptances(tree, outputs, fitted, rules(tree, rule), back_off=False)
     assert list(outright) == ["low", "high", "rest"]
     assert sum(stop.choice.n for stop in outright.values()) == 900
     assert {(stop.rule.target, stop.rule.delta) for stop in outright.values()} == {(0.3, 0.1 / 3)}
@@ -206,20 +220,22 @@ def test_the_whole_tree_keeps_what_its_nodes_promise(back_off: bool) -> None:
     """Over calibration draws, the risk on a large population exceeds the target in a share δ at most."""
     tree, target = tree_of(FLAT), 0.25
     population, validation = seen_of(tree, 30_000, 99), seen_of(tree, 300, 98)
-    guide = Guide.of(tree, ParentMass(), validation)
-    way = travel(tree, population, guide)
+    fitted = FittedRouter.of(tree, ParentMass(), validation)
+    paths = descend(tree, population, fitted)
     rng, failed, answered = np.random.default_rng(0), 0, []
     for _ in range(60):
         drawn = population[np.isin(np.arange(30_000), rng.choice(30_000, 800, replace=False))]
-        seen = {"validation": validation, "calibration": drawn}
-        stops = fit_stops(tree, seen, guide, rules(tree, FixedSequence(target, 0.1)), back_off=back_off)
+        outputs = {"validation": validation, "calibration": drawn}
+        acceptances = fit_acceptances(
+            tree, outputs, fitted, rules(tree, FixedSequence(target, 0.1)), back_off=back_off
+        )
 
-        def accepts(name: str, stops=stops) -> np.ndarray:
-            if name not in stops:
+        def accepts(name: str, acceptances=acceptances) -> np.ndarray:
+            if name not in acceptances:
                 return np.ones(len(population), bool)
-            return stops[name].accepts(way.answers(tree, population, tree.nodes[name]))
+            return acceptances[name].accepts(paths.answers(tree, population, tree.nodes[name]))
 
-        given_ = answer(tree, way, accepts, back_off=back_off)
+        given_ = answer(tree, paths, accepts, back_off=back_off)
         correct = right(tree, given_, population.labels)
         answered.append((given_ > 0).mean())
         failed += bool((given_ > 0).any()) and 1 - correct[given_ > 0].mean() > target
@@ -230,12 +246,12 @@ def test_the_whole_tree_keeps_what_its_nodes_promise(back_off: bool) -> None:
 @pytest.mark.parametrize("kind", sorted(ROUTERS))
 def test_the_numbers_of_a_system_add_up(kind: str) -> None:
     tree = tree_of(DEEP)
-    seen = {
+    outputs = {
         split: seen_of(tree, 500, seed, foreign=20)
         for seed, split in enumerate(("validation", "calibration", "test"))
     }
     routers = {name: router() for name, router in ROUTERS.items()}
-    found = evaluate_tree(tree, seen, routers, kind, [rules(tree, Risk(0.4))], None)
+    found = evaluate_tree(tree, outputs, routers, kind, [rules(tree, Risk(0.4))], None)
     numbers = found.numbers
     assert numbers["routers"]["oracle"]["routing_accuracy"] == 1
     assert numbers["routers"]["oracle"]["lost_by_router"] == 0
@@ -264,26 +280,26 @@ def test_the_numbers_of_a_system_add_up(kind: str) -> None:
 
 def test_a_node_that_no_validation_image_reaches_accepts_nothing() -> None:
     tree = tree_of(FLAT)
-    seen = {split: seen_of(tree, 200, seed) for seed, split in enumerate(SPLITS)}
-    seen["validation"].root[:] = [1.0, 0.0]
+    outputs = {split: seen_of(tree, 200, seed) for seed, split in enumerate(SPLITS)}
+    outputs["validation"].root[:] = [1.0, 0.0]
     for rule in (FixedSequence(0.3), RandomWalk(0.3), Risk(0.3)):
-        guide = Guide.of(tree, ParentMass(), seen["validation"])
-        stops = fit_stops(tree, seen, guide, rules(tree, rule), back_off=False)
-        assert stops["high"].choice.value == np.inf
+        fitted = FittedRouter.of(tree, ParentMass(), outputs["validation"])
+        acceptances = fit_acceptances(tree, outputs, fitted, rules(tree, rule), back_off=False)
+        assert acceptances["high"].choice.value == np.inf
 
 
 def test_hierarchical_coverage_counts_what_an_answer_leaves_open() -> None:
     tree = tree_of(FLAT)
-    seen = {
+    outputs = {
         split: seen_of(tree, 200, seed) for seed, split in enumerate(("validation", "calibration", "test"))
     }
     stop_at_leaves = Rules(
         dict.fromkeys(tree.nodes, MaxSoftmax()), {ROOT: Fixed(0.0), "low": Fixed(1.0), "high": Fixed(1.0)}
     )
-    for logits in (one.logits for one in seen.values()):
+    for logits in (one.logits for one in outputs.values()):
         logits["low"][:] = np.clip(logits["low"], -2, 2)
         logits["high"][:] = np.clip(logits["high"], -2, 2)
-    found = evaluate_tree(tree, seen, {"parent_mass": ParentMass()}, "parent_mass", [stop_at_leaves], None)
+    found = evaluate_tree(tree, outputs, {"parent_mass": ParentMass()}, "parent_mass", [stop_at_leaves], None)
     judged = found.numbers["thresholds"][0]["answers"]
     answers = judged["back_off"]
     low = answers["by_answer"]["low"]["n"]
@@ -295,13 +311,13 @@ def test_hierarchical_coverage_counts_what_an_answer_leaves_open() -> None:
 
 def test_the_parent_stands_beside_the_routers() -> None:
     tree = tree_of(FLAT)
-    seen = {
+    outputs = {
         split: seen_of(tree, 200, seed) for seed, split in enumerate(("validation", "calibration", "test"))
     }
     parent = np.zeros((200, 5), np.float32)
-    parent[np.arange(200), seen["test"].labels] = 1
+    parent[np.arange(200), outputs["test"].labels] = 1
     routers = {"parent_mass": ParentMass(), "soft": Soft()}
-    numbers = evaluate_tree(tree, seen, routers, "soft", [rules(tree, Fixed(0.9))], parent).numbers
+    numbers = evaluate_tree(tree, outputs, routers, "soft", [rules(tree, Fixed(0.9))], parent).numbers
     assert numbers["parent_alone"]["accuracy"] == 1
     mine = numbers["routers"]["soft"]
     assert mine["lead_on_parent"]["difference"] == pytest.approx(mine["accuracy"] - 1)

@@ -21,17 +21,17 @@ from neural_branching.selection.scores.from_activations import (
 )
 from neural_branching.selection.scores.from_logits import (
     Energy,
+    LogitScore,
     Margin,
     MaxLogit,
     MaxSoftmax,
     NegativeEntropy,
-    OutputScore,
     softmax,
 )
 from neural_branching.selection.scores.learned import Correctness, Temperature, fit_temperature
 from neural_branching.selection.scores.score import Score
 
-OUTPUTS: list[type[OutputScore]] = [MaxSoftmax, Margin, NegativeEntropy, MaxLogit, Energy]
+OUTPUTS: list[type[LogitScore]] = [MaxSoftmax, Margin, NegativeEntropy, MaxLogit, Energy]
 LEARNS_FROM: dict[type[Score], str | None] = {
     **dict.fromkeys(OUTPUTS),
     Temperature: "calibration",
@@ -64,7 +64,7 @@ def naive_energy(logits: Sequence[float]) -> float:
     return max(logits) + math.log(math.fsum(math.exp(z - max(logits)) for z in logits))
 
 
-NAIVE: dict[type[OutputScore], Callable[[Sequence[float]], float]] = {
+NAIVE: dict[type[LogitScore], Callable[[Sequence[float]], float]] = {
     MaxSoftmax: lambda logits: max(naive_softmax(logits)),
     Margin: naive_margin,
     NegativeEntropy: lambda logits: math.fsum(p * math.log(p) for p in naive_softmax(logits) if p),
@@ -135,7 +135,7 @@ def test_a_shift_of_all_logits_changes_no_probability(logits: list[float], shift
 @seeded
 @given(logits=matrices)
 @example(logits=[[1e4, 1e4 - 1, -1e4], [0, 0, 0], [-1e4, -1e4, 1e4]])
-def test_scores_of_logits_equal_their_definition(score: type[OutputScore], logits: list[list[float]]) -> None:
+def test_scores_of_logits_equal_their_definition(score: type[LogitScore], logits: list[list[float]]) -> None:
     expected = [NAIVE[score](row) for row in logits]
     values = score().of(logits)
     assert values.dtype == np.float64

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neural_branching import cli, pipeline, predictor
+from neural_branching import cli, load_run, pipeline
 from neural_branching.errors import InputError
 from neural_branching.report.collect import collect
 from neural_branching.store.run_folders import begin, checksums, missing_jobs, planned_data, write_jobs
@@ -193,7 +193,7 @@ def test_a_run_that_is_killed_leaves_no_results_of_an_earlier_one(
     with pytest.raises(InputError, match="unfinished"):
         collect(mine)
     with pytest.raises(InputError, match=r"has no results\.json of a finished run"):
-        predictor.load(mine)
+        load_run.load(mine)
     assert run(monkeypatch, "train", *TINY, PLACE) == 0
     assert len(collect(mine).completed) == 1
 

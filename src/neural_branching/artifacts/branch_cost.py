@@ -13,7 +13,7 @@ from neural_branching.config.branch_spec import BranchSpec
 from neural_branching.config.experiment import Experiment
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.table import DataTable
-from neural_branching.routing.descent import Way
+from neural_branching.routing.descent import RoutingPaths
 from neural_branching.store.artifact_store import Artifact
 
 
@@ -45,7 +45,7 @@ def costs(parent: ParentSpec, branch: BranchSpec, artifacts: Mapping[str, Artifa
     }
 
 
-def path_costs(experiment: Experiment, way: Way) -> dict[str, Any]:
+def path_costs(experiment: Experiment, paths: RoutingPaths) -> dict[str, Any]:
     """Multiply–accumulates of one image along the path that the router takes, on average over test images.
 
     Thresholds stop no image here: it is what an answer with a class costs. The parent runs once, to the
@@ -53,7 +53,7 @@ def path_costs(experiment: Experiment, way: Way) -> dict[str, Any]:
 
     Args:
         experiment: a tree of several branches.
-        way: where the router sends the images.
+        paths: where the router sends the images.
     """
     parent, tree, router = experiment.parent, experiment.tree, experiment.router
     assert router
@@ -68,21 +68,21 @@ def path_costs(experiment: Experiment, way: Way) -> dict[str, Any]:
     }
     assert experiment.usual.branch
     at_gates = parent_cost(parent, experiment.usual.branch.stage).macs
-    n = len(way.classes)
+    n = len(paths.classes)
     deepest, total = np.zeros(n), np.zeros(n)
     if router.asks_node or experiment.usual.score.asks_activations:
         deepest[:] = whole
     if router.final:  # a mixture asks every branch of the tree
         total[:] = sum(heads.values())
     for name, node in tree.nodes.items():
-        here = way.arrived[name]
+        here = paths.arrived[name]
         if not node.leaf and router.asks_gate:
             total[here] += gates[name]
             deepest[here] = np.maximum(deepest[here], at_gates)
         for below in () if node.leaf else node.labels:
             if router.final:
                 continue
-            runs = here if router.asks_branches else way.arrived[below]
+            runs = here if router.asks_branches else paths.arrived[below]
             total[runs] += heads[below]
             if below in prefix:
                 deepest[runs] = np.maximum(deepest[runs], prefix[below])

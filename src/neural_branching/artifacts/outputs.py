@@ -22,11 +22,9 @@ from neural_branching.config.branch_spec import BranchSpec
 from neural_branching.config.experiment import Experiment, NodeSpec
 from neural_branching.data.split import SPLITS
 from neural_branching.evaluation.foreign import Foreign
-from neural_branching.evaluation.judge import Material
-from neural_branching.routing.descent import Seen
+from neural_branching.evaluation.scored_node import NodeAnswers
+from neural_branching.routing.node_outputs import NodeOutputs
 from neural_branching.selection import Answers
-from neural_branching.selection.arrays import Floats
-from neural_branching.selection.scores.from_logits import softmax
 from neural_branching.store.artifact_store import Artifact
 
 # Splits that no parameter is trained on.
@@ -115,7 +113,7 @@ class Outputs:
         return act.read(self.parent, "logits")
 
     @torch.inference_mode()
-    def of_node(self, name: str, node: NodeSpec, foreign: Foreign) -> tuple[Material, Material | None]:
+    def of_node(self, name: str, node: NodeSpec, foreign: Foreign) -> tuple[NodeAnswers, NodeAnswers | None]:
         """The answers of a branch by itself, and the parent's to its classes if it knows each of them.
 
         Args:
@@ -128,7 +126,7 @@ class Outputs:
         leaf = self.experiment.tree.nodes[name].leaf
         columns = labels.columns(spec.classes) if leaf else None
         of_classes = torch.tensor(columns or [], dtype=torch.int64)
-        branch, parent = Material({}, {}), Material({}, {})
+        branch, parent = NodeAnswers({}, {}), NodeAnswers({}, {})
 
         def ask(split: str, classes: tuple[str, ...]) -> tuple[Answers, Answers]:
             rows = table.rows(split, classes, per_class=spec.images_per_class)
@@ -149,33 +147,27 @@ class Outputs:
             branch.foreign[split], parent.foreign[split] = ask(split, foreign.classes)
         return branch, parent if columns else None
 
-    def of_tree(self, split: str) -> Seen:
-        """What every node says of a split's images, of classes outside the tree too."""
+    def of_tree(self, split: str) -> NodeOutputs:
+        """What every node puts out for a split's examples, of classes outside the tree too."""
         experiment, table, labels = self.experiment, self.workspace.table, self.workspace.parent.labels
         tree = experiment.tree
         assert experiment.usual.branch
         rows = table.rows(split, per_class=experiment.usual.branch.images_per_class)
-        columns = labels.columns_of(tree.nodes[tree.root].groups)
         # Selected once for all that see the same.
         chosen = torch.from_numpy(rows)
         places = {name: head.vectors.data_ptr() for name, head in self.heads.items()}
         inputs = {places[name]: head.vectors for name, head in self.heads.items()}
         vectors = {place: one[chosen].numpy() for place, one in inputs.items()}
-        logits = self._logits[chosen].numpy()
-        root: Floats | None = None
-        if columns is not None:
-            probabilities = softmax(logits)
-            root = np.stack([probabilities[:, mine].sum(axis=1) for mine in columns], axis=1)
-        return Seen(
-            rows=rows,
-            labels=act.subset_targets(table, rows, [(name,) for name in tree.classes]),
-            logits={name: head.all_logits[rows] for name, head in self.heads.items()},
-            activations={tree.root: logits} | {name: vectors[place] for name, place in places.items()},
-            root=root,
-            gates={
-                name: softmax(gate.all_logits[rows])[:, : len(tree.nodes[name].labels)]
-                for name, gate in self.gates.items()
-            },
+        parent = self._logits[chosen].numpy()
+        return NodeOutputs.of(
+            tree,
+            rows,
+            act.subset_targets(table, rows, [(name,) for name in tree.classes]),
+            {name: head.all_logits[rows] for name, head in self.heads.items()},
+            {tree.root: parent} | {name: vectors[place] for name, place in places.items()},
+            {name: gate.all_logits[rows] for name, gate in self.gates.items()},
+            parent,
+            labels.columns_of(tree.nodes[tree.root].groups),
         )
 
     def parent_alone(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:

@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
     one_of(options.file.suffix, (".pt2", ".onnx"), "The suffix of the file")
 
     from neural_branching.exported_program import export
-    from neural_branching.predictor import load
+    from neural_branching.load_run import load
 
     predictor = load(options.run, "cpu", trust=options.trust, threshold=options.threshold)
     compared, difference = export(predictor, options.file)

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
 
     from rich.progress import track
 
-    from neural_branching.predictor import load
+    from neural_branching.load_run import load
 
     predictor, writer = (
         load(options.run, options.device, trust=options.trust, threshold=options.threshold),

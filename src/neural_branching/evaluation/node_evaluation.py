@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from neural_branching.evaluation.examination import Examination
 from neural_branching.evaluation.foreign import (
     accept_interval,
     by_class,
     foreign_numbers,
     left_out,
 )
-from neural_branching.evaluation.judge import Judged
-from neural_branching.evaluation.points import Point, with_own
+from neural_branching.evaluation.operating_points import OperatingPoint, with_own
 from neural_branching.evaluation.reliability import Bins, bins_of
+from neural_branching.evaluation.scored_node import ThresholdedNode
 from neural_branching.evaluation.selective import acceptance_intervals, confusion, per_class, selective
+from neural_branching.evaluation.threshold_free import ThresholdFree
 from neural_branching.selection.scores.from_logits import softmax
 from neural_branching.selection.thresholds.threshold import Threshold
 
@@ -33,8 +33,8 @@ class NodeAtThreshold:
     """
 
     numbers: dict[str, Any]
-    branch: Judged
-    parent: Judged | None
+    branch: ThresholdedNode
+    parent: ThresholdedNode | None
 
 
 @dataclass(frozen=True)
@@ -42,23 +42,23 @@ class NodeEvaluation:
     """A branch judged by itself: its numbers and what figures are drawn from.
 
     Attributes:
-        examination: what was known before a threshold was chosen.
+        threshold_free: what was known before a threshold was chosen.
         thresholds: what each of the thresholds makes of it.
-        points: what these and usual thresholds would do.
+        operating_points: what these and usual thresholds would do.
     """
 
-    examination: Examination
+    threshold_free: ThresholdFree
     thresholds: Sequence[NodeAtThreshold]
-    points: Sequence[Point]
+    operating_points: Sequence[OperatingPoint]
 
     def numbers(self) -> dict[str, Any]:
         """The blocks "score", "reliability" and "thresholds" of results.json."""
-        return {**self.examination.numbers(), "thresholds": [one.numbers for one in self.thresholds]}
+        return {**self.threshold_free.numbers(), "thresholds": [one.numbers for one in self.thresholds]}
 
     def diagrams(self) -> tuple[Bins, Bins]:
         """Reliability diagrams of the branch on test, before and after temperature scaling."""
-        test = self.examination.branch.material.known["test"]
-        temperature = self.examination.reliability["temperature"]
+        test = self.threshold_free.branch.answers.known["test"]
+        temperature = self.threshold_free.reliability["temperature"]
         return (
             bins_of(softmax(test.logits), test.targets),
             bins_of(softmax(test.logits, temperature), test.targets),
@@ -71,7 +71,7 @@ class NodeEvaluation:
             side: "known" or "foreign".
             split: name of the split.
         """
-        branch = self.examination.branch
+        branch = self.threshold_free.branch
         fits = np.full(len(getattr(branch, side)[split]), "", dtype=object)
         if split == "calibration" and side == "known":
             fits[~branch.fitted_on] = "score"
@@ -81,36 +81,36 @@ class NodeEvaluation:
         return list(fits)
 
 
-def evaluate_node(examination: Examination, rules: Sequence[Threshold]) -> NodeEvaluation:
+def evaluate_node(threshold_free: ThresholdFree, rules: Sequence[Threshold]) -> NodeEvaluation:
     """Fit thresholds on calibration and judge the branch on test under each, beside its parent.
 
     The parent restricted to the subset gets a threshold of its own in the same way.
 
     Args:
-        examination: what is known of the answers before.
+        threshold_free: what is known of the answers before.
         rules: how thresholds are chosen.
     """
-    judged = [_at_threshold(examination, rule) for rule in rules]
+    judged = [_at_threshold(threshold_free, rule) for rule in rules]
     return NodeEvaluation(
-        examination, judged, with_own(examination.usual_points, [one.branch for one in judged])
+        threshold_free, judged, with_own(threshold_free.usual_points, [one.branch for one in judged])
     )
 
 
-def _at_threshold(examination: Examination, rule: Threshold) -> NodeAtThreshold:
-    classes, foreign = examination.classes, examination.foreign
-    mine = examination.branch.judged(rule)
-    theirs = examination.parent.judged(rule) if examination.parent else None
-    test, threshold = mine.material.known["test"], mine.choice.value
+def _at_threshold(threshold_free: ThresholdFree, rule: Threshold) -> NodeAtThreshold:
+    classes, foreign = threshold_free.classes, threshold_free.foreign
+    mine = threshold_free.branch.with_threshold(rule)
+    theirs = threshold_free.parent.with_threshold(rule) if threshold_free.parent else None
+    test, threshold = mine.answers.known["test"], mine.choice.value
     numbers = {
-        "threshold": mine.stop.numbers(),
-        "validation": {**_on(mine, "validation"), "loss": examination.validation_loss},
+        "threshold": mine.acceptance.numbers(),
+        "validation": {**_on(mine, "validation"), "loss": threshold_free.validation_loss},
         "calibration": selective(mine.held_out.score, mine.held_out.error, threshold),
         "test": {
             **_on(mine, "test"),
-            "intervals": _intervals(mine, examination, "branch"),
+            "intervals": _intervals(mine, threshold_free, "branch"),
             "parent_restricted": {
                 **_on(theirs, "test"),
-                "intervals": _intervals(theirs, examination, "parent"),
+                "intervals": _intervals(theirs, threshold_free, "parent"),
                 "threshold": theirs.choice.value,
             }
             if theirs
@@ -118,30 +118,30 @@ def _at_threshold(examination: Examination, rule: Threshold) -> NodeAtThreshold:
             "per_class": per_class(test, mine.known["test"], threshold, classes),
             "confusion": confusion(test, mine.known["test"], threshold, classes),
         },
-        "foreign": _foreign(mine, theirs, rule, examination) if foreign.classes else None,
+        "foreign": _foreign(mine, theirs, rule, threshold_free) if foreign.classes else None,
     }
     return NodeAtThreshold(numbers, mine, theirs)
 
 
-def _on(judged: Judged, split: str) -> dict[str, Any]:
-    return selective(judged.known[split], judged.material.known[split].error, judged.choice.value)
+def _on(judged: ThresholdedNode, split: str) -> dict[str, Any]:
+    return selective(judged.known[split], judged.answers.known[split].error, judged.choice.value)
 
 
-def _intervals(judged: Judged, examination: Examination, side: str) -> dict[str, Any]:
-    error = judged.material.known["test"].error
+def _intervals(judged: ThresholdedNode, threshold_free: ThresholdFree, side: str) -> dict[str, Any]:
+    error = judged.answers.known["test"].error
     at = acceptance_intervals(judged.known["test"], error, [judged.choice.value])
-    return {**(examination.intervals[side] or {}), **at[0]}
+    return {**(threshold_free.intervals[side] or {}), **at[0]}
 
 
 def _foreign(
-    mine: Judged, theirs: Judged | None, rule: Threshold, examination: Examination
+    mine: ThresholdedNode, theirs: ThresholdedNode | None, rule: Threshold, threshold_free: ThresholdFree
 ) -> dict[str, Any]:
-    foreign = examination.foreign
-    answers, scores = mine.material.foreign["test"], mine.foreign["test"]
-    error, threshold = mine.material.known["test"].error, mine.choice.value
+    foreign = threshold_free.foreign
+    answers, scores = mine.answers.foreign["test"], mine.foreign["test"]
+    error, threshold = mine.answers.known["test"].error, mine.choice.value
     table = by_class(foreign, answers, scores, threshold)
     if rule.needs_foreign:
-        rates = left_out(rule, mine.held_out, mine.material.foreign["calibration"], answers, scores)
+        rates = left_out(rule, mine.held_out, mine.answers.foreign["calibration"], answers, scores)
         for label, rate in rates.items():
             table[foreign.classes[label]]["left_out_false_accept_rate"] = rate
     distances = [foreign.distance(foreign.classes[label]) for label in answers.foreign_labels]
@@ -160,7 +160,7 @@ def _foreign(
     return {
         **foreign_numbers(mine.known["test"], error, scores, threshold),
         "intervals": {
-            **(examination.intervals["foreign"] or {}),
+            **(threshold_free.intervals["foreign"] or {}),
             **accept_interval(scores, threshold),
         },
         **by_distance,
@@ -169,9 +169,9 @@ def _foreign(
     }
 
 
-def _foreign_restricted(theirs: Judged) -> dict[str, Any]:
+def _foreign_restricted(theirs: ThresholdedNode) -> dict[str, Any]:
     scores, threshold = theirs.foreign["test"], theirs.choice.value
-    error = theirs.material.known["test"].error
+    error = theirs.answers.known["test"].error
     return {
         **foreign_numbers(theirs.known["test"], error, scores, threshold),
         "intervals": accept_interval(scores, threshold),

@@ -7,11 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.evaluation.fitted import Stop
+from neural_branching.evaluation.acceptance import Acceptance
 from neural_branching.evaluation.outcomes import Outcome, accuracy_difference
-from neural_branching.evaluation.stops import Rules, fit_stops
-from neural_branching.routing.descent import Guide, Seen, Way, answer, answers_of, descend, right, travel
+from neural_branching.evaluation.tree_acceptance import Rules, fit_acceptances
+from neural_branching.routing.descent import (
+    FittedRouter,
+    RoutingPaths,
+    answer,
+    answers_of,
+    descend,
+    right,
+    visits,
+)
 from neural_branching.routing.hierarchy import UNCERTAIN, Tree
+from neural_branching.routing.node_outputs import NodeOutputs
 from neural_branching.routing.routers import Router
 from neural_branching.selection import augrc, aurc
 from neural_branching.selection.intervals import share_interval
@@ -29,12 +38,12 @@ class TreeAtThreshold:
     Attributes:
         numbers: an entry of the block "thresholds" of results.json.
         given: answer to each test image with back-off, an index into ``answers_of(tree)``.
-        stops: where the tree stops an image, with back-off.
+        acceptances: where the tree stops an example, with back-off.
     """
 
     numbers: Numbers
     given: NDArray[np.int64]
-    stops: Mapping[str, Stop]
+    acceptances: Mapping[str, Acceptance]
 
 
 @dataclass(frozen=True)
@@ -43,24 +52,24 @@ class TreeEvaluation:
 
     Attributes:
         numbers: the blocks "validation", "parent_alone", "routers" and "thresholds" of results.json.
-        seen: the test images of the tree's classes.
-        way: where the chosen router sends them.
-        guide: the chosen router, fitted.
+        outputs: the test images of the tree's classes.
+        paths: where the chosen router sends them.
+        router: the chosen router, fitted.
         thresholds: what its nodes' thresholds make of them.
         outcomes: every router and the parent alone → what it gets wrong without thresholds.
     """
 
     numbers: Numbers
-    seen: Seen
-    way: Way
-    guide: Guide
+    outputs: NodeOutputs
+    paths: RoutingPaths
+    router: FittedRouter
     thresholds: Sequence[TreeAtThreshold]
     outcomes: Mapping[str, Outcome]
 
 
 def evaluate_tree(
     tree: Tree,
-    seen: Mapping[str, Seen],
+    outputs: Mapping[str, NodeOutputs],
     routers: Mapping[str, Router],
     chosen: str,
     rules: Sequence[Rules],
@@ -70,7 +79,7 @@ def evaluate_tree(
 
     Args:
         tree: the tree.
-        seen: split → what the nodes say of its images, those of classes outside the tree included;
+        outputs: split → what the nodes say of its images, those of classes outside the tree included;
             "train" is there if a score learns from it.
         routers: kind → router, all that are compared.
         chosen: kind of the one that thresholds are fitted for.
@@ -81,20 +90,20 @@ def evaluate_tree(
     Raises:
         InputError: if the chosen router, or a score, lacks what it needs.
     """
-    test, validation = seen["test"].inside, seen["validation"].inside
-    guides = {
-        kind: Guide.of(tree, router, validation)
+    test, validation = outputs["test"].inside, outputs["validation"].inside
+    fitted = {
+        kind: FittedRouter.of(tree, router, validation)
         for kind, router in routers.items()
-        if kind == chosen or seen["test"].root is not None or not router.asks_node
+        if kind == chosen or outputs["test"].root is not None or not router.asks_node
     }
-    ways = {kind: travel(tree, test, guide) for kind, guide in guides.items()}
-    outcomes = {kind: Outcome(way.classes != test.labels, way.sureness) for kind, way in ways.items()}
+    paths = {kind: descend(tree, test, one) for kind, one in fitted.items()}
+    outcomes = {kind: Outcome(one.classes != test.labels, one.confidence) for kind, one in paths.items()}
     alone = None
     if parent is not None:
-        logits = parent[seen["test"].labels >= 0]
+        logits = parent[outputs["test"].labels >= 0]
         alone = Outcome(logits.argmax(1) != test.labels, softmax(logits).max(1))
-    judged = [_at_threshold(tree, seen, guides[chosen], ways[chosen], one) for one in rules]
-    before = travel(tree, validation, guides[chosen])
+    judged = [_at_threshold(tree, outputs, fitted[chosen], paths[chosen], one) for one in rules]
+    before = descend(tree, validation, fitted[chosen])
     numbers = {
         "validation": {"n": len(validation), "accuracy": float((before.classes == validation.labels).mean())},
         "parent_alone": _outcome(alone) if alone else None,
@@ -102,47 +111,53 @@ def evaluate_tree(
             kind: {
                 **_outcome(outcomes[kind]),
                 "bound": routers[kind].bound,
-                **_routed(tree, test, way, outcomes[kind]),
-                "regret": outcomes["oracle"].accuracy - outcomes[kind].accuracy if "oracle" in ways else None,
+                **_routed(tree, test, one, outcomes[kind]),
+                "regret": outcomes["oracle"].accuracy - outcomes[kind].accuracy
+                if "oracle" in paths
+                else None,
                 "lead_on_parent": _lead(outcomes[kind], alone),
                 "lead_on_parent_mass": _lead(outcomes[kind], outcomes.get("parent_mass")),
             }
-            for kind, way in ways.items()
+            for kind, one in paths.items()
         },
         "thresholds": [one.numbers for one in judged],
     }
     return TreeEvaluation(
         numbers,
         test,
-        ways[chosen],
-        guides[chosen],
+        paths[chosen],
+        fitted[chosen],
         judged,
         {PARENT_ALONE: alone, **outcomes} if alone else outcomes,
     )
 
 
 def _at_threshold(
-    tree: Tree, seen: Mapping[str, Seen], guide: Guide, way: Way, rules: Rules
+    tree: Tree,
+    outputs: Mapping[str, NodeOutputs],
+    router: FittedRouter,
+    paths: RoutingPaths,
+    rules: Rules,
 ) -> TreeAtThreshold:
     """Fit thresholds for a router and count what test images are answered.
 
     Args:
         tree: the tree.
-        seen: as for ``evaluate_tree``.
-        guide: the fitted router.
-        way: where it sends the test images of the tree's classes.
+        outputs: as for ``evaluate_tree``.
+        router: the fitted router.
+        paths: where it sends the test images of the tree's classes.
         rules: how nodes accept.
     """
-    test, foreign = seen["test"].inside, seen["test"][seen["test"].labels < 0]
-    stops = {
-        BACK_OFF: fit_stops(tree, seen, guide, rules, back_off=True),
-        OUTRIGHT: fit_stops(tree, seen, guide, rules, back_off=False),
+    test, foreign = outputs["test"].inside, outputs["test"][outputs["test"].labels < 0]
+    acceptances = {
+        BACK_OFF: fit_acceptances(tree, outputs, router, rules, back_off=True),
+        OUTRIGHT: fit_acceptances(tree, outputs, router, rules, back_off=False),
     }
-    foreign_way = travel(tree, foreign, guide)
+    foreign_paths = descend(tree, foreign, router)
     answers, given = {}, {}
-    for kind, mine in stops.items():
-        given[kind] = _given(tree, test, way, mine, back_off=kind == BACK_OFF)
-        others = _given(tree, foreign, foreign_way, mine, back_off=kind == BACK_OFF)
+    for kind, mine in acceptances.items():
+        given[kind] = _given(tree, test, paths, mine, back_off=kind == BACK_OFF)
+        others = _given(tree, foreign, foreign_paths, mine, back_off=kind == BACK_OFF)
         answers[kind] = {
             **_answers(tree, given[kind], test.labels),
             **_promise(mine, rules),
@@ -151,22 +166,22 @@ def _at_threshold(
     numbers = {
         "threshold": {"rule": str(rules), "settings": dict(vars(rules.thresholds[tree.root]))},
         "answers": answers,
-        "arrivals": _arrivals(tree, test, way, stops),
+        "arrivals": _arrivals(tree, test, paths, acceptances),
     }
-    return TreeAtThreshold(numbers, given[BACK_OFF], stops[BACK_OFF])
+    return TreeAtThreshold(numbers, given[BACK_OFF], acceptances[BACK_OFF])
 
 
-def _promise(stops: Mapping[str, Stop], rules: Rules) -> Numbers:
+def _promise(acceptances: Mapping[str, Acceptance], rules: Rules) -> Numbers:
     """What holds for the answers of the whole tree to images of its classes, and how far."""
-    kept = {(type(rules.thresholds[name]), str(rules.thresholds[name])) for name in stops}
-    first = rules.thresholds[next(iter(stops))]
+    kept = {(type(rules.thresholds[name]), str(rules.thresholds[name])) for name in acceptances}
+    first = rules.thresholds[next(iter(acceptances))]
     if len(kept) > 1 or first.guarantee == "none":
         return {"promise": None, "guarantee": "none"}
     return {"promise": first.promise, "guarantee": first.guarantee}
 
 
 def _outcome(one: Outcome) -> Numbers:
-    """How often a way through the tree ends at the right class, and how well it knows."""
+    """How often a paths through the tree ends at the right class, and how well it knows."""
     return {
         "n": len(one.error),
         "accuracy": one.accuracy,
@@ -176,18 +191,23 @@ def _outcome(one: Outcome) -> Numbers:
     }
 
 
-def _routed(tree: Tree, seen: Seen, way: Way, outcome: Outcome) -> Numbers:
+def _routed(tree: Tree, outputs: NodeOutputs, paths: RoutingPaths, outcome: Outcome) -> Numbers:
     """Which branch each image is sent to, and where those that end wrongly were lost."""
     leaves = [node for node in tree.nodes.values() if node.leaf]
-    belongs = np.stack([seen.truth(tree, node) >= 0 for node in leaves])
-    arrived = np.stack([way.arrived[node.name] for node in leaves])
+    belongs = np.stack([outputs.truth(tree, node) >= 0 for node in leaves])
+    arrived = np.stack([paths.arrived[node.name] for node in leaves])
     right_branch = (belongs & arrived).any(axis=0)
     return {
         "routing_accuracy": float(right_branch.mean()),
         "lost_by_router": float((outcome.error & ~right_branch).mean()),
         "lost_by_branch": float((outcome.error & right_branch).mean()),
-        "load": {node.name: float(way.arrived[node.name].mean()) for node in tree.branches},
+        "load": {node.name: float(paths.arrived[node.name].mean()) for node in tree.branches},
     }
+
+
+def _regret(outcomes: Mapping[str, Outcome], kind: str) -> float | None:
+    """How much less accurate than the oracle."""
+    return outcomes["oracle"].accuracy - outcomes[kind].accuracy if "oracle" in outcomes else None
 
 
 def _lead(mine: Outcome, theirs: Outcome | None) -> Numbers | None:
@@ -198,16 +218,22 @@ def _lead(mine: Outcome, theirs: Outcome | None) -> Numbers | None:
 
 
 def _given(
-    tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Stop], *, back_off: bool
+    tree: Tree,
+    outputs: NodeOutputs,
+    paths: RoutingPaths,
+    acceptances: Mapping[str, Acceptance],
+    *,
+    back_off: bool,
 ) -> NDArray[np.int64]:
     """Each image's answer under some thresholds."""
 
     def accepts(name: str) -> NDArray[np.bool_]:
-        if name not in stops:
-            return np.ones(len(seen), dtype=bool)
-        return stops[name].accepts(way.answers(tree, seen, tree.nodes[name]))
+        if name not in acceptances:
+            return np.ones(len(outputs), dtype=bool)
+        return acceptances[name].accepts(paths.answers(tree, outputs, tree.nodes[name]))
 
-    return answer(tree, way, accepts, back_off=back_off)
+    given: NDArray[np.int64] = answer(tree, paths, accepts, back_off=back_off)
+    return given
 
 
 def _answers(tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64]) -> Numbers:
@@ -245,14 +271,16 @@ def _answers(tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64]) ->
     }
 
 
-def _arrivals(tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Mapping[str, Stop]]) -> Numbers:
+def _arrivals(
+    tree: Tree, outputs: NodeOutputs, paths: RoutingPaths, acceptances: Mapping[str, Mapping[str, Acceptance]]
+) -> Numbers:
     """What happens to the images that arrive at each node, with back-off."""
-    answered = {name: way.answers(tree, seen, node) for name, node in tree.nodes.items()}
+    answered = {name: paths.answers(tree, outputs, node) for name, node in tree.nodes.items()}
     numbers: Numbers = {}
-    for visit in descend(tree, way, lambda name: stops[BACK_OFF][name].accepts(answered[name])):
+    for visit in visits(tree, paths, lambda name: acceptances[BACK_OFF][name].accepts(answered[name])):
         node, here, on = visit.node, visit.here, visit.accepted
         name, answers = node.name, answered[node.name]
-        lost = here & ~way.goes_on(name)
+        lost = here & ~paths.goes_on(name)
         numbers[name] = {
             "n": int(here.sum()),
             "belong": int((here & (answers.targets >= 0)).sum()),
@@ -262,7 +290,7 @@ def _arrivals(tree: Tree, seen: Seen, way: Way, stops: Mapping[str, Mapping[str,
             "accepted": int(on.sum()),
             "selective_accuracy": _share(~answers.error[on]),
             "routed": {label: int(chosen.sum()) for label, chosen in visit.routed.items()},
-            "thresholds": {kind: mine[name].numbers() for kind, mine in stops.items() if name in mine},
+            "thresholds": {kind: mine[name].numbers() for kind, mine in acceptances.items() if name in mine},
         }
     return numbers
 

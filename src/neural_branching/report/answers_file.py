@@ -91,12 +91,12 @@ class Writer:
         if self._file and not self._csv:
             self._file.write(json.dumps({"file": str(file), **_plain(asdict(one))}) + "\n")
         if len(self.shown) < SHOWN:
-            way = (
+            paths = (
                 f"{step.label} {step.probability:.2f}{'' if step.accepted else ' ✗'}" for step in one.trace
             )
             accepted = "yes" if one.accepted else "no"
             self.shown.append(
-                [printable(str(file)), one.answer or "–", number(one.confidence), accepted, " > ".join(way)]
+                [printable(str(file)), one.answer or "–", number(one.confidence), accepted, " > ".join(paths)]
             )
 
     def failed(self, file: Path, reason: str) -> None:

@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 def write_tables(run: "Run", folder: Path) -> list[str]:
     """Write the curves, the table of thresholds and the predictions; returns the files' names."""
     evaluation = _only(run)
-    examination, names = evaluation.examination, [CURVE, POINTS, PREDICTIONS]
-    write_curve(folder / CURVE, examination.curve)
-    if examination.foreign.classes:
-        write_curve(folder / SCOD_CURVE, examination.scod_curve)
+    threshold_free, names = evaluation.threshold_free, [CURVE, POINTS, PREDICTIONS]
+    write_curve(folder / CURVE, threshold_free.curve)
+    if threshold_free.foreign.classes:
+        write_curve(folder / SCOD_CURVE, threshold_free.scod_curve)
         names.append(SCOD_CURVE)
-    write_points(folder, evaluation.points)
+    write_points(folder, evaluation.operating_points)
     write_predictions(folder, evaluation)
     return names
 
@@ -52,8 +52,8 @@ def draw(run: "Run") -> dict[str, Any]:
 def shown(run: "Run") -> tuple["RiskCoverageCurve", dict[str, Sequence[str]]]:
     """What TensorBoard shows: the risk–coverage curve on test, and tables."""
     evaluation = _only(run)
-    table = markdown_table(list(POINTS_HEADER), threshold_lines(evaluation.points))
-    return evaluation.examination.curve, {"thresholds": table}
+    table = markdown_table(list(POINTS_HEADER), threshold_lines(evaluation.operating_points))
+    return evaluation.threshold_free.curve, {"thresholds": table}
 
 
 def _only(run: "Run") -> "NodeEvaluation":

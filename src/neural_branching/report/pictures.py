@@ -14,8 +14,8 @@ from neural_branching.selection import Bootstrap, risk_coverage_curve
 from neural_branching.selection.intervals import percentile_interval
 
 if TYPE_CHECKING:
-    from neural_branching.evaluation.judge import Judged
     from neural_branching.evaluation.node_evaluation import NodeEvaluation
+    from neural_branching.evaluation.scored_node import ThresholdedNode
     from neural_branching.selection import RiskCoverageCurve
 
 
@@ -26,18 +26,18 @@ def pictures(record: Mapping[str, Any], evaluation: "NodeEvaluation") -> dict[st
         record: the run under its first threshold, which scores and confusion are drawn for.
         evaluation: the branch, judged.
     """
-    examination, branches = evaluation.examination, [one.branch for one in evaluation.thresholds]
+    threshold_free, branches = evaluation.threshold_free, [one.branch for one in evaluation.thresholds]
     parents = [one.parent for one in evaluation.thresholds if one.parent]
     branch = branches[0]
-    test = branch.material.known["test"]
+    test = branch.answers.known["test"]
     where = f"{record['subset']} at {record['branch_point']}"
     score = record["score"]["name"]
-    lines = {"branch": _line(branches, examination.bootstrap)}
+    lines = {"branch": _line(branches, threshold_free.bootstrap)}
     if parents:
-        lines["parent restricted"] = _line(parents, examination.bootstrap)
+        lines["parent restricted"] = _line(parents, threshold_free.bootstrap)
     drawn = {}
-    if examination.foreign.classes:
-        curve = examination.scod_curve
+    if threshold_free.foreign.classes:
+        curve = threshold_free.scod_curve
         drawn["scod"] = risk_coverage(
             {"branch": Line(curve.coverage, 1 - curve.selective_risk, _points(curve, branches))},
             f"{where}, answered foreign images count as errors",
@@ -63,7 +63,7 @@ def pictures(record: Mapping[str, Any], evaluation: "NodeEvaluation") -> dict[st
         ),
         "confusion": confusion(record["test"]["confusion"], f"{where}, {_shown(record)}"),
         "thresholds": thresholds(
-            evaluation.points, f"{where}, {len(test)} test images, score {score} (95 % intervals)"
+            evaluation.operating_points, f"{where}, {len(test)} test images, score {score} (95 % intervals)"
         ),
     }
 
@@ -81,9 +81,9 @@ def _error(numbers: Mapping[str, Any]) -> tuple[float, float]:
     return numbers["ece"], numbers["if_calibrated"]["ece"]["mean"]
 
 
-def _line(judged: Sequence["Judged"], bootstrap: Bootstrap) -> Line:
+def _line(judged: Sequence["ThresholdedNode"], bootstrap: Bootstrap) -> Line:
     """A model's curve at whole percents of coverage, its band, and the points at its thresholds."""
-    score, error = judged[0].known["test"], judged[0].material.known["test"].error
+    score, error = judged[0].known["test"], judged[0].answers.known["test"].error
     levels = np.arange(100, 0, -1) / 100
     curve = risk_coverage_curve(score, error)
     resampled = np.concatenate([some.at_coverage(levels) for some in bootstrap.curves(score, error)])
@@ -92,7 +92,9 @@ def _line(judged: Sequence["Judged"], bootstrap: Bootstrap) -> Line:
     return Line(levels, 1 - curve.at_coverage(levels), points, (1 - band[:, 1], 1 - band[:, 0]))
 
 
-def _points(curve: "RiskCoverageCurve", judged: Sequence["Judged"]) -> dict[str, tuple[float, float]]:
+def _points(
+    curve: "RiskCoverageCurve", judged: Sequence["ThresholdedNode"]
+) -> dict[str, tuple[float, float]]:
     """Coverage and selective accuracy at each threshold that accepts something."""
     points = {}
     for one in judged:

@@ -18,9 +18,9 @@ from neural_branching.store.artifact_store import store_at
 from neural_branching.store.run_folders import CONFIG, RESULTS, checksums
 
 if TYPE_CHECKING:
-    from neural_branching.evaluation.examination import Examination
     from neural_branching.evaluation.node_evaluation import NodeEvaluation
-    from neural_branching.evaluation.points import Point
+    from neural_branching.evaluation.operating_points import OperatingPoint
+    from neural_branching.evaluation.threshold_free import ThresholdFree
     from neural_branching.selection import RiskCoverageCurve
 
 Row = dict[str, Any]
@@ -157,7 +157,7 @@ def write_curve(file: Path, curve: "RiskCoverageCurve") -> None:
     write_atomically(file, "".join(csv_lines([columns, *lines])))
 
 
-def write_points(folder: Path, points: Sequence["Point"]) -> None:
+def write_points(folder: Path, points: Sequence["OperatingPoint"]) -> None:
     """Write what several thresholds would do on the test images."""
     columns = [field.name for field in fields(points[0])]
     lines = ([_text(getattr(point, name)) for name in columns] for point in points)
@@ -174,19 +174,19 @@ def write_predictions(folder: Path, evaluation: "NodeEvaluation") -> None:
     says what the image was used for: the score, the threshold or nothing. Of several thresholds each has
     a column of what it accepts. Images of foreign classes come last.
     """
-    examination = evaluation.examination
+    threshold_free = evaluation.threshold_free
     thresholds = [one.branch.choice.value for one in evaluation.thresholds]
     header = ["row", "split", "label", "prediction", "score"]
     header += ["parent_prediction", "parent_score"]
-    header += [f"logit_{name}" for name in examination.classes] if _has_logits(examination) else []
+    header += [f"logit_{name}" for name in threshold_free.classes] if _has_logits(threshold_free) else []
     header += ["fits", *accepted_columns([str(one.branch.rule) for one in evaluation.thresholds])]
     with (
         whole_file(folder / PREDICTIONS) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as stream,
     ):
         stream.writelines(csv_lines([map(text_cell, header)]))
-        for side, split, columns in _columns(examination):
-            score = getattr(examination.branch, side)[split]
+        for side, split, columns in _columns(threshold_free):
+            score = getattr(threshold_free.branch, side)[split]
             accepted = ((score >= threshold).astype(int).tolist() for threshold in thresholds)
             lines = zip(*columns, evaluation.fits(side, split), *accepted, strict=True)
             stream.writelines(csv_lines(lines))
@@ -197,19 +197,19 @@ def accepted_columns(rules: Sequence[str]) -> list[str]:
     return ["accepted"] if len(rules) == 1 else [f"accepted by {rule}" for rule in rules]
 
 
-def _columns(examination: "Examination") -> Iterator[tuple[str, str, list[Sequence[Any]]]]:
+def _columns(threshold_free: "ThresholdFree") -> Iterator[tuple[str, str, list[Sequence[Any]]]]:
     """Side, split, and the columns that no threshold changes."""
-    branch, parent = examination.branch, examination.parent
-    classes = [text_cell(name) for name in examination.classes]
-    foreign = [text_cell(name) for name in examination.foreign.classes]
+    branch, parent = threshold_free.branch, threshold_free.parent
+    classes = [text_cell(name) for name in threshold_free.classes]
+    foreign = [text_cell(name) for name in threshold_free.foreign.classes]
     labels = [*classes, *reversed(foreign)]  # −1 − i is the i-th foreign class
     for side in ("known", "foreign"):
         for split, score in getattr(branch, side).items():
-            mine = getattr(branch.material, side)[split]
+            mine = getattr(branch.answers, side)[split]
             theirs: list[list[Any]] = [[""] * len(mine)] * 2
-            logits = mine.logits.T if _has_logits(examination) else mine.logits[:0]
+            logits = mine.logits.T if _has_logits(threshold_free) else mine.logits[:0]
             if parent:
-                predictions = getattr(parent.material, side)[split].predictions.tolist()
+                predictions = getattr(parent.answers, side)[split].predictions.tolist()
                 theirs = [[classes[label] for label in predictions], getattr(parent, side)[split].tolist()]
             yield (
                 side,
@@ -226,8 +226,8 @@ def _columns(examination: "Examination") -> Iterator[tuple[str, str, list[Sequen
             )
 
 
-def _has_logits(examination: "Examination") -> bool:
-    return len(examination.classes) <= MOST_LOGITS
+def _has_logits(threshold_free: "ThresholdFree") -> bool:
+    return len(threshold_free.classes) <= MOST_LOGITS
 
 
 def _text(value: Any) -> Any:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from neural_branching.pipeline import Run
 
 TRACE = "trace.csv"
-TRACE_HEADER = ("row", "label", "way", "sureness")
+TRACE_HEADER = ("row", "label", "path", "routing_confidence")
 ROUTERS_NOTE = (
     "Without thresholds. Lost: share of images sent to a wrong branch, or answered wrongly by the right one. "
     "Regret: what the oracle has more. *: a bound, not a router. Leads are paired."
@@ -63,7 +63,7 @@ def draw(run: "Run") -> dict[str, Figure]:
     for name, one in evaluation.outcomes.items():
         curve = risk_coverage_curve(one.score, one.error)
         lines[name] = Line(curve.coverage, 1 - curve.selective_risk)
-    title = f"{tree.name}, router {results['router']}: {len(evaluation.seen)} test images"
+    title = f"{tree.name}, router {results['router']}: {len(evaluation.outputs)} test images"
     return {
         "tree": tree_figure(tree, first["arrivals"], first["answers"]["back_off"]),
         "confusion": confusion(_confusion(run), title),
@@ -77,23 +77,23 @@ def _tree(run: "Run") -> "TreeEvaluation":
 
 
 def _trace(run: "Run") -> Iterator[list[Any]]:
-    """One line per test image: the way it was sent, how far it got and what it was answered."""
+    """One line per test image: the paths it was sent, how far it got and what it was answered."""
     tree, evaluation = run.experiment.tree, _tree(run)
-    names, way, seen = answers_of(tree), evaluation.way, evaluation.seen
-    for index in range(len(seen)):
+    names, paths, outputs = answers_of(tree), evaluation.paths, evaluation.outputs
+    for index in range(len(outputs)):
         node, steps = tree.nodes[tree.root], []
         while True:
-            label = node.labels[way.turn[node.name][index]]
+            label = node.labels[paths.label[node.name][index]]
             steps.append(label)
             if node.leaf:
                 break
             node = tree.nodes[label]
         given = [names[one.given[index]] for one in evaluation.thresholds]
         yield [
-            seen.rows[index],
-            tree.classes[seen.labels[index]],
+            outputs.rows[index],
+            tree.classes[outputs.labels[index]],
             " > ".join(steps),
-            repr(float(way.sureness[index])),
+            repr(float(paths.confidence[index])),
             *(value for answer in given for value in (answer, int(answer == steps[-1]))),
         ]
 
@@ -105,7 +105,7 @@ def _confusion(run: "Run") -> Mapping[str, Any]:
     order = [*tree.classes, *(node.name for node in tree.branches), names[0]]
     counts = np.zeros((len(tree.classes), len(order)), dtype=np.int64)
     columns = np.array([order.index(name) for name in names])
-    np.add.at(counts, (evaluation.seen.labels, columns[given]), 1)
+    np.add.at(counts, (evaluation.outputs.labels, columns[given]), 1)
     used = [index for index, name in enumerate(order) if name in tree.classes or counts[:, index].any()]
     if order[-1] not in [order[index] for index in used]:
         used.append(len(order) - 1)
@@ -140,7 +140,7 @@ def print_results(results: Mapping[str, Any]) -> None:
         _print_threshold(record)
     macs = results["cost"]["macs"]
     screen.print(
-        f"MACs per image: {macs['path']:,.0f} along its way, the parent by itself {macs['parent']:,}.",
+        f"MACs per image: {macs['path']:,.0f} along its paths, the parent by itself {macs['parent']:,}.",
         highlight=False,
     )
 

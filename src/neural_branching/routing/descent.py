@@ -1,222 +1,187 @@
-"""The way of every image through a tree: where it turns, how far it gets, and what it is answered."""
+"""The path of every example through a tree: which node it reaches, how far it gets, what it is answered.
+
+Written on the Array API standard: an exported program descends with the same code as an evaluation.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from neural_branching.routing.hierarchy import UNCERTAIN, Node, Tree
-from neural_branching.routing.router_input import Crossing
-from neural_branching.routing.routers import Router, Weigh
+from neural_branching.routing.node_outputs import Array, NodeOutputs, probabilities
+from neural_branching.routing.router_input import router_inputs
+from neural_branching.routing.routers import Router, Weights
 from neural_branching.selection import Answers
-from neural_branching.selection.arrays import Floats
-from neural_branching.selection.scores.from_logits import softmax
 
-TINY = 1e-12  # no probability is nothing: its logarithm has to be finite
+SMALLEST = 1e-12  # no probability is nothing: its logarithm has to be finite
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What every node says of the images of a split, wherever the way of each will lead.
-
-    Attributes:
-        rows: row numbers in the data table, int64 (n,).
-        labels: index of each image's class among ``Tree.classes``, int64 (n,); −1 if outside the tree.
-        logits: branch → its logits, float32 (n, labels).
-        activations: node → the vectors that it sees, float32 (n, width).
-        root: the parent's probability of each node below the root, float64 (n, k), 1 less their sum
-            being outside the tree; None if its labels do not tell them apart.
-        gates: inner node → a learned gate's probability of each node below, float64 (n, k).
-    """
-
-    rows: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    logits: Mapping[str, NDArray[np.float32]]
-    activations: Mapping[str, NDArray[np.float32]]
-    root: Floats | None
-    gates: Mapping[str, Floats]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, chosen: NDArray[np.bool_]) -> "Seen":
-        """Some of the images."""
-        return Seen(
-            self.rows[chosen],
-            self.labels[chosen],
-            {name: logits[chosen] for name, logits in self.logits.items()},
-            {name: vectors[chosen] for name, vectors in self.activations.items()},
-            None if self.root is None else self.root[chosen],
-            {name: gate[chosen] for name, gate in self.gates.items()},
-        )
-
-    @property
-    def inside(self) -> "Seen":
-        """The images of the tree's classes."""
-        return self[self.labels >= 0]
-
-    def truth(self, tree: Tree, node: Node) -> NDArray[np.int64]:
-        """Index of the label of a node that each image belongs to, int64 (n,); −1 if to none."""
-        index = np.full(len(tree.classes) + 1, -1, dtype=np.int64)  # the last is for images outside
-        for label, group in enumerate(node.groups):
-            index[[tree.classes.index(name) for name in group]] = label
-        return index[self.labels]
-
-
-@dataclass(frozen=True)
-class Way:
-    """Where each image turns at each node, if nothing stops it.
-
-    Attributes:
-        weights: node → weight of each of its labels, float64 (n, labels).
-        turn: node → index of the label with the largest weight, int64 (n,).
-        arrived: node → whether the image gets there, bool (n,).
-        lost: inner node → whether it belongs to none of the nodes below, as the router has it, bool (n,).
-        classes: index among ``Tree.classes`` of the class at the end, int64 (n,).
-        sureness: product of the weights along the way, or of a mixture the class's probability, float64 (n,).
-    """
-
-    weights: Mapping[str, Floats]
-    turn: Mapping[str, NDArray[np.int64]]
-    arrived: Mapping[str, NDArray[np.bool_]]
-    lost: Mapping[str, NDArray[np.bool_]]
-    classes: NDArray[np.int64]
-    sureness: Floats
-
-    def answers(self, tree: Tree, seen: Seen, node: Node) -> Answers:
-        """A node's answers to all images, those that never arrive there included.
-
-        A leaf answers with its branch's logits, an inner node with the logarithms of its weights.
-        """
-        logits = seen.logits[node.name] if node.leaf else np.log(self.weights[node.name] + TINY)
-        targets = seen.truth(tree, node)
-        return Answers(seen.rows, targets, logits.astype(np.float32), seen.activations[node.name])
-
-    def goes_on(self, node: str) -> NDArray[np.bool_]:
-        """Where the router does not lose an image at a node, bool (n,)."""
-        return ~self.lost[node] if node in self.lost else np.ones(len(self.classes), dtype=bool)
-
-    def routed(self, node: Node, chosen: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
-        """Label of a node → which of some images, bool (n,), turn there."""
-        return {label: chosen & (self.turn[node.name] == index) for index, label in enumerate(node.labels)}
-
-
-@dataclass(frozen=True)
-class Guide:
-    """A router made ready for every inner node of a tree.
+class FittedRouter:
+    """A router, fitted at every inner node of a tree.
 
     Attributes:
         router: the router.
-        weigh: inner node → weights of the nodes below.
+        weights: inner node → weights of the nodes below.
     """
 
     router: Router
-    weigh: Mapping[str, Weigh]
+    weights: Mapping[str, Weights]
 
     @classmethod
-    def of(cls, tree: Tree, router: Router, validation: Seen) -> "Guide":
-        """Fit a router on validation images.
+    def of(cls, tree: Tree, router: Router, validation: NodeOutputs) -> "FittedRouter":
+        """Fit a router on validation examples.
 
         Raises:
             InputError: if what the router asks is not there.
         """
-        return cls(router, {name: router.fit(one) for name, one in _crossings(tree, validation).items()})
+        inputs = router_inputs(tree, validation)
+        return cls(router, {name: router.fit(one) for name, one in inputs.items()})
 
 
-def travel(tree: Tree, seen: Seen, guide: Guide | None) -> Way:
-    """Send images through the tree.
+@dataclass(frozen=True)
+class RoutingPaths:
+    """Which label each example follows at each node, if nothing stops it.
+
+    Attributes:
+        weights: node → weight of each of its labels, float64 (n, labels).
+        label: node → index of the label with the largest weight, int64 (n,).
+        arrived: node → whether the example gets there, bool (n,).
+        lost: inner node → whether it belongs to none of the nodes below, as the router has it, bool (n,).
+        classes: index among ``Tree.classes`` of the class at the end, int64 (n,).
+        confidence: product of the weights along the path, or of a mixture the class's probability,
+            float64 (n,).
+    """
+
+    weights: Mapping[str, Array]
+    label: Mapping[str, Array]
+    arrived: Mapping[str, Array]
+    lost: Mapping[str, Array]
+    classes: Array
+    confidence: Array
+
+    def logits(self, outputs: NodeOutputs, node: Node) -> Array:
+        """What a node's score is taken of, float32 (n, labels), also where an example never arrives.
+
+        A leaf answers with its branch's logits, an inner node with the logarithms of its weights.
+        """
+        if node.leaf:
+            return outputs.logits[node.name]
+        weights = self.weights[node.name]
+        xp = array_namespace(weights)
+        return xp.astype(xp.log(weights + SMALLEST), xp.float32)
+
+    def answers(self, tree: Tree, outputs: NodeOutputs, node: Node) -> Answers:
+        """A node's answers to all examples, those that never arrive there included."""
+        logits, targets = self.logits(outputs, node), outputs.truth(tree, node)
+        return Answers(outputs.rows, targets, logits, outputs.activations[node.name])
+
+    def goes_on(self, node: str) -> Array:
+        """Where the router does not lose an example at a node, bool (n,)."""
+        if node in self.lost:
+            return ~self.lost[node]
+        return array_namespace(self.classes).ones_like(self.classes) > 0
+
+    def routed(self, node: Node, chosen: Array) -> dict[str, Array]:
+        """Label of a node → which of some examples, bool (n,), follow it."""
+        return {label: chosen & (self.label[node.name] == index) for index, label in enumerate(node.labels)}
+
+
+def descend(tree: Tree, outputs: NodeOutputs, fitted: FittedRouter | None) -> RoutingPaths:
+    """Route examples through the tree.
 
     Args:
         tree: the tree.
-        seen: what its nodes say of the images.
-        guide: who shows the way; None for a single leaf.
+        outputs: of its nodes.
+        fitted: the router; None for a single leaf.
     """
-    crossings, n = _crossings(tree, seen), len(seen)
-    weigh, final = (guide.weigh, guide.router.final) if guide else ({}, False)
-    weights: dict[str, Floats] = {}
-    for node in tree.nodes.values():
-        weights[node.name] = (
-            softmax(seen.logits[node.name]) if node.leaf else weigh[node.name](crossings[node.name])
-        )
-    turn = {name: weight.argmax(axis=1) for name, weight in weights.items()}
-    lost = {name: 1 - weights[name].sum(axis=1) > weights[name].max(axis=1) for name in crossings}
-    arrived = {tree.root: np.ones(n, dtype=bool)}
-    classes, sureness = np.zeros(n, dtype=np.int64), np.ones(n)
+    inputs = router_inputs(tree, outputs)
+    xp = array_namespace(*outputs.logits.values())
+    weights_at, final = (fitted.weights, fitted.router.final) if fitted else ({}, False)
+    weights = {
+        name: probabilities(outputs.logits[name]) if node.leaf else weights_at[name](inputs[name])
+        for name, node in tree.nodes.items()
+    }
+    label = {name: xp.argmax(weight, axis=1) for name, weight in weights.items()}
+    lost = {name: 1 - xp.sum(weights[name], axis=1) > xp.max(weights[name], axis=1) for name in inputs}
+    first = label[tree.root]
+    arrived = {tree.root: xp.ones_like(first) > 0}
+    classes, confidence = xp.zeros_like(first), xp.ones_like(first, dtype=xp.float64)
     for name, node in tree.nodes.items():
-        here, taken = arrived[name], turn[name]
+        here, taken = arrived[name], label[name]
         if not final:
-            sureness = np.where(here, sureness * weights[name][np.arange(n), taken], sureness)
-        for label, (below, group) in enumerate(zip(node.labels, node.groups, strict=True)):
-            chosen = here & (taken == label)
-            if node.leaf:
-                classes[chosen] = tree.classes.index(group[0])
-            else:
-                arrived[below] = chosen
+            largest = xp.max(weights[name], axis=1)
+            confidence = xp.where(here, confidence * largest, confidence)
+        if node.leaf:
+            ends = [tree.classes.index(one) for one in node.labels]
+            ends = xp.asarray(ends, dtype=xp.int64, device=device(taken))
+            classes = xp.where(here, xp.take(ends, taken, axis=0), classes)
+        else:
+            arrived |= {below: here & (taken == index) for index, below in enumerate(node.labels)}
     if final:
-        root = crossings[tree.root]
-        assert root.own is not None
-        sureness = (root.own * root.reach).max(axis=1)
-    return Way(weights, turn, arrived, lost, classes, sureness)
+        root = inputs[tree.root]
+        confidence = xp.max(root.own * root.reach, axis=1)
+    return RoutingPaths(weights, label, arrived, lost, classes, confidence)
 
 
 @dataclass(frozen=True)
 class Visit:
-    """What happens to images at a node.
+    """What happens to examples at a node.
 
     Attributes:
         node: the node.
-        here: whether each image arrives, bool (n,).
+        here: whether each example arrives, bool (n,).
         accepted: whether it is also neither lost by the router nor refused by the node, bool (n,).
-        routed: label → which of the accepted turn there, bool (n,).
+        routed: label → which of the accepted follow it, bool (n,).
     """
 
     node: Node
-    here: NDArray[np.bool_]
-    accepted: NDArray[np.bool_]
-    routed: Mapping[str, NDArray[np.bool_]]
+    here: Array
+    accepted: Array
+    routed: Mapping[str, Array]
 
 
-def descend(tree: Tree, way: Way, accepts: Callable[[str], NDArray[np.bool_]]) -> Iterator[Visit]:
-    """Follow images down the tree, for as long as the nodes on their way accept them.
+def visits(tree: Tree, paths: RoutingPaths, accepts: Callable[[str], Array]) -> Iterator[Visit]:
+    """Follow examples down the tree, for as long as the nodes on their paths accept them.
 
     Args:
         tree: the tree.
-        way: where the images turn.
-        accepts: node → whether it accepts each image, bool (n,), those that never arrive there included.
+        paths: which labels the examples follow.
+        accepts: node → whether it accepts each example, bool (n,), those that never arrive there included.
 
     Yields:
         Every node, after the one above it.
     """
-    going = {tree.root: np.ones(len(way.classes), dtype=bool)}
+    going = {tree.root: paths.arrived[tree.root]}
     for name, node in tree.nodes.items():
-        accepted = going[name] & way.goes_on(name) & accepts(name)
-        routed = way.routed(node, accepted)
+        accepted = going[name] & paths.goes_on(name) & accepts(name)
+        routed = paths.routed(node, accepted)
         yield Visit(node, going[name], accepted, routed)
         if not node.leaf:
             going |= routed
 
 
-def answer(
-    tree: Tree, way: Way, accepts: Callable[[str], NDArray[np.bool_]], *, back_off: bool
-) -> NDArray[np.int64]:
-    """What each image is answered, an index into ``answers_of(tree)``.
+def answer(tree: Tree, paths: RoutingPaths, accepts: Callable[[str], Array], *, back_off: bool) -> Array:
+    """What each example is answered, an index into ``answers_of(tree)``, int64 (n,).
 
-    An image goes on as long as the nodes on its way accept it. Where one does not, the last label
+    An example goes on as long as the nodes on its path accept it. Where one does not, the last label
     that was accepted is the answer ("some flower"), or, without ``back_off``, "uncertain".
 
     Args:
         tree: the tree.
-        way: where the images turn.
-        accepts: node → whether it accepts each image, bool (n,).
+        paths: which labels the examples follow.
+        accepts: node → whether it accepts each example, bool (n,).
         back_off: whether less than a class is an answer.
     """
-    names = answers_of(tree)
-    given = np.zeros(len(way.classes), dtype=np.int64)
-    for visit in descend(tree, way, accepts):
+    names, xp = answers_of(tree), array_namespace(paths.classes)
+    given = xp.zeros_like(paths.classes)
+    for visit in visits(tree, paths, accepts):
         if visit.node.leaf or back_off:
             for label, chosen in visit.routed.items():
-                given[chosen] = names.index(label)
+                given = xp.where(chosen, names.index(label), given)
     return given
 
 
@@ -226,7 +191,7 @@ def answers_of(tree: Tree) -> tuple[str, ...]:
 
 
 def right(tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each image's class is below its answer, bool (n,); false where there is no answer.
+    """Whether each example's class is below its answer, bool (n,); false where there is no answer.
 
     Args:
         tree: the tree.
@@ -239,34 +204,3 @@ def right(tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64]) -> ND
         holds[index, [tree.classes.index(one) for one in classes]] = True
     found: NDArray[np.bool_] = holds[given, labels]
     return found
-
-
-def _crossings(tree: Tree, seen: Seen) -> dict[str, Crossing]:
-    """Every inner node with what its router may look at."""
-    own: dict[str, Floats | None] = {tree.root: seen.root}
-    own |= {name: softmax(logits) for name, logits in seen.logits.items()}
-    reach: dict[str, Floats] = {}
-    crossings: dict[str, Crossing] = {}
-    for node in reversed(list(tree.nodes.values())):
-        if node.leaf:
-            reach[node.name] = softmax(seen.logits[node.name]).max(axis=1)
-            continue
-        below = [tree.nodes[name] for name in node.labels]
-        furthest = np.stack([reach[one.name] for one in below], axis=1)
-        mine = own[node.name]
-        if node.name != tree.root:
-            assert mine is not None
-            reach[node.name] = (mine * furthest).max(axis=1)
-        truth = seen.truth(tree, node)
-        within = np.stack([seen.truth(tree, one) for one in below])
-        crossings[node.name] = Crossing(
-            name=node.name,
-            rows=seen.rows,
-            truth=truth,
-            targets=np.where(truth < 0, -1, within[truth, np.arange(len(seen))]),
-            own=mine,
-            below=[seen.logits[one.name] for one in below],
-            reach=furthest,
-            gate=seen.gates.get(node.name),
-        )
-    return {name: crossings[name] for name in tree.nodes if name in crossings}

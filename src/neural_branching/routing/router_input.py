@@ -1,23 +1,24 @@
-"""What is known of some images where the way splits: all that a router may look at."""
+"""What a router may look at where a path divides."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from neural_branching.selection.arrays import Floats
+from neural_branching.routing.hierarchy import Node, Tree
+from neural_branching.routing.node_outputs import Array, NodeOutputs, probabilities
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """One inner node of a tree and n images, those included that belong elsewhere.
+class RouterInput:
+    """An inner node of a tree and n examples, those included that belong elsewhere.
 
     Attributes:
-        name: the node's name.
-        rows: row numbers of the images in the data table, int64 (n,).
-        truth: index of the node below that each image belongs to, int64 (n,); −1 if to none.
-        targets: index of each image's label within the node below that it belongs to, int64 (n,).
+        tree: the tree.
+        node: the node.
+        outputs: of all nodes.
         own: the node's own probability of each node below, float64 (n, k); None if it does not tell
             them apart. Rows may add up to less than 1: the rest is outside the tree.
         below: logits of the branch of each node below, k arrays (n, ·).
@@ -27,11 +28,48 @@ class Crossing:
             is "none of them".
     """
 
-    name: str
-    rows: NDArray[np.int64]
-    truth: NDArray[np.int64]
-    targets: NDArray[np.int64]
-    own: Floats | None
-    below: Sequence[NDArray[np.float32]]
-    reach: Floats
-    gate: Floats | None = None
+    tree: Tree
+    node: Node
+    outputs: NodeOutputs
+    own: Array | None
+    below: Sequence[Array]
+    reach: Array
+    gate: Array | None
+
+    @property
+    def truth(self) -> NDArray[np.int64]:
+        """Index of the node below that each example belongs to, int64 (n,); −1 if to none."""
+        return self.outputs.truth(self.tree, self.node)
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Index of each example's label within the node below that it belongs to, int64 (n,)."""
+        below = [self.outputs.truth(self.tree, self.tree.nodes[name]) for name in self.node.labels]
+        truth = self.truth
+        return np.where(truth < 0, -1, np.stack(below)[truth, np.arange(len(truth))])
+
+
+def router_inputs(tree: Tree, outputs: NodeOutputs) -> dict[str, RouterInput]:
+    """Every inner node with what its router may look at.
+
+    Args:
+        tree: the tree.
+        outputs: of its nodes, arrays of numpy or torch.
+    """
+    own = {tree.root: outputs.root}
+    own |= {name: probabilities(logits) for name, logits in outputs.logits.items()}
+    reach: dict[str, Array] = {}
+    found: dict[str, RouterInput] = {}
+    for node in reversed(list(tree.nodes.values())):
+        mine = own[node.name]
+        if node.leaf:
+            reach[node.name] = array_namespace(mine).max(mine, axis=1)
+            continue
+        below = [outputs.logits[name] for name in node.labels]
+        xp = array_namespace(*below)
+        furthest = xp.stack([reach[name] for name in node.labels], axis=1)
+        if node.name != tree.root:
+            reach[node.name] = xp.max(mine * furthest, axis=1)
+        gate = outputs.gates.get(node.name)
+        found[node.name] = RouterInput(tree, node, outputs, mine, below, furthest, gate)
+    return {name: found[name] for name in tree.nodes if name in found}

@@ -1,4 +1,7 @@
-"""How the way goes on where it splits: a weight for each node below, of which the largest wins."""
+"""Routers choose a child node: a weight for each node below, of which the largest wins.
+
+Weights are written on the Array API standard, so that an exported program routes with the same code.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -6,27 +9,27 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import logsumexp
-from scipy.special import softmax as shares
+from array_api_compat import array_namespace
 
 from neural_branching.errors import InputError, whole
-from neural_branching.routing.router_input import Crossing
-from neural_branching.selection.arrays import Floats
-from neural_branching.selection.scores.from_logits import softmax
+from neural_branching.routing.node_outputs import Array
+from neural_branching.routing.router_input import RouterInput
+from neural_branching.selection.scores import formulas
 from neural_branching.selection.scores.learned import fit_temperature
 
-Weigh = Callable[[Crossing], Floats]
+Weights = Callable[[RouterInput], Array]
 
 
 class Router(ABC):
-    """A way of weighing the nodes below.
+    """A rule that weighs the nodes below.
 
     Attributes:
         kind: its name in results.
         asks_node: whether it takes the node's own output: the parent's logits at the root.
         asks_branches: whether every node below has to answer before one is chosen.
         asks_gate: whether a gate has to be trained for it.
-        final: whether it follows the most probable class of the mixture, whose probability is its sureness.
+        final: whether it follows the most probable class of the mixture, whose probability is then the
+            confidence of the whole path.
         bound: whether it only bounds what routers can do, as it looks at the truth or at nothing.
     """
 
@@ -37,24 +40,24 @@ class Router(ABC):
     final: ClassVar[bool] = False
     bound: ClassVar[bool] = False
 
-    def fit(self, validation: Crossing) -> Weigh:
-        """Make the router ready for one crossing.
+    def fit(self, validation: RouterInput) -> Weights:
+        """Fit the router at one node.
 
         Args:
-            validation: the crossing's validation images. Calibration is left to thresholds: a router
-                that had seen it would void what they guarantee.
+            validation: what it sees there of validation examples. Calibration is left to thresholds: a
+                router that had seen it would void what they guarantee.
 
         Returns:
-            Maps images at the crossing to non-negative weights, float64 (n, k), with sums of at most 1.
-            Where more is left than the largest weight, an image belongs to none of the nodes.
+            Maps examples at the node to non-negative weights, float64 (n, k), with sums of at most 1.
+            Where more is left than the largest weight, an example belongs to none of the nodes.
 
         Raises:
             InputError: if what the router asks is not there.
         """
-        return self.weigh
+        return self.weights
 
     @abstractmethod
-    def weigh(self, crossing: Crossing) -> Floats:
+    def weights(self, given: RouterInput) -> Array:
         """Weights of the nodes below, float64 (n, k)."""
 
 
@@ -64,55 +67,53 @@ class ParentMass(Router):
     kind: ClassVar[str] = "parent_mass"
     asks_node: ClassVar[bool] = True
 
-    def weigh(self, crossing: Crossing) -> Floats:
+    def weights(self, given: RouterInput) -> Array:
         """The node's own probabilities."""
-        return _own(crossing, self.kind)
+        return _own(given, self.kind)
 
 
 class Soft(Router):
-    """The way to the class y with the largest P(b) · P(y | b): as the mixture of all branches answers."""
+    """The class y with the largest P(b) · P(y | b): as the mixture of all branches answers."""
 
     kind: ClassVar[str] = "soft"
     asks_node: ClassVar[bool] = True
     asks_branches: ClassVar[bool] = True
     final: ClassVar[bool] = True
 
-    def weigh(self, crossing: Crossing) -> Floats:
+    def weights(self, given: RouterInput) -> Array:
         """Shares of the largest probability of a single class below each node, of what is inside the tree."""
-        own = _own(crossing, self.kind)
-        mixed = own * crossing.reach
-        weights: Floats = mixed / mixed.sum(axis=1, keepdims=True) * own.sum(axis=1, keepdims=True)
-        return weights
+        own = _own(given, self.kind)
+        xp, mixed = array_namespace(own), own * given.reach
+        inside = xp.sum(own, axis=1, keepdims=True)
+        return mixed / xp.sum(mixed, axis=1, keepdims=True) * inside
 
 
 class MaxConfidence(Router):
-    """The node below whose branch is surest.
+    """The node below whose branch is most confident.
 
     Confidence is the largest softmax probability at a temperature of each branch's own, fitted on
-    the validation images that belong there (Guo et al., 2017): branches trained apart are not
+    the validation examples that belong there (Guo et al., 2017): branches trained apart are not
     overconfident alike.
     """
 
     kind: ClassVar[str] = "max_confidence"
     asks_branches: ClassVar[bool] = True
 
-    def fit(self, validation: Crossing) -> Weigh:
+    def fit(self, validation: RouterInput) -> Weights:
         """Fit the temperatures."""
-        temperatures = []
+        truth, targets, temperatures = validation.truth, validation.targets, []
         for index, logits in enumerate(validation.below):
-            mine = validation.truth == index
-            temperatures.append(
-                fit_temperature(logits[mine], validation.targets[mine]) if mine.any() else 1.0
-            )
-        return Scaled(tuple(temperatures))
+            mine = truth == index
+            temperatures.append(fit_temperature(logits[mine], targets[mine]) if mine.any() else 1.0)
+        return ScaledConfidences(tuple(temperatures))
 
-    def weigh(self, crossing: Crossing) -> Floats:
+    def weights(self, given: RouterInput) -> Array:
         """Shares of the confidences as they come."""
-        return Scaled((1.0,) * len(crossing.below))(crossing)
+        return ScaledConfidences((1.0,) * len(given.below))(given)
 
 
 @dataclass(frozen=True)
-class Scaled:
+class ScaledConfidences:
     """Confidences of the branches at their temperatures, divided by their sum.
 
     Attributes:
@@ -121,12 +122,13 @@ class Scaled:
 
     temperatures: tuple[float, ...]
 
-    def __call__(self, crossing: Crossing) -> Floats:
+    def __call__(self, given: RouterInput) -> Array:
         """Weights of the nodes below, float64 (n, k)."""
-        each = [softmax(one, t).max(axis=1) for one, t in zip(crossing.below, self.temperatures, strict=True)]
-        confidences = np.stack(each, axis=1)
-        weights: Floats = confidences / confidences.sum(axis=1, keepdims=True)
-        return weights
+        xp = array_namespace(*given.below)
+        pairs = zip(given.below, self.temperatures, strict=True)
+        each = [formulas.max_softmax(xp.astype(one, xp.float64), t) for one, t in pairs]
+        confidences = xp.stack(each, axis=1)
+        return confidences / xp.sum(confidences, axis=1, keepdims=True)
 
 
 class Energy(Router):
@@ -135,11 +137,11 @@ class Energy(Router):
     kind: ClassVar[str] = "energy"
     asks_branches: ClassVar[bool] = True
 
-    def weigh(self, crossing: Crossing) -> Floats:
+    def weights(self, given: RouterInput) -> Array:
         """Softmax of the energies."""
-        energies = [logsumexp(logits.astype(np.float64), axis=1) for logits in crossing.below]
-        weights: Floats = shares(np.stack(energies, axis=1), axis=1)
-        return weights
+        xp = array_namespace(*given.below)
+        energies = [formulas.energy(xp.astype(one, xp.float64)) for one in given.below]
+        return formulas.softmax(xp.stack(energies, axis=1))
 
 
 class Gate(Router):
@@ -148,22 +150,21 @@ class Gate(Router):
     kind: ClassVar[str] = "gate"
     asks_gate: ClassVar[bool] = True
 
-    def weigh(self, crossing: Crossing) -> Floats:
+    def weights(self, given: RouterInput) -> Array:
         """The gate's probabilities."""
-        assert crossing.gate is not None
-        return crossing.gate
+        assert given.gate is not None
+        return given.gate
 
 
 class Oracle(Router):
-    """Always right: the upper bound. Images that belong to none of the nodes are told so."""
+    """Always right: the upper bound. Examples that belong to none of the nodes are told so."""
 
     kind: ClassVar[str] = "oracle"
     bound: ClassVar[bool] = True
 
-    def weigh(self, crossing: Crossing) -> Floats:
-        """1 for the node that the image belongs to."""
-        weights: Floats = (crossing.truth[:, None] == np.arange(len(crossing.below))).astype(np.float64)
-        return weights
+    def weights(self, given: RouterInput) -> Array:
+        """1 for the node that the example belongs to."""
+        return (given.truth[:, None] == np.arange(len(given.below))).astype(np.float64)
 
 
 class Random(Router):
@@ -182,13 +183,12 @@ class Random(Router):
     def __init__(self, seed: int = 0) -> None:
         self.seed = whole(seed, "seed", 0)
 
-    def weigh(self, crossing: Crossing) -> Floats:
+    def weights(self, given: RouterInput) -> Array:
         """1 for a node drawn evenly."""
-        # Every crossing has a stream of its own, or the turn at one would decide the turns below it.
-        generator = np.random.default_rng([self.seed, *crossing.name.encode()])
-        drawn = generator.integers(len(crossing.below), size=len(crossing.rows))
-        weights: Floats = (drawn[:, None] == np.arange(len(crossing.below))).astype(np.float64)
-        return weights
+        # Every node has a stream of its own, or the choice at one would decide the choices below it.
+        generator = np.random.default_rng([self.seed, *given.node.name.encode()])
+        drawn = generator.integers(len(given.below), size=len(given.outputs))
+        return (drawn[:, None] == np.arange(len(given.below))).astype(np.float64)
 
 
 ROUTERS: dict[str, type[Router]] = {
@@ -196,10 +196,10 @@ ROUTERS: dict[str, type[Router]] = {
 }
 
 
-def _own(crossing: Crossing, kind: str) -> Floats:
-    if crossing.own is None:
+def _own(given: RouterInput, kind: str) -> Array:
+    if given.own is None:
         raise InputError(
-            f"router={kind} asks the parent which node an image belongs to, and the parent's labels do not "
-            f"tell the nodes below {crossing.name} apart: choose another router, such as gate."
+            f"router={kind} asks the parent which node an example belongs to, and the parent's labels do not "
+            f"tell the nodes below {given.node.name} apart: choose another router, such as gate."
         )
-    return crossing.own
+    return given.own

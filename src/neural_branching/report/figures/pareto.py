@@ -10,7 +10,11 @@ Point = tuple[float, float]
 
 
 def pareto(
-    points: Mapping[str, Sequence[Point]], front: Sequence[Point], labels: tuple[str, str], *, cheap: bool
+    points: Mapping[str, Sequence[Point]],
+    front: Sequence[Point],
+    labels: tuple[str, str],
+    *,
+    cheap: bool,
 ) -> Figure:
     """Every run as a point, and the runs that no other beats joined by steps.
 

@@ -9,12 +9,12 @@ from matplotlib.transforms import Bbox
 from neural_branching.report.figures.style import blank
 
 if TYPE_CHECKING:
-    from neural_branching.evaluation.points import Point
+    from neural_branching.evaluation.operating_points import OperatingPoint
 
 HEADER = ("threshold", "answered", "coverage", "selective accuracy", "foreign answered")
 
 
-def thresholds(points: Sequence["Point"], title: str) -> Figure:
+def thresholds(points: Sequence["OperatingPoint"], title: str) -> Figure:
     """One line per threshold, with 95 % intervals; the run's own is marked."""
     lines = threshold_lines(points)
     figure = blank(9.2, 1.0 + 0.3 * len(lines))
@@ -34,7 +34,7 @@ def thresholds(points: Sequence["Point"], title: str) -> Figure:
     return figure
 
 
-def threshold_lines(points: Sequence["Point"]) -> list[list[str]]:
+def threshold_lines(points: Sequence["OperatingPoint"]) -> list[list[str]]:
     """The cells of the table."""
     lines = []
     for point in points:

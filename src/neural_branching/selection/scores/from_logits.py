@@ -1,14 +1,13 @@
 """Scores that are functions of the logits alone."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import entr, logsumexp
 
 from neural_branching.selection.answers import Answers
-from neural_branching.selection.arrays import Floats, as_logits, by_blocks
+from neural_branching.selection.arrays import Floats, as_logits
+from neural_branching.selection.scores import formulas
 from neural_branching.selection.scores.score import INFINITY, Score, Scorer
 
 
@@ -22,82 +21,67 @@ def softmax(logits: ArrayLike, temperature: float = 1.0) -> Floats:
     Raises:
         ValueError: for logits that are no matrix or not finite.
     """
-    values: Floats = as_logits(logits) / temperature
-    values -= values.max(axis=1, keepdims=True)
-    np.exp(values, out=values)
-    values /= values.sum(axis=1, keepdims=True)
-    return values
+    probabilities: Floats = formulas.softmax(as_logits(logits), temperature)
+    return probabilities
 
 
-class OutputScore(Score):
+class LogitScore(Score):
     """A score with nothing to learn."""
+
+    @staticmethod
+    @abstractmethod
+    def formula(logits: Any) -> Any:
+        """The score of logits (n, classes) of any array type, see ``formulas``; unchecked."""
 
     def fit(self, answers: Answers | None) -> Scorer:
         """Nothing to learn."""
-        return Scorer(lambda given: by_blocks(self.of, given.logits))
+        return Scorer.of_logits(self.formula)
 
-    @abstractmethod
     def of(self, logits: ArrayLike) -> Floats:
-        """The score of logits (n, classes), float64 (n,)."""
+        """The score of logits (n, classes), float64 (n,).
+
+        Raises:
+            ValueError: for logits that are no matrix or not finite.
+        """
+        score: Floats = self.formula(as_logits(logits))
+        return score
 
 
-class MaxSoftmax(OutputScore):
+class MaxSoftmax(LogitScore):
     """Largest softmax probability (Hendrycks & Gimpel, 2017)."""
 
     kind: ClassVar[str] = "max_softmax"
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
-
-    def of(self, logits: ArrayLike) -> Floats:
-        """max_y p(y), within [1/classes, 1]."""
-        score: Floats = softmax(logits).max(axis=1)
-        return score
+    formula = staticmethod(formulas.max_softmax)
 
 
-class Margin(OutputScore):
+class Margin(LogitScore):
     """Largest softmax probability less the second largest (Scheffer et al., 2001)."""
 
     kind: ClassVar[str] = "margin"
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
-
-    def of(self, logits: ArrayLike) -> Floats:
-        """p₁ − p₂, within [0, 1]."""
-        probabilities = np.sort(softmax(logits), axis=1)
-        second = probabilities[:, -2] if probabilities.shape[1] > 1 else 0.0
-        score: Floats = probabilities[:, -1] - second
-        return score
+    formula = staticmethod(formulas.margin)
 
 
-class NegativeEntropy(OutputScore):
+class NegativeEntropy(LogitScore):
     """Negative entropy of the softmax (Shannon, 1948), in nats."""
 
     kind: ClassVar[str] = "negative_entropy"
     bounds: ClassVar[tuple[float, float]] = (-INFINITY, 0.0)
-
-    def of(self, logits: ArrayLike) -> Floats:
-        """Σ p·ln p, within [−ln(classes), 0]."""
-        score: Floats = -entr(softmax(logits)).sum(axis=1)
-        return score
+    formula = staticmethod(formulas.negative_entropy)
 
 
-class MaxLogit(OutputScore):
+class MaxLogit(LogitScore):
     """Largest logit (Hendrycks et al., 2022)."""
 
     kind: ClassVar[str] = "max_logit"
     bounds: ClassVar[tuple[float, float]] = (-INFINITY, INFINITY)
-
-    def of(self, logits: ArrayLike) -> Floats:
-        """max_y z(y)."""
-        score: Floats = as_logits(logits).max(axis=1)
-        return score
+    formula = staticmethod(formulas.max_logit)
 
 
-class Energy(OutputScore):
+class Energy(LogitScore):
     """Negative free energy (Liu et al., 2020)."""
 
     kind: ClassVar[str] = "energy"
     bounds: ClassVar[tuple[float, float]] = (-INFINITY, INFINITY)
-
-    def of(self, logits: ArrayLike) -> Floats:
-        """Ln Σ exp z(y)."""
-        score: Floats = logsumexp(as_logits(logits), axis=1)
-        return score
+    formula = staticmethod(formulas.energy)

@@ -1,5 +1,6 @@
 """Scores that learn from held-out answers: a temperature, or whether an answer will be right."""
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.special import logsumexp
 from neural_branching.errors import InputError
 from neural_branching.selection.answers import Answers
 from neural_branching.selection.arrays import Floats, as_logits, by_blocks
-from neural_branching.selection.scores.from_logits import Energy, Margin, MaxLogit, NegativeEntropy, softmax
+from neural_branching.selection.scores import formulas
 from neural_branching.selection.scores.score import Score, Scorer
 
 # Answers that are all right ask for temperature 0, logits that say nothing for an infinite one.
@@ -55,12 +56,8 @@ class Temperature(Score):
         """Learn the temperature from held-out answers."""
         assert answers is not None
         temperature = fit_temperature(answers.logits, answers.targets)
-
-        def score(given: Answers) -> Floats:
-            largest: Floats = softmax(given.logits, temperature).max(axis=1)
-            return largest
-
-        return Scorer(score, {"temperature": temperature, "n": len(answers)})
+        formula = partial(formulas.max_softmax, temperature=temperature)
+        return Scorer.of_logits(formula, {"temperature": temperature, "n": len(answers)})
 
 
 class Correctness(Score):
@@ -106,5 +103,5 @@ def _inputs(answers: Answers) -> Floats:
     order = np.sort(logits, axis=1)
     # Log-odds of the most probable class: finite where 1 − p is not.
     odds = order[:, -1] - logsumexp(order[:, :-1], axis=1)
-    others = [score.of(logits) for score in (Margin(), NegativeEntropy(), MaxLogit(), Energy())]
-    return np.column_stack([odds, *others])
+    others = [formulas.margin, formulas.negative_entropy, formulas.max_logit, formulas.energy]
+    return np.column_stack([odds, *(formula(logits) for formula in others)])

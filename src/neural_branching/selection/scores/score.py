@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from neural_branching.selection.answers import Answers
-from neural_branching.selection.arrays import Floats
+from neural_branching.selection.arrays import Floats, as_logits, by_blocks
 
 INFINITY = float("inf")
 
@@ -16,12 +16,29 @@ class Scorer:
     """A score that is ready for use.
 
     Attributes:
-        function: from answers to one finite real per image, higher = surer.
-        learned: what was learned, for results: a temperature, a number of images.
+        function: from answers to one finite real each, higher = surer.
+        learned: what was learned, for results: a temperature, a number of examples.
+        formula: the same of logits (n, classes) of any array type, by which an exported program scores;
+            None for a score that looks at more than logits.
     """
 
     function: Callable[[Answers], Floats]
     learned: Mapping[str, float] = field(default_factory=dict)
+    formula: Callable[[Any], Any] | None = None
+
+    @classmethod
+    def of_logits(cls, formula: Callable[[Any], Any], learned: Mapping[str, float] | None = None) -> "Scorer":
+        """A score that is a formula of the logits alone.
+
+        Args:
+            formula: see ``formula``.
+            learned: see ``learned``.
+        """
+        return cls(
+            lambda answers: by_blocks(lambda some: formula(as_logits(some)), answers.logits),
+            learned or {},
+            formula,
+        )
 
     def __call__(self, answers: Answers) -> Floats:
         """Confidence in each answer, float64 (n,)."""

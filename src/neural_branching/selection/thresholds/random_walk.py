@@ -156,6 +156,6 @@ def _tolerated(n: int, target: float, level: float, first: int, last: int) -> In
 def _binomial(flips: int, target: float) -> Floats:
     """Probabilities of 0 … flips errors."""
     k = np.arange(flips + 1)
-    ways = gammaln(flips + 1) - gammaln(k + 1) - gammaln(flips - k + 1)
-    probabilities: Floats = np.exp(ways + k * math.log(target) + (flips - k) * math.log1p(-target))
+    paths = gammaln(flips + 1) - gammaln(k + 1) - gammaln(flips - k + 1)
+    probabilities: Floats = np.exp(paths + k * math.log(target) + (flips - k) * math.log1p(-target))
     return probabilities

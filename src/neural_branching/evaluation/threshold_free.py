@@ -7,9 +7,9 @@ from typing import Any
 from sklearn.metrics import log_loss
 
 from neural_branching.evaluation.foreign import Foreign, foreign_intervals, scod_curve
-from neural_branching.evaluation.judge import Material, Scored, scored
-from neural_branching.evaluation.points import Point, usual_points
+from neural_branching.evaluation.operating_points import OperatingPoint, usual_points
 from neural_branching.evaluation.reliability import reliability
+from neural_branching.evaluation.scored_node import NodeAnswers, ScoredNode, score_node
 from neural_branching.selection import Bootstrap, RiskCoverageCurve, risk_coverage_curve
 from neural_branching.selection.area_intervals import area_intervals
 from neural_branching.selection.intervals import Interval, share_interval
@@ -18,7 +18,7 @@ from neural_branching.selection.scores.score import Score
 
 
 @dataclass(frozen=True, eq=False)
-class Examination:
+class ThresholdFree:
     """A branch beside its parent, under one score and any threshold.
 
     All thresholds of a run share it, so that each only counts what it accepts itself.
@@ -40,8 +40,8 @@ class Examination:
             for what is not there.
     """
 
-    branch: Scored
-    parent: Scored | None
+    branch: ScoredNode
+    parent: ScoredNode | None
     score: Score
     classes: Sequence[str]
     foreign: Foreign
@@ -50,7 +50,7 @@ class Examination:
     reliability: dict[str, Any]
     curve: RiskCoverageCurve
     scod_curve: RiskCoverageCurve
-    usual_points: Sequence[Point]
+    usual_points: Sequence[OperatingPoint]
     intervals: dict[str, dict[str, Interval] | None]
 
     def numbers(self) -> dict[str, Any]:
@@ -68,9 +68,9 @@ class Examination:
         }
 
 
-def examine(
-    branch: Material, parent: Material | None, score: Score, classes: Sequence[str], foreign: Foreign
-) -> Examination:
+def evaluate_threshold_free(
+    branch: NodeAnswers, parent: NodeAnswers | None, score: Score, classes: Sequence[str], foreign: Foreign
+) -> ThresholdFree:
     """Fit the score on calibration, for branch and parent apart, and look at their answers.
 
     Args:
@@ -84,17 +84,17 @@ def examine(
     Raises:
         InputError: if the score cannot learn from the held-out answers.
     """
-    mine = scored(branch, score)
-    theirs = scored(parent, score, "the parent restricted to the subset") if parent else None
+    mine = score_node(branch, score)
+    theirs = score_node(parent, score, "the parent restricted to the subset") if parent else None
     test, validation = branch.known["test"], branch.known["validation"]
     bootstrap = Bootstrap(len(test))
 
-    def intervals(one: Scored) -> dict[str, Interval]:
-        error = one.material.known["test"].error
+    def intervals(one: ScoredNode) -> dict[str, Interval]:
+        error = one.answers.known["test"].error
         curve = risk_coverage_curve(one.known["test"], error)
         return {"accuracy": share_interval(~error), **area_intervals(curve)}
 
-    return Examination(
+    return ThresholdFree(
         branch=mine,
         parent=theirs,
         score=score,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neural_branching.errors import InputError
 from neural_branching.selection import Answers
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.scores.score import Score, Scorer
@@ -14,7 +15,7 @@ from neural_branching.selection.thresholds.threshold import Choice, HeldOut, Thr
 
 
 @dataclass(frozen=True)
-class Stop:
+class Acceptance:
     """A node's fitted score and threshold.
 
     Attributes:
@@ -55,19 +56,23 @@ class Stop:
         }
 
 
-def fit_score(score: Score, answers: Mapping[str, Answers]) -> tuple[Scorer | None, NDArray[np.bool_]]:
+class NothingToLearnError(InputError):
+    """No example is left for a score to learn from."""
+
+
+def fit_score(score: Score, answers: Mapping[str, Answers]) -> tuple[Scorer, NDArray[np.bool_]]:
     """Fit a score; what learns from calibration leaves half of each class to the threshold.
 
     Args:
         score: confidence in an answer.
-        answers: "calibration", and "train" if the score learns from it. Only answers to images of the
+        answers: "calibration", and "train" if the score learns from it. Only answers to examples of the
             node's own classes are learned from.
 
     Returns:
-        The fitted score, None where there is nothing to learn from; and which calibration images are left
-        for the threshold, bool (n,).
+        The fitted score; and which calibration examples are left for the threshold, bool (n,).
 
     Raises:
+        NothingToLearnError: if there is nothing to learn from.
         InputError: if the score cannot learn from the answers.
     """
     calibration = answers["calibration"]
@@ -81,7 +86,12 @@ def fit_score(score: Score, answers: Mapping[str, Answers]) -> tuple[Scorer | No
         learning = answers[score.learns_from]
         if (learning.targets < 0).any():  # else it is not copied, and may be large
             learning = learning[learning.targets >= 0]
-    return (score.fit(learning) if len(learning) else None), left
+    if not len(learning):
+        raise NothingToLearnError(
+            f"score={score.kind} learns from half of the calibration images of each class, and there is "
+            "only one of each: raise data.split.calibration or choose another score."
+        )
+    return score.fit(learning), left
 
 
 def held_out(scorer: Scorer, calibration: Answers, validation: Answers, foreign: Floats) -> HeldOut:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from neural_branching.evaluation.judge import Judged, Scored
+from neural_branching.evaluation.scored_node import ScoredNode, ThresholdedNode
 from neural_branching.evaluation.selective import acceptance_intervals
 from neural_branching.selection import risk_coverage_curve
 from neural_branching.selection.intervals import share_interval
@@ -15,7 +15,7 @@ COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 
 
 @dataclass(frozen=True)
-class Point:
+class OperatingPoint:
     """One threshold on the test images, with 95 % intervals.
 
     Attributes:
@@ -41,7 +41,7 @@ class Point:
     false_accept_rate_high: float | None
 
 
-def usual_points(one: Scored, score: Score) -> list[Point]:
+def usual_points(one: ScoredNode, score: Score) -> list[OperatingPoint]:
     """The table without a run's own threshold, ascending.
 
     For probabilities the thresholds are round numbers, for other scores those that answer 100, 90 … 10 %
@@ -52,7 +52,7 @@ def usual_points(one: Scored, score: Score) -> list[Point]:
     return _points(one, {threshold_at_coverage(one.held_out.score, level) for level in COVERAGES})
 
 
-def with_own(usual: Sequence[Point], judged: Sequence[Judged]) -> list[Point]:
+def with_own(usual: Sequence[OperatingPoint], judged: Sequence[ThresholdedNode]) -> list[OperatingPoint]:
     """A run's own thresholds among the usual ones, ascending."""
     values = {one.choice.value for one in judged}
     own = [replace(point, chosen=True) for point in _points(judged[0], values)]
@@ -60,9 +60,9 @@ def with_own(usual: Sequence[Point], judged: Sequence[Judged]) -> list[Point]:
     return sorted([*others, *own], key=lambda point: point.threshold)
 
 
-def _points(one: Scored, chosen: Collection[float]) -> list[Point]:
+def _points(one: ScoredNode, chosen: Collection[float]) -> list[OperatingPoint]:
     thresholds = sorted(chosen)
-    scores, errors = one.known["test"], one.material.known["test"].error
+    scores, errors = one.known["test"], one.answers.known["test"].error
     accepted, wrong = risk_coverage_curve(scores, errors).at(thresholds)
     intervals = acceptance_intervals(scores, errors, thresholds)
     foreign = one.foreign["test"]
@@ -72,7 +72,7 @@ def _points(one: Scored, chosen: Collection[float]) -> list[Point]:
         coverage, accuracy = intervals[index]["coverage"], intervals[index]["selective_accuracy"]
         false_accepts = share_interval(foreign >= threshold) if len(foreign) else (None, None)
         table.append(
-            Point(
+            OperatingPoint(
                 threshold=float(threshold),
                 chosen=False,
                 n_accepted=answered,

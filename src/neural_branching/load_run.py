@@ -1,0 +1,212 @@
+"""A finished run, found again: its predictor, from its folder and the store it rests on."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neural_branching import pipeline
+from neural_branching.artifacts.ensure_branch import ensure_branch, load_branch
+from neural_branching.artifacts.workspace import Workspace, load_parent
+from neural_branching.config.branch_spec import BranchSpec
+from neural_branching.config.build import UntrustedError
+from neural_branching.config.experiment import Experiment
+from neural_branching.errors import InputError
+from neural_branching.files.reading import read_yaml
+from neural_branching.predictor import Head, Predictor
+from neural_branching.report.results import read_results, records
+from neural_branching.store.artifact_store import store_at
+from neural_branching.store.run_folders import CONFIG, RESULTS
+
+EXAMPLES = 256  # at most
+
+
+def load(
+    run: str | Path, device: str | None = None, *, trust: bool = False, threshold: str | int | None = None
+) -> Predictor:
+    """The finished run of a folder, ready for images.
+
+    Weights come from the store, and what was fitted on held-out images is fitted on them again: nothing is
+    trained or built, and what comes out has to agree with the run's results.
+
+    Args:
+        run: folder of a run of ``train`` or ``route``.
+        device: where networks run, "cpu", "cuda" or "mps"; None for what the run was told.
+        trust: build also what the run's configuration names of other packages, such as a parent of your own.
+            Whoever wrote the configuration of a run from elsewhere decides what that runs.
+        threshold: of a run with several thresholds the one that decides, by its number from 0 on or its rule,
+            such as "fixed 0.5".
+
+    Raises:
+        InputError: for a device that is not there, a threshold that is not chosen or not there, what is not
+            trusted, and if the folder has no finished run, the store has lost what it rests on, or
+            configuration and results disagree.
+    """
+    folder, place = Path(run).absolute(), _device(device)
+    results = _finished(folder)
+    index = _chosen([record["threshold"]["rule"] for record in records(results)], threshold)
+    outputs = _outputs(folder, results)
+    config = read_yaml(folder / CONFIG)
+    config |= {"outputs": str(outputs), "baselines": None}
+    try:
+        with store_at(outputs / "store").only_finding():
+            return _predictor(_parsed(config, trust), results, place, index)
+    except UntrustedError as error:
+        raise InputError(
+            f"{folder / CONFIG}: {str(error).rstrip('.')}: add --trust (in Python trust=True) if you trust "
+            "whoever wrote it."
+        ) from None
+
+
+def _parsed(config: Mapping[str, Any], trust: bool) -> Experiment:
+    """An experiment from a configuration that may be anybody's, or none at all."""
+    try:
+        return Experiment.from_values(config, trusted=trust)
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The {CONFIG} of the run is not one that this program writes ({type(error).__name__}: {error}): "
+            "repeat the run."
+        ) from error
+
+
+def _device(name: str | None) -> torch.device | None:
+    if name is None:
+        return None
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"--device is {name!r}, which cannot be used here: it must be cpu, cuda or mps."
+        ) from error
+    return device
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    """The results of a finished run.
+
+    Raises:
+        InputError: if the folder has none, or they are of another version.
+    """
+    try:
+        results = read_results(folder)
+        decided = results["status"] == "completed" and _decided(results)
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError) and "schema_version" in str(error):
+            raise
+        decided = False
+    if not decided:
+        raise InputError(
+            f"The folder {folder} has no {RESULTS} of a finished run: name a folder that train or route made."
+        )
+    return results
+
+
+def _decided(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the answers of a run: place in its results → value."""
+    values = {name: results.get(name) for name in ("command", "classes", "router")}
+    values |= {f"artifacts.{name}.key": entry["key"] for name, entry in results["artifacts"].items()}
+    if results["router"]:
+        thresholds = {
+            f"thresholds.{index}.arrivals.{name}.thresholds.{kind}": one
+            for index, entry in enumerate(results["thresholds"])
+            for name, node in entry["arrivals"].items()
+            for kind, one in node["thresholds"].items()
+        }
+    else:
+        thresholds = {
+            f"nodes.{name}.thresholds.{index}.threshold": entry["threshold"]
+            for name, node in results["nodes"].items()
+            for index, entry in enumerate(node["thresholds"])
+        }
+    for place, one in thresholds.items():
+        value = one["value"]
+        finite = value is not None and math.isfinite(value)  # what accepts nothing is null in the file
+        values[f"{place}.value"] = float(value) if finite else None
+    return values
+
+
+def _outputs(folder: Path, results: Mapping[str, Any]) -> Path:
+    """The folder of the store that has every artifact of a run: around the run, or where it was made.
+
+    Raises:
+        InputError: if there is none.
+    """
+    kept = [Path(entry["path"]) for entry in results["artifacts"].values()]
+    for outputs in (*folder.parents, kept[0].parents[2]):
+        if all((outputs / "store" / path.parent.name / path.name).is_dir() for path in kept):
+            return outputs
+    lost = next((path for path in kept if not path.is_dir()), kept[0])
+    raise InputError(f"The run {folder} rests on {lost}, which is gone: repeat the run that made it.")
+
+
+def _refuse_other(found: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
+    """Refuse what is not the run any more: its configuration gives other answers than its results say."""
+    mine, theirs = _decided(found), _decided(kept)
+    for place in {**theirs, **mine}:
+        one, other = mine.get(place), theirs.get(place)
+        numbers = isinstance(one, float) and isinstance(other, float)
+        # Scores are worked out again, on this processor.
+        same = math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-6) if numbers else one == other  # type: ignore[arg-type]
+        if not same:
+            raise InputError(
+                f"{place} is {other} in the run's {RESULTS}, and its {CONFIG} and store give {one}: they do "
+                "not belong together, so repeat the run."
+            )
+
+
+def _chosen(rules: Sequence[str], threshold: str | int | None) -> int:
+    """The number of the threshold that decides.
+
+    Raises:
+        InputError: if none is chosen among several, or there is no such threshold.
+    """
+    numbers = [str(index) for index in range(len(rules))]
+    if threshold is None and len(rules) == 1:
+        return 0
+    if str(threshold) in numbers:
+        return int(str(threshold))
+    if threshold in rules:
+        return rules.index(str(threshold))
+    there = ", ".join(f"{index} ({rule})" for index, rule in enumerate(rules))
+    given = "is not given" if threshold is None else f"is {threshold!r}"
+    raise InputError(f"--threshold {given}: the run has {there}; name one by its number or its rule.")
+
+
+def _predictor(
+    experiment: Experiment, results: Mapping[str, Any], device: torch.device | None, index: int
+) -> Predictor:
+    """A finished run, found again, with one of its thresholds."""
+    router = experiment.router
+    if router and router.bound:
+        raise InputError(f"router={router.kind} is a bound and answers no new image: choose another.")
+    done = pipeline.run(experiment)
+    _refuse_other(done.results, results)
+    workspace, tree = Workspace.of(experiment, done.table), experiment.tree
+    asked = experiment.gates if router and router.asks_gate else {}
+    if done.tree:
+        acceptances = done.tree.thresholds[index].acceptances
+    else:
+        acceptances = {name: one.thresholds[index].branch.acceptance for name, one in done.nodes.items()}
+    rows = done.table.rows("test", tree.classes)
+    return Predictor(
+        tree,
+        load_parent(workspace),
+        {name: _head(workspace, spec) for name, spec in experiment.branches.items()},
+        {name: _head(workspace, spec) for name, spec in asked.items()},
+        experiment.parent.labels.columns_of(tree.nodes[tree.root].groups) if router else None,
+        done.tree.router if done.tree else None,
+        acceptances,
+        experiment.data.image_size,
+        device or experiment.compute.device(),
+        done.table.images()[rows[:: -(-len(rows) // EXAMPLES)]],
+    )
+
+
+def _head(workspace: Workspace, spec: BranchSpec) -> Head:
+    branch = load_branch(spec, ensure_branch(workspace, spec))
+    return Head(branch, spec.stage, spec.readout, spec.trunk.name if spec.trunk else None)

@@ -1,0 +1,101 @@
+"""What the nodes of a tree put out for some examples, wherever the path of each will lead."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from neural_branching.routing.hierarchy import Node, Tree
+from neural_branching.selection.scores import formulas
+
+Array = Any  # of numpy or torch: an exported program routes with the same code
+
+
+@dataclass(frozen=True)
+class NodeOutputs:
+    """Outputs of every node for n examples.
+
+    Attributes:
+        rows: row numbers in the data table, int64 (n,).
+        labels: index of each example's class among ``Tree.classes``, int64 (n,); −1 if outside the tree.
+        logits: branch → its logits, float32 (n, labels).
+        activations: node → the vectors that it sees, float32 (n, width).
+        root: the parent's probability of each node below the root, float64 (n, k), 1 less their sum
+            being outside the tree; None if its labels do not tell them apart.
+        gates: inner node → a learned gate's probability of each node below, float64 (n, k).
+    """
+
+    rows: Array
+    labels: Array
+    logits: Mapping[str, Array]
+    activations: Mapping[str, Array]
+    root: Array | None
+    gates: Mapping[str, Array]
+
+    @classmethod
+    def of(
+        cls,
+        tree: Tree,
+        rows: Array,
+        labels: Array,
+        logits: Mapping[str, Array],
+        activations: Mapping[str, Array],
+        gates: Mapping[str, Array],
+        parent: Array | None,
+        columns: Sequence[Sequence[int]] | None,
+    ) -> "NodeOutputs":
+        """From the logits of all networks.
+
+        Args:
+            tree: the tree.
+            rows: see ``rows``.
+            labels: see ``labels``.
+            logits: see ``logits``.
+            activations: see ``activations``.
+            gates: inner node → its gate's logits, (n, k) or, with "none of them", (n, k + 1).
+            parent: the parent's logits (n, ·); None if nothing asks for them.
+            columns: which of these belong to each node below the root; None if they do not tell.
+        """
+        root = None
+        if parent is not None and columns is not None:
+            xp, shares = array_namespace(parent), probabilities(parent)
+            root = xp.stack([xp.sum(shares[:, list(mine)], axis=1) for mine in columns], axis=1)
+        weights = {
+            name: probabilities(gate)[:, : len(tree.nodes[name].labels)] for name, gate in gates.items()
+        }
+        return cls(rows, labels, logits, activations, root, weights)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> "NodeOutputs":
+        """Those of some of the examples."""
+        return NodeOutputs(
+            self.rows[chosen],
+            self.labels[chosen],
+            {name: logits[chosen] for name, logits in self.logits.items()},
+            {name: vectors[chosen] for name, vectors in self.activations.items()},
+            None if self.root is None else self.root[chosen],
+            {name: gate[chosen] for name, gate in self.gates.items()},
+        )
+
+    @property
+    def inside(self) -> "NodeOutputs":
+        """Those of the examples of the tree's classes."""
+        return self[self.labels >= 0]
+
+    def truth(self, tree: Tree, node: Node) -> NDArray[np.int64]:
+        """Index of the label of a node that each example belongs to, int64 (n,); −1 if to none."""
+        index = np.full(len(tree.classes) + 1, -1, dtype=np.int64)  # the last is for examples outside
+        for label, group in enumerate(node.groups):
+            index[[tree.classes.index(name) for name in group]] = label
+        return index[self.labels]
+
+
+def probabilities(logits: Array) -> Array:
+    """Softmax of logits (n, k), float64."""
+    xp = array_namespace(logits)
+    return formulas.softmax(xp.astype(logits, xp.float64))

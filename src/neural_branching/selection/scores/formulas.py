@@ -1,0 +1,58 @@
+"""Confidence scores as formulas of logits, on the Array API standard: one text for numpy and for torch.
+
+Every function takes logits of any such array type, floating point, shape (n, classes), and returns an array
+of the same type, (n,) unless said otherwise. Nothing is checked: ``from_logits`` has the scores that check.
+"""
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+Array = Any  # of numpy, torch, or another library that follows the standard
+
+
+def softmax(logits: Array, temperature: float = 1.0) -> Array:
+    """Probabilities exp(z / T) / Σ exp(z / T), shape (n, classes).
+
+    Args:
+        logits: (n, classes).
+        temperature: positive; above 1 it makes probabilities more even.
+    """
+    xp = array_namespace(logits)
+    scaled = logits / temperature
+    exponentials = xp.exp(scaled - xp.max(scaled, axis=1, keepdims=True))
+    return exponentials / xp.sum(exponentials, axis=1, keepdims=True)
+
+
+def max_softmax(logits: Array, temperature: float = 1.0) -> Array:
+    """max_y p(y), within [1 / classes, 1], at a temperature."""
+    return array_namespace(logits).max(softmax(logits, temperature), axis=1)
+
+
+def margin(logits: Array) -> Array:
+    """p₁ − p₂, within [0, 1]."""
+    probabilities = array_namespace(logits).sort(softmax(logits), axis=1)
+    if logits.shape[1] == 1:
+        return probabilities[:, 0]
+    return probabilities[:, -1] - probabilities[:, -2]
+
+
+def negative_entropy(logits: Array) -> Array:
+    """Σ p·ln p, within [−ln(classes), 0]."""
+    xp = array_namespace(logits)
+    probabilities = softmax(logits)
+    # Where a probability is rounded to 0, so is its part of the sum.
+    some = xp.where(probabilities > 0, probabilities, xp.ones_like(probabilities))
+    return xp.sum(probabilities * xp.log(some), axis=1)
+
+
+def max_logit(logits: Array) -> Array:
+    """max_y z(y)."""
+    return array_namespace(logits).max(logits, axis=1)
+
+
+def energy(logits: Array) -> Array:
+    """Ln Σ exp z(y)."""
+    xp = array_namespace(logits)
+    largest = xp.max(logits, axis=1, keepdims=True)
+    return xp.log(xp.sum(xp.exp(logits - largest), axis=1)) + largest[:, 0]
