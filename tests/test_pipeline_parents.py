@@ -214,7 +214,7 @@ def test_parent_and_branch_can_learn_from_images_of_their_own(
 ) -> None:
     seen = spied(monkeypatch)
     result = run(outputs, *MLP, "data.split.disjoint=true")
-    assert result.results["images"]["disjoint"]
+    assert result.results["examples"]["disjoint"]
     table, images = result.table, result.table.images()
     parent, branch = table.rows("train", learner="parent"), table.rows("train", DIGITS)
     assert not set(parent) & set(branch)

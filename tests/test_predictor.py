@@ -139,7 +139,7 @@ def test_files_of_a_folder_from_the_command_line(place: Path, monkeypatch, capsy
     run, photos = place / "outputs" / "runs" / "soft", place / "photos"
     assert predict(monkeypatch, run, photos, "--output", tmp_path / "a.csv", "--batch", 7) is None
     screen = capsys.readouterr().out
-    assert "90 images, the first 20" in screen
+    assert "90 examples, the first 20" in screen
     assert predict(monkeypatch, run, photos, "--output", tmp_path / "a.jsonl") is None
     with (tmp_path / "a.csv").open() as stream:
         lines = list(csv.DictReader(stream))
@@ -464,10 +464,10 @@ class Far(Own):
 def test_an_export_moves_a_copy_to_the_cpu_and_leaves_the_predictor_as_it_was(tmp_path: Path) -> None:
     predictor = small_system(as_network(module := Far()))
     module.near = False
-    networks = [predictor.networks.parent, predictor.heads[ROOT].branch]
+    networks = [predictor.networks.parent, *predictor.networks.branches]
     assert export(predictor, tmp_path / "a.pt2")[0] == 5
     assert not module.near
-    assert [predictor.networks.parent, predictor.heads[ROOT].branch] == networks
+    assert [predictor.networks.parent, *predictor.networks.branches] == networks
     assert all(parameter.requires_grad for one in networks for parameter in one.parameters())
 
 

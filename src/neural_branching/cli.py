@@ -30,7 +30,7 @@ COMMANDS = {
     "store": ("ACTION [FOLDER]", "list what is kept, verify that it is whole, prune what no run needs"),
     "simulate": (
         "FOLDER",
-        "what each guaranteed threshold would keep with other numbers of calibration images",
+        "what each guaranteed threshold would keep with other numbers of calibration examples",
     ),
 }
 
@@ -57,7 +57,7 @@ examples:
   neural-branching store prune outputs --dry-run
   neural-branching study search=pareto subset=digits
   neural-branching train -m hydra/launcher=joblib "seed=range(20)"
-  neural-branching simulate outputs/sweeps/NAME --target 0.1 --images 300 1000 3000
+  neural-branching simulate outputs/sweeps/NAME --target 0.1 --examples 300 1000 3000
 
 `neural-branching train --help` lists every option and its value."""
 

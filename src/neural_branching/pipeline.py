@@ -36,8 +36,8 @@ class Run:
     Attributes:
         experiment: what was asked for.
         results: what results.json will hold.
-        nodes: node → its branch, judged by itself.
-        tree: the tree of several branches, judged as one; None for a single one.
+        nodes: node → its branch, evaluated by itself.
+        tree: the tree of several branches, evaluated as one; None for a single one.
         table: the images.
         histories: of the parent and every branch.
     """
@@ -122,10 +122,10 @@ def run(experiment: Experiment, overrides: Sequence[str] = (), fingerprint: str 
 
 
 def _nodes(outputs: Outputs) -> tuple[dict[str, NodeEvaluation], dict[str, str]]:
-    """Every branch judged by itself; and those of a tree that cannot be → why, as the tree may do without.
+    """Every branch evaluated by itself; and those of a tree that cannot be → why, as the tree may do without.
 
     Raises:
-        InputError: if a single branch cannot be judged.
+        InputError: if a single branch cannot be evaluated.
     """
     nodes, refused = {}, {}
     for name in outputs.experiment.branches:
@@ -139,7 +139,7 @@ def _nodes(outputs: Outputs) -> tuple[dict[str, NodeEvaluation], dict[str, str]]
 
 
 def _node(outputs: Outputs, name: str) -> NodeEvaluation:
-    """Judge a branch by itself, on the classes that it tells apart."""
+    """Evaluate a branch by itself, on the classes that it tells apart."""
     experiment = outputs.experiment
     data, node = experiment.data, experiment.nodes[name]
     foreign = Foreign.of(outputs.heads[name].spec.classes, data.classes, data.superclasses)
@@ -151,7 +151,7 @@ def _node(outputs: Outputs, name: str) -> NodeEvaluation:
 
 
 def _tree(outputs: Outputs) -> TreeEvaluation:
-    """Judge the tree as one: every router that the parent's labels allow, thresholds for the chosen one."""
+    """Evaluate the tree as one: every router that the parent's labels allow, thresholds for the chosen."""
     experiment = outputs.experiment
     assert experiment.router
     splits = ["validation", "calibration", "test"]
@@ -249,7 +249,7 @@ def _settings(outputs: Outputs) -> dict[str, Any]:
         "command": "route" if experiment.router else "train",
         "status": "completed",
         "data": data.name,
-        "images": {
+        "examples": {
             "n": len(workspace.table),
             "skipped": workspace.table.skipped,
             "disjoint": data.split.disjoint,

@@ -144,7 +144,7 @@ def test_costs_of_a_run(glyph_run: GlyphRun) -> None:
     assert cost["macs"]["parent"] == TO_HIDDEN2 + 12 * 5
     assert cost["parameters"]["branch"] == record(run.results)["branch"]["parameters"]
     assert cost["parameters"]["parent"] == run.results["parent"]["parameters"]
-    n = run.results["images"]["n"]
+    n = run.results["examples"]["n"]
     assert cost["cache_bytes"] >= 4 * n * (16 + 12 + 5)
     kept, epochs = run.results["artifacts"]["activations"], record(run.results)["branch"]["epochs"]
     expected = kept["build_seconds"] * (epochs * 150 / n - 1)  # half of 100 images of 3 classes, every epoch

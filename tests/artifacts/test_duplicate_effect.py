@@ -80,7 +80,7 @@ def test_ten_copies_of_six_images_across_the_splits(
     again = np.array([images[row].tobytes() in learned for row in test])
     assert again.sum() > 2
     assert block["test"]["n"] == len(test)
-    assert block["test"]["train"] == {"images": again.sum(), "exact": again.sum()}
+    assert block["test"]["train"] == {"examples": again.sum(), "exact": again.sum()}
     error = only(found).threshold_free.branch.answers.known["test"].error
     without = block["without"]
     assert without["n"] == (~again).sum()
@@ -91,7 +91,7 @@ def test_ten_copies_of_six_images_across_the_splits(
     with listed.open() as stream:
         assert len(list(csv.DictReader(stream))) == 54
     text = shown(found, tmp_path / "run", capsys)
-    sentence = f"{again.sum()} of {len(test)} test images have a duplicate among the training images"
+    sentence = f"{again.sum()} of {len(test)} test examples have a duplicate among the training examples"
     assert text.count(sentence) == 3
     assert text.count(str(listed)) == 3
 
@@ -107,7 +107,7 @@ def test_copies_can_be_kept_together_or_dropped(tmp_path: Path, rule: str) -> No
     assert found["near"]["images_across_splits"] == 0
     assert found["near"]["pairs"] == (15 if rule == "together" else 0)
     assert found["left_out"] == (0 if rule == "together" else 15)
-    assert found["test"]["train"]["images"] == 0
+    assert found["test"]["train"]["examples"] == 0
     assert found["without"]["n"] == found["test"]["n"]
     writing = run(tmp_path, "data.source.mirror_keeps_class=false").results["duplicates"]
     assert writing["near"]["pairs"] == writing["exact"]["pairs"] == 0
@@ -127,7 +127,7 @@ def test_a_test_folder_that_is_a_copy_of_the_training_folder(
     assert [counts[split]["exact"] for split in ("train", "validation", "calibration")] == [28, 4, 8]
     assert block["without"]["n"] == 12
     text = shown(found, tmp_path / "run", capsys)
-    assert "28 of 40 test images have a duplicate among the training images (28 exact)" in text
+    assert "28 of 40 test examples have a duplicate among the training examples (28 exact)" in text
     with pytest.raises(InputError, match=r"The .* split has no image .* 20 of them left out as duplicates"):
         run(tmp_path, "data.split.duplicates=drop")
 
@@ -142,10 +142,10 @@ def test_nothing_is_left_if_all_of_test_was_learned(
         write(tmp_path / "images" / "test" / name, images[[0] * 3])
     found = run(tmp_path)
     block = found.results["duplicates"]
-    assert block["test"]["train"] == {"images": 6, "exact": 6}
+    assert block["test"]["train"] == {"examples": 6, "exact": 6}
     assert block["without"]["n"] == 0
     assert block["without"]["accuracy"] is block["without"]["aurc"] is None
-    assert "6 of 6 test images have a duplicate" in shown(found, tmp_path / "run", capsys)
+    assert "6 of 6 test examples have a duplicate" in shown(found, tmp_path / "run", capsys)
 
 
 def test_equal_images_in_two_classes(tmp_path: Path) -> None:
@@ -201,12 +201,12 @@ def test_trees_say_it_too(
     [file] = Path("outputs/runs").glob("*/results.json")
     block = json.loads(file.read_text())["duplicates"]
     assert block["test"]["n"] == 120
-    assert block["test"]["train"] == {"images": 84, "exact": 84}
+    assert block["test"]["train"] == {"examples": 84, "exact": 84}
     assert block["without"]["n"] == 36
     assert 0 <= block["without"]["accuracy"] <= 1
     assert block["without"]["parent_alone"]["accuracy"] is not None
-    assert "84 of 120 test images have a duplicate" in capsys.readouterr().out
+    assert "84 of 120 test examples have a duplicate" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["neural-branching", "report", "outputs"])
     cli.main()
-    assert "84 of 120 test images have a duplicate" in capsys.readouterr().out
-    assert "84 of 120 test images have a duplicate" in Path("outputs/routers.md").read_text()
+    assert "84 of 120 test examples have a duplicate" in capsys.readouterr().out
+    assert "84 of 120 test examples have a duplicate" in Path("outputs/routers.md").read_text()

@@ -84,7 +84,7 @@ def test_three_levels_from_the_command_line(monkeypatch, capsys):
     assert b"| parent alone |" in table.tensor_proto.string_val[0]
     assert found["environment"]["versions"].keys() >= {"torch", "neural-branching"}
     screen = capsys.readouterr().out
-    assert "Routers of glyphs_by_case · 90 test images" in screen
+    assert "Routers of glyphs_by_case · 90 test examples" in screen
     assert "back-off" in screen
     assert "MACs per image" in screen
 
@@ -108,9 +108,9 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys):
     with (sweep / "routers.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 4 * 7
     screen = capsys.readouterr().out
-    assert "Routers, test images, 2 seeds" in screen
+    assert "Routers, test examples, 2 seeds" in screen
     assert run(monkeypatch, "report", str(sweep)) is None
-    assert "Routers, test images, 2 seeds" in capsys.readouterr().out
+    assert "Routers, test examples, 2 seeds" in capsys.readouterr().out
     assert len(summarize(sweep, "route").completed) == 4
     assert EventAccumulator(str(sweep)).Reload().Tags()["images"] == ["test/routers"]
 

@@ -74,13 +74,13 @@ def answers_to(targets: np.ndarray, rows: np.ndarray, rng: np.random.Generator, 
 
 
 def material(seed: int, sharpness: float) -> NodeAnswers:
-    """A model's answers to the same images for every seed, three classes and three foreign ones, unequal."""
-    images, rng = np.random.default_rng(0), np.random.default_rng(seed)
-    rows = images.permutation(1000)
+    """A model's answers to the same examples for every seed, three classes and three foreign ones, unequal."""
+    examples, rng = np.random.default_rng(0), np.random.default_rng(seed)
+    rows = examples.permutation(1000)
     result = NodeAnswers({}, {})
     for side, sizes in ((result.known, KNOWN_SIZES), (result.foreign, FOREIGN_SIZES)):
         for split, n in sizes.items():
-            labels = np.concatenate([np.arange(3), images.choice(3, n - 3, p=[0.5, 0.3, 0.2])])
+            labels = np.concatenate([np.arange(3), examples.choice(3, n - 3, p=[0.5, 0.3, 0.2])])
             targets = labels if side is result.known else -1 - labels
             side[split] = answers_to(targets, rows[:n], rng, sharpness)
             rows = rows[n:]
@@ -93,7 +93,7 @@ PAIRS: dict[str, tuple[Score, Threshold]] = {
     "max_logit at a coverage": (MaxLogit(), Coverage(0.7)),
     "temperature with a certificate": (Temperature(), FixedSequence(0.36, 0.2)),
     "correctness within a risk": (Correctness(), Risk(0.12)),
-    "mahalanobis with a limit for foreign images": (Mahalanobis(), FalseAccept(0.3)),
+    "mahalanobis with a limit for foreign examples": (Mahalanobis(), FalseAccept(0.3)),
     "max_softmax that refuses everything": (MaxSoftmax(), Sgr(0.001)),
 }
 every_pair = pytest.mark.parametrize("pair", PAIRS)
@@ -146,7 +146,7 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
 quick = pytest.mark.usefixtures("few_resamples")
 
 
-# Every number, image by image.
+# Every number, example by example.
 
 
 def recount(scores: Sequence[float], errors: Sequence[bool], threshold: float) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def recount(scores: Sequence[float], errors: Sequence[bool], threshold: float) -
 
 
 def wrong(answers: Answers) -> list[bool]:
-    """Whether the largest logit is another class's, image by image."""
+    """Whether the largest logit is another class's, example by example."""
     pairs = zip(answers.logits.tolist(), answers.targets.tolist(), strict=True)
     return [logits.index(max(logits)) != target for logits, target in pairs]
 
@@ -193,9 +193,9 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_split_is_recounted(pair: str, split: str) -> None:
     result = evaluated(pair)
-    images = result.branch.fitted_on if split == "calibration" else np.ones(KNOWN_SIZES[split], dtype=bool)
-    scores = result.branch.known[split][images].tolist()
-    errors = wrong(BRANCH.known[split][images])
+    examples = result.branch.fitted_on if split == "calibration" else np.ones(KNOWN_SIZES[split], dtype=bool)
+    scores = result.branch.known[split][examples].tolist()
+    errors = wrong(BRANCH.known[split][examples])
     assert same(result.numbers[split], recount(scores, errors, result.numbers["threshold"]["value"]))
     if split == "test" and not pair.startswith("mahalanobis"):
         assert len(set(scores)) < len(scores)  # ties are put to the test
@@ -298,7 +298,7 @@ def test_nothing_accepted_has_no_selective_accuracy() -> None:
         assert math.isnan(entry["selective_accuracy"])
         assert not math.isnan(entry["accuracy"])
     assert np.array(test["confusion"]["counts"])[:, :3].sum() == 0
-    # No image of 64 answered: a few of many might be.
+    # No example of 64 answered: a few of many might be.
     assert test["intervals"]["coverage"] == proportion_interval(0, 64)
     assert np.isnan(test["intervals"]["selective_accuracy"]).all()
     assert numbers["foreign"]["false_accept_rate"] == numbers["foreign"]["n_accepted"] == 0
@@ -325,7 +325,7 @@ def test_the_score_and_threshold_blocks_say_what_was_fitted(pair: str) -> None:
     assert block["guarantee"] == rule.guarantee
     assert block["settings"] == vars(rule)
     assert block["split"] == (None if rule.kind == "fixed" else "calibration")
-    assert block["images"] == ("foreign" if rule.kind == "false_accept" else "known")
+    assert block["examples"] == ("foreign" if rule.kind == "false_accept" else "known")
     assert block["certificate"] == (choice.certificate and asdict(choice.certificate))
     assert block["shortage"] == (choice.shortage and asdict(choice.shortage))
     assert (block["shortage"] is None) == (choice.value < math.inf)
@@ -337,9 +337,7 @@ def test_numbers_are_plain_and_the_same_every_time(pair: str) -> None:
     result = evaluated(pair)
     again = of(*PAIRS[pair])
     assert json.dumps(result.numbers) == json.dumps(again.numbers)
-    np.testing.assert_equal(
-        [asdict(one) for one in again.points], [asdict(one) for one in result.points]
-    )
+    np.testing.assert_equal([asdict(one) for one in again.points], [asdict(one) for one in result.points])
 
 
 # Intervals.
@@ -538,7 +536,7 @@ def changed(
 
 
 def relabelled(answers: Answers) -> Answers:
-    """Every image gets another label; a foreign image that of another foreign class."""
+    """Every example gets another label; a foreign example that of another foreign class."""
     own = answers.targets >= 0
     targets = np.where(own, (answers.targets + 1) % 3, -1 - (answers.foreign_labels + 1) % 3)
     assert (targets != answers.targets).all()
@@ -546,7 +544,7 @@ def relabelled(answers: Answers) -> Answers:
 
 
 def replaced(answers: Answers) -> Answers:
-    """Other images altogether."""
+    """Other examples altogether."""
     return replace(relabelled(answers), logits=-answers.logits, activations=answers.activations[::-1] + 1)
 
 
@@ -624,7 +622,7 @@ def test_labels_of_calibration_images_do_move_what_is_fitted_on_them() -> None:
 
 
 def hand_ece(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Image by image into the 15 bins of a reliability diagram, (edge, edge]."""
+    """Image by example into the 15 bins of a reliability diagram, (edge, edge]."""
     bins: list[list[tuple[float, bool]]] = [[] for _ in range(15)]
     for row, target in zip(probabilities.tolist(), targets.tolist(), strict=True):
         # Same float divisions as the edges have, so that equality is equality.
@@ -678,16 +676,16 @@ def test_probabilities_are_judged_before_and_after_scaling(factor: float) -> Non
             for row, target in zip(probabilities.tolist(), test.targets.tolist(), strict=True)
             if max(row) >= 0.96
         ]
-        assert found["claim"]["confidence"] == 0.96
-        assert found["claim"]["n"] == len(claims)
+        assert found["confident"]["confidence"] == 0.96
+        assert found["confident"]["n"] == len(claims)
         accuracy = sum(claims) / len(claims) if claims else math.nan
-        assert found["claim"]["accuracy"] == pytest.approx(accuracy, nan_ok=True)
+        assert found["confident"]["accuracy"] == pytest.approx(accuracy, nan_ok=True)
         losses = [-math.log(row[y]) for row, y in zip(probabilities.tolist(), test.targets, strict=True)]
         for statistic, values in (("brier", brier), ("nll", losses)):
             expected = bootstrap_interval(lambda v, _: v.mean(), values, np.zeros(64), resamples=50)
             assert found["intervals"][statistic] == pytest.approx(expected)
     if factor == 3:
-        assert 0 < result["before"]["claim"]["n"] < 64
+        assert 0 < result["before"]["confident"]["n"] < 64
 
 
 def test_no_interval_stands_around_a_calibration_error() -> None:
@@ -756,14 +754,14 @@ def test_the_temperature_is_the_best_one_for_calibration_and_knows_no_other_imag
     assert reliability(calibration, replaced(test), Bootstrap(64, resamples=10))["temperature"] == temperature
     others = reliability(relabelled(calibration), test, Bootstrap(64, resamples=10))
     assert others["temperature"] != temperature
-    for pair in PAIRS:  # all calibration images, whatever the score has learned from
+    for pair in PAIRS:  # all calibration examples, whatever the score has learned from
         found = evaluated(pair).numbers["reliability"]
         assert (found["temperature"], found["n"]) == (temperature, 121)
 
 
 def test_bins_hold_every_image_once() -> None:
     edges = np.linspace(0, 1, 16)
-    # On an edge an image belongs to the bin below it.
+    # On an edge an example belongs to the bin below it.
     confidence = [edges[9], np.nextafter(edges[9], 1), 0.61, 1.0, 1.0, 0.95]
     probabilities = np.array([[top, 1 - top] for top in confidence])
     bins = bins_of(probabilities, np.array([0, 0, 1, 0, 1, 0]))
@@ -808,7 +806,7 @@ def test_near_classes_share_a_superclass_with_a_class_of_the_subset() -> None:
 
 def by_hand(own: Sequence[float], errors: Sequence[bool], others: Sequence[float], threshold: float) -> dict:
     accepted = [score >= threshold for score in others]
-    # The largest own score that still answers 95 of 100 own images.
+    # The largest own score that still answers 95 of 100 own examples.
     limit = max(t for t in own if Fraction(sum(s >= t for s in own), len(own)) >= Fraction(95, 100))
     both = [*own, *others], [*errors, *(True for _ in others)]
     return {
@@ -878,7 +876,7 @@ def test_the_curve_with_foreign_images_has_the_areas_of_the_numbers() -> None:
 
 
 def test_a_class_that_is_left_out_meets_a_threshold_that_has_not_seen_it() -> None:
-    result = evaluated("mahalanobis with a limit for foreign images")
+    result = evaluated("mahalanobis with a limit for foreign examples")
     calibration, test = (-1 - BRANCH.foreign[split].targets for split in ("calibration", "test"))
     seen, scores = (result.branch.foreign[split] for split in ("calibration", "test"))
     table = result.numbers["foreign"]["per_class"]

@@ -112,4 +112,4 @@ def test_labels_of_test_images_choose_nothing_from_images_to_results(
         assert record(poisoned.results)["foreign"] != record(clean.results)["foreign"]
         assert record(poisoned.results)["test"]["n_accepted"] > 0
     assert record(before["temperature, certified"].results)["threshold"]["certificate"] is not None
-    assert record(before["knn, limit for foreign images"].results)["threshold"]["images"] == "foreign"
+    assert record(before["knn, limit for foreign images"].results)["threshold"]["examples"] == "foreign"

@@ -354,7 +354,7 @@ def test_the_markdown_has_a_line_per_setting_with_its_seeds_together(
         found = [value for value in values if value is not None and value == value]
         spread = f"±{np.std(found, ddof=1):.3f}" if len(found) > 1 else ""
         assert mine[place].split(" [")[0] == f"{np.mean(found):.3f}{spread}"
-    # 60 test images, none of them answered.
+    # 60 test examples, none of them answered.
     assert lines[3][6:] == ["0 of 1", "0.000 [0.000, 0.055]", "–", "0.017", "0 of 1", "0.000", "–"]
 
 

@@ -52,7 +52,7 @@ def test_the_risk_coverage_figure_draws_its_lines_and_points() -> None:
     assert axes.lines[0].get_color() == axes.lines[1].get_color() != axes.lines[2].get_color()
     assert texts(axes.get_legend().get_texts()) == ["a", "b"]
     assert axes.get_title() == "title"
-    assert axes.get_xlabel() == "coverage: share of test images answered (mark: at the threshold)"
+    assert axes.get_xlabel() == "coverage: share of test examples answered (mark: at the threshold)"
     assert axes.get_ylim()[0] == pytest.approx(0.55)
     assert not axes.collections
 
@@ -104,8 +104,8 @@ def test_a_single_rule_needs_no_entry_in_the_legend() -> None:
 
 
 def test_the_risk_coverage_figure_says_whose_share_coverage_is() -> None:
-    [axes] = risk_coverage({"a": Line([1.0], [0.7])}, "title", images="all images").axes
-    assert axes.get_xlabel() == "coverage: share of all images answered"  # and no mark to explain
+    [axes] = risk_coverage({"a": Line([1.0], [0.7])}, "title", examples="all examples").axes
+    assert axes.get_xlabel() == "coverage: share of all examples answered"  # and no mark to explain
 
 
 def test_the_risk_coverage_figure_fills_its_bands() -> None:
@@ -153,8 +153,8 @@ def test_the_confusion_figure_shows_every_count() -> None:
     assert shown == {(0, 0): "5", (0, 1): "1", (0, 2): "0", (1, 0): "2", (1, 1): "3", (1, 2): "4"}
     assert texts(axes.get_xticklabels()) == table["columns"]
     assert texts(axes.get_yticklabels()) == table["rows"]
-    [image] = axes.images
-    assert image.get_array().ravel().tolist() == pytest.approx([5 / 6, 1 / 6, 0, 2 / 9, 3 / 9, 4 / 9])
+    [example] = axes.images
+    assert example.get_array().ravel().tolist() == pytest.approx([5 / 6, 1 / 6, 0, 2 / 9, 3 / 9, 4 / 9])
     assert [text.get_color() for text in axes.texts] == ["white", *["black"] * 5]
     assert draws_without_a_warning(figure)
 
@@ -212,13 +212,13 @@ def test_the_reliability_figure_draws_bars_means_and_counts() -> None:
         np.array([0.0, nan, 0.4]), np.array([0.6, nan, 0.9]),
     )  # fmt: skip
     errors = {"one": (0.1234, 0.05), "two": (0.01, 0.0456)}
-    figure = reliability({"one": before, "two": after}, errors, "8 images")
+    figure = reliability({"one": before, "two": after}, errors, "8 examples")
     tops, bottoms = figure.axes[:2], figure.axes[2:]
     assert [axes.get_title() for axes in tops] == [
         "one: ECE 0.123\n(0.050 if calibrated)",
         "two: ECE 0.010\n(0.046 if calibrated)",
     ]
-    assert figure.get_suptitle() == "8 images"
+    assert figure.get_suptitle() == "8 examples"
     for axes, bins in zip(tops, (before, after), strict=True):
         there = bins.count > 0
         bars = axes.containers[0]
@@ -241,7 +241,7 @@ def test_the_reliability_figure_draws_bars_means_and_counts() -> None:
 
 def test_a_reliability_diagram_of_one_image_has_one_bar() -> None:
     bins = bins_of(np.array([[0.3, 0.7]]), np.array([1]))
-    figure = reliability({"only": bins}, {"only": (0.3, 0.42)}, "one image")
+    figure = reliability({"only": bins}, {"only": (0.3, 0.42)}, "one example")
     above, below = figure.axes
     [bar] = above.containers[0]
     assert bar.get_height() == 1
@@ -269,7 +269,7 @@ def test_the_histograms_show_the_share_of_each_group() -> None:
         accepted = sum(score >= 1.5 for score in scores)
         assert 0 < accepted < len(scores)
         label = "foreign classes" if name == "foreign" else name
-        assert note.get_text() == f"{label}: {accepted} of {len(scores)} images accepted"
+        assert note.get_text() == f"{label}: {accepted} of {len(scores)} examples accepted"
         assert {to_hex(patch.get_facecolor()) for patch in axes.patches} == {to_hex(color)}
         assert [line.get_xdata()[0] for line in axes.lines] == [1.5]
     everything = np.concatenate(list(groups.values()))
@@ -313,7 +313,7 @@ def test_a_threshold_that_accepts_nothing_has_no_line_in_the_histograms() -> Non
     figure = histograms(scores, scores, scores, math.inf, "score", "title")
     for axes in figure.axes:
         assert not axes.lines
-        assert axes.texts[0].get_text().endswith(": 0 of 3 images accepted")
+        assert axes.texts[0].get_text().endswith(": 0 of 3 examples accepted")
     assert figure.axes[-1].get_xlabel() == "score: score (everything is refused)"
     assert draws_without_a_warning(figure)
 
@@ -324,7 +324,7 @@ def test_constant_scores_fill_one_bin(value: float) -> None:
     for axes, note in zip(figure.axes, ("right: 5 of 5", "wrong: 2 of 2"), strict=True):
         assert sorted(heights(axes))[-1] == pytest.approx(1)
         assert sum(heights(axes)) == pytest.approx(1)
-        assert axes.texts[0].get_text() == f"{note} images accepted"
+        assert axes.texts[0].get_text() == f"{note} examples accepted"
     assert draws_without_a_warning(figure)
 
 

@@ -1,4 +1,4 @@
-"""What guaranteed rules would keep with other numbers of calibration images."""
+"""What guaranteed rules would keep with other numbers of calibration examples."""
 
 import csv
 from pathlib import Path
@@ -88,8 +88,8 @@ def test_tables_and_figures_are_written(runs: Path, capsys: pytest.CaptureFixtur
         assert cell in document
         assert cell in printed
     assert "oracle" in document
-    with Image.open(runs / "simulation.png") as image:
-        assert min(image.size) > 150
+    with Image.open(runs / "simulation.png") as example:
+        assert min(example.size) > 150
     assert (runs / "simulation.svg").stat().st_size > 1000
 
 
@@ -98,8 +98,8 @@ def test_tables_and_figures_are_written(runs: Path, capsys: pytest.CaptureFixtur
     [
         ((1.5, 0.1, [10], 1), "target is 1.5"),
         ((0.1, 0.0, [10], 1), "delta is 0.0"),
-        ((0.1, 0.1, [0], 1), r"--images is 0: it must be a whole number of at least 1\."),
-        ((0.1, 0.1, [10, -3], 1), r"--images is -3: it must be a whole number of at least 1\."),
+        ((0.1, 0.1, [0], 1), r"--examples is 0: it must be a whole number of at least 1\."),
+        ((0.1, 0.1, [10, -3], 1), r"--examples is -3: it must be a whole number of at least 1\."),
         ((0.1, 0.1, [10], 0), r"--draws is 0: it must be a whole number of at least 1\."),
     ],
 )

@@ -26,7 +26,16 @@ def test_every_interval_holds_the_truth_about_as_often_as_it_says(monkeypatch: p
 def test_the_command_writes_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
     monkeypatch.setattr(module, "POPULATION", 10_000)
     monkeypatch.setattr(module, "ACCURACIES", (0.99,))
-    command = ["neural-branching", "simulate", str(tmp_path), "--intervals", "--images", "20", "--draws", "5"]
+    command = [
+        "neural-branching",
+        "simulate",
+        str(tmp_path),
+        "--intervals",
+        "--examples",
+        "20",
+        "--draws",
+        "5",
+    ]
     monkeypatch.setattr("sys.argv", command)
     cli.main()
     text = (tmp_path / "intervals.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Two settings on the same test images, paired by seeds."""
+"""Two settings on the same test examples, paired by seeds."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ DIFFERENT = "name different columns: name the same ones on both sides"
 
 @pytest.fixture(scope="module")
 def sweep(glyph_run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two scores × two seeds of the branch, answering about half of the images."""
+    """Two scores × two seeds of the branch, answering about half of the examples."""
     folder = tmp_path_factory.mktemp("paired")
     for score in SCORES:
         for seed in SEEDS:
@@ -39,7 +39,7 @@ def sweep(glyph_run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_differences_are_recounted(sweep: Path, run) -> None:
     [found] = compare(sweep, "score=max_softmax", "score=margin")
-    assert (found.pairs, found.unpaired, found.images) == (2, 0, record(run.results)["test"]["n"])
+    assert (found.pairs, found.unpaired, found.examples) == (2, 0, record(run.results)["test"]["n"])
     tests = {
         (score, seed): read_predictions(sweep / f"{score}_{seed}", run.results["classes"]).of("test")
         for score in SCORES
@@ -57,12 +57,12 @@ def test_differences_are_recounted(sweep: Path, run) -> None:
         assert mine.interval[0] <= mine.difference <= mine.interval[1]
     [accuracy] = [one for one in found.differences if one.metric == "accuracy"]
     assert accuracy.difference == accuracy.deviation == 0  # a score changes no prediction
-    # No image is answered differently: of 60, up to a few of many might be.
+    # No example is answered differently: of 60, up to a few of many might be.
     assert accuracy.interval == pytest.approx((-1.96 * np.sqrt(2) / 60, 1.96 * np.sqrt(2) / 60), rel=1e-3)
 
 
 def test_the_interval_is_over_images_that_both_answer(sweep: Path, run) -> None:
-    """As wide as that of resampled images, and a little wider: two imagined images are added."""
+    """As wide as that of resampled examples, and a little wider: two imagined examples are added."""
     [found] = compare(sweep, "run=max_softmax_0", "run=margin_1")
     a, b = (
         read_predictions(sweep / name, run.results["classes"]).of("test")
@@ -170,7 +170,7 @@ def test_runs_on_different_images_are_refused(glyph_run, tmp_path: Path) -> None
     for name, override in (("three", "seed=0"), ("two", "data.superclasses={digit:[digit_0,digit_1]}")):
         (tmp_path / name).mkdir()
         write_run(glyph_run(override), tmp_path / name, draw_figures=False)
-    with pytest.raises(InputError, match="were tested on different images, so that they cannot be paired"):
+    with pytest.raises(InputError, match="were tested on different examples, so that they cannot be paired"):
         compare(tmp_path, "run=three", "run=two")
 
 

@@ -66,9 +66,9 @@ def threshold_of(results: dict[str, Any]) -> float:
     return math.inf if value is None else value
 
 
-def is_a_picture(image: Image.Image) -> bool:
+def is_a_picture(example: Image.Image) -> bool:
     """Whether something is drawn: of some size, many colours, and not all paper."""
-    pixels = np.asarray(image.convert("RGB"))
+    pixels = np.asarray(example.convert("RGB"))
     colours = len(np.unique(pixels @ np.array([65536, 256, 1])))
     return min(pixels.shape[:2]) > 150 and colours > 50 and (pixels == 255).all(2).mean() < 0.98
 
@@ -86,7 +86,7 @@ def test_results_have_every_key(folder: Path) -> None:
     assert results["classes"] == ["digit_0", "digit_1", "digit_2"]
     assert results["branch_point"] == "hidden2"
     assert results["score"].keys() == {"kind", "name", "bounds", "learns_from", "learned"}
-    fitted = {"kind", "rule", "settings", "value", "reject_all", "promise", "guarantee", "split", "images"}
+    fitted = {"kind", "rule", "settings", "value", "reject_all", "promise", "guarantee", "split", "examples"}
     assert results["threshold"].keys() >= fitted | {"n", "certificate", "shortage"}
     areas = {"aurc", "e_aurc", "augrc", "failure_auroc"}
     judged = {"n", "accuracy", "n_accepted", "coverage", "selective_accuracy"} | areas
@@ -97,10 +97,10 @@ def test_results_have_every_key(folder: Path) -> None:
     assert {"intervals", "per_class", "confusion"} <= results["test"].keys()
     assert {"temperature", "before", "after"} <= results["reliability"].keys()
     for numbers in (results["reliability"]["before"], results["reliability"]["after"]):
-        assert {"ece", "nll", "brier", "claim", "intervals"} <= numbers.keys()
+        assert {"ece", "nll", "brier", "confident", "intervals"} <= numbers.keys()
         assert numbers["intervals"].keys() == {"nll", "brier"}
         assert numbers["if_calibrated"]["ece"].keys() == {"mean", "quantile_95", "p_value"}
-        assert numbers["claim"]["intervals"].keys() == {"accuracy"}
+        assert numbers["confident"]["intervals"].keys() == {"accuracy"}
     assert {"near", "far", "per_class", "intervals", "parent_restricted"} <= results["foreign"].keys()
     assert 0 <= results["parent"]["test_accuracy"] <= 1
     assert results["artifacts"].keys() == {"data", "parent", "activations", "branch"}
@@ -145,7 +145,7 @@ def test_numbers_that_are_none_become_null(tmp_path: Path, silent: Path) -> None
     assert results["threshold"]["value"] is None
     assert results["threshold"]["reject_all"] is True
     assert results["threshold"]["certificate"] is None
-    assert results["threshold"]["shortage"]["images"] > 120
+    assert results["threshold"]["shortage"]["examples"] > 120
     assert results["test"]["selective_accuracy"] is None
     assert results["test"]["intervals"]["selective_accuracy"] == [None, None]
     assert results["test"]["parent_restricted"]["selective_accuracy"] is None
@@ -378,8 +378,8 @@ def test_the_points_are_recounted_from_the_predictions(place: Path) -> None:
 
 def test_figures_are_pictures(folder: Path) -> None:
     for name in FIGURES:
-        with Image.open(folder / f"{name}.png") as image:
-            assert is_a_picture(image), name
+        with Image.open(folder / f"{name}.png") as example:
+            assert is_a_picture(example), name
     blank = io.BytesIO()
     Figure(figsize=(4, 4)).savefig(blank)
     assert not is_a_picture(Image.open(blank))
@@ -411,7 +411,7 @@ def test_the_curves_are_drawn_with_their_bands_and_marks(run: pipeline.Run) -> N
     drawn = pictures(record(run.results), only(run))
     [axes] = drawn["risk_coverage"].axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["branch", "parent restricted"]
-    assert axes.get_xlabel() == "coverage: share of test images answered (mark: at the threshold)"
+    assert axes.get_xlabel() == "coverage: share of test examples answered (mark: at the threshold)"
     branch, mark, parent, parents_mark = axes.lines
     for line, point, numbers in (
         (branch, mark, record(run.results)["test"]),
@@ -439,8 +439,8 @@ def test_the_curve_with_foreign_images_is_a_figure_of_its_own(run: pipeline.Run)
     assert shown == pytest.approx((answered / 100, right / answered))
     assert shown in [pytest.approx(point) for point in zip(*curve.get_data(), strict=True)]
     assert not axes.collections  # without a band
-    assert "foreign images count as errors" in axes.get_title()
-    assert "all test images, foreign ones too" in axes.get_xlabel()
+    assert "foreign examples count as errors" in axes.get_title()
+    assert "all test examples, foreign ones too" in axes.get_xlabel()
 
 
 def test_bands_contain_their_lines(run: pipeline.Run) -> None:
@@ -503,11 +503,11 @@ def test_events_hold_the_figures_if_there_are_any(folder: Path, silent: Path) ->
     events.Reload()
     assert set(events.Tags()["images"]) == {f"test/{name}" for name in FIGURES}
     for name in FIGURES:
-        [image] = events.Images(f"test/{name}")
-        assert image.encoded_image_string == (folder / f"{name}.png").read_bytes()
-        picture = Image.open(io.BytesIO(image.encoded_image_string))
+        [example] = events.Images(f"test/{name}")
+        assert example.encoded_image_string == (folder / f"{name}.png").read_bytes()
+        picture = Image.open(io.BytesIO(example.encoded_image_string))
         assert is_a_picture(picture), name
-        assert picture.size == (image.width, image.height)
+        assert picture.size == (example.width, example.height)
     without = EventAccumulator(str(silent))
     without.Reload()
     assert without.Tags()["images"] == []
@@ -519,7 +519,7 @@ def test_events_hold_the_thresholds_as_a_table(folder: Path, run: pipeline.Run) 
     [tag] = [tag for tag in events.Tags()["tensors"] if tag.startswith("test/thresholds")]
     [entry] = events.Tensors(tag)
     text = entry.tensor_proto.string_val[0].decode()
-    assert text.splitlines() == markdown_table(list(HEADER), threshold_lines(only(run).points))
+    assert text.splitlines() == markdown_table(list(HEADER), threshold_lines(only(run).operating_points))
     assert text.count("(this run)") == 1
 
 
@@ -541,13 +541,13 @@ def test_the_printed_table_has_the_numbers(
         for name in ("accuracy", "aurc", "coverage", "selective_accuracy"):
             low, high = numbers["intervals"][name]
             assert f"{numbers[name]:.3f} [{low:.3f}, {high:.3f}]" in text
-    assert "digits at hidden2 · 60 test images" in text
-    assert "[ ]: 95 % interval over test images. AURC: one point per distinct score" in text
+    assert "digits at hidden2 · 60 test examples" in text
+    assert "[ ]: 95 % interval over test examples. AURC: one point per distinct score" in text
     assert str(folder) in text
     assert (
         f"score max_softmax, threshold {record(run.results)['threshold']['value']:.3f} (coverage 0.6" in text
     )
-    assert "fitted on 120 calibration images)" in text
+    assert "fitted on 120 calibration examples)" in text
     assert f"promise: {run.experiment.usual.thresholds[0].promise}" in text
     assert "certificate" not in text
     reliability = record(run.results)["reliability"]
@@ -555,7 +555,7 @@ def test_the_printed_table_has_the_numbers(
         floor = numbers["if_calibrated"]["ece"]
         assert f"ECE {numbers['ece']:.3f} ({floor['mean']:.3f} if they were calibrated" in text
         assert f"p = {floor['p_value']:.2g}), NLL {numbers['nll']:.3f}" in text
-        assert f"of {numbers['claim']['n']} answers that claim" in text
+        assert f"of {numbers['confident']['n']} answers with a confidence of at least" in text
     assert f"at temperature {reliability['temperature']:.2f}" in text
     foreign = record(run.results)["foreign"]
     assert f"{foreign['false_accept_rate']:.3f} [" in text
@@ -568,7 +568,7 @@ def test_a_run_that_answers_nothing_says_what_it_would_need(
 ) -> None:
     print_run(silent_run, Path("somewhere"))
     text = capsys.readouterr().out
-    assert "threshold none: accepts nothing (sgr 0.001, fitted on 120 calibration images)" in text
+    assert "threshold none: accepts nothing (sgr 0.001, fitted on 120 calibration examples)" in text
     assert record(silent_run.results)["threshold"]["shortage"]["sentence"] in text
     assert "–" in text
     assert "nan" not in text
@@ -578,7 +578,7 @@ def test_a_run_that_answers_nothing_says_what_it_would_need(
     ("overrides", "expected"),
     [
         (("threshold=sgr", "threshold.target=0.3"), "errors among {n_accepted} accepted"),
-        (("threshold=false_accept",), "{n_accepted} of 80 foreign images accepted"),
+        (("threshold=false_accept",), "{n_accepted} of 80 foreign examples accepted"),
     ],
     ids=["sgr", "false_accept"],
 )

@@ -248,9 +248,9 @@ def test_the_summary_draws_comparisons(written: Path) -> None:
         "depth.png",
     }
     for file in written.glob("*.png"):
-        with Image.open(file) as image:
-            assert len(np.unique(np.asarray(image.convert("L")))) > 20
-            assert min(image.size) > 150
+        with Image.open(file) as example:
+            assert len(np.unique(np.asarray(example.convert("L")))) > 20
+            assert min(example.size) > 150
 
 
 def test_figures_can_be_shown_in_tensorboard(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +320,7 @@ def test_folders_without_runs_are_refused(tmp_path: Path) -> None:
 
 
 def on_data(run: pipeline.Run, key: str, **values: Any) -> pipeline.Run:
-    """The run as if it had seen other images."""
+    """The run as if it had seen other examples."""
     artifacts = {**run.results["artifacts"], "data": {**run.results["artifacts"]["data"], "key": key}}
     return changed(run, artifacts=artifacts, **values)
 
@@ -409,7 +409,7 @@ def test_each_threshold_of_a_run_has_a_row_with_its_own_numbers(
 ) -> None:
     summary = summarize(write_all({"0": several}, tmp_path))
     print_summary(summary)
-    assert "1 runs, test images" in capsys.readouterr().out
+    assert "1 runs, test examples" in capsys.readouterr().out
     table = rows(tmp_path / "summary.csv")
     assert [(row["run"], row["threshold"]) for row in table] == [("0", rule) for rule in BOTH]
     alone = record(run.results)
@@ -640,7 +640,7 @@ def test_seeds_of_one_setting_are_aggregated(run: pipeline.Run, tmp_path: Path) 
     assert setting["seeds"] == 3
     spread = setting["test_accuracy"]
     assert (spread.mean, spread.deviation) == pytest.approx((np.mean(accuracies), np.std(accuracies, ddof=1)))
-    # Of the three seeds' intervals over the same images, which are one and the same here.
+    # Of the three seeds' intervals over the same examples, which are one and the same here.
     low, high = record(run.results)["test"]["intervals"]["accuracy"]
     assert spread.interval == pytest.approx((low, high))
     answered = setting["test_selective_accuracy"]  # of the seeds that have one
@@ -650,7 +650,7 @@ def test_seeds_of_one_setting_are_aggregated(run: pipeline.Run, tmp_path: Path) 
     text = (tmp_path / "summary.md").read_text()
     assert f"| 0.650±0.132 [{low:.3f}, {high:.3f}] |" in text
     assert "±: standard deviation over seeds" in text
-    assert "[ ]: 95 % interval over test images" in text
+    assert "[ ]: 95 % interval over test examples" in text
     assert "| seeds |" in text
     singles = text.split("## Runs")[1]
     assert [line.split(" | ")[0] for line in singles.splitlines() if "hidden2" in line] == [

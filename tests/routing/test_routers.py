@@ -1,4 +1,4 @@
-"""Routers against their formulas, and the paths of every image through a tree."""
+"""Routers against their formulas, and the paths of every example through a tree."""
 
 import numpy as np
 import pytest

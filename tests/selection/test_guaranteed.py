@@ -1,4 +1,4 @@
-"""Promises for new images, kept or broken over many simulated draws of calibration images."""
+"""Promises for new examples, kept or broken over many simulated draws of calibration examples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Population:
 
     Attributes:
         error: probability of an error at a score.
-        wrong: its integral from a threshold to 1, the true share of images accepted and wrong.
+        wrong: its integral from a threshold to 1, the true share of examples accepted and wrong.
     """
 
     error: Callable[[np.ndarray], np.ndarray]
@@ -50,7 +50,7 @@ POPULATIONS = {
 
 
 def draws(population: Population, n: int, seed: int, number: int = DRAWS) -> list[HeldOut]:
-    """Calibration sets of n images each, with as many validation images and foreign images."""
+    """Calibration sets of n examples each, with as many validation examples and foreign examples."""
     rng = np.random.default_rng(seed)
     scores, validation, foreign = rng.random((3, number, n))
     errors = rng.random((number, n)) < population.error(scores)
@@ -100,7 +100,7 @@ def test_the_risk_exceeds_its_target_in_at_most_delta_of_all_draws(
 @pytest.mark.parametrize("rule", GUARANTEED)
 def test_a_guarantee_is_not_kept_by_refusing_everything(rule: type[Guaranteed]) -> None:
     values = [fitted(rule(0.2, DELTA), one) for one in draws(POPULATIONS["falling"], 300, 1, 200)]
-    # The best threshold is 1/3, so that two thirds of all images could be answered.
+    # The best threshold is 1/3, so that two thirds of all examples could be answered.
     assert np.isfinite(values).mean() > 0.7
     assert 1 / 3 < np.median(values) < 0.75
 
@@ -123,12 +123,12 @@ def test_the_plain_risk_rule_exceeds_its_target_in_most_draws(n: int) -> None:
 
 
 def rate(threshold: float) -> float:
-    """True false-accept rate of foreign images with uniform scores."""
+    """True false-accept rate of foreign examples with uniform scores."""
     return max(0.0, 1 - threshold)
 
 
 def wrong_per_image(threshold: float) -> float:
-    """True share of images that are answered wrongly."""
+    """True share of examples that are answered wrongly."""
     return POPULATIONS["falling"].wrong(threshold)
 
 
@@ -160,7 +160,7 @@ def test_the_errors_per_image_hold_on_average_whatever_the_population(name: str)
 
 
 def test_a_false_accept_limit_holds_for_the_smallest_number_of_images() -> None:
-    # Nine images and a tenth: the threshold lies above all of them.
+    # Nine examples and a tenth: the threshold lies above all of them.
     sets = draws(POPULATIONS["flat"], 9, 5, 3000)
     values = np.array([rate(FalseAccept(0.1).fit(one).value) for one in sets])
     assert values.mean() == pytest.approx(0.1, abs=3 * values.std() / np.sqrt(len(values)))

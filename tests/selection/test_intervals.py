@@ -256,7 +256,7 @@ def test_resamples_without_a_value_are_left_out() -> None:
     assert all(math.isnan(end) for end in percentile_interval([math.nan, math.nan]))
     assert all(math.isnan(end) for end in percentile_interval([]))
     assert all(math.isnan(end) for end in bootstrap_interval(failure_auroc, [0.1, 0.2], [0, 0], resamples=9))
-    # Two images: half of the resamples hold one of them twice, so that nothing can be ordered.
+    # Two examples: half of the resamples hold one of them twice, so that nothing can be ordered.
     assert bootstrap_interval(failure_auroc, [0.1, 0.2], [1, 0], resamples=50) == (1, 1)
 
 

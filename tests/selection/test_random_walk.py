@@ -132,4 +132,4 @@ def test_a_shortage_counts_from_where_the_boundary_opens() -> None:
     choice = RandomWalk(0.05, 0.1).fit(one)
     assert choice.shortage is not None
     _, least = RandomWalk(0.05, 0.1).needs(None, one)  # type: ignore[arg-type]
-    assert f"at least {least} accepted calibration images without an error" in choice.shortage.sentence
+    assert f"at least {least} accepted calibration examples without an error" in choice.shortage.sentence

@@ -157,7 +157,7 @@ def test_scores_are_finite_and_within_their_bounds(
     fitted: dict[type[Score], Callable], score: type[Score], seed: int, scale: float, opposite: bool
 ) -> None:
     some = simulated(6, seed)
-    if opposite:  # the farthest point from a training image
+    if opposite:  # the farthest point from a training example
         some = replace(some, activations=-simulated(120, seed=1).activations[:6])
     some = replace(some, logits=scale * some.logits, activations=scale * some.activations)
     values = fitted[score](some)

@@ -120,7 +120,7 @@ def test_every_rule_says_what_it_promises() -> None:
     assert [rule.kind for rule in (Conformal, FalseAccept)] == ["conformal", "false_accept"]
     assert len({rule.kind for rule in RULES}) == len(RULES)
     assert "promises nothing" in Fixed(0.9).promise
-    assert "0.8 of the calibration images" in Coverage(0.8).promise
+    assert "0.8 of the calibration examples" in Coverage(0.8).promise
     assert "guarantees nothing" in Risk(0.1).promise
     for rule in (Fixed, Coverage, Risk):
         assert rule.guarantee == "none"
@@ -177,7 +177,7 @@ def test_only_a_false_accept_limit_needs_foreign_classes(rule: type[Threshold]) 
     one.check(MaxSoftmax(), foreign=True)
     if needs:
         with pytest.raises(
-            InputError, match=r"^threshold=false_accept is fitted on images of classes outside"
+            InputError, match=r"^threshold=false_accept is fitted on examples of classes outside"
         ):
             one.check(MaxSoftmax(), foreign=False)
     else:
@@ -194,7 +194,7 @@ def test_a_rule_looks_only_at_what_is_its_own(rule: type[Threshold]) -> None:
     choice = one.fit(own)
     assert math.isfinite(choice.value)
     poisoned = {
-        "validation_error": ~errors,  # the model stopped on these images: no rule may believe them
+        "validation_error": ~errors,  # the model stopped on these examples: no rule may believe them
         **({} if rule is FalseAccept else {"foreign_score": other}),
         **({"score": other, "error": ~errors} if rule is FalseAccept else {}),
         **({"error": ~errors} if rule in (Fixed, Coverage) else {}),
@@ -328,10 +328,10 @@ def test_conformal_equals_brute_force(pairs: Pairs, target: float) -> None:
     if Fraction(1, n + 1) > decimal(target):  # even without any error
         assert choice.certificate is None
         assert choice.shortage is not None
-        needed = choice.shortage.images
+        needed = choice.shortage.examples
         assert needed is not None
         assert Fraction(1, needed + 1) <= decimal(target) < Fraction(1, needed)
-        assert f"with {n} calibration images" in choice.shortage.sentence
+        assert f"with {n} calibration examples" in choice.shortage.sentence
         assert f"at least {needed}" in choice.shortage.sentence
     else:
         assert choice.shortage is None
@@ -340,7 +340,7 @@ def test_conformal_equals_brute_force(pairs: Pairs, target: float) -> None:
         answered = accepted(scores, errors, choice.value)
         assert (certificate.n_accepted, certificate.errors) == (len(answered), sum(answered))
         assert certificate.bound <= target
-        assert (certificate.method, certificate.quantity) == ("conformal", "errors per image")
+        assert (certificate.method, certificate.quantity) == ("conformal", "errors per example")
         assert (certificate.guarantee, certificate.delta, certificate.n) == ("on average", None, n)
 
 
@@ -369,9 +369,9 @@ def test_false_accept_lies_just_above_an_order_statistic(foreign: list[float], t
         assert choice.value == math.inf
         assert choice.certificate is None
         assert choice.shortage is not None
-        needed = choice.shortage.images
+        needed = choice.shortage.examples
         assert needed is not None
-        assert f"with {n} foreign calibration images" in choice.shortage.sentence
+        assert f"with {n} foreign calibration examples" in choice.shortage.sentence
         assert f"at least {needed}" in choice.shortage.sentence
         assert math.ceil((needed + 1) * (1 - decimal(target))) <= needed
         assert math.ceil(needed * (1 - decimal(target))) > needed - 1
@@ -501,8 +501,8 @@ def test_nothing_is_accepted_where_all_are_wrong(rule: type[Guaranteed]) -> None
     choice = rule(0.05).fit(held_out(np.arange(500) / 500, [1] * 500))
     assert (choice.value, choice.certificate) == (math.inf, None)
     assert choice.shortage is not None
-    assert (choice.shortage.accepted, choice.shortage.images) == (None, None)
-    assert "more images will not help" in choice.shortage.sentence
+    assert (choice.shortage.accepted, choice.shortage.examples) == (None, None)
+    assert "more examples will not help" in choice.shortage.sentence
 
 
 @pytest.mark.parametrize("rule", EVERY_GUARANTEED)
@@ -545,7 +545,7 @@ def test_a_sequence_stops_at_its_first_failure() -> None:
     choice = FixedSequence(0.1).fit(held_out(scores, errors))
     assert choice.value == math.inf
     assert choice.shortage is not None
-    assert choice.shortage.images == 1001  # a single threshold would pass; the sequence does not get there
+    assert choice.shortage.examples == 1001  # a single threshold would pass; the sequence does not get there
     assert Sgr(0.1).fit(held_out(scores, errors)).value == 0
     # The last pass before a failure is kept.
     errors = [0] * 300 + [1, 0] * 50 + [0] * 600
@@ -555,7 +555,7 @@ def test_a_sequence_stops_at_its_first_failure() -> None:
 
 
 def test_a_sequence_leaves_out_points_that_cannot_pass() -> None:
-    # 22 images without an error prove 0.1 at 0.1; before that even perfect points would fail.
+    # 22 examples without an error prove 0.1 at 0.1; before that even perfect points would fail.
     scores = np.arange(100)[::-1]
     choice = FixedSequence(0.1).fit(held_out(scores, [0] * 24 + [1] * 76))
     assert choice.value == scores[23]
@@ -575,7 +575,7 @@ def test_a_sequence_takes_its_grid_from_validation_images() -> None:
 
 
 def test_a_bisection_keeps_the_pass_of_largest_coverage() -> None:
-    # Sixteen scores, a hundred images each; the five worst are all wrong.
+    # Sixteen scores, a hundred examples each; the five worst are all wrong.
     scores = np.repeat(np.arange(16), 100)
     choice = Sgr(0.1, 0.1).fit(held_out(scores, scores < 5))
     assert choice.value == 5  # tried last is 4, and 100 errors of 1,200 do not pass at δ/4
@@ -623,9 +623,9 @@ def test_the_number_needed_close_to_the_target_is_found_soon() -> None:
 def test_shortages_say_what_would_do(rule: type[Guaranteed]) -> None:
     told = {"help": 0, "zero": 0, "some": 0}
     pattern = (
-        r"not certifiable with (\d+) calibration images: it takes at least (\d+) accepted calibration images "
+        r"not certifiable with (\d+) calibration examples: it takes at least (\d+) accepted calibration examples "
         r"without an error(?: \(or ([\d,]+) at the risk of (\d\.\d{3}) seen at coverage (\d\.\d\d)\))?, at "
-        r"the very least ([\d,]+) calibration images at this coverage; the luckiest point seen is taken for "
+        r"the very least ([\d,]+) calibration examples at this coverage; the luckiest point seen is taken for "
         r"the true risk, so expect to need more"
     )
     for given_samples, target, delta in draws(100, seed=4):
@@ -640,16 +640,16 @@ def test_shortages_say_what_would_do(rule: type[Guaranteed]) -> None:
         below = [(e, k) for e, k in counts if Fraction(e, k) < decimal(target)]
         if not below:
             told["help"] += 1
-            assert (shortage.accepted, shortage.images) == (None, None)
-            assert "more images will not help" in shortage.sentence
+            assert (shortage.accepted, shortage.examples) == (None, None)
+            assert "more examples will not help" in shortage.sentence
             assert f"nowhere below {target:g}" in shortage.sentence
             assert f"at least {least} accepted" in shortage.sentence
             continue
         found = re.fullmatch(pattern, shortage.sentence)
         assert found, shortage.sentence
         assert [int(found[1]), int(found[2])] == [n, least]
-        assert found[6] == f"{shortage.images:,}"
-        # A few lucky images at the top do not count where there are points that could prove something.
+        assert found[6] == f"{shortage.examples:,}"
+        # A few lucky examples at the top do not count where there are points that could prove something.
         solid = [(e, k) for e, k in below if k >= least] or below
         if found[3] is None:
             told["zero"] += 1
@@ -660,7 +660,7 @@ def test_shortages_say_what_would_do(rule: type[Guaranteed]) -> None:
             points = [(e, k) for e, k in solid if (f"{e / k:.3f}", f"{k / n:.2f}") == (found[4], found[5])]
         needed = {(accepted_needed(e, k, target, level), k) for e, k in points}
         allowed = {(m, max(n + 1, math.ceil(Fraction(m * n, k)))) for m, k in needed}
-        assert (shortage.accepted, shortage.images) in allowed
+        assert (shortage.accepted, shortage.examples) in allowed
     assert told["help"] > 0
     assert told["zero"] + told["some"] > 10
     assert told["some"] > 0
@@ -672,11 +672,11 @@ def test_shortages_of_a_worked_example() -> None:
     shortage = FixedSequence(0.1).fit(held_out(scores, errors)).shortage
     assert shortage is not None
     needed = naive_needed(1, 20, 0.1, 0.1)
-    assert (shortage.accepted, shortage.images) == (needed, math.ceil(needed * 1.5))
+    assert (shortage.accepted, shortage.examples) == (needed, math.ceil(needed * 1.5))
     assert shortage.sentence == (
-        "not certifiable with 30 calibration images: it takes at least 22 accepted calibration images "
+        "not certifiable with 30 calibration examples: it takes at least 22 accepted calibration examples "
         f"without an error (or {needed} at the risk of 0.050 seen at coverage 0.67), at the very least "
-        f"{math.ceil(needed * 1.5)} calibration images at this coverage; the luckiest point seen is taken "
+        f"{math.ceil(needed * 1.5)} calibration examples at this coverage; the luckiest point seen is taken "
         "for the true risk, so expect to need more"
     )
 
@@ -692,8 +692,8 @@ def test_a_risk_equal_to_the_target_is_not_below_it(
     choice = rule(target).fit(held_out([0.5] * n, [1] * wrong + [0] * (n - wrong)))
     assert choice.value == math.inf
     assert choice.shortage is not None
-    assert choice.shortage.images is None
-    assert "more images will not help" in choice.shortage.sentence
+    assert choice.shortage.examples is None
+    assert "more examples will not help" in choice.shortage.sentence
 
 
 @pytest.mark.parametrize("rule", GUARANTEED)

@@ -58,7 +58,7 @@ def duplicates(
         "test": {
             "n": len(test),
             **{
-                split: {"images": int(near.sum()), "exact": int(exact.sum())}
+                split: {"examples": int(near.sum()), "exact": int(exact.sum())}
                 for split, (near, exact) in again.items()
             },
         },

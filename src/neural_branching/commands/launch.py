@@ -212,10 +212,10 @@ def _recorded(found: Exception, command: str, folder: Path) -> Exception:
 
 def _show(run: "Run", folder: Path, *, alone: bool) -> None:
     """Say what a finished run has found. It is written, whether or not it can be shown."""
-    from neural_branching.report.run_report import print_run, said
+    from neural_branching.report.run_report import one_line, print_run
 
     if not alone:
-        log.info("%s: %s", folder.name, said(run.results))
+        log.info("%s: %s", folder.name, one_line(run.results))
         return
     try:
         print_run(run, folder)

@@ -1,11 +1,11 @@
-"""``simulate``: calibration or test images redrawn, to see what guarantees and intervals are worth."""
+"""``simulate``: calibration or test examples redrawn, to see what guarantees and intervals are worth."""
 
 import argparse
 from pathlib import Path
 
 
 def main(arguments: list[str]) -> None:
-    """Redraw calibration images from runs' own answers, or test images from known populations.
+    """Redraw calibration examples from runs' own answers, or test examples from known populations.
 
     Args:
         arguments: the folder and options.
@@ -15,8 +15,8 @@ def main(arguments: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(
         prog="neural-branching simulate",
-        description="What each guaranteed threshold would keep with n calibration images; with --intervals "
-        "how often the printed 95 % intervals hold the truth with n test images.",
+        description="What each guaranteed threshold would keep with n calibration examples; with --intervals "
+        "how often the printed 95 % intervals hold the truth with n test examples.",
     )
     parser.add_argument(
         "folder", type=Path, help="a run, a sweep, or any folder of them (with --intervals: any)"
@@ -24,16 +24,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--intervals", action="store_true", help="write intervals.md into the folder")
     parser.add_argument("--target", type=float, default=0.1, help="selective risk not to be exceeded")
     parser.add_argument("--delta", type=float, default=0.1, help="probability of failure")
-    parser.add_argument("--images", type=int, nargs="+", default=[300, 1000, 3000], metavar="N")
+    parser.add_argument("--examples", type=int, nargs="+", default=[300, 1000, 3000], metavar="N")
     parser.add_argument("--draws", type=int, default=1000)
     options = parser.parse_args(arguments)
     if options.intervals:
         from neural_branching.report.interval_coverage import interval_coverage, write_coverage
 
-        write_coverage(options.folder / "intervals.md", interval_coverage(options.images, options.draws))
+        write_coverage(options.folder / "intervals.md", interval_coverage(options.examples, options.draws))
         return
 
     from neural_branching.report.guarantee_simulation import simulate, write_simulation
 
-    records, figure = simulate(options.folder, options.target, options.delta, options.images, options.draws)
+    records, figure = simulate(options.folder, options.target, options.delta, options.examples, options.draws)
     write_simulation(options.folder, records, figure)

@@ -1,1 +1,1 @@
-"""What a trained branch is worth: everything learned on calibration, judged once on test."""
+"""What a trained branch is worth: everything learned on calibration, evaluated once on test."""

@@ -49,7 +49,7 @@ class Acceptance:
             "promise": rule.promise,
             "guarantee": rule.guarantee,
             "split": "calibration" if choice.n else None,
-            "images": "foreign" if rule.needs_foreign else "known",
+            "examples": "foreign" if rule.needs_foreign else "known",
             "n": choice.n,
             "certificate": asdict(choice.certificate) if choice.certificate else None,
             "shortage": asdict(choice.shortage) if choice.shortage else None,
@@ -88,7 +88,7 @@ def fit_score(score: Score, answers: Mapping[str, Answers]) -> tuple[Scorer, NDA
             learning = learning[learning.targets >= 0]
     if not len(learning):
         raise NothingToLearnError(
-            f"score={score.kind} learns from half of the calibration images of each class, and there is "
+            f"score={score.kind} learns from half of the calibration examples of each class, and there is "
             "only one of each: raise data.split.calibration or choose another score."
         )
     return score.fit(learning), left
@@ -101,7 +101,7 @@ def held_out(scorer: Scorer, calibration: Answers, validation: Answers, foreign:
         scorer: the fitted score.
         calibration: answers that it has not learned from.
         validation: answers by which models were chosen.
-        foreign: scores of calibration images of foreign classes.
+        foreign: scores of calibration examples of foreign classes.
     """
     return HeldOut(
         score=scores(scorer, calibration),
@@ -118,9 +118,9 @@ def scores(scorer: Scorer, answers: Answers) -> Floats:
 
 
 def every_second(targets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The first, third, … image of each class, bool (n,).
+    """The first, third, … example of each class, bool (n,).
 
-    Rows are ordered by the hash of their pixels, so that this is a draw; and always the same one.
+    Rows are ordered by the hash of their content, so that this is a draw; and always the same one.
     """
     chosen = np.zeros(len(targets), dtype=bool)
     for label in np.unique(targets):

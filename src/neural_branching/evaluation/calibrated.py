@@ -1,7 +1,7 @@
-"""What a perfectly calibrated classifier with the same confidences would show on as many images.
+"""What a perfectly calibrated classifier with the same confidences would show on as many examples.
 
 Expected calibration error is a mean of absolute gaps, so that chance alone makes it positive. Labels are
-redrawn, each answer being right with the probability that it claims: the errors of the redraws are the
+redrawn, each answer being right with the probability that it states: the errors of the redraws are the
 floor that an observed one is to be held against.
 """
 
@@ -17,11 +17,11 @@ _HELD = 200_000
 
 
 def redrawn_shares(confidence: Floats, bins: Floats, redraws: int = REDRAWS, seed: int = 0) -> Floats:
-    """Right answers in each bin, less what the confidences promise, as shares of all images.
+    """Right answers in each bin, less what the confidences promise, as shares of all examples.
 
     Args:
         confidence: probability that each answer is right, within [0, 1], shape (n,).
-        bins: 1 where an image belongs to a bin, else 0, shape (n, k).
+        bins: 1 where an example belongs to a bin, else 0, shape (n, k).
         redraws: how many times all labels are drawn.
         seed: seed of the draws.
 

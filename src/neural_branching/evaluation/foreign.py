@@ -1,4 +1,4 @@
-"""What a branch does with images of classes that it was not trained on."""
+"""What a branch does with examples of classes that it was not trained on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from neural_branching.selection.risk_coverage import weighted_curves
 from neural_branching.selection.thresholds.plain import threshold_at_coverage
 from neural_branching.selection.thresholds.threshold import HeldOut, Threshold
 
-# The share of the subset's images that must be answered when false accepts are counted.
+# The share of the subset's examples that must be answered when false accepts are counted.
 FPR_COVERAGE = 0.95
 
 
@@ -54,7 +54,7 @@ class Foreign:
 
 
 def scod_curve(score: Floats, error: NDArray[np.bool_], foreign_score: Floats) -> RiskCoverageCurve:
-    """Risk–coverage curve with every foreign image counted as an error when it is answered.
+    """Risk–coverage curve with every foreign example counted as an error when it is answered.
 
     Selective classification in the presence of out-of-distribution data (Xia & Bouganis, 2022).
     """
@@ -65,12 +65,12 @@ def scod_curve(score: Floats, error: NDArray[np.bool_], foreign_score: Floats) -
 def foreign_numbers(
     score: Floats, error: NDArray[np.bool_], foreign_score: Floats, threshold: float
 ) -> dict[str, Any]:
-    """False-accept rate at the threshold, AUROC and FPR95 against the subset's images, SCOD areas.
+    """False-accept rate at the threshold, AUROC and FPR95 against the subset's examples, SCOD areas.
 
     Args:
-        score: scores of the subset's images, float64 (n,).
+        score: scores of the subset's examples, float64 (n,).
         error: their errors.
-        foreign_score: scores of foreign images, float64 (m,).
+        foreign_score: scores of foreign examples, float64 (m,).
         threshold: accept iff score ≥ threshold.
     """
     curve = scod_curve(score, error, foreign_score)
@@ -91,18 +91,18 @@ def foreign_intervals(
 ) -> dict[str, Any]:
     """95 % intervals of all numbers but the false-accept rate.
 
-    Bootstrap percentiles, the subset's and the foreign images resampled apart; of the AUROC, that of the
+    Bootstrap percentiles, the subset's and the foreign examples resampled apart; of the AUROC, that of the
     failure AUROC.
 
     Args:
-        score: scores of the subset's images, float64 (n,).
+        score: scores of the subset's examples, float64 (n,).
         error: their errors.
-        foreign_score: scores of foreign images, float64 (m,).
-        bootstrap: resamples of the subset's images.
+        foreign_score: scores of foreign examples, float64 (m,).
+        bootstrap: resamples of the subset's examples.
     """
     scores, is_foreign = _against(score, foreign_score)
     errors = np.concatenate([error, np.ones(len(foreign_score), dtype=bool)])
-    # Drawn apart from the subset's images.
+    # Drawn apart from the subset's examples.
     mine = Bootstrap(len(foreign_score), bootstrap.resamples, seed=1)
     pairs = zip(bootstrap.chunks(len(scores)), mine.chunks(len(scores)), strict=True)
     values = resampled(
@@ -122,7 +122,7 @@ def foreign_intervals(
 
 
 def accept_interval(foreign_score: Floats, threshold: float) -> dict[str, Interval]:
-    """The interval of the false-accept rate alone, for parts of the foreign images."""
+    """The interval of the false-accept rate alone, for parts of the foreign examples."""
     return {"false_accept_rate": share_interval(foreign_score >= threshold)}
 
 
@@ -147,10 +147,10 @@ def left_out(
     """False-accept rate of each foreign class when the rule is fitted without it, as a new class would see.
 
     Args:
-        rule: a rule that is fitted on foreign images.
+        rule: a rule that is fitted on foreign examples.
         held_out: what it is fitted on; its foreign scores belong to ``calibration``.
-        calibration: answers to foreign calibration images.
-        test: answers to foreign test images.
+        calibration: answers to foreign calibration examples.
+        test: answers to foreign test examples.
         score: scores of the latter.
 
     Returns:

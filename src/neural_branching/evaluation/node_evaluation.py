@@ -1,4 +1,4 @@
-"""A branch judged by itself: from its answers and its parent's to the numbers of results.json."""
+"""A branch evaluated by itself: from its answers and its parent's to the numbers of results.json."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ class NodeAtThreshold:
 
     Attributes:
         numbers: an entry of the node's block "thresholds" in results.json.
-        branch: the branch, judged.
-        parent: the parent restricted to the subset, judged by the same score and rule on the same images;
-            None if it does not know each of the classes.
+        branch: the branch, evaluated.
+        parent: the parent restricted to the subset, evaluated by the same score and rule on the same
+            examples; None if it does not know each of the classes.
     """
 
     numbers: dict[str, Any]
@@ -39,7 +39,7 @@ class NodeAtThreshold:
 
 @dataclass(frozen=True)
 class NodeEvaluation:
-    """A branch judged by itself: its numbers and what figures are drawn from.
+    """A branch evaluated by itself: its numbers and what figures are drawn from.
 
     Attributes:
         threshold_free: what was known before a threshold was chosen.
@@ -65,7 +65,7 @@ class NodeEvaluation:
         )
 
     def fits(self, side: str, split: str) -> list[str]:
-        """What each image was used to fit: "score", "threshold" or "" for nothing.
+        """What each example was used to fit: "score", "threshold" or "" for nothing.
 
         Args:
             side: "known" or "foreign".
@@ -76,13 +76,13 @@ class NodeEvaluation:
         if split == "calibration" and side == "known":
             fits[~branch.fitted_on] = "score"
         fitted = [one.numbers["threshold"] for one in self.thresholds]
-        if split == "calibration" and any(one["n"] and one["images"] == side for one in fitted):
+        if split == "calibration" and any(one["n"] and one["examples"] == side for one in fitted):
             fits[fits == ""] = "threshold"
         return list(fits)
 
 
 def evaluate_node(threshold_free: ThresholdFree, rules: Sequence[Threshold]) -> NodeEvaluation:
-    """Fit thresholds on calibration and judge the branch on test under each, beside its parent.
+    """Fit thresholds on calibration and evaluate the branch on test under each, beside its parent.
 
     The parent restricted to the subset gets a threshold of its own in the same way.
 
@@ -90,9 +90,9 @@ def evaluate_node(threshold_free: ThresholdFree, rules: Sequence[Threshold]) -> 
         threshold_free: what is known of the answers before.
         rules: how thresholds are chosen.
     """
-    judged = [_at_threshold(threshold_free, rule) for rule in rules]
+    evaluated = [_at_threshold(threshold_free, rule) for rule in rules]
     return NodeEvaluation(
-        threshold_free, judged, with_own(threshold_free.usual_points, [one.branch for one in judged])
+        threshold_free, evaluated, with_own(threshold_free.usual_points, [one.branch for one in evaluated])
     )
 
 
@@ -123,13 +123,13 @@ def _at_threshold(threshold_free: ThresholdFree, rule: Threshold) -> NodeAtThres
     return NodeAtThreshold(numbers, mine, theirs)
 
 
-def _on(judged: ThresholdedNode, split: str) -> dict[str, Any]:
-    return selective(judged.known[split], judged.answers.known[split].error, judged.choice.value)
+def _on(evaluated: ThresholdedNode, split: str) -> dict[str, Any]:
+    return selective(evaluated.known[split], evaluated.answers.known[split].error, evaluated.choice.value)
 
 
-def _intervals(judged: ThresholdedNode, threshold_free: ThresholdFree, side: str) -> dict[str, Any]:
-    error = judged.answers.known["test"].error
-    at = acceptance_intervals(judged.known["test"], error, [judged.choice.value])
+def _intervals(evaluated: ThresholdedNode, threshold_free: ThresholdFree, side: str) -> dict[str, Any]:
+    error = evaluated.answers.known["test"].error
+    at = acceptance_intervals(evaluated.known["test"], error, [evaluated.choice.value])
     return {**(threshold_free.intervals[side] or {}), **at[0]}
 
 

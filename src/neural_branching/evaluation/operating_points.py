@@ -1,4 +1,4 @@
-"""What several thresholds would do on the test images: the table beside the chosen one."""
+"""What several thresholds would do on the test examples: the table beside the chosen one."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +16,15 @@ COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """One threshold on the test images, with 95 % intervals.
+    """One threshold on the test examples, with 95 % intervals.
 
     Attributes:
         threshold: accept iff score ≥ threshold.
         chosen: whether it is the run's own.
-        n_accepted: images of the subset answered.
+        n_accepted: examples of the subset answered.
         coverage: their share, within [0, 1].
         selective_accuracy: accuracy on them; nan if there are none.
-        false_accept_rate: share of foreign images answered; None if there are no foreign classes.
+        false_accept_rate: share of foreign examples answered; None if there are no foreign classes.
     """
 
     threshold: float
@@ -45,17 +45,17 @@ def usual_points(one: ScoredNode, score: Score) -> list[OperatingPoint]:
     """The table without a run's own threshold, ascending.
 
     For probabilities the thresholds are round numbers, for other scores those that answer 100, 90 … 10 %
-    of the calibration images.
+    of the calibration examples.
     """
     if score.bounds == (0.0, 1.0):
         return _points(one, PROBABILITIES)
     return _points(one, {threshold_at_coverage(one.held_out.score, level) for level in COVERAGES})
 
 
-def with_own(usual: Sequence[OperatingPoint], judged: Sequence[ThresholdedNode]) -> list[OperatingPoint]:
+def with_own(usual: Sequence[OperatingPoint], evaluated: Sequence[ThresholdedNode]) -> list[OperatingPoint]:
     """A run's own thresholds among the usual ones, ascending."""
-    values = {one.choice.value for one in judged}
-    own = [replace(point, chosen=True) for point in _points(judged[0], values)]
+    values = {one.choice.value for one in evaluated}
+    own = [replace(point, chosen=True) for point in _points(evaluated[0], values)]
     others = [point for point in usual if point.threshold not in values]
     return sorted([*others, *own], key=lambda point: point.threshold)
 

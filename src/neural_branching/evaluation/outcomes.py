@@ -1,4 +1,4 @@
-"""One model's answers beside another's, on the same images."""
+"""One model's answers beside another's, on the same examples."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from neural_branching.selection.scores.from_logits import softmax
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a model gets wrong, and how sure it is.
+    """What a model gets wrong, and its confidence.
 
     Attributes:
         error: whether each answer is wrong, bool (n,).
@@ -42,7 +42,7 @@ def outcome(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> Outcome:
 
 
 def accuracy_difference(first: Outcome, second: Outcome) -> dict[str, object]:
-    """First less second, with a 95 % interval paired by image."""
+    """First less second, with a 95 % interval paired by example."""
     better = second.error.astype(float) - first.error
     difference = float(better.mean())
     interval = difference_interval(difference, better - difference, imagined=1)
@@ -50,7 +50,7 @@ def accuracy_difference(first: Outcome, second: Outcome) -> dict[str, object]:
 
 
 def differences(first: Outcome, second: Outcome) -> dict[str, dict[str, object]]:
-    """Accuracy and AURC, first less second, with 95 % intervals paired by image."""
+    """Accuracy and AURC, first less second, with 95 % intervals paired by example."""
     curves = [risk_coverage_curve(one.score, one.error) for one in (first, second)]
     influences = [
         aurc_influence(curve).of(one.score, one.error)

@@ -16,7 +16,7 @@ from neural_branching.selection.scores.learned import fit_temperature
 BINS = 15
 EDGES = np.linspace(0, 1, BINS + 1)
 # The confidence whose truth is reported: the original experiment's threshold.
-CLAIM = 0.96
+CONFIDENT = 0.96
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Bins:
 
     Attributes:
         edges: of the equal-width bins, float64 (bins + 1,).
-        count: images in each bin, int64 (bins,).
+        count: examples in each bin, int64 (bins,).
         confidence: their mean confidence, float64 (bins,); nan in an empty bin.
         accuracy: their accuracy, likewise.
         low: 2.5 % quantile of the accuracy that a perfectly calibrated classifier with these confidences
@@ -42,12 +42,12 @@ class Bins:
 
 
 def reliability(calibration: Answers, test: Answers, bootstrap: Bootstrap) -> dict[str, Any]:
-    """Fit a temperature on calibration and judge the probabilities on test, before and after.
+    """Fit a temperature on calibration and evaluate the probabilities on test, before and after.
 
     Args:
         calibration: answers that the temperature (Guo et al., 2017) is fitted on.
-        test: answers that are judged.
-        bootstrap: resamples of the test images, for intervals of means.
+        test: answers that are evaluated.
+        bootstrap: resamples of the test examples, for intervals of means.
     """
     temperature = fit_temperature(calibration.logits, calibration.targets)
     return {
@@ -85,13 +85,13 @@ def equal_width_error(probabilities: Floats, targets: NDArray[np.int64]) -> floa
 
 
 def equal_mass_error(probabilities: Floats, targets: NDArray[np.int64]) -> float:
-    """Expected calibration error with 15 bins of equally many images (Nixon et al., 2019)."""
+    """Expected calibration error with 15 bins of equally many examples (Nixon et al., 2019)."""
     confidence, right = _top(probabilities, targets)
     return _error(confidence, right, _equal_mass(confidence))
 
 
 def if_calibrated(probabilities: Floats, targets: NDArray[np.int64]) -> dict[str, Any]:
-    """What both errors would be if every answer were right with the probability that it claims.
+    """What both errors would be if every answer were right with the probability that it states.
 
     No interval is given around an expected calibration error. The population's own, Σ over the bins of
     |P(right, bin) − E(confidence, bin)|, is 0 where the classifier is calibrated, and no method that was
@@ -124,17 +124,17 @@ def _judge(probabilities: Floats, targets: NDArray[np.int64], bootstrap: Bootstr
     # An impossible outcome that happened would cost infinitely much; the smallest float stands for 0.
     loss = -np.log(np.maximum(probabilities[true], np.finfo(np.float64).tiny))
     confidence, right = _top(probabilities, targets)
-    claimed = confidence >= CLAIM
+    confident = confidence >= CONFIDENT
     return {
         "ece": equal_width_error(probabilities, targets),
         "ece_equal_mass": equal_mass_error(probabilities, targets),
         "brier": float(brier.mean()),
         "nll": float(loss.mean()),
-        "claim": {
-            "confidence": CLAIM,
-            "n": int(claimed.sum()),
-            "accuracy": float(right[claimed].mean()) if claimed.any() else float("nan"),
-            "intervals": {"accuracy": share_interval(right[claimed])},
+        "confident": {
+            "confidence": CONFIDENT,
+            "n": int(confident.sum()),
+            "accuracy": float(right[confident].mean()) if confident.any() else float("nan"),
+            "intervals": {"accuracy": share_interval(right[confident])},
         },
         "if_calibrated": if_calibrated(probabilities, targets),
         "intervals": {
@@ -145,7 +145,7 @@ def _judge(probabilities: Floats, targets: NDArray[np.int64], bootstrap: Bootstr
 
 
 def _error(confidence: Floats, right: Floats, members: Floats) -> float:
-    """Expected calibration error over bins, members (n, bins) being 1 where an image is in a bin."""
+    """Expected calibration error over bins, members (n, bins) being 1 where an example is in a bin."""
     return float(np.abs((right - confidence) @ members).sum() / len(confidence))
 
 

@@ -1,4 +1,4 @@
-"""Selective prediction on one set of images, every number with its interval."""
+"""Selective prediction on one set of examples, every number with its interval."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -41,9 +41,9 @@ def selective(score: Floats, error: NDArray[np.bool_], threshold: float) -> dict
 def acceptance_intervals(
     score: Floats, error: NDArray[np.bool_], thresholds: ArrayLike
 ) -> list[dict[str, Interval]]:
-    """95 % intervals of coverage and selective accuracy, over images, the threshold kept.
+    """95 % intervals of coverage and selective accuracy, over examples, the threshold kept.
 
-    Both are proportions: of all images, and of those accepted (given how many these are).
+    Both are proportions: of all examples, and of those accepted (given how many these are).
 
     Args:
         score: finite reals, float64 (n,).
@@ -94,7 +94,7 @@ def per_class(answers: Answers, score: Floats, threshold: float, classes: Sequen
 def confusion(answers: Answers, score: Floats, threshold: float, classes: Sequence[str]) -> dict[str, Any]:
     """Counts by true class (rows) and answer (columns), abstaining being the last column.
 
-    Of more classes than anyone can read only those are counted of which most images are answered wrongly,
+    Of more classes than anyone can read only those are counted of which most examples are answered wrongly,
     and all other answers together.
     """
     if len(classes) <= MOST:

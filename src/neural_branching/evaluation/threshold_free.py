@@ -1,4 +1,4 @@
-"""What can be said of a branch's answers before a threshold is chosen: most of the work, done once."""
+"""The evaluation of a branch's answers before a threshold is chosen: most of the work, done once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ class ThresholdFree:
 
     Attributes:
         branch: the branch with its fitted score.
-        parent: the parent restricted to the subset, scored in the same way on the same images; None if it
+        parent: the parent restricted to the subset, scored in the same way on the same examples; None if it
             does not know each of the classes.
         score: confidence in an answer.
         classes: the subset's class names.
         foreign: the classes that the branch was not trained on.
-        bootstrap: the resamples of the test images that intervals of means come from.
+        bootstrap: the resamples of the test examples that intervals of means come from.
         validation_loss: mean cross-entropy on validation, in nats.
         reliability: whether the branch's probabilities mean what they say.
         curve: the branch's risk–coverage curve on test.
-        scod_curve: the same with every answered foreign image counted as an error.
+        scod_curve: the same with every answered foreign example counted as an error.
         usual_points: what usual thresholds would do on test.
         intervals: "branch", "parent" and "foreign" → intervals on test that no threshold changes; None
             for what is not there.
@@ -75,7 +75,7 @@ def evaluate_threshold_free(
 
     Args:
         branch: the branch's answers.
-        parent: the parent's logits of the subset's classes, for the same images; None if it was not
+        parent: the parent's logits of the subset's classes, for the same examples; None if it was not
             trained to tell them apart.
         score: confidence in an answer.
         classes: the subset's class names.

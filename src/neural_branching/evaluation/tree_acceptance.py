@@ -98,7 +98,7 @@ def _fit(name: str, arrived: dict[str, Answers], score: Score, rule: Threshold) 
 
 def _nothing(split: str) -> Choice:
     """No answer is accepted where there is nothing to fit on."""
-    shortage = Shortage(None, None, f"No image of {split} arrives at the node.")
+    shortage = Shortage(None, None, f"No example of {split} arrives at the node.")
     return Choice(float("inf"), 0, shortage=shortage)
 
 

@@ -1,4 +1,4 @@
-"""A whole tree judged on test: routers side by side, every node, and what images are answered."""
+"""A whole tree evaluated on test: routers side by side, every node, and what examples are answered."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class TreeAtThreshold:
 
     Attributes:
         numbers: an entry of the block "thresholds" of results.json.
-        given: answer to each test image with back-off, an index into ``answers_of(tree)``.
+        given: answer to each test example with back-off, an index into ``answers_of(tree)``.
         acceptances: where the tree stops an example, with back-off.
     """
 
@@ -52,7 +52,7 @@ class TreeEvaluation:
 
     Attributes:
         numbers: the blocks "validation", "parent_alone", "routers" and "thresholds" of results.json.
-        outputs: the test images of the tree's classes.
+        outputs: the test examples of the tree's classes.
         paths: where the chosen router sends them.
         router: the chosen router, fitted.
         thresholds: what its nodes' thresholds make of them.
@@ -75,16 +75,16 @@ def evaluate_tree(
     rules: Sequence[Rules],
     parent: NDArray[np.float32] | None,
 ) -> TreeEvaluation:
-    """Fit routers on validation and thresholds on calibration, and judge everything on test.
+    """Fit routers on validation and thresholds on calibration, and evaluate everything on test.
 
     Args:
         tree: the tree.
-        outputs: split → what the nodes say of its images, those of classes outside the tree included;
+        outputs: split → what the nodes say of its examples, those of classes outside the tree included;
             "train" is there if a score learns from it.
         routers: kind → router, all that are compared.
         chosen: kind of the one that thresholds are fitted for.
-        rules: how nodes accept; each is judged by itself.
-        parent: the parent's own logits of the tree's classes for all test images; None if it does not
+        rules: how nodes accept; each is evaluated by itself.
+        parent: the parent's own logits of the tree's classes for all test examples; None if it does not
             know them.
 
     Raises:
@@ -102,7 +102,7 @@ def evaluate_tree(
     if parent is not None:
         logits = parent[outputs["test"].labels >= 0]
         alone = Outcome(logits.argmax(1) != test.labels, softmax(logits).max(1))
-    judged = [_at_threshold(tree, outputs, fitted[chosen], paths[chosen], one) for one in rules]
+    evaluated = [_at_threshold(tree, outputs, fitted[chosen], paths[chosen], one) for one in rules]
     before = descend(tree, validation, fitted[chosen])
     numbers = {
         "validation": {"n": len(validation), "accuracy": float((before.classes == validation.labels).mean())},
@@ -120,14 +120,14 @@ def evaluate_tree(
             }
             for kind, one in paths.items()
         },
-        "thresholds": [one.numbers for one in judged],
+        "thresholds": [one.numbers for one in evaluated],
     }
     return TreeEvaluation(
         numbers,
         test,
         paths[chosen],
         fitted[chosen],
-        judged,
+        evaluated,
         {PARENT_ALONE: alone, **outcomes} if alone else outcomes,
     )
 
@@ -139,13 +139,13 @@ def _at_threshold(
     paths: RoutingPaths,
     rules: Rules,
 ) -> TreeAtThreshold:
-    """Fit thresholds for a router and count what test images are answered.
+    """Fit thresholds for a router and count what test examples are answered.
 
     Args:
         tree: the tree.
         outputs: as for ``evaluate_tree``.
         router: the fitted router.
-        paths: where it sends the test images of the tree's classes.
+        paths: where it sends the test examples of the tree's classes.
         rules: how nodes accept.
     """
     test, foreign = outputs["test"].inside, outputs["test"][outputs["test"].labels < 0]
@@ -172,7 +172,7 @@ def _at_threshold(
 
 
 def _promise(acceptances: Mapping[str, Acceptance], rules: Rules) -> Numbers:
-    """What holds for the answers of the whole tree to images of its classes, and how far."""
+    """What holds for the answers of the whole tree to examples of its classes, and how far."""
     kept = {(type(rules.thresholds[name]), str(rules.thresholds[name])) for name in acceptances}
     first = rules.thresholds[next(iter(acceptances))]
     if len(kept) > 1 or first.guarantee == "none":
@@ -192,7 +192,7 @@ def _outcome(one: Outcome) -> Numbers:
 
 
 def _routed(tree: Tree, outputs: NodeOutputs, paths: RoutingPaths, outcome: Outcome) -> Numbers:
-    """Which branch each image is sent to, and where those that end wrongly were lost."""
+    """Which branch each example is sent to, and where those that end wrongly were lost."""
     leaves = [node for node in tree.nodes.values() if node.leaf]
     belongs = np.stack([outputs.truth(tree, node) >= 0 for node in leaves])
     arrived = np.stack([paths.arrived[node.name] for node in leaves])
@@ -211,7 +211,7 @@ def _regret(outcomes: Mapping[str, Outcome], kind: str) -> float | None:
 
 
 def _lead(mine: Outcome, theirs: Outcome | None) -> Numbers | None:
-    """How much more accurate, paired on the same images."""
+    """How much more accurate, paired on the same examples."""
     if theirs is None:
         return None
     return accuracy_difference(mine, theirs)
@@ -225,7 +225,7 @@ def _given(
     *,
     back_off: bool,
 ) -> NDArray[np.int64]:
-    """Each image's answer under some thresholds."""
+    """Each example's answer under some thresholds."""
 
     def accepts(name: str) -> NDArray[np.bool_]:
         if name not in acceptances:
@@ -237,7 +237,7 @@ def _given(
 
 
 def _answers(tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64]) -> Numbers:
-    """How many images are answered at each level, how many of them rightly, and how much that says.
+    """How many examples are answered at each level, how many of them rightly, and how much that says.
 
     Hierarchical coverage (Goren et al., 2024) counts an answer by what it leaves open: 1 for a class, 0
     for none, 1 − log m / log M for one of m classes out of M in between.
@@ -274,7 +274,7 @@ def _answers(tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64]) ->
 def _arrivals(
     tree: Tree, outputs: NodeOutputs, paths: RoutingPaths, acceptances: Mapping[str, Mapping[str, Acceptance]]
 ) -> Numbers:
-    """What happens to the images that arrive at each node, with back-off."""
+    """What happens to the examples that arrive at each node, with back-off."""
     answered = {name: paths.answers(tree, outputs, node) for name, node in tree.nodes.items()}
     numbers: Numbers = {}
     for visit in visits(tree, paths, lambda name: acceptances[BACK_OFF][name].accepts(answered[name])):

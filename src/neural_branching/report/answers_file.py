@@ -82,7 +82,7 @@ class Writer:
             raise InputError(f"--output {output} cannot be written ({error.strerror or error}).") from error
 
     def answered(self, file: Path, one: "Prediction") -> None:
-        """Take the answer to an image."""
+        """Take the answer to an example."""
         stopped = "" if one.accepted else one.trace[-1].node
         path = " > ".join(one.path)
         self.counts["class" if one.accepted else "backed off" if one.answer else "no answer"] += 1
@@ -100,7 +100,7 @@ class Writer:
             )
 
     def failed(self, file: Path, reason: str) -> None:
-        """Take an image that could not be read."""
+        """Take an example that could not be read."""
         self.counts["broken"] += 1
         self.errors[str(file)] = reason
         self._line([str(file), "", "", "", "0", "", reason])
@@ -114,14 +114,14 @@ class Writer:
     def finish(self, output: Path | None, seconds: float) -> None:
         """Print the first predictions, how many of each kind there are, and what could not be read."""
         screen, total = console(), sum(self.counts.values())
-        table = Table(title=f"{total} images" + (f", the first {SHOWN}" if total > SHOWN else ""))
-        for heading in ("image", "answer", "confidence", "accepted", "trace (✗: not accepted)"):
+        table = Table(title=f"{total} examples" + (f", the first {SHOWN}" if total > SHOWN else ""))
+        for heading in ("example", "answer", "confidence", "accepted", "trace (✗: not accepted)"):
             table.add_column(heading, justify="right" if heading == "confidence" else "left")
         for line in self.shown:
             table.add_row(*line)
         screen.print(table)
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
-        screen.print(f"{kinds}; {total / max(seconds, 1e-9):,.0f} images per second.", highlight=False)
+        screen.print(f"{kinds}; {total / max(seconds, 1e-9):,.0f} examples per second.", highlight=False)
         for file, reason in self.errors.items():
             screen.print(printable(f"cannot be read: {file}: {reason}"), highlight=False, soft_wrap=True)
         if output:

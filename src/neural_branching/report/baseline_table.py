@@ -8,9 +8,9 @@ from neural_branching.report.collect import Summary, cell
 
 HEADER = ("model", "accuracy", "AURC", "branch better by", "AURC by", "MACs", "trained", "seconds")
 NOTE = """\
-Baselines on the same test images, surest by the largest softmax probability; the branch's lead is paired.
-±: standard deviation over seeds. [ ]: 95 % interval over test images; of several seeds, the mean of theirs,
-which is at most too wide. MACs per image from the pixels on; parameters and seconds for this subset alone."""
+Baselines on the same test examples, confidence being the largest softmax probability; a branch's lead is paired.
+±: standard deviation over seeds. [ ]: 95 % interval over test examples; of several seeds, the mean of theirs, which
+is at most too wide. MACs per example from the input on; parameters and seconds for this subset alone."""
 
 
 def baseline_lines(compared: Mapping[str, Any]) -> list[list[str]]:
@@ -19,7 +19,7 @@ def baseline_lines(compared: Mapping[str, Any]) -> list[list[str]]:
 
 
 def summary_lines(summary: Summary, names: Sequence[str]) -> list[list[str]]:
-    """One line per setting and model: mean, ± over seeds, and the leads' interval over test images.
+    """One line per setting and model: mean, ± over seeds, and the leads' interval over test examples.
 
     Args:
         summary: the runs.

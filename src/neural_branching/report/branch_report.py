@@ -66,7 +66,7 @@ def print_results(results: Mapping[str, Any]) -> None:
     every, screen = records(results), console()
     first, several = every[0], len(every) > 1
     test, published = first["test"], first["published"]
-    table = Table(title=f"{first['subset']} at {first['branch_point']} · {test['n']} test images")
+    table = Table(title=f"{first['subset']} at {first['branch_point']} · {test['n']} test examples")
     for heading in ("", "accuracy", "AURC", "coverage", "selective accuracy"):
         table.add_column(heading, justify="left" if not heading else "right")
     rows: list[tuple[str, Row]] = []
@@ -82,7 +82,7 @@ def print_results(results: Mapping[str, Any]) -> None:
         intervals = numbers.get("intervals", {})
         table.add_row(name, *(with_interval(numbers.get(key), intervals.get(key)) for key in keys))
     screen.print(table)
-    screen.print(f"[ ]: 95 % interval over test images. {AREAS_NOTE}", highlight=False)
+    screen.print(f"[ ]: 95 % interval over test examples. {AREAS_NOTE}", highlight=False)
     if first["baselines"]:
         table = Table(title="Baselines")
         for heading in HEADER:
@@ -96,10 +96,10 @@ def print_results(results: Mapping[str, Any]) -> None:
 
 
 def _at_threshold(record: Row) -> list[str]:
-    """What is to be said of a threshold: its promise, and what it makes of foreign images."""
+    """What is printed of a threshold: its promise, and what it makes of foreign examples."""
     threshold, foreign = record["threshold"], record["foreign"]
-    where = f", fitted on {threshold['n']} calibration images" if threshold["n"] else ""
-    if threshold["images"] == "foreign":
+    where = f", fitted on {threshold['n']} calibration examples" if threshold["n"] else ""
+    if threshold["examples"] == "foreign":
         where += " of foreign classes"
     value = "none: accepts nothing" if threshold["reject_all"] else number(threshold["value"])
     lines = [
@@ -123,7 +123,7 @@ def _at_threshold(record: Row) -> list[str]:
         if rates:
             apart.append(f"a class left out of the fit up to {max(rates):.3f}, {rates[max(rates)]}")
         lines.append(
-            f"foreign classes: {interval} of {foreign['n']} images answered ({', '.join(apart)}); "
+            f"foreign classes: {interval} of {foreign['n']} examples answered ({', '.join(apart)}); "
             f"AUROC {foreign['auroc']:.3f}, FPR95 {foreign['fpr95']:.3f}"
         )
     return lines
@@ -142,7 +142,7 @@ def _beside(record: Row) -> list[str]:
 
 def _certificate(certificate: dict[str, Any]) -> str:
     if certificate["quantity"] == "false-accept rate":
-        seen = f"{certificate['n_accepted']} of {certificate['n']} foreign images accepted"
+        seen = f"{certificate['n_accepted']} of {certificate['n']} foreign examples accepted"
     else:
         seen = f"{certificate['errors']} errors among {certificate['n_accepted']} accepted"
     target, bound = f"{certificate['quantity']} ≤ {certificate['target']:g}", certificate["bound"]
@@ -160,12 +160,12 @@ def _probabilities(reliability: dict[str, Any]) -> list[str]:
         "after": f"at temperature {reliability['temperature']:.2f}",
     }
     for key, name in names.items():
-        numbers, claim = reliability[key], reliability[key]["claim"]
+        numbers, confident = reliability[key], reliability[key]["confident"]
         floor = numbers["if_calibrated"]["ece"]
         lines.append(
             f"{name}: ECE {numbers['ece']:.3f} ({floor['mean']:.3f} if they were calibrated, at most "
             f"{floor['quantile_95']:.3f} in 95 % of draws, p = {floor['p_value']:.2g}), NLL "
-            f"{numbers['nll']:.3f}; of {claim['n']} answers that claim at least {claim['confidence']:.0%}, "
-            f"{number(claim['accuracy'])} are right"
+            f"{numbers['nll']:.3f}; of {confident['n']} answers with a confidence of at least {confident['confidence']:.0%}, "
+            f"{number(confident['accuracy'])} are right"
         )
     return lines

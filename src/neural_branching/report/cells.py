@@ -13,10 +13,10 @@ class Cell:
     Attributes:
         mean: over the seeds; None where no run has it.
         deviation: standard deviation (n − 1) over the seeds: how much another seed would differ on the same
-            images; None for a single run.
-        interval: 95 % interval over test images: how much other images would differ. Of several seeds, the
-            mean of their intervals, which is at most too wide: it is right for seeds that err on the same
-            images, and the standard deviation of a mean never exceeds the mean of the deviations.
+            examples; None for a single run.
+        interval: 95 % interval over test examples: how much other examples would differ. Of several seeds,
+            the mean of their intervals, which is at most too wide: it is right for seeds that err on the same
+            examples, and the standard deviation of a mean never exceeds the mean of the deviations.
     """
 
     mean: float | None

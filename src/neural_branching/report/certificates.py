@@ -27,7 +27,7 @@ class Certified:
         compared: number of certificates that are to hold at once.
         alone: the threshold as the run fitted it, at δ.
         adjusted: the threshold fitted again at δ / compared (Bonferroni), never looser than alone.
-        test_coverage: share of test images that the adjusted threshold answers.
+        test_coverage: share of test examples that the adjusted threshold answers.
         test_selective_accuracy: accuracy on them; nan if there are none.
     """
 

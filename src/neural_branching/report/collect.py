@@ -94,7 +94,7 @@ _ROW = {
     **{metric.name: Maybe(NUMBER) for metric in METRICS},
     **{f"{metric.name}_interval": Maybe([NUMBER, NUMBER]) for metric in METRICS},
 }
-# Settings that choose the images: runs that differ in them have different data openly.
+# Settings that choose the examples: runs that differ in them have different data openly.
 _CHOOSES_DATA = ("data.", "experiment", "hierarchy")
 
 
@@ -110,7 +110,7 @@ class Summary:
         unread: folders that look like runs but have no readable results → why.
         swept: names of further overrides that differ between the finished runs.
         published: subset → published figures to compare with.
-        mixed: what is to be said of runs on different data of one name.
+        mixed: sentences about runs on different data of one name.
         certificates: what is guaranteed of the runs' thresholds, also when the best is chosen.
         uncertified: runs whose thresholds could not be fitted again for that → why.
     """
@@ -151,7 +151,7 @@ class Summary:
         return [row for row in self.completed if id(row) in chosen]
 
     def repeated(self) -> list[str]:
-        """What is to be said of runs that have the settings and seeds of another, which counts once."""
+        """Sentences about runs that have the settings and seeds of another, which counts once."""
         theirs = {self._run_of(row): row for row in self.counted()}
         again = [row for row in self.completed if theirs[self._run_of(row)] is not row]
         if not again:
@@ -175,8 +175,8 @@ class Summary:
             )
         return said
 
-    def repeated_images(self) -> list[str]:
-        """A line for each set of test images of which some repeat training images."""
+    def repeated_examples(self) -> list[str]:
+        """A line for each set of test examples of which some repeat training examples."""
         of = "subset" if self.command == "train" else "hierarchy"
         found = (f"{row['data']}, {row[of]}: {row['repeats']}" for row in self.completed if row["repeats"])
         return list(dict.fromkeys(found))
@@ -418,7 +418,7 @@ SHORT = 8  # digits of a fingerprint that are shown
 
 
 def mixed(name: str, keys: dict[str, list[str]]) -> list[str]:
-    """What is to be said of runs on data of one name.
+    """Sentences about runs on data of one name.
 
     Args:
         name: of the data.
@@ -431,7 +431,7 @@ def mixed(name: str, keys: dict[str, list[str]]) -> list[str]:
         return []
     found = "; ".join(f"{key[:SHORT]} ({len(runs)}): {listed(runs)}" for key, runs in keys.items())
     return [
-        f"The images of data {name!r} are not the same in all runs, whose numbers are therefore kept apart "
+        f"The examples of data {name!r} are not the same in all runs, whose numbers are therefore kept apart "
         f"and do not compare. By fingerprint: {found}."
     ]
 

@@ -28,7 +28,7 @@ def draw(summary: Summary) -> dict[str, Any]:
     """Risk–coverage curves together; accuracy and AURC by branch point, beside the parent restricted.
 
     Where several branch points were run their depth is drawn with its costs, where several numbers of
-    training images a learning curve.
+    training examples a learning curve.
 
     Returns:
         Name → figure; empty if no run has completed.
@@ -39,7 +39,7 @@ def draw(summary: Summary) -> dict[str, Any]:
     order = _by_depth(rows)
     lines, several = _lines(summary, rows)
     band = "bands: standard deviation\nover seeds" if several else ""
-    result = {"risk_coverage": risk_coverage(lines, "Branches on the test images", band)}
+    result = {"risk_coverage": risk_coverage(lines, "Branches on the test examples", band)}
     for metric, label in (("accuracy", "test accuracy"), ("aurc", "test AURC (smaller is better)")):
         values, baselines = (
             _by_branch_point(summary, rows, f"{prefix}_{metric}") for prefix in ("test", "restricted")
@@ -67,7 +67,7 @@ def _pareto(search: Search) -> Figure:
 
 
 def _by_depth(rows: list[Row]) -> list[str]:
-    """Branch points from the image to the logits, as far as their costs tell."""
+    """Branch points from the example to the logits, as far as their costs tell."""
     costs = {row["branch_point"]: row["prefix_macs"] or 0 for row in rows}
     return sorted(costs, key=costs.__getitem__)  # stable: equal costs stay as they came
 
@@ -90,7 +90,7 @@ def _depth(summary: Summary, rows: list[Row], order: list[str]) -> Figure:
 
 
 def _learning_curve(summary: Summary, rows: list[Row]) -> Figure:
-    """Accuracy and training time of the branch and its baselines by training images per class."""
+    """Accuracy and training time of the branch and its baselines by training examples per class."""
     names = ("branch_point", "data", "parent", "branch", "score", *summary.swept)
     differing = [name for name in _differing(rows, names) if name != IMAGES]
     panels: dict[str, dict[str, dict[str, dict[int, list[float]]]]] = {}

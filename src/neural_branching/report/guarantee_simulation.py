@@ -1,4 +1,4 @@
-"""What each guaranteed rule would keep with more or fewer calibration images: planning, on real scores."""
+"""What each guaranteed rule would keep with more or fewer calibration examples: planning, on real scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Kept:
     Attributes:
         setting: name of the setting.
         rule: kind of the rule.
-        n: calibration images drawn.
+        n: calibration examples drawn.
         coverage: mean population coverage of its thresholds; nothing certified counts as 0.
         violations: share of draws whose threshold has a population risk above the target.
         oracle: largest population coverage with a risk within the target.
@@ -54,17 +54,17 @@ class Kept:
 def simulate(
     folder: Path, target: float, delta: float, sizes: Sequence[int], draws: int
 ) -> tuple[list[Kept], Any]:
-    """Redraw calibration images from a run's own held-out answers and fit every guaranteed rule.
+    """Redraw calibration examples from a run's own held-out answers and fit every guaranteed rule.
 
-    A run's calibration and test images together are taken for the population, so that the true risk of
-    every threshold is known; n images are drawn from it with replacement, and validation images from
+    A run's calibration and test examples together are taken for the population, so that the true risk of
+    every threshold is known; n examples are drawn from it with replacement, and validation examples from
     the run's own, in the proportion that the run has. Nothing here chooses a threshold for use.
 
     Args:
         folder: a run, or a folder of runs; those of one setting are averaged over their seeds.
         target: selective risk r* that must not be exceeded, within (0, 1).
         delta: probability δ of failure, within (0, 1).
-        sizes: numbers of calibration images.
+        sizes: numbers of calibration examples.
         draws: redraws for each of them.
 
     Returns:
@@ -76,7 +76,7 @@ def simulate(
     rules = [rule(target, delta) for rule in RULES]
     whole(draws, "--draws", 1)
     for n in sizes:
-        whole(n, "--images", 1)
+        whole(n, "--examples", 1)
     groups = _settings(collect(folder))
     if not groups:
         raise InputError(f"No run in {folder} has been completed: there are no scores to draw from.")
@@ -135,7 +135,7 @@ def _redraw(
     """Mean coverage and share of violations of each rule, and the oracle's coverage."""
     predictions = read_predictions(run, read_results(run)["classes"])
     calibration, test = predictions.of("calibration"), predictions.of("test")
-    # Images that the score learned from are no fair draw.
+    # Examples that the score learned from are no fair draw.
     calibration = calibration[calibration.fits != "score"]
     validation = predictions.of("validation")
     score = np.concatenate([calibration.score, test.score])

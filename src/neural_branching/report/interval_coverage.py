@@ -32,10 +32,10 @@ def _binormal(auroc: float) -> Callable[[np.random.Generator, float, int], Drawn
 
 
 def _noisy(generator: np.random.Generator, accuracy: float, n: int) -> Drawn:
-    """Binormal scores of failure AUROC .9, but a fifth of the errors is as sure as right predictions."""
+    """Binormal scores of failure AUROC .9, but a fifth of the errors score like right predictions."""
     score, error = _binormal(0.9)(generator, accuracy, n)
-    sure = error & (generator.random(n) < 0.2)
-    score[sure] = generator.normal(size=int(sure.sum())) + np.sqrt(2) * ndtri(0.9)
+    high = error & (generator.random(n) < 0.2)
+    score[high] = generator.normal(size=int(high.sum())) + np.sqrt(2) * ndtri(0.9)
     return score, error
 
 
@@ -79,7 +79,7 @@ class Coverage:
     Attributes:
         population: key of ``POPULATIONS``.
         accuracy: its accuracy.
-        n: images drawn.
+        n: examples drawn.
         statistic: one of ``STATISTICS``.
         coverage: share of the draws in which the truth lies between both ends.
         width: mean width, relative to the central 95 % of the estimates; nan if they do not vary.
@@ -99,7 +99,7 @@ def interval_coverage(sizes: Sequence[int], draws: int) -> list[Coverage]:
     """Draw test sets from known populations and count how often each interval holds the truth.
 
     Args:
-        sizes: numbers of images.
+        sizes: numbers of examples.
         draws: test sets for each population, accuracy and size.
 
     Raises:
@@ -107,16 +107,16 @@ def interval_coverage(sizes: Sequence[int], draws: int) -> list[Coverage]:
     """
     whole(draws, "--draws", 1)
     for n in sizes:
-        whole(n, "--images", 1)
+        whole(n, "--examples", 1)
     cells = [(name, accuracy) for name in POPULATIONS for accuracy in ACCURACIES]
     records = []
     for name, accuracy in track(cells, description="Simulating", console=console(), transient=True):
         generator, draw = np.random.default_rng([*name.encode(), int(100 * accuracy)]), POPULATIONS[name]
         score, error = draw(generator, accuracy, POPULATION)
         half = float(np.median(score))
-        truth = [value for value, _ in _measured(score, error, half)]
+        truth = [value for value, _ in _meahighd(score, error, half)]
         for n in sizes:
-            found = [list(_measured(*draw(generator, accuracy, n), half)) for _ in range(draws)]
+            found = [list(_meahighd(*draw(generator, accuracy, n), half)) for _ in range(draws)]
             for index, statistic in enumerate(STATISTICS):
                 values = np.array([one[index][0] for one in found])
                 ends = np.array([one[index][1] for one in found])
@@ -126,7 +126,7 @@ def interval_coverage(sizes: Sequence[int], draws: int) -> list[Coverage]:
 
 
 def write_coverage(file: Path, records: Sequence[Coverage]) -> None:
-    """Write one Markdown table per number of images, and print them.
+    """Write one Markdown table per number of examples, and print them.
 
     Raises:
         OSError: if the file cannot be written.
@@ -147,7 +147,7 @@ def write_coverage(file: Path, records: Sequence[Coverage]) -> None:
     screen.print(f"Table: {file}", highlight=False, soft_wrap=True, markup=False)
 
 
-def _measured(score: Floats, error: NDArray[np.bool_], half: float) -> Iterator[tuple[float, Interval]]:
+def _meahighd(score: Floats, error: NDArray[np.bool_], half: float) -> Iterator[tuple[float, Interval]]:
     """Each of ``STATISTICS``, and its interval."""
     curve = risk_coverage_curve(score, error)
     accepted = error[np.flatnonzero(score >= half)]

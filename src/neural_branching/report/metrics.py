@@ -32,7 +32,7 @@ class Metric:
         return at(results, self.path)
 
     def interval(self, results: Mapping[str, Any]) -> tuple[float, float] | None:
-        """Its 95 % interval over test images, if it has one."""
+        """Its 95 % interval over test examples, if it has one."""
         if self.bare:
             return None
         found = at(results, (*self.path[:-1], "intervals", self.path[-1]))
@@ -55,7 +55,7 @@ METRICS = (
     Metric("validation_accuracy", ("validation", "accuracy")),
     Metric("test_n", ("test", "n")),
     Metric("test_accuracy", ("test", "accuracy"), "accuracy", "test/accuracy"),
-    Metric("test_duplicates", ("duplicates", "test", "train", "images"), may_lack=True),
+    Metric("test_duplicates", ("duplicates", "test", "train", "examples"), may_lack=True),
     Metric("distinct_n", ("duplicates", "without", "n"), may_lack=True),
     Metric(
         "distinct_accuracy",
@@ -85,10 +85,12 @@ METRICS = (
     Metric("test_ece_scaled", ("reliability", "after", "ece"), "scaled", "test/ece_scaled", bare=True),
     Metric("test_ece_scaled_floor", (*_SCALED, "mean"), "its floor", "test/ece_scaled_floor", may_lack=True),
     Metric("test_ece_scaled_p_value", (*_SCALED, "p_value"), None, "test/ece_scaled_p_value", may_lack=True),
-    Metric("test_claim_n", ("reliability", "before", "claim", "n")),
-    Metric("test_claim_accuracy", ("reliability", "before", "claim", "accuracy"), may_lack=True),
-    Metric("test_claim_n_scaled", ("reliability", "after", "claim", "n")),
-    Metric("test_claim_accuracy_scaled", ("reliability", "after", "claim", "accuracy"), may_lack=True),
+    Metric("test_confident_n", ("reliability", "before", "confident", "n")),
+    Metric("test_confident_accuracy", ("reliability", "before", "confident", "accuracy"), may_lack=True),
+    Metric("test_confident_n_scaled", ("reliability", "after", "confident", "n")),
+    Metric(
+        "test_confident_accuracy_scaled", ("reliability", "after", "confident", "accuracy"), may_lack=True
+    ),
     Metric(
         "false_accept_rate",
         ("foreign", "false_accept_rate"),
@@ -133,7 +135,7 @@ def shown(rows: Iterable[Mapping[str, Any]]) -> list[Metric]:
 
 
 def tree_metrics(router: str) -> tuple[Metric, ...]:
-    """The same for a tree of branches, judged by its chosen router."""
+    """The same for a tree of branches, evaluated by its chosen router."""
     routed, answers = ("routers", router), ("answers", "back_off")
     return (
         *(

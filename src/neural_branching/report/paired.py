@@ -1,4 +1,4 @@
-"""Two settings on the same test images: differences, with intervals over images and spread over seeds."""
+"""Two settings on the same test examples: differences, with intervals over examples and spread over seeds."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ class Difference:
         first: A's values over the seeds.
         second: B's values over the seeds.
         difference: mean of B − A over the seeds for which both are defined; nan if there are none.
-        interval: 95 % interval of that mean, paired by image (``difference_interval``); nan likewise.
+        interval: 95 % interval of that mean, paired by example (``difference_interval``); nan likewise.
         deviation: standard deviation of B − A over the seeds; None for a single pair.
     """
 
@@ -61,19 +61,19 @@ class Comparison:
         shared: the settings that both have in common.
         pairs: number of runs paired.
         unpaired: number of runs of either side, in all comparisons, that have no partner.
-        images: number of test images.
+        examples: number of test examples.
         differences: one per metric.
     """
 
     shared: Mapping[str, str]
     pairs: int
     unpaired: int
-    images: int
+    examples: int
     differences: Sequence[Difference]
 
 
 def compare(folder: Path, first: str, second: str) -> list[Comparison]:
-    """Compare the runs of two settings below a folder on the same test images.
+    """Compare the runs of two settings below a folder on the same test examples.
 
     Args:
         folder: a sweep, or any folder of runs.
@@ -86,7 +86,7 @@ def compare(folder: Path, first: str, second: str) -> list[Comparison]:
 
     Raises:
         InputError: if a column or value is unknown, no runs of both sides belong together, or their
-            test images differ.
+            test examples differ.
     """
     summary = collect(folder)
     if _filter(first).keys() != _filter(second).keys():
@@ -126,7 +126,7 @@ def print_comparison(comparisons: Sequence[Comparison], first: str, second: str,
         where = " · ".join(
             value for name, value in one.shared.items() if name in varying or len(one.shared) < 3
         )
-        title = f"{where + ': ' if where else ''}{one.images} test images, {one.pairs} pairs of runs"
+        title = f"{where + ': ' if where else ''}{one.examples} test examples, {one.pairs} pairs of runs"
         table = Table(title=title)
         for heading in ("", f"A: {first}", f"B: {second}", "B − A", "its spread over seeds"):
             table.add_column(heading, justify="right" if heading else "left")
@@ -138,7 +138,7 @@ def print_comparison(comparisons: Sequence[Comparison], first: str, second: str,
             )
         screen.print(table)
     screen.print(
-        "[ ]: 95 % interval over test images, paired by image, all seeds together; ±: standard deviation "
+        "[ ]: 95 % interval over test examples, paired by example, all seeds together; ±: standard deviation "
         "over seeds.",
         highlight=False,
         markup=False,
@@ -178,15 +178,15 @@ def _compare(
 ) -> Comparison:
     tests = [tuple(_test(folder / row["run"]) for row in pair) for pair in pairs]
     rows, thresholds = tests[0][0][0].row, [[row["threshold_value"] for row in pair] for pair in pairs]
-    for pair, images in zip(pairs, tests, strict=True):
-        if any(not np.array_equal(rows, one.row) or data != tests[0][0][1] for one, data in images):
+    for pair, examples in zip(pairs, tests, strict=True):
+        if any(not np.array_equal(rows, one.row) or data != tests[0][0][1] for one, data in examples):
             raise InputError(
                 f"The runs {pair[0]['run']} and {pair[1]['run']} in {folder} were tested on different "
-                "images, so that they cannot be paired: compare runs of the same data and subset."
+                "examples, so that they cannot be paired: compare runs of the same data and subset."
             )
     values = [
-        [_metrics(one, limit) for (one, _), limit in zip(images, limits, strict=True)]
-        for images, limits in zip(tests, thresholds, strict=True)
+        [_metrics(one, limit) for (one, _), limit in zip(examples, limits, strict=True)]
+        for examples, limits in zip(tests, thresholds, strict=True)
     ]
     differences = [_difference(metric, values) for metric in HEADINGS]
     return Comparison(shared, len(pairs), unpaired, len(rows), differences)
@@ -201,12 +201,12 @@ def _test(run: Path) -> tuple[Predictions, str]:
 
 @dataclass(frozen=True)
 class _Value:
-    """A metric of one run, and what each image contributes to its uncertainty.
+    """A metric of one run, and what each example contributes to its uncertainty.
 
     Attributes:
         value: the metric; nan where it is not defined.
-        influence: its influence function at each test image, float64 (n,).
-        imagined: the influence of an imagined image (``difference_interval``).
+        influence: its influence function at each test example, float64 (n,).
+        imagined: the influence of an imagined example (``difference_interval``).
     """
 
     value: float
@@ -259,12 +259,12 @@ def _or_none(value: float) -> float | None:
 
 def _write(file: Path, comparisons: Sequence[Comparison], first: str, second: str) -> None:
     shared = list(comparisons[0].shared)
-    header = ["A", "B", *shared, "pairs", "images", "metric", "A_mean", "B_mean"]
+    header = ["A", "B", *shared, "pairs", "examples", "metric", "A_mean", "B_mean"]
     header += ["difference", "low", "high", "deviation"]
     lines = []
     for one in comparisons:
         for row in one.differences:
             values = [row.first.mean, row.second.mean, row.difference, *row.interval, row.deviation]
             texts = ["" if value is None or value != value else value for value in values]
-            lines.append([first, second, *one.shared.values(), one.pairs, one.images, row.metric, *texts])
+            lines.append([first, second, *one.shared.values(), one.pairs, one.examples, row.metric, *texts])
     write_table(file, header, lines)

@@ -24,7 +24,7 @@ def pictures(record: Mapping[str, Any], evaluation: "NodeEvaluation") -> dict[st
 
     Args:
         record: the run under its first threshold, which scores and confusion are drawn for.
-        evaluation: the branch, judged.
+        evaluation: the branch, evaluated.
     """
     threshold_free, branches = evaluation.threshold_free, [one.branch for one in evaluation.thresholds]
     parents = [one.parent for one in evaluation.thresholds if one.parent]
@@ -40,8 +40,8 @@ def pictures(record: Mapping[str, Any], evaluation: "NodeEvaluation") -> dict[st
         curve = threshold_free.scod_curve
         drawn["scod"] = risk_coverage(
             {"branch": Line(curve.coverage, 1 - curve.selective_risk, _points(curve, branches))},
-            f"{where}, answered foreign images count as errors",
-            images="all test images, foreign ones too,",
+            f"{where}, answered foreign examples count as errors",
+            examples="all test examples, foreign ones too,",
         )
     before, after = evaluation.diagrams()
     numbers = record["reliability"]
@@ -51,7 +51,7 @@ def pictures(record: Mapping[str, Any], evaluation: "NodeEvaluation") -> dict[st
         "reliability": reliability(
             dict(zip(names, (before, after), strict=True)),
             dict(zip(names, (_error(numbers[key]) for key in ("before", "after")), strict=True)),
-            f"{where}, {len(test)} test images",
+            f"{where}, {len(test)} test examples",
         ),
         "scores": histograms(
             branch.known["test"][~test.error],
@@ -59,21 +59,21 @@ def pictures(record: Mapping[str, Any], evaluation: "NodeEvaluation") -> dict[st
             branch.foreign["test"],
             branch.choice.value,
             score,
-            f"{where}, test images",
+            f"{where}, test examples",
         ),
         "confusion": confusion(record["test"]["confusion"], f"{where}, {_shown(record)}"),
         "thresholds": thresholds(
-            evaluation.operating_points, f"{where}, {len(test)} test images, score {score} (95 % intervals)"
+            evaluation.operating_points, f"{where}, {len(test)} test examples, score {score} (95 % intervals)"
         ),
     }
 
 
 def _shown(record: Mapping[str, Any]) -> str:
-    """Which test images the confusion matrix shows."""
+    """Which test examples the confusion matrix shows."""
     shown, classes = len(record["test"]["confusion"]["rows"]), len(record["classes"])
     if shown == classes:
-        return "test images"
-    return f"test images of the {shown} among {classes} classes with the most wrong answers"
+        return "test examples"
+    return f"test examples of the {shown} among {classes} classes with the most wrong answers"
 
 
 def _error(numbers: Mapping[str, Any]) -> tuple[float, float]:
@@ -81,25 +81,25 @@ def _error(numbers: Mapping[str, Any]) -> tuple[float, float]:
     return numbers["ece"], numbers["if_calibrated"]["ece"]["mean"]
 
 
-def _line(judged: Sequence["ThresholdedNode"], bootstrap: Bootstrap) -> Line:
+def _line(evaluated: Sequence["ThresholdedNode"], bootstrap: Bootstrap) -> Line:
     """A model's curve at whole percents of coverage, its band, and the points at its thresholds."""
-    score, error = judged[0].known["test"], judged[0].answers.known["test"].error
+    score, error = evaluated[0].known["test"], evaluated[0].answers.known["test"].error
     levels = np.arange(100, 0, -1) / 100
     curve = risk_coverage_curve(score, error)
     resampled = np.concatenate([some.at_coverage(levels) for some in bootstrap.curves(score, error)])
     band = np.array([percentile_interval(column) for column in resampled.T])
-    points = _points(curve, judged)
+    points = _points(curve, evaluated)
     return Line(levels, 1 - curve.at_coverage(levels), points, (1 - band[:, 1], 1 - band[:, 0]))
 
 
 def _points(
-    curve: "RiskCoverageCurve", judged: Sequence["ThresholdedNode"]
+    curve: "RiskCoverageCurve", evaluated: Sequence["ThresholdedNode"]
 ) -> dict[str, tuple[float, float]]:
     """Coverage and selective accuracy at each threshold that accepts something."""
     points = {}
-    for one in judged:
+    for one in evaluated:
         accepted, wrong = (int(count) for count in curve.at(one.choice.value))
         if accepted:
-            name = str(one.rule) if len(judged) > 1 else ""
+            name = str(one.rule) if len(evaluated) > 1 else ""
             points[name] = accepted / int(curve.n[0]), 1 - wrong / accepted
     return points

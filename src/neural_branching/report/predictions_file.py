@@ -1,4 +1,4 @@
-"""Reading back what a run answered to every held-out image."""
+"""Reading back what a run answered to every held-out example."""
 
 import csv
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from neural_branching.report.results import PREDICTIONS
 
 @dataclass(frozen=True)
 class Predictions:
-    """One line per held-out image, columns as arrays of length n.
+    """One line per held-out example, columns as arrays of length n.
 
     Attributes:
         row: row numbers in the data table, int64.
         split: names of the splits.
-        fits: what an image was used to fit: "score", "threshold" or "".
-        foreign: whether the image is of a class that the branch was not trained on.
-        error: whether the branch's answer is wrong; true for every foreign image.
+        fits: what an example was used to fit: "score", "threshold" or "".
+        foreign: whether the example is of a class that the branch was not trained on.
+        error: whether the branch's answer is wrong; true for every foreign example.
         score: the branch's confidence, float64.
     """
 
@@ -34,14 +34,14 @@ class Predictions:
     score: NDArray[np.float64]
 
     def of(self, split: str, *, foreign: bool = False, fits: str | None = None) -> "Predictions":
-        """The subset's (or the foreign) images of a split, all or those that fitted something."""
+        """The subset's (or the foreign) examples of a split, all or those that fitted something."""
         chosen = (self.split == split) & (self.foreign == foreign)
         if fits is not None:
             chosen &= self.fits == fits
         return self[chosen]
 
     def __getitem__(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Predictions":
-        """Some of the images."""
+        """Some of the examples."""
         return Predictions(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
     def __len__(self) -> int:

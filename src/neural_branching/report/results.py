@@ -158,21 +158,21 @@ def write_curve(file: Path, curve: "RiskCoverageCurve") -> None:
 
 
 def write_points(folder: Path, points: Sequence["OperatingPoint"]) -> None:
-    """Write what several thresholds would do on the test images."""
+    """Write what several thresholds would do on the test examples."""
     columns = [field.name for field in fields(points[0])]
     lines = ([_text(getattr(point, name)) for name in columns] for point in points)
     write_atomically(folder / POINTS, "".join(csv_lines([columns, *lines])))
 
 
 def write_predictions(folder: Path, evaluation: "NodeEvaluation") -> None:
-    """Write one line per held-out image: what the branch and its parent answered, and how surely.
+    """Write one line per held-out example: what the branch and its parent answered, and how surely.
 
     The parent's columns are empty if it does not know each of the classes. Logits are left out of a subset
     of more than 100 classes, of which they would fill gigabytes.
 
-    ``row`` is the image's row in the data table, the same for every run on the same images; ``fits``
-    says what the image was used for: the score, the threshold or nothing. Of several thresholds each has
-    a column of what it accepts. Images of foreign classes come last.
+    ``row`` is the example's row in the data table, the same for every run on the same examples; ``fits``
+    says what the example was used for: the score, the threshold or nothing. Of several thresholds each has
+    a column of what it accepts. Examples of foreign classes come last.
     """
     threshold_free = evaluation.threshold_free
     thresholds = [one.branch.choice.value for one in evaluation.thresholds]

@@ -42,7 +42,7 @@ def print_run(run: "Run", folder: Path) -> None:
     console().print(f"{provenance(run.results)}. Results in {folder}", highlight=False, soft_wrap=True)
 
 
-def said(results: dict[str, Any]) -> str:
+def one_line(results: dict[str, Any]) -> str:
     """A finished run as a phrase, for the log of a sweep."""
     mine = results["routers"][results["router"]] if results["router"] else records(results)[0]["test"]
     return f"test accuracy {mine['accuracy']:.3f}; {provenance(results)}"

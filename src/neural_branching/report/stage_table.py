@@ -17,7 +17,7 @@ from neural_branching.networks.readout import Readout
 from neural_branching.report.tables import console
 from neural_branching.training.parent import Parent
 
-# One image as it comes, and as many as keep a processor busy.
+# One example as it comes, and as many as keep a processor busy.
 BATCHES = (1, 256)
 
 
@@ -27,12 +27,12 @@ class Stage:
 
     Attributes:
         name: what ``branch_point.stage`` takes.
-        shape: shape of its output for one image.
+        shape: shape of its output for one example.
         readout: the default readout.
         width: length of the vector that a branch sees by default.
-        macs: multiply–accumulates from the image up to there.
+        macs: multiply–accumulates from the example up to there.
         parameters: parameters that its output depends on.
-        path_macs: multiply–accumulates from the image through the configured branch.
+        path_macs: multiply–accumulates from the example through the configured branch.
         latency: median milliseconds of that path by batch size; empty if not measured.
     """
 
@@ -91,24 +91,25 @@ def stages(experiment: Experiment, *, every: bool = False, timed: bool = False) 
 def _latencies(
     spec: BranchSpec, parent: Parent, shape: tuple[int, ...], stage: str, width: int
 ) -> dict[int, float]:
-    """Milliseconds from images to the branch's logits, with weights as they were drawn."""
+    """Milliseconds from examples to the branch's logits, with weights as they were drawn."""
     branch = new_branch(spec, width).to(parent.device).eval()
     readout, token = Readout("auto"), parent.network.has_class_token(stage)
 
-    def path(images: Tensor) -> Tensor:
-        logits: Tensor = branch(readout(parent(images, until=stage), token))
+    def path(examples: Tensor) -> Tensor:
+        logits: Tensor = branch(readout(parent(examples, until=stage), token))
         return logits
 
-    images = torch.zeros(max(BATCHES), *shape, dtype=torch.uint8, device=parent.device)
-    return {batch: latency(path, images[:batch]) for batch in BATCHES}
+    examples = torch.zeros(max(BATCHES), *shape, dtype=torch.uint8, device=parent.device)
+    return {batch: latency(path, examples[:batch]) for batch in BATCHES}
 
 
 def print_stages(experiment: Experiment, found: list[Stage], *, every: bool) -> None:
     """Print the table."""
-    size, screen, branch = experiment.data.image_size, console(), experiment.usual.branch
+    screen, branch = console(), experiment.usual.branch
+    shape = " × ".join(map(str, experiment.parent.in_shape))
     assert branch
     name = experiment.parent.name
-    table = Table(title=f"Branch points of {name}, images of {size} × {size} pixels")
+    table = Table(title=f"Branch points of {name}, inputs of {shape}")
     timed = [f"ms, batch of {batch}" for batch in found[0].latency]
     for heading in (
         "stage",
@@ -128,9 +129,9 @@ def print_stages(experiment: Experiment, found: list[Stage], *, every: bool) -> 
         table.add_row(stage.name, shape, stage.readout, *(f"{number:,}" for number in numbers), *times)
     screen.print(table)
     screen.print(
-        "MACs: multiply–accumulates of one image; biases and norms are not counted. The parent by itself "
+        "MACs: multiply–accumulates of one example; biases and norms are not counted. The parent by itself "
         f"takes those up to its logits. Branch: {branch.kind} for "
-        f"{len(branch.classes)} classes; times are from the image to its logits.",
+        f"{len(branch.classes)} classes; times are from the example to its logits.",
         highlight=False,
     )
     if not every:

@@ -19,11 +19,11 @@ AREAS_NOTE = "AURC: one point per distinct score, trapezoids over coverage (Jaeg
 NOTES = f"""\
 {AREAS_NOTE}
 ECE: 15 bins of equal width; scaled: after temperature scaling on the calibration split. Their floors: what a
-calibrated classifier with the same confidences would show on as many images, on average.
-±: standard deviation over seeds, on the same images. [ ]: 95 % interval over test images, for the same
+calibrated classifier with the same confidences would show on as many examples, on average.
+±: standard deviation over seeds, on the same examples. [ ]: 95 % interval over test examples, for the same
 models; of several seeds, the mean of their intervals, which is at most too wide."""
 
-SEARCH_NOTE = "Chosen on validation images, from one run each: repeat the winner with several seeds."
+SEARCH_NOTE = "Chosen on validation examples, from one run each: repeat the winner with several seeds."
 
 
 def console() -> Console:
@@ -38,9 +38,9 @@ def print_summary(summary: Summary) -> None:
     if summary.completed:
         header, lines = _settings(summary)
         metrics = shown(summary.completed)
-        _print(screen, f"{summary.runs} runs, test images", header, lines, len(metrics))
+        _print(screen, f"{summary.runs} runs, test examples", header, lines, len(metrics))
         screen.print(NOTES, highlight=False)
-        for line in summary.repeated_images():
+        for line in summary.repeated_examples():
             screen.print(line, highlight=False, soft_wrap=True)
     names = _shown(summary) if summary.completed else []
     if search := Search.of(summary):
@@ -49,7 +49,7 @@ def print_summary(summary: Summary) -> None:
         screen.print(SEARCH_NOTE, highlight=False)
     if lines := summary_lines(summary, names):
         header = [*(name.replace("_", " ") for name in names), *HEADER]
-        _print(screen, "Baselines, test images", header, lines, len(HEADER) - 1)
+        _print(screen, "Baselines, test examples", header, lines, len(HEADER) - 1)
         screen.print(BASELINES_NOTE, highlight=False)
     if summary.certificates:
         header, lines = _certificates(summary)
@@ -88,7 +88,7 @@ def markdown(summary: Summary) -> str:
     if summary.completed:
         header, lines = _settings(summary)
         parts += ["## Settings", "", *markdown_table(header, lines), "", NOTES, ""]
-        parts += [entry for line in summary.repeated_images() for entry in (line, "")]
+        parts += [entry for line in summary.repeated_examples() for entry in (line, "")]
         if len(lines) < len(summary.completed):
             names = ["run", *_shown(summary), *SEEDS]
             metrics = shown(summary.completed)

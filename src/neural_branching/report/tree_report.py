@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 TRACE = "trace.csv"
 TRACE_HEADER = ("row", "label", "path", "routing_confidence")
 ROUTERS_NOTE = (
-    "Without thresholds. Lost: share of images sent to a wrong branch, or answered wrongly by the right one. "
-    "Regret: what the oracle has more. *: a bound, not a router. Leads are paired."
+    "Without thresholds. Lost: share of examples sent to a wrong branch, or answered wrongly by the right "
+    "one. Regret: what the oracle has more. *: a bound, not a router. Leads are paired."
 )
 ANSWERS_NOTE = (
-    "Back-off: an image that a node does not accept is answered with that node's name. Outright: it is not "
+    "Back-off: an example that a node does not accept is answered with that node's name. Outright: it is not "
     "answered at all. Hierarchical coverage counts an answer by what it leaves open (Goren et al., 2024)."
 )
 
 
 def write_tables(run: "Run", folder: Path) -> list[str]:
-    """Write the trace of every test image; returns the file's name."""
+    """Write the trace of every test example; returns the file's name."""
     rules = [record["threshold"]["rule"] for record in records(run.results)]
     answers = ["answer"] if len(rules) == 1 else [f"answer by {rule}" for rule in rules]
     accepted = accepted_columns(rules)
@@ -63,7 +63,7 @@ def draw(run: "Run") -> dict[str, Figure]:
     for name, one in evaluation.outcomes.items():
         curve = risk_coverage_curve(one.score, one.error)
         lines[name] = Line(curve.coverage, 1 - curve.selective_risk)
-    title = f"{tree.name}, router {results['router']}: {len(evaluation.outputs)} test images"
+    title = f"{tree.name}, router {results['router']}: {len(evaluation.outputs)} test examples"
     return {
         "tree": tree_figure(tree, first["arrivals"], first["answers"]["back_off"]),
         "confusion": confusion(_confusion(run), title),
@@ -77,7 +77,7 @@ def _tree(run: "Run") -> "TreeEvaluation":
 
 
 def _trace(run: "Run") -> Iterator[list[Any]]:
-    """One line per test image: the paths it was sent, how far it got and what it was answered."""
+    """One line per test example: the paths it was sent, how far it got and what it was answered."""
     tree, evaluation = run.experiment.tree, _tree(run)
     names, paths, outputs = answers_of(tree), evaluation.paths, evaluation.outputs
     for index in range(len(outputs)):
@@ -113,9 +113,9 @@ def _confusion(run: "Run") -> Mapping[str, Any]:
 
 
 def print_results(results: Mapping[str, Any]) -> None:
-    """Print the routers side by side, and under each threshold the nodes and what images are answered."""
+    """Print the routers side by side, and under each threshold the nodes and what examples are answered."""
     screen, mine = console(), results["routers"][results["router"]]
-    table = Table(title=f"Routers of {results['hierarchy']} · {mine['n']} test images")
+    table = Table(title=f"Routers of {results['hierarchy']} · {mine['n']} test examples")
     header = ("router", "accuracy", "routing", "lost by router", "lost by branch", "regret", "AURC", "AUGRC")
     for heading in (*header, "lead on parent", "lead on parent_mass"):
         table.add_column(heading, justify="left" if heading == "router" else "right")
@@ -140,7 +140,7 @@ def print_results(results: Mapping[str, Any]) -> None:
         _print_threshold(record)
     macs = results["cost"]["macs"]
     screen.print(
-        f"MACs per image: {macs['path']:,.0f} along its paths, the parent by itself {macs['parent']:,}.",
+        f"MACs per example: {macs['path']:,.0f} along its paths, the parent by itself {macs['parent']:,}.",
         highlight=False,
     )
 
@@ -151,7 +151,7 @@ def _print_threshold(record: Mapping[str, Any]) -> None:
     screen.print(ANSWERS_NOTE, highlight=False, soft_wrap=True)
     promise = record["answers"]["back_off"]["promise"]
     screen.print(
-        f"Of the whole tree, for new images of its classes: {promise}."
+        f"Of the whole tree, for new examples of its classes: {promise}."
         if promise
         else "Nothing is promised of the whole tree: its thresholds guarantee nothing, or not the same.",
         highlight=False,

@@ -41,7 +41,7 @@ def write_tables(summary: Summary) -> None:
         for line in router_lines(runs)
     ]
     document = markdown_table(("setting", *ROUTER_HEADER), lines)
-    said = (*summary.mixed, *summary.repeated(), *summary.repeated_images())
+    said = (*summary.mixed, *summary.repeated(), *summary.repeated_examples())
     document += [line for sentence in said for line in ("", sentence)]
     write_atomically(summary.folder / "routers.md", printable("\n".join(document) + "\n"))
 
@@ -59,8 +59,8 @@ def draw(summary: Summary) -> dict[str, Any]:
 
 
 def print_trees(summary: Summary) -> None:
-    """Print one line per setting and router, then what images are answered."""
-    screen, answers = console(), Table(title="Answers under thresholds, test images")
+    """Print one line per setting and router, then what examples are answered."""
+    screen, answers = console(), Table(title="Answers under thresholds, test examples")
     for heading in ("setting", "router", "", *(name.replace("_", " ") for name in OF_ANSWERS)):
         answers.add_column(heading, justify="left" if heading in ("setting", "router", "") else "right")
     shown: set[str] = set()
@@ -70,7 +70,7 @@ def print_trees(summary: Summary) -> None:
         if routing not in shown:  # the same for whichever router, score and threshold was chosen
             shown.add(routing)
             count = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
-            table = Table(title=f"Routers, test images, {count}: {routing}")
+            table = Table(title=f"Routers, test examples, {count}: {routing}")
             for heading in ROUTER_HEADER:
                 table.add_column(heading, justify="left" if heading == "router" else "right")
             for line in router_lines(runs):
@@ -81,7 +81,7 @@ def print_trees(summary: Summary) -> None:
             answers.add_row(setting, runs[0]["router"], kind.replace("_", "-"), *cells)
     if summary.completed:
         screen.print(answers)
-    for sentence in summary.repeated_images():
+    for sentence in summary.repeated_examples():
         screen.print(sentence, highlight=False, soft_wrap=True)
     kinds = [row["guarantee"] for row in summary.counted()]
     certified = kinds.count(Guaranteed.guarantee)

@@ -1,1 +1,1 @@
-"""Many branches as one tree: hierarchies of classes, and routers that choose the way through them."""
+"""Many branches as one tree: hierarchies of classes, and routers that choose the path through them."""

@@ -15,10 +15,10 @@ _OVER_CLASSES = ("within", "classes", "superclass")
 
 @dataclass(frozen=True)
 class Node:
-    """A place where the way splits: a branch, or at the root of several the parent network.
+    """An inner node or a leaf: a branch, or at the root of several the parent network.
 
     Attributes:
-        name: the node's name; an image that gets no further is answered with it.
+        name: the node's name; an example that gets no further is answered with it.
         within: name of the node above; None for the root.
         labels: what the node tells apart: names of nodes, or of classes at a leaf.
         groups: the classes behind each label, in the data set's order.
@@ -78,7 +78,7 @@ class Tree:
 
     @property
     def levels(self) -> int:
-        """Number of decisions on the longest way to a class."""
+        """Number of decisions on the longest path to a class."""
         return 1 + max(self.depth(name) for name in self.nodes)
 
 
@@ -235,7 +235,7 @@ class Hierarchy:
         seen, node = [start], self.nodes[start].get("within", ROOT)
         while node != ROOT:
             if node in seen:
-                way = " within ".join([*seen, node])
-                raise InputError(f"The hierarchy {self.name!r} goes round in a circle: {way}.")
+                circle = " within ".join([*seen, node])
+                raise InputError(f"The hierarchy {self.name!r} goes round in a circle: {circle}.")
             seen.append(node)
             node = self.nodes[node].get("within", ROOT)

@@ -1,4 +1,4 @@
-"""When a branch answers: confidence scores, thresholds and the curves that judge them.
+"""When a branch answers: confidence scores, thresholds and the curves that evaluate them.
 
 A score knows no threshold, a threshold knows no metric. Everything here works on numpy arrays in
 float64 and imports no torch; the functions take lists and tensors as well.

@@ -1,6 +1,6 @@
 """Intervals of the areas under the risk–coverage curve that keep their level at high accuracy.
 
-A test set of 300 images with an accuracy of .95 holds 15 errors, one of .99 three. A bootstrap then knows
+A test set of 300 examples with an accuracy of .95 holds 15 errors, one of .99 three. A bootstrap then knows
 too little: where no confident error was seen, none is in any resample, and its percentiles miss the truth
 in more than one draw of ten. Here every area is split into what it is made of, the error rate p and where
 the errors lie, which is a failure AUROC or the mean cost of an error; each gets an interval of its own, and
@@ -39,7 +39,7 @@ _NORMAL = float(ndtri((1 + LEVEL) / 2))
 
 
 def area_intervals(curve: RiskCoverageCurve) -> dict[str, Interval]:
-    """95 % intervals of the areas under one curve, over images.
+    """95 % intervals of the areas under one curve, over examples.
 
     Returns:
         "aurc", "e_aurc", "augrc" and "failure_auroc"; the last is nan where it is not defined.
@@ -71,7 +71,7 @@ def e_aurc_interval(curve: RiskCoverageCurve) -> Interval:
         excess = np.abs(xlogy(1 - p, 1 - p))
         return float(excess.min()), float(excess.max())
     low, high = _joined(_cost(curve), lambda cost, p: cost * p - p - float(xlogy(1 - p, 1 - p)), n, k)
-    # No population lies below 0; a sample may, as the optimum that is taken off is that of many images.
+    # No population lies below 0; a sample may, as the optimum that is taken off is that of many examples.
     return max(low, min(curve.e_aurc().item(), 0.0)), min(high, 1.0)
 
 

@@ -1,7 +1,7 @@
-"""What one more image would change in an area: influence functions of the areas, as they are computed.
+"""What one more example would change in an area: influence functions of the areas, as they are computed.
 
-They are n times the exact derivative of a statistic by the weight of an image (the infinitesimal
-jackknife of Jaeckel, 1972, and Efron, 1982), ties included. Their sum over the images is 0, that of their
+They are n times the exact derivative of a statistic by the weight of an example (the infinitesimal
+jackknife of Jaeckel, 1972, and Efron, 1982), ties included. Their sum over the examples is 0, that of their
 squares over n² the variance of the statistic.
 """
 
@@ -16,7 +16,7 @@ from neural_branching.selection.risk_coverage import RiskCoverageCurve
 
 @dataclass(frozen=True, eq=False)
 class Influence:
-    """How a statistic answers to one more image at each distinct score.
+    """How a statistic answers to one more example at each distinct score.
 
     Attributes:
         curve: the curve that the statistic is computed from.
@@ -29,7 +29,7 @@ class Influence:
     wrong: Floats
 
     def of(self, score: ArrayLike, error: ArrayLike) -> Floats:
-        """Influence of each of the images that the curve was made from, float64 (n,)."""
+        """Influence of each of the examples that the curve was made from, float64 (n,)."""
         scores, errors = as_pair(score, error)
         place = np.searchsorted(self.curve.threshold, scores)
         return np.where(errors == 1, self.wrong[place], self.right[place])
@@ -55,7 +55,7 @@ def augrc_influence(curve: RiskCoverageCurve) -> Influence:
 
 
 def _descending(curve: RiskCoverageCurve) -> tuple[Floats, Floats, Floats]:
-    """Accepted images and errors from the strictest threshold on, and the images that each one adds."""
+    """Accepted examples and errors from the strictest threshold on, and the examples that each one adds."""
     accepted = curve.n_accepted[::-1].astype(np.float64)
     return accepted, curve.n_errors[::-1].astype(np.float64), np.diff(accepted, prepend=0)
 
@@ -71,6 +71,6 @@ def _fall(height: Floats) -> Floats:
 
 
 def _beyond(values: Floats) -> Floats:
-    """Sums from each place to the end: an image is accepted at its own score and all looser ones."""
+    """Sums from each place to the end: an example is accepted at its own score and all looser ones."""
     sums: Floats = np.cumsum(values[::-1])[::-1]
     return sums

@@ -1,4 +1,4 @@
-"""How sure a number is: binomial bounds and intervals, paired differences, bootstrap percentiles."""
+"""How uncertain a number is: binomial bounds and intervals, paired differences, bootstrap percentiles."""
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -49,13 +49,13 @@ def clopper_pearson_upper(errors: ArrayLike, n: ArrayLike, delta: float) -> Floa
 
 
 class Bootstrap:
-    """Resamples of n images with replacement, drawn once and used for every statistic.
+    """Resamples of n examples with replacement, drawn once and used for every statistic.
 
     Everything computed from one object is computed on the same resamples, so that differences
     between models, and between statistics, are paired.
 
     Args:
-        n: number of images.
+        n: number of examples.
         resamples: number of resamples.
         seed: seed of the draws.
     """
@@ -72,16 +72,16 @@ class Bootstrap:
 
     @property
     def counts(self) -> Counts:
-        """How often each resample holds each image, (resamples, n)."""
+        """How often each resample holds each example, (resamples, n)."""
         return _counts(self.n, self.resamples, self.seed)
 
     def sums(self, values: ArrayLike) -> Floats:
-        """Sums of values per image, shape (n, …), over each resample, float64 (resamples, …)."""
+        """Sums of values per example, shape (n, …), over each resample, float64 (resamples, …)."""
         each = np.asarray(values, dtype=np.float64)
         return np.concatenate([counts @ each for counts in self.chunks(self.n)])
 
     def mean(self, values: ArrayLike) -> Interval:
-        """Interval of the mean of one value per image, shape (n,)."""
+        """Interval of the mean of one value per example, shape (n,)."""
         return percentile_interval(self.sums(values) / self.n)
 
     def curves(self, score: ArrayLike, error: ArrayLike) -> Iterator[RiskCoverageCurve]:
@@ -125,7 +125,7 @@ def proportion_interval(part: float, whole: float, counted: float = COUNTED) -> 
     It holds the proportions p with P(X > k) + counted·P(X = k) and P(X < k) + counted·P(X = k) both above
     2.5 %. With ``counted`` = 1 that is the exact interval (Clopper & Pearson, 1934), whose coverage is
     above its level; with ½ the mid-P interval (Lancaster, 1961), whose coverage is .918 at p = .99 and
-    n = 300. In between, ¾ holds at least .94 of the truths from 100 images on, and is 3 % wider than mid-P.
+    n = 300. In between, ¾ holds at least .94 of the truths from 100 examples on, and is 3 % wider than mid-P.
     No resampling is needed, and where none or all count there is a width.
 
     Args:
@@ -142,23 +142,23 @@ def proportion_interval(part: float, whole: float, counted: float = COUNTED) -> 
 
 
 def share_interval(chosen: ArrayLike) -> Interval:
-    """Interval of the share of images that are chosen, booleans (n,); nan without images."""
+    """Interval of the share of examples that are chosen, booleans (n,); nan without examples."""
     mine = np.asarray(chosen, dtype=bool)
     return proportion_interval(int(mine.sum()), len(mine))
 
 
 def difference_interval(difference: float, influence: ArrayLike, imagined: float) -> Interval:
-    """Interval of a difference between two models on the same images, from its influence function.
+    """Interval of a difference between two models on the same examples, from its influence function.
 
     The normal interval with the infinitesimal jackknife's variance (Efron, 1982), to which two imagined
-    images are added, one in favour of either model: for a difference in accuracy that is Bonett & Price's
+    examples are added, one in favour of either model: for a difference in accuracy that is Bonett & Price's
     (2012) interval, but for its shift. It has a width where both models answer alike, and keeps its level
-    where they differ on a few images.
+    where they differ on a few examples.
 
     Args:
         difference: the estimate d.
-        influence: n times its derivative by the weight of each image, float64 (n,); they sum up to 0.
-        imagined: the influence of an imagined image, positive: 1 for accuracy, on whose scale it is.
+        influence: n times its derivative by the weight of each example, float64 (n,); they sum up to 0.
+        imagined: the influence of an imagined example, positive: 1 for accuracy, on whose scale it is.
 
     Returns:
         d ∓ z·√(Σ influence² + 2·imagined²) / n.
@@ -168,7 +168,7 @@ def difference_interval(difference: float, influence: ArrayLike, imagined: float
     return float(difference - half), float(difference + half)
 
 
-@lru_cache(maxsize=4096)  # the jobs of a sweep count the same images again
+@lru_cache(maxsize=4096)  # the jobs of a sweep count the same examples again
 def _binomial(part: float, whole: float, counted: float) -> Interval:
     # Each end by bisection between the exact bound and the estimate.
     rest, tail = whole - part, (1 - LEVEL) / 2
@@ -208,7 +208,7 @@ def bootstrap_interval(
         score: finite reals, shape (n,).
         error: 0/1 or booleans, shape (n,).
         level: share of the resamples' values inside the interval, within (0, 1).
-        resamples: how many times n images are drawn with replacement.
+        resamples: how many times n examples are drawn with replacement.
         seed: seed of the draws.
 
     Returns:

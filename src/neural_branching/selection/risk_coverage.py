@@ -20,7 +20,7 @@ from neural_branching.selection.arrays import Counts, Floats, Integers, as_pair,
 class RiskCoverageCurve:
     """One point per distinct score, from full coverage downwards (thresholds ascend).
 
-    Leading axes, if there are any, are resamples of the same images (see ``Bootstrap``): every
+    Leading axes, if there are any, are resamples of the same examples (see ``Bootstrap``): every
     method then gives one value per resample.
 
     Attributes:

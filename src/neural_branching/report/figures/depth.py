@@ -19,7 +19,7 @@ def depth(
         panels: label of a metric → group → branch point → values, one per seed; mean ± std is drawn.
         baselines: label of a metric → group → the values of what the group is compared with, drawn
             as a dashed line across.
-        order: branch points from the image to the logits.
+        order: branch points from the example to the logits.
     """
     figure = blank(0.9 * len(order) + 4.5, 2.2 * len(panels) + 0.6)
     for axes, (label, groups) in zip(

@@ -1,4 +1,4 @@
-"""Coverage that each guaranteed rule keeps, against the number of calibration images."""
+"""Coverage that each guaranteed rule keeps, against the number of calibration examples."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ def simulation(records: Sequence["Kept"], title: str) -> Figure:
         axes.set_ylim(-0.02, 1.04)
         axes.grid(alpha=0.3)
     for axes in panels[max(0, len(settings) - columns) : len(settings)]:
-        axes.set_xlabel("calibration images", fontsize=9)
+        axes.set_xlabel("calibration examples", fontsize=9)
     for axes in panels[len(settings) :]:
         axes.axis("off")
     figure.supylabel("coverage kept", fontsize=10)

@@ -1,4 +1,4 @@
-"""How scores are distributed over right, wrong and foreign images."""
+"""How scores are distributed over right, wrong and foreign examples."""
 
 from collections.abc import Sequence
 
@@ -19,12 +19,12 @@ def histograms(
     label: str,
     title: str,
 ) -> Figure:
-    """Share of each group's images by score, one panel per group, and the threshold across them.
+    """Share of each group's examples by score, one panel per group, and the threshold across them.
 
     Args:
         right: scores of right predictions.
         wrong: scores of wrong predictions.
-        foreign: scores of images of foreign classes; may be empty.
+        foreign: scores of examples of foreign classes; may be empty.
         threshold: accepted is what lies to its right; inf draws no line.
         label: name of the score.
         title: of the figure.
@@ -46,7 +46,7 @@ def histograms(
         axes.hist(clipped, edges, weights=np.full(len(scores), 1 / len(scores)), color=color, alpha=0.85)
         accepted = int((scores >= threshold).sum())
         axes.annotate(
-            f"{name}: {accepted} of {len(scores)} images accepted", (0.01, 0.97), xycoords="axes fraction",
+            f"{name}: {accepted} of {len(scores)} examples accepted", (0.01, 0.97), xycoords="axes fraction",
             va="top", fontsize=9, bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.5},
         )  # fmt: skip
         if np.isfinite(threshold):

@@ -1,4 +1,4 @@
-"""What a branch and its baselines make of few and of many images."""
+"""What a branch and its baselines make of few and of many examples."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,17 +11,17 @@ Curve = Mapping[int, Sequence[float]]
 
 
 def learning_curve(panels: Mapping[str, Mapping[str, Mapping[str, Curve]]]) -> Figure:
-    """One row of panels per metric, one column per group, over the training images of each class.
+    """One row of panels per metric, one column per group, over the training examples of each class.
 
     Args:
-        panels: label of a metric → group → model → images per class → values, one per seed; mean and
+        panels: label of a metric → group → model → examples per class → values, one per seed; mean and
             standard deviation are drawn.
     """
     groups = list(dict.fromkeys(group for curves in panels.values() for group in curves))
     models = list(
         dict.fromkeys(model for curves in panels.values() for of in curves.values() for model in of)
     )
-    images = sorted(
+    examples = sorted(
         {n for curves in panels.values() for of in curves.values() for one in of.values() for n in one}
     )
     figure = blank(3.6 * len(groups) + 1.8, 2.6 * len(panels) + 0.6)
@@ -43,13 +43,13 @@ def learning_curve(panels: Mapping[str, Mapping[str, Mapping[str, Curve]]]) -> F
                     label=model,
                 )
             panel.set_xscale("log")
-            panel.set_xticks(images, [str(n) for n in images])
+            panel.set_xticks(examples, [str(n) for n in examples])
             panel.minorticks_off()
             panel.grid(alpha=0.3)
     for panel, group in zip(axes[0], groups, strict=True):
         panel.set_title(group, fontsize=10)
     everything = (curve for curves in panels.values() for of in curves.values() for curve in of.values())
     bars = legend_of_bars(seeds for curve in everything for seeds in curve.values())
-    figure.supxlabel(f"training images per class{bars}", fontsize=10)
+    figure.supxlabel(f"training examples per class{bars}", fontsize=10)
     axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     return figure

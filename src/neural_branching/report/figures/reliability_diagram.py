@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def reliability(
     diagrams: Mapping[str, "Bins"], errors: Mapping[str, tuple[float, float]], title: str
 ) -> Figure:
-    """One reliability diagram per name, side by side, with the images per bin below.
+    """One reliability diagram per name, side by side, with the examples per bin below.
 
     Across each bar lies the band of a perfectly calibrated classifier: the central 95 % of the accuracies
-    that it would show there on as many images.
+    that it would show there on as many examples.
 
     Args:
         diagrams: name ("before scaling", …) → bins.
@@ -51,7 +51,7 @@ def reliability(
         below.bar(bins.edges[:-1], bins.count, width, align="edge", color="#999999", edgecolor="white")
         below.set_xlabel("confidence in the answer")
     rows[0, 0].set_ylabel("accuracy")
-    rows[1, 0].set_ylabel("images")
+    rows[1, 0].set_ylabel("examples")
     handles, labels = rows[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=11)

@@ -29,7 +29,7 @@ class Line:
 
 
 def risk_coverage(
-    lines: Mapping[str, Line], title: str, band: str = "", images: str = "test images"
+    lines: Mapping[str, Line], title: str, band: str = "", examples: str = "test examples"
 ) -> Figure:
     """Selective accuracy against coverage, one line per name; marks stand at the thresholds.
 
@@ -37,7 +37,7 @@ def risk_coverage(
         lines: name → curve.
         title: of the figure.
         band: what the shaded bands are.
-        images: whose share coverage is.
+        examples: whose share coverage is.
     """
     rules = list(dict.fromkeys(rule for line in lines.values() for rule in line.points))
     # More rules than markers, as in a sweep of thresholds, are not told apart.
@@ -69,7 +69,7 @@ def risk_coverage(
     axes.set_xlim(0, 1.01)
     axes.set_ylim(max(0.0, lowest - 0.05), 1.01)
     marked = " (mark: at the threshold)" if rules else ""
-    axes.set_xlabel(f"coverage: share of {images} answered{marked}")
+    axes.set_xlabel(f"coverage: share of {examples} answered{marked}")
     for rule, marker in explained.items():
         axes.plot([], [], marker, color="#555555", label=rule)
     axes.set_ylabel("selective accuracy")

@@ -19,7 +19,7 @@ from neural_branching.files.writing import whole_file
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-# What happened to an image, in every figure that tells right from wrong and foreign.
+# What happened to an example, in every figure that tells right from wrong and foreign.
 RIGHT, WRONG, FOREIGN = "#009E73", "#D55E00", "#999999"
 
 

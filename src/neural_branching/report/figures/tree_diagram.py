@@ -47,5 +47,5 @@ def tree(drawn: Tree, nodes: Mapping[str, Any], answers: Mapping[str, Any]) -> F
         axes.text(drawn.levels + 0.03, height[name], text, ha="left", va="center", fontsize=7, color=colour)
     axes.set_xlim(-0.4, drawn.levels + 0.9)
     explained = "width: share of them; at a class: answers given, and right"
-    axes.set_title(f"{drawn.name}: {total} test images; {explained}", fontsize=9)
+    axes.set_title(f"{drawn.name}: {total} test examples; {explained}", fontsize=9)
     return figure

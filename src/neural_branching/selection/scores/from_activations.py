@@ -1,4 +1,4 @@
-"""Scores that measure how far an image's activations lie from those of the training images."""
+"""Scores that measure how far an example's activations lie from those of the training examples."""
 
 from typing import ClassVar
 
@@ -55,12 +55,12 @@ class RelativeMahalanobis(Score):
 
 
 class NearestNeighbours(Score):
-    """Negative distance to the k-th nearest training image (Sun et al., 2022).
+    """Negative distance to the k-th nearest training example (Sun et al., 2022).
 
     Activations at the branch point are scaled to length 1, so that distances lie within [0, 2].
 
     Args:
-        k: which neighbour, at least 1; the last one where there are fewer training images.
+        k: which neighbour, at least 1; the last one where there are fewer training examples.
 
     Raises:
         InputError: for anything else.
@@ -118,7 +118,7 @@ def _nearest_mean(answers: Answers, groups: NDArray[np.int64]) -> _Nearest:
     centred = activations - means[np.searchsorted(labels, groups)]
     if not centred.any():
         raise InputError(
-            f"Mahalanobis scores need activations that vary: all {len(answers)} training images of a class "
+            f"Mahalanobis scores need activations that vary: all {len(answers)} training examples of a class "
             "have the same vector at this branch point."
         )
     covariance = LedoitWolf(assume_centered=True, store_precision=False).fit(centred).covariance_

@@ -31,7 +31,7 @@ def fit_temperature(logits: ArrayLike, targets: NDArray[np.int64]) -> float:
         ValueError: for logits that are no matrix or not finite.
     """
     values = as_logits(logits)
-    # Shifting an image's logits changes no probability; it keeps the exponentials small.
+    # Shifting an example's logits changes no probability; it keeps the exponentials small.
     values = values - values.max(axis=1, keepdims=True)
     chosen = values[np.arange(len(values)), targets]
 

@@ -53,7 +53,7 @@ class Score(ABC):
         bounds: smallest and largest value it can take; a fixed threshold must lie within.
         learns_from: the split that ``fit`` is given, or None if there is nothing to learn. A score
             that learns from the calibration split is given half of it, and the threshold the other
-            half: a score that has seen the images of its threshold would void every guarantee.
+            half: a score that has seen the examples of its threshold would void every guarantee.
         asks_activations: whether it looks at more than logits, at what the branch sees.
     """
 
@@ -71,7 +71,7 @@ class Score(ABC):
         """Make the score ready for use.
 
         Args:
-            answers: answers to the images of ``learns_from``; None if that is None.
+            answers: answers to the examples of ``learns_from``; None if that is None.
 
         Raises:
             InputError: if nothing can be learned from them.

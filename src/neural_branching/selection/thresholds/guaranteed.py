@@ -1,4 +1,4 @@
-"""Rules that bound the selective risk on new images with high probability.
+"""Rules that bound the selective risk on new examples with high probability.
 
 All of them test with the exact binomial bound, and differ in which thresholds they test, in which
 order. That is all that matters: a single threshold could not be tested better, and every further
@@ -38,7 +38,7 @@ LEVELS = tuple(percent / 100 for percent in range(2, 101, 2))
 class Guaranteed(Threshold):
     """A threshold whose true selective risk exceeds a target with probability at most δ.
 
-    The probability is over draws of the calibration images; they and new images must come from the
+    The probability is over draws of the calibration examples; they and new examples must come from the
     same source, independently. Rejecting everything counts as risk 0.
 
     Args:
@@ -63,8 +63,8 @@ class Guaranteed(Threshold):
     def promise(self) -> str:
         """Target and probability."""
         return (
-            f"a share of at most {self.target:.12g} of the answers to new images is wrong, except with "
-            f"probability {self.delta:.6g} over the draw of the calibration images"
+            f"a share of at most {self.target:.12g} of the answers to new examples is wrong, except with "
+            f"probability {self.delta:.6g} over the draw of the calibration examples"
         )
 
     def fit_among(self, held_out: HeldOut, settings: int) -> Choice:
@@ -85,7 +85,7 @@ class Guaranteed(Threshold):
         return type(self)(self.target, self.delta / settings)._fit(held_out, at_least=alone.value)
 
     def shared(self, levels: int, nodes: int) -> Self:
-        """Risk r* / levels and failure δ / nodes: risks add up along a way, failures over the nodes."""
+        """Risk r* / levels and failure δ / nodes: risks add up along a path, failures over the nodes."""
         return type(self)(self.target / levels, self.delta / nodes)
 
     def fit(self, held_out: HeldOut) -> Choice:
@@ -120,7 +120,7 @@ class Guaranteed(Threshold):
         """Threshold and bound of the largest coverage that passes; None if nothing does.
 
         Args:
-            curve: risk–coverage curve of the calibration images.
+            curve: risk–coverage curve of the calibration examples.
             held_out: what else the rule may look at.
             at_least: smaller thresholds are left out.
         """
@@ -137,13 +137,13 @@ class Guaranteed(Threshold):
         """All thresholds that pass, float64 (k,): none of them exceeds the target, with probability 1 − δ."""
 
     def needs(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, int]:
-        """Level of a single test, and accepted images without any error that pass one."""
+        """Level of a single test, and accepted examples without any error that pass one."""
         return self.delta, least_accepted(self.target, self.delta)
 
     def _shortage(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Shortage:
         """What the most favourable point of the curve would need, its risk taken for the true one."""
         n, (level, least) = int(curve.n[0]), self.needs(curve, held_out)
-        zero = f"at least {least} accepted calibration images without an error"
+        zero = f"at least {least} accepted calibration examples without an error"
         # Exactly: 0.07 · 100 is above 7 in floats, and a risk equal to the target is proved by no number.
         share = exact(self.target)
         below = np.flatnonzero(
@@ -154,11 +154,11 @@ class Guaranteed(Threshold):
             return Shortage(
                 None,
                 None,
-                f"not certifiable: the selective risk on {n} calibration images is nowhere below "
-                f"{self.target:g}, so that more images will not help, a better branch or score might "
+                f"not certifiable: the selective risk on {n} calibration examples is nowhere below "
+                f"{self.target:g}, so that more examples will not help, a better branch or score might "
                 f"({zero} would do)",
             )
-        # A few lucky images at the top prove nothing, where there are points that could.
+        # A few lucky examples at the top prove nothing, where there are points that could.
         solid = below[curve.n_accepted[below] >= least]
         below = solid if len(solid) else below
         # The normal approximation says where; the exact bound then says how many.
@@ -167,14 +167,14 @@ class Guaranteed(Threshold):
         best = below[np.argmin(total)]
         errors, seen = int(curve.n_errors[best]), int(curve.n_accepted[best])
         accepted = accepted_needed(errors, seen, self.target, level)
-        images = max(n + 1, math.ceil(accepted * n / seen))
+        examples = max(n + 1, math.ceil(accepted * n / seen))
         found = f" (or {accepted:,} at the risk of {errors / seen:.3f} seen at coverage {seen / n:.2f})"
         return Shortage(
             accepted,
-            images,
-            f"not certifiable with {n} calibration images: it takes {zero}{found if errors else ''}, at the "
-            f"very least {images:,} calibration images at this coverage; the luckiest point seen is taken "
-            "for the true risk, so expect to need more",
+            examples,
+            f"not certifiable with {n} calibration examples: it takes {zero}{found if errors else ''}, at "
+            f"the very least {examples:,} calibration examples at this coverage; the luckiest point seen is "
+            "taken for the true risk, so expect to need more",
         )
 
 
@@ -185,7 +185,7 @@ class Sgr(Guaranteed):
     the thresholds that pass the one of largest coverage is kept, not the last one tried.
 
     Its published proof is a union bound over the steps as if their thresholds were settled beforehand;
-    which are tried depends on the calibration images. docs/thresholds.md says what that leaves open.
+    which are tried depends on the calibration examples. docs/thresholds.md says what that leaves open.
 
     Args:
         target: largest tolerated selective risk r*, within (0, 1).
@@ -222,9 +222,9 @@ class Sgr(Guaranteed):
 class FixedSequence(Guaranteed):
     """Fixed-sequence testing (Angelopoulos et al., 2021, "Learn then Test").
 
-    A grid of thresholds is declared before the calibration images are looked at: those that answer
-    2, 4 … 100 % of the *validation* images. From the strictest on, each is tested at the full δ; the
-    first failure ends it, and the last pass is kept. Points that accept too few calibration images to
+    A grid of thresholds is declared before the calibration examples are looked at: those that answer
+    2, 4 … 100 % of the *validation* examples. From the strictest on, each is tested at the full δ; the
+    first failure ends it, and the last pass is kept. Points that accept too few calibration examples to
     pass even without an error are left out.
 
     Args:
@@ -249,7 +249,7 @@ class FixedSequence(Guaranteed):
 
 
 def least_accepted(target: float, delta: float) -> int:
-    """Accepted images without any error that prove a target risk: ⌈ln δ / ln(1 − r*)⌉."""
+    """Accepted examples without any error that prove a target risk: ⌈ln δ / ln(1 − r*)⌉."""
     return math.ceil(math.log(delta) / math.log1p(-target))
 
 

@@ -1,4 +1,4 @@
-"""Rules whose promise holds on average over draws of the calibration images."""
+"""Rules whose promise holds on average over draws of the calibration examples."""
 
 import math
 from typing import ClassVar
@@ -20,15 +20,15 @@ from neural_branching.selection.thresholds.threshold import (
 
 
 class Conformal(Threshold):
-    """Conformal risk control (Angelopoulos et al., 2024) of wrong answers per image.
+    """Conformal risk control (Angelopoulos et al., 2024) of wrong answers per example.
 
-    Bounds the generalised risk, errors accepted / images (not / answers): the smallest observed
+    Bounds the generalised risk, errors accepted / examples (not / answers): the smallest observed
     threshold with (errors accepted) + 1 ≤ α(n + 1), in exact arithmetic; else everything is refused.
     The expectation over calibration draws is at most α; a single draw exceeds it in about a third of
     all cases.
 
     Args:
-        target: largest tolerated expectation α of wrong answers per image, within (0, 1).
+        target: largest tolerated expectation α of wrong answers per example, within (0, 1).
 
     Raises:
         InputError: for anything else.
@@ -47,12 +47,12 @@ class Conformal(Threshold):
     def promise(self) -> str:
         """The expectation, and that a single draw may exceed it."""
         return (
-            f"a share of at most {self.target:.12g} of all new images is answered wrongly, on "
+            f"a share of at most {self.target:.12g} of all new examples is answered wrongly, on "
             "average over calibration draws; a single draw may exceed it"
         )
 
     def shared(self, levels: int, nodes: int) -> "Conformal":
-        """Wrong answers α / levels: expectations add up along a way, however many nodes there are."""
+        """Wrong answers α / levels: expectations add up along a path, however many nodes there are."""
         return Conformal(self.target / levels)
 
     def fit(self, held_out: HeldOut) -> Choice:
@@ -63,13 +63,13 @@ class Conformal(Threshold):
         within = np.flatnonzero(curve.n_errors <= allowed)
         if allowed < 0:
             needed = math.ceil(1 / exact(self.target)) - 1
-            sentence = f"with {n} calibration images everything is refused: it takes at least {needed}"
+            sentence = f"with {n} calibration examples everything is refused: it takes at least {needed}"
             return Choice(INFINITY, n, shortage=Shortage(None, needed, sentence))
         value = float(curve.threshold[within[0]]) if len(within) else INFINITY
         accepted, errors = (int(count) for count in curve.at(value))
         certificate = Certificate(
             method=self.kind,
-            quantity="errors per image",
+            quantity="errors per example",
             guarantee=self.guarantee,
             target=self.target,
             delta=None,
@@ -83,11 +83,11 @@ class Conformal(Threshold):
 
 
 class FalseAccept(Threshold):
-    """A limit on how often images of foreign classes are answered (after Vovk et al., 2005).
+    """A limit on how often examples of foreign classes are answered (after Vovk et al., 2005).
 
-    The threshold lies just above the ⌈(n + 1)(1 − α)⌉-th smallest score of n calibration images of
+    The threshold lies just above the ⌈(n + 1)(1 − α)⌉-th smallest score of n calibration examples of
     classes that the branch was not trained on; infinite if that rank exceeds n. It holds on average
-    over calibration draws, for new foreign images from the same classes: for others see the
+    over calibration draws, for new foreign examples from the same classes: for others see the
     false-accept rates of classes that were left out when it was fitted.
 
     Args:
@@ -109,9 +109,9 @@ class FalseAccept(Threshold):
 
     @property
     def promise(self) -> str:
-        """The expectation, and for which foreign images."""
+        """The expectation, and for which foreign examples."""
         return (
-            f"answers a share of at most {self.target:.12g} of new images of the same foreign classes, on "
+            f"answers a share of at most {self.target:.12g} of new examples of the same foreign classes, on "
             "average over calibration draws; a single draw, or another foreign class, may exceed it"
         )
 
@@ -123,7 +123,7 @@ class FalseAccept(Threshold):
         if rank > n:
             needed = math.ceil(1 / exact(self.target)) - 1
             sentence = (
-                f"with {n} foreign calibration images everything is refused: it takes at least {needed}"
+                f"with {n} foreign calibration examples everything is refused: it takes at least {needed}"
             )
             return Choice(INFINITY, n, shortage=Shortage(None, needed, sentence))
         value = float(np.nextafter(foreign[rank - 1], INFINITY))

@@ -1,4 +1,4 @@
-"""Rules without a guarantee for new images."""
+"""Rules without a guarantee for new examples."""
 
 import math
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ class Fixed(Threshold):
 
 
 class Coverage(Threshold):
-    """The largest threshold that still answers a given share of the calibration images.
+    """The largest threshold that still answers a given share of the calibration examples.
 
     Args:
         target: coverage to reach, within (0, 1].
@@ -77,10 +77,10 @@ class Coverage(Threshold):
 
     @property
     def promise(self) -> str:
-        """What holds on the calibration images."""
+        """What holds on the calibration examples."""
         return (
-            f"answers a share of at least {self.target:.12g} of the calibration images; new images scatter "
-            "around that"
+            f"answers a share of at least {self.target:.12g} of the calibration examples; new examples "
+            "scatter around that"
         )
 
     def fit(self, held_out: HeldOut) -> Choice:
@@ -89,9 +89,9 @@ class Coverage(Threshold):
 
 
 class Risk(Threshold):
-    """The smallest threshold whose selective risk *on the calibration images* is within a target.
+    """The smallest threshold whose selective risk *on the calibration examples* is within a target.
 
-    This guarantees nothing: being chosen for its luck on the calibration images, the threshold
+    This guarantees nothing: being chosen for its luck on the calibration examples, the threshold
     exceeds the target in more than half of repeated draws.
 
     Args:
@@ -113,8 +113,8 @@ class Risk(Threshold):
     def promise(self) -> str:
         """No guarantee, said plainly."""
         return (
-            f"a share of at most {self.target:.12g} of the answers to calibration images is wrong; "
-            "guarantees nothing: typically more than half of all draws exceed it on new images"
+            f"a share of at most {self.target:.12g} of the answers to calibration examples is wrong; "
+            "guarantees nothing: typically more than half of all draws exceed it on new examples"
         )
 
     def shared(self, levels: int, nodes: int) -> "Risk":

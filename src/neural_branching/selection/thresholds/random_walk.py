@@ -1,18 +1,18 @@
 """One boundary for every threshold at once: a guaranteed rule that pays for no multiplicity of its own.
 
-Walk through the calibration images from the surest down, a step per image: each threshold τ is a point
+Walk through the calibration examples from the most confident down, a step per example: each threshold τ is a point
 (k, g) of this walk, k wrong and g right answers accepted so far. A boundary h(g), the number of errors
-tolerated beside g right answers, is drawn before the calibration images are looked at. Any threshold at
+tolerated beside g right answers, is drawn before the calibration examples are looked at. Any threshold at
 which the walk is within the boundary, k ≤ h(g), may be chosen.
 
-Why this is valid for independent images from one distribution, whatever the scores, ties or the shape
-of the true risk R(τ): order what can happen to one image from bad to good as wrong at a high score …
+Why this is valid for independent examples from one distribution, whatever the scores, ties or the shape
+of the true risk R(τ): order what can happen to one example from bad to good as wrong at a high score …
 wrong at a low score, accepted by no false threshold (one with R(τ) > r*), right at a low score … right at
-a high score. A better image never raises k and never lowers g at any false threshold, so that with h
-non-decreasing it can only help a false threshold to pass. Compare with images of the same scores whose
+a high score. A better example never raises k and never lowers g at any false threshold, so that with h
+non-decreasing it can only help a false threshold to pass. Compare with examples of the same scores whose
 errors are coin flips of probability r*, independent of the score. At every false threshold
-P(wrong, s ≥ τ) = R(τ)·P(s ≥ τ) is larger than the coins' r*·P(s ≥ τ), and P(right, s ≥ τ) smaller: image
-by image the coins are stochastically better on that order. So the probability that any false threshold
+P(wrong, s ≥ τ) = R(τ)·P(s ≥ τ) is larger than the coins' r*·P(s ≥ τ), and P(right, s ≥ τ) smaller: example
+by example the coins are stochastically better on that order. So the probability that any false threshold
 passes is at most what it is under coins; there the points (k, g) all lie on one walk with independent
 steps of probability r*, whose chance ever to be within the boundary is computed exactly and set to δ.
 
@@ -46,7 +46,7 @@ class RandomWalk(Guaranteed):
     The boundary is open from g₁ to g₂ accepted right answers: a quarter of and twice what the loosest
     validation threshold with empirical risk ≤ r* lets expect. There h(g) is the
     largest k with P(at most k errors before the g-th right answer) ≤ a, coins of probability r*; the
-    level a is the largest at which such a walk ever meets h with probability ≤ δ. Validation images only
+    level a is the largest at which such a walk ever meets h with probability ≤ δ. Validation examples only
     shape the boundary: a misleading validation split costs coverage, never validity.
 
     Args:

@@ -18,16 +18,16 @@ Guarantee = Literal["none", "with high probability", "on average"]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a rule may look at. No model, and no score, has learned from the calibration images.
+    """What a rule may look at. No model, and no score, has learned from the calibration examples.
 
     Attributes:
         score: calibration scores, float64 (n,).
         error: their errors, bool (n,).
-        validation_score: scores of the validation images, float64 (k,): for what a rule has to settle
+        validation_score: scores of the validation examples, float64 (k,): for what a rule has to settle
             before it looks at calibration errors.
-        validation_error: their errors, bool (k,). The model stopped early on these images, so that they
+        validation_error: their errors, bool (k,). The model stopped early on these examples, so that they
             may order what is tested, never test it.
-        foreign_score: scores of calibration images of classes that the branch was not trained on,
+        foreign_score: scores of calibration examples of classes that the branch was not trained on,
             float64 (m,).
     """
 
@@ -44,7 +44,7 @@ class Certificate:
 
     Attributes:
         method: the rule's kind.
-        quantity: what is bounded: "selective risk", "errors per image" or "false-accept rate".
+        quantity: what is bounded: "selective risk", "errors per example" or "false-accept rate".
         guarantee: "with high probability": except in a share ``delta`` of calibration draws; "on
             average": over calibration draws.
         target: largest tolerated value.
@@ -53,7 +53,7 @@ class Certificate:
             is the target.
         level: probability of failure at which that bound was computed: a share of δ, where a rule tests
             several thresholds; None on average.
-        n: images that the threshold was fitted on.
+        n: examples that the threshold was fitted on.
         n_accepted: those of them that it accepts.
         errors: the wrong ones among these; on a false-accept limit those accepted.
     """
@@ -75,15 +75,15 @@ class Shortage:
     """What a certificate would have needed.
 
     Attributes:
-        accepted: accepted images that would be needed at the most favourable point seen; None if no
-            number of images would do.
-        images: calibration images that this takes at the coverage of that point, at the very least; None
+        accepted: accepted examples that would be needed at the most favourable point seen; None if no
+            number of examples would do.
+        examples: calibration examples that this takes at the coverage of that point, at the very least; None
             likewise.
         sentence: the same in words.
     """
 
     accepted: int | None
-    images: int | None
+    examples: int | None
     sentence: str
 
 
@@ -93,7 +93,7 @@ class Choice:
 
     Attributes:
         value: accept iff score ≥ value; inf accepts nothing.
-        n: images that it was fitted on.
+        n: examples that it was fitted on.
         certificate: what is guaranteed; None where nothing is.
         shortage: why a rule that guarantees has no certificate; None if it has one, or never has.
     """
@@ -109,8 +109,8 @@ class Threshold(ABC):
 
     Attributes:
         kind: its name in results.
-        guarantee: whether and how its promise holds for new images.
-        needs_foreign: whether it is fitted on images of foreign classes.
+        guarantee: whether and how its promise holds for new examples.
+        needs_foreign: whether it is fitted on examples of foreign classes.
     """
 
     kind: ClassVar[str]
@@ -124,7 +124,7 @@ class Threshold(ABC):
     @property
     @abstractmethod
     def promise(self) -> str:
-        """What the threshold promises on new images, in one phrase."""
+        """What the threshold promises on new examples, in one phrase."""
 
     @abstractmethod
     def fit(self, held_out: HeldOut) -> Choice:
@@ -134,7 +134,7 @@ class Threshold(ABC):
         """The rule for one node of a tree, such that what it promises holds for the tree.
 
         Args:
-            levels: number of decisions on the longest way through the tree, all of which may go wrong.
+            levels: number of decisions on the longest path through the tree, all of which may go wrong.
             nodes: number of nodes that are fitted, any of which may fail.
 
         Returns:
@@ -154,7 +154,7 @@ class Threshold(ABC):
         """
         if self.needs_foreign and not foreign:
             raise InputError(
-                f"threshold={self.kind} is fitted on images of classes outside the subset, and the subset "
+                f"threshold={self.kind} is fitted on examples of classes outside the subset, and the subset "
                 "has every class of the data set: choose a smaller subset or another threshold."
             )
 
