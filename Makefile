@@ -8,7 +8,7 @@ DEVICE ?= cpu
 LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-lowest lint format bench sweep tensorboard clean
+.PHONY: help setup run test test-lowest lint format bench docs sweep tensorboard clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,15 @@ format: $(STAMP)  ## rewrite the code as `make lint` wants it
 bench: $(STAMP)  ## timings side by side with plain loops
 	BENCH=$(BENCH) $(BIN)/python -m pytest tests/benchmarks -m benchmark -s --timeout 1800
 
+# Without --quiet, under which --strict sees no warning.
+docs: $(VENV)/.docs  ## the documentation site, into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Of its own, so that `make run` does not wait for it.
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 sweep: $(STAMP)  ## a threshold sweep on the glyphs: trains nothing that `make run` has trained
 	$(BIN)/neural-branching train -m subset=digits,upper,lower threshold.value=0.5,0.7,0.9,0.96
 
@@ -54,4 +63,4 @@ tensorboard: $(STAMP)  ## curves, figures and the table of runs in a browser
 	$(BIN)/tensorboard --logdir outputs
 
 clean:  ## remove the environment and caches (results in outputs/ stay)
-	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist site
