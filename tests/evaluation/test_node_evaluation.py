@@ -74,7 +74,7 @@ def answers_to(targets: np.ndarray, rows: np.ndarray, rng: np.random.Generator, 
 
 
 def material(seed: int, sharpness: float) -> NodeAnswers:
-    """A model's answers to the same examples for every seed, three classes and three foreign ones, unequal."""
+    """A model's answers to the same examples for every seed: three classes, three foreign ones, unequal."""
     examples, rng = np.random.default_rng(0), np.random.default_rng(seed)
     rows = examples.permutation(1000)
     result = NodeAnswers({}, {})

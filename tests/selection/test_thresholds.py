@@ -623,9 +623,10 @@ def test_the_number_needed_close_to_the_target_is_found_soon() -> None:
 def test_shortages_say_what_would_do(rule: type[Guaranteed]) -> None:
     told = {"help": 0, "zero": 0, "some": 0}
     pattern = (
-        r"not certifiable with (\d+) calibration examples: it takes at least (\d+) accepted calibration examples "
-        r"without an error(?: \(or ([\d,]+) at the risk of (\d\.\d{3}) seen at coverage (\d\.\d\d)\))?, at "
-        r"the very least ([\d,]+) calibration examples at this coverage; the luckiest point seen is taken for "
+        r"not certifiable with (\d+) calibration examples: it takes at least (\d+) accepted calibration "
+        r"examples without an error(?: \(or ([\d,]+) at the risk of (\d\.\d{3}) seen at coverage (\d\.\d\d)\))?, at "
+        r"the very least ([\d,]+) calibration examples at this coverage; the luckiest point seen is taken "
+        r"for "
         r"the true risk, so expect to need more"
     )
     for given_samples, target, delta in draws(100, seed=4):

@@ -165,7 +165,7 @@ def _probabilities(reliability: dict[str, Any]) -> list[str]:
         lines.append(
             f"{name}: ECE {numbers['ece']:.3f} ({floor['mean']:.3f} if they were calibrated, at most "
             f"{floor['quantile_95']:.3f} in 95 % of draws, p = {floor['p_value']:.2g}), NLL "
-            f"{numbers['nll']:.3f}; of {confident['n']} answers with a confidence of at least {confident['confidence']:.0%}, "
-            f"{number(confident['accuracy'])} are right"
+            f"{numbers['nll']:.3f}; of {confident['n']} answers with a confidence of at least "
+            f"{confident['confidence']:.0%}, {number(confident['accuracy'])} are right"
         )
     return lines

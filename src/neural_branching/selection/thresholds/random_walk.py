@@ -1,7 +1,7 @@
 """One boundary for every threshold at once: a guaranteed rule that pays for no multiplicity of its own.
 
-Walk through the calibration examples from the most confident down, a step per example: each threshold τ is a point
-(k, g) of this walk, k wrong and g right answers accepted so far. A boundary h(g), the number of errors
+Walk through the calibration examples from the most confident down, a step per example: each threshold τ is a
+point (k, g) of this walk, k wrong and g right answers accepted so far. A boundary h(g), the number of errors
 tolerated beside g right answers, is drawn before the calibration examples are looked at. Any threshold at
 which the walk is within the boundary, k ≤ h(g), may be chosen.
 
