@@ -311,10 +311,10 @@ def test_ctrl_c_leaves_nothing_half_written_and_the_command_works_again(monkeypa
 
 
 def test_a_summary_that_cannot_be_written_leaves_the_jobs(monkeypatch):
-    def full(summary):
+    def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("neural_branching.report.summary._write_csv", full)
+    monkeypatch.setattr("neural_branching.report.summary.write_table", full)
     said = str(run(monkeypatch, "train", "-m", *TINY, "subset=digits"))
     assert (
         "cannot be written (No space left on device): free some space and type neural-branching report"

@@ -624,10 +624,9 @@ def test_shortages_say_what_would_do(rule: type[Guaranteed]) -> None:
     told = {"help": 0, "zero": 0, "some": 0}
     pattern = (
         r"not certifiable with (\d+) calibration examples: it takes at least (\d+) accepted calibration "
-        r"examples without an error(?: \(or ([\d,]+) at the risk of (\d\.\d{3}) seen at coverage (\d\.\d\d)\))?, at "
-        r"the very least ([\d,]+) calibration examples at this coverage; the luckiest point seen is taken "
-        r"for "
-        r"the true risk, so expect to need more"
+        r"examples without an error(?: \(or ([\d,]+) at the risk of (\d\.\d{3}) seen at coverage "
+        r"(\d\.\d\d)\))?, at the very least ([\d,]+) calibration examples at this coverage; the luckiest "
+        r"point seen is taken for the true risk, so expect to need more"
     )
     for given_samples, target, delta in draws(100, seed=4):
         one = rule(target, delta)

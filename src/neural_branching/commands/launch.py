@@ -147,7 +147,9 @@ def job(config: "DictConfig") -> "Optimised | None":
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from neural_branching.store.run_folders import CONFIG, begin
+    from neural_branching.config.experiment import Experiment
+    from neural_branching.execute import execute
+    from neural_branching.store.run_folders import begin, discard
 
     terminal.prepare()  # launchers run jobs in other processes
     hydra_config = HydraConfig.get()
@@ -156,7 +158,8 @@ def job(config: "DictConfig") -> "Optimised | None":
         sweep = Path(hydra_config.runtime.cwd) / hydra_config.sweep.dir
     try:
         begin(folder)
-        run = _run(config, list(hydra_config.overrides.task), folder, sweep)
+        experiment, typed = Experiment.from_config(config), list(hydra_config.overrides.task)
+        run = execute(experiment, folder, typed, sweep, draw_figures=not sweep)
     except Exception as found:
         error = _recorded(found, "route" if "hierarchy" in config else "train", folder)
         if sweep:
@@ -168,30 +171,11 @@ def job(config: "DictConfig") -> "Optimised | None":
         raise
     except BaseException:
         # Ctrl-C: what was finished is in the store, and the folder would only look like a run.
-        (folder / CONFIG).unlink(missing_ok=True)
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        discard(folder)
         log.info("Interrupted: the same command continues with what is finished.")
         raise
     _show(run, folder, alone=sweep is None)
     return _to_optimise(run.results)
-
-
-def _run(config: "DictConfig", overrides: list[str], folder: Path, sweep: Path | None) -> "Run":
-    """Do what a run does and write its folder."""
-    from neural_branching import pipeline
-    from neural_branching.config.experiment import Experiment
-    from neural_branching.report.results import write_config
-    from neural_branching.report.run_report import write_run
-    from neural_branching.store.run_folders import planned_data
-
-    experiment = Experiment.from_config(config)
-    write_config(folder, experiment.config)  # at once, by which a summary knows a run that was killed
-    # The images have to be those that the sweep started with.
-    fingerprint = planned_data(sweep, experiment.data.described) if sweep else None
-    run = pipeline.run(experiment, overrides, fingerprint)
-    write_run(run, folder, draw_figures=not sweep)
-    return run
 
 
 def _recorded(found: Exception, command: str, folder: Path) -> Exception:

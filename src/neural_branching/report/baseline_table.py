@@ -9,8 +9,9 @@ from neural_branching.report.collect import Summary, cell
 HEADER = ("model", "accuracy", "AURC", "branch better by", "AURC by", "MACs", "trained", "seconds")
 NOTE = """\
 Baselines on the same test examples, confidence being the largest softmax probability; a branch's lead
-is paired. ±: standard deviation over seeds. [ ]: 95 % interval over test examples; of several seeds, the mean of
-theirs, which is at most too wide. MACs per example from the input on; parameters and seconds for this subset alone."""
+is paired. ±: standard deviation over seeds. [ ]: 95 % interval over test examples; of several seeds, the mean
+of theirs, which is at most too wide. MACs per example from the input on; parameters and seconds for this
+subset alone."""
 
 
 def baseline_lines(compared: Mapping[str, Any]) -> list[list[str]]:

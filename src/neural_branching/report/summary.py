@@ -48,7 +48,7 @@ def write(summary: Summary, *, events: bool = False) -> None:
         trees.write_tables(summary)
         drawn = trees.draw(summary)
     else:
-        _write_csv(summary)
+        write_table(folder / "summary.csv", *table(summary))
         write_atomically(folder / "summary.md", printable(markdown(summary)))
         _write_baselines(summary)
         drawn = draw(summary)
@@ -64,7 +64,10 @@ def show(summary: Summary) -> None:
     (trees.print_trees if summary.command == "route" else print_summary)(summary)
 
 
-def _write_csv(summary: Summary) -> None:
+def table(summary: Summary) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of summary.csv (of routers.csv for trees): numbers are numbers, "" is nothing."""
+    if summary.command == "route":
+        return trees.table(summary)
     metrics = [name for metric in METRICS for name in (metric.name, *_ends(metric.name))]
     columns = ["run", "status", *summary.setting, *SEEDS, *metrics, *_CERTIFIED, "front"]
     columns += ["built", "error"]
@@ -81,8 +84,7 @@ def _write_csv(summary: Summary) -> None:
         }
         for row in summary.completed
     ]
-    rows = ([record.get(name, "") for name in columns] for record in (*records, *summary.failed))
-    write_table(summary.folder / "summary.csv", columns, rows)
+    return columns, [[record.get(name, "") for name in columns] for record in (*records, *summary.failed)]
 
 
 def _write_baselines(summary: Summary) -> None:

@@ -20,12 +20,8 @@ ROUTER_HEADER = ("router", *(name.replace("_", " ") for name in (*OF_ROUTERS, *L
 _BEYOND_ROUTERS = ("router", "score", "threshold")
 
 
-def write_tables(summary: Summary) -> None:
-    """Write routers.csv and routers.md into a summary's folder.
-
-    Raises:
-        OSError: if something cannot be written.
-    """
+def table(summary: Summary) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of routers.csv."""
     names = [name for name in summary.setting if name != "router"]
     rows = [
         [row["run"], *(row[name] for name in (*names, *SEEDS)), kind, *(one[metric] for metric in OF_ROUTERS)]
@@ -33,7 +29,16 @@ def write_tables(summary: Summary) -> None:
         if row["index"] == 0  # thresholds do not touch them
         for kind, one in row["routers"].items()
     ]
-    write_table(summary.folder / "routers.csv", ["run", *names, *SEEDS, "router", *OF_ROUTERS], rows)
+    return ["run", *names, *SEEDS, "router", *OF_ROUTERS], rows
+
+
+def write_tables(summary: Summary) -> None:
+    """Write routers.csv and routers.md into a summary's folder.
+
+    Raises:
+        OSError: if something cannot be written.
+    """
+    write_table(summary.folder / "routers.csv", *table(summary))
     lines = [
         [_title(summary, runs[0], "router"), *line]
         for runs in summary.groups().values()

@@ -58,6 +58,13 @@ def begin(folder: Path) -> None:
     _unlink(folder, {name for name in named if belongs(folder, named, name)})
 
 
+def discard(folder: Path) -> None:
+    """Take back a run's folder that has come to nothing: with its configuration it would look like a run."""
+    (folder / CONFIG).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def begin_sweep(folder: Path) -> None:
     """Clear a sweep's folder of what an earlier sweep has left in it: each job's results, and the summary.
 

@@ -1,0 +1,101 @@
+"""A finished run in Python: its numbers as pandas frames, activations as tensors, figures, predictions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from neural_branching.artifacts import activations as act
+from neural_branching.artifacts.ensure_branch import ensure_activations, ensure_logits
+from neural_branching.artifacts.workspace import Workspace
+from neural_branching.errors import one_of
+from neural_branching.facade.frames import frame, summary
+from neural_branching.load_run import load
+from neural_branching.predictor import Prediction, Predictor
+from neural_branching.report import branch_report, tree_report
+from neural_branching.report.results import PREDICTIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from neural_branching.pipeline import Run
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What one run of an experiment found.
+
+    Attributes:
+        folder: its folder.
+        run: experiment, evaluations and results, as the reports take them.
+    """
+
+    folder: Path
+    run: "Run"
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What results.json holds."""
+        return self.run.results
+
+    def summary(self) -> "pd.DataFrame":
+        """One row for each threshold of a branch, or for each router of a tree."""
+        return summary(self.folder)
+
+    def predictions(self) -> "pd.DataFrame":
+        """One row for each held-out example of a branch: class, prediction, score, logits, accepted."""
+        return frame(self.folder / PREDICTIONS)
+
+    def activations(self, stage: str, split: str | None = None) -> tuple[Tensor, Tensor]:
+        """The parent's activations at a stage, and labels.
+
+        Args:
+            stage: a branch point of the run, or one of the parent's main stages.
+            split: "train", "validation", "calibration" or "test"; None for all examples.
+
+        Returns:
+            float32 (n, width), and int64 (n,), indices into ``classes``.
+
+        Raises:
+            InputError: for another stage.
+        """
+        experiment, table = self.run.experiment, self.run.table
+        workspace = Workspace.of(experiment, table)
+        own = [spec for spec in experiment.branches.values() if spec.stage == stage and not spec.trunk]
+        artifact = ensure_activations(workspace, own[0]) if own else ensure_logits(workspace)
+        one_of(stage, artifact.facts["widths"], "stage")
+        labels = torch.from_numpy(table.labels)
+        if split is None:
+            return act.read(artifact, stage), labels
+        rows = table.rows(split)
+        return act.read(artifact, stage, rows), labels[torch.from_numpy(rows)]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names of the data set, in label order."""
+        return self.run.table.classes
+
+    def figures(self) -> dict[str, Any]:
+        """Name → matplotlib figure, as a single run of the command line draws them."""
+        figures: dict[str, Any] = (tree_report if self.run.tree else branch_report).draw(self.run)
+        return figures
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The run, ready for new examples."""
+        return load(self.folder, trust=True)
+
+    def predict(self, examples: Any) -> Sequence[Prediction]:
+        """Answers to new examples.
+
+        Args:
+            examples: as ``Predictor.predict`` takes them.
+
+        Raises:
+            InputError: as ``Predictor.predict``.
+        """
+        return self.predictor.predict(examples)

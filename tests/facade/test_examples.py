@@ -1,0 +1,20 @@
+"""Every script of examples/ runs as it stands, in an empty folder."""
+
+import runpy
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_an_example_runs(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(matplotlib, "use", lambda *_: None)
+    runpy.run_path(str(file), run_name="__main__")
+    assert capsys.readouterr().out
+    assert list(tmp_path.glob("outputs/runs/*/results.json"))
