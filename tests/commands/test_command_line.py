@@ -171,7 +171,7 @@ def test_a_threshold_that_cannot_be_certified_says_what_it_would_take(monkeypatc
     printed = " ".join(capsys.readouterr().out.split())
     assert "threshold none: accepts nothing" in printed
     assert "not certifiable" in printed
-    assert "at least 2302 accepted calibration images without an error" in printed  # ln .1 / ln .999
+    assert "at least 2302 accepted calibration examples without an error" in printed  # ln .1 / ln .999
 
 
 @pytest.mark.usefixtures("unillustrated")
@@ -179,7 +179,7 @@ def test_calibration_images_are_planned_from_a_run(monkeypatch, capsys):
     assert run(monkeypatch, "train", *TINY) == 0
     capsys.readouterr()
     assert (
-        run(monkeypatch, "simulate", "outputs", "--target", "0.5", "--images", "20", "80", "--draws", "5")
+        run(monkeypatch, "simulate", "outputs", "--target", "0.5", "--examples", "20", "80", "--draws", "5")
         == 0
     )
     printed = capsys.readouterr().out
