@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ class Program(nn.Module):
         """Answers as ``Predictor.predict`` gives them.
 
         Args:
-            images: uint8, shape (n, 3, size, size).
+            images: examples as the table holds them, shape (n, …).
 
         Returns:
             Index into ``answers_of(tree)``, int64 (n,), 0 being no answer; its confidence, float32 (n,); and
@@ -153,7 +154,9 @@ class Program(nn.Module):
         self, images: Tensor, logits: Mapping[str, Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         names = answers_of(self.tree)
-        none = images.flatten(1).sum(1) * 0  # zeros of the batch's size, whatever that will be
+        none = torch.zeros_like(
+            images.flatten(1)[:, 0], dtype=torch.int64
+        )  # of the batch's size, whatever it is
         answer, confidence = none.long(), none.double() + 1
         whole = none > 0
         going = {self.tree.root: none == 0}
@@ -232,7 +235,8 @@ def export(predictor: Predictor, file: Path) -> tuple[int, float]:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".exporting-") as folder:
             made = Path(folder) / file.name
-            run = _pt2(exported, made, names) if file.suffix == ".pt2" else _onnx(exported, made, names)
+            name = predictor.input.name
+            run = _pt2(exported, made, names) if file.suffix == ".pt2" else _onnx(exported, made, names, name)
             compared = _compare(predictor, run, images)
             made.replace(file)
     except OSError as error:
@@ -251,7 +255,7 @@ def _on_cpu(predictor: Predictor) -> Predictor:
         predictor.columns,
         predictor.guide,
         predictor.stops,
-        predictor.image_size,
+        predictor.input,
         torch.device("cpu"),
         predictor.examples,
     )
@@ -275,7 +279,7 @@ def _refused(by: str) -> Iterator[None]:
         ) from error
 
 
-Run = Callable[[NDArray[np.uint8]], list[NDArray[np.generic]]]
+Run = Callable[[NDArray[Any]], list[NDArray[np.generic]]]
 
 
 def _pt2(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run:
@@ -289,7 +293,7 @@ def _pt2(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run:
     return lambda images: [one.numpy() for one in loaded(torch.from_numpy(images))]
 
 
-def _onnx(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run:
+def _onnx(exported: torch.export.ExportedProgram, file: Path, names: str, inputs: str) -> Run:
     try:
         import onnx
         import onnxruntime
@@ -300,7 +304,7 @@ def _onnx(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run
         ) from error
     with _refused("torch.onnx"):
         program = torch.onnx.export(
-            exported, (), input_names=["images"], output_names=list(OUTPUTS), dynamo=True, verbose=False
+            exported, (), input_names=[inputs], output_names=list(OUTPUTS), dynamo=True, verbose=False
         )
     assert program is not None
     model = program.model_proto
@@ -309,10 +313,10 @@ def _onnx(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    return lambda images: list(session.run(list(OUTPUTS), {"images": images}))
+    return lambda images: list(session.run(list(OUTPUTS), {inputs: images}))
 
 
-def _compare(predictor: Predictor, run: Run, images: NDArray[np.uint8]) -> tuple[int, float]:
+def _compare(predictor: Predictor, run: Run, images: NDArray[Any]) -> tuple[int, float]:
     """Number of images and largest difference in confidence; refuses a program that answers differently.
 
     Thresholds lie on scores of images: where one is met within rounding, either answer is right.

@@ -17,6 +17,7 @@ from neural_branching.artifacts.workspace import Workspace, load_parent
 from neural_branching.config.branch_spec import BranchSpec
 from neural_branching.config.build import UntrustedError
 from neural_branching.config.experiment import Experiment
+from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.errors import InputError
 from neural_branching.evaluation.fitted import Stop
 from neural_branching.files.reading import read_yaml
@@ -102,9 +103,9 @@ class Predictor:
         columns: the parent's logits of each node below the root; None where they are not asked.
         guide: the fitted router; None for a single branch.
         stops: node → its fitted score and threshold.
-        image_size: side of the images in pixels.
+        input: what an example is.
         device: where networks run.
-        examples: some of the images that the run was judged by, uint8 (n, 3, size, size).
+        examples: some that the run was judged by, as the table holds them, (n, …).
     """
 
     def __init__(
@@ -116,12 +117,12 @@ class Predictor:
         columns: Sequence[Sequence[int]] | None,
         guide: Guide | None,
         stops: Mapping[str, Stop],
-        image_size: int,
+        input: InputAdapter,
         device: torch.device,
-        examples: NDArray[np.uint8],
+        examples: NDArray[Any],
     ) -> None:
         self.tree, self.guide, self.stops, self.columns = tree, guide, stops, columns
-        self.image_size, self.device, self.examples = image_size, device, examples
+        self.input, self.device, self.examples = input, device, examples
         self.parent = parent.to(device).eval()
         self.heads, self.gates = heads, gates
         for head in (*heads.values(), *gates.values()):
@@ -147,22 +148,16 @@ class Predictor:
         """Every class that can be an answer."""
         return self.tree.classes
 
-    def predict(self, images: NDArray[np.uint8] | Tensor) -> list[Prediction]:
-        """Answer images.
+    def predict(self, examples: NDArray[Any] | Tensor) -> list[Prediction]:
+        """Answer examples.
 
         Args:
-            images: uint8, shape (n, 3, ``image_size``, ``image_size``), RGB.
+            examples: shape (n, *shape), shape and type being those of ``input``.
 
         Raises:
             InputError: for another shape or type.
         """
-        batch = torch.as_tensor(images)
-        size = self.image_size
-        if batch.dtype != torch.uint8 or tuple(batch.shape[1:]) != (3, size, size):
-            raise InputError(
-                f"images have shape {tuple(batch.shape)} and type {batch.dtype}: give uint8 of shape "
-                f"(n, 3, {size}, {size})."
-            )
+        batch = self.input.checked(examples)
         if not len(batch):
             return []
         seen = self.look(batch)
@@ -170,14 +165,14 @@ class Predictor:
         return self._answers(seen, way)
 
     @torch.inference_mode()
-    def look(self, images: Tensor) -> Seen:
+    def look(self, batch: Tensor) -> Seen:
         """What every node says of some images, from one pass of the parent.
 
         Args:
-            images: uint8, shape (n, 3, ``image_size``, ``image_size``).
+            batch: shape (n, *shape).
         """
         token = self.parent.network.has_class_token
-        outputs = dict(self.parent.walk(images.to(self.device), self.stages))
+        outputs = dict(self.parent.walk(batch.to(self.device), self.stages))
         vectors: dict[str, Tensor] = {}
         logits: dict[str, Tensor] = {}
 
@@ -197,13 +192,13 @@ class Predictor:
         }
         root: Floats | None = None
         if self.tree.root not in self.heads:
-            vectors[self.tree.root] = outputs["logits"] if self.asks_logits else torch.empty(len(images), 0)
+            vectors[self.tree.root] = outputs["logits"] if self.asks_logits else torch.empty(len(batch), 0)
             if self.asks_logits and self.columns is not None:
                 shares = softmax(_array(outputs["logits"]))
                 root = np.stack([shares[:, list(mine)].sum(axis=1) for mine in self.columns], axis=1)
-        unknown = np.full(len(images), -1)
+        unknown = np.full(len(batch), -1)
         return Seen(
-            rows=np.arange(len(images)),
+            rows=np.arange(len(batch)),
             labels=unknown,
             logits={name: _array(one) for name, one in logits.items()},
             activations={name: _array(vectors[name]) for name in self.tree.nodes},
@@ -410,9 +405,9 @@ def _predictor(
         experiment.parent.labels.columns_of(tree.nodes[tree.root].groups) if router else None,
         done.tree.guide if done.tree else None,
         stops,
-        experiment.data.image_size,
+        experiment.data.input,
         device or experiment.compute.device(),
-        done.table.images()[rows[:: -(-len(rows) // EXAMPLES)]],
+        done.table.examples()[rows[:: -(-len(rows) // EXAMPLES)]],
     )
 
 

@@ -39,7 +39,7 @@ def test_the_defaults(tmp_path: Path) -> None:
     assert found.data.classes == CLASSES
     assert node.branch.classes == tuple(f"digit_{digit}" for digit in range(10))
     assert node.branch.stage == "hidden2"
-    assert found.data.image_size == 32
+    assert found.data.input.shape == (3, 32, 32)
     assert str(node.score) == "max_softmax"
     assert [str(one) for one in node.thresholds] == ["fixed 0.96"]
     assert seeds(found) == (0, 0, 0)
@@ -133,7 +133,7 @@ MISTAKES = {
     "trainer.threads=0": r"^trainer\.threads is 0:",
     "parent.seed=-1": r"^parent\.seed is -1:",
     "branch.seed=0.5": r"^branch\.seed is 0\.5:",
-    "data.image_size=4": r"^data\.image_size is 4: it must be a whole number of at least 8",
+    "data.image_size=4": r"^data\.source\.image_size is 4: it must be a whole number of at least 8",
     "data.split.train=0.9": r"^data\.split\.train \+ validation \+ calibration is 1\.15",
     "data.split.seed=-1": r"^data\.split\.seed is -1",
     "data.source.train_per_class=0": r"^data\.source\.train_per_class is 0",

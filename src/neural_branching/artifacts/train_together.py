@@ -200,4 +200,4 @@ def _shape(wanted: _Wanted) -> Any:
 
 
 def _count(table: DataTable, branch: BranchSpec, split: str) -> int:
-    return len(table.rows(split, branch.classes, per_class=branch.images_per_class))
+    return len(table.rows(split, branch.classes, per_class=branch.examples_per_class))

@@ -1,4 +1,4 @@
-"""What a search over settings optimises: numbers of a run that no test image has a part in."""
+"""What a search over settings optimises: numbers of a run that no test example has a part in."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -10,7 +10,7 @@ HEADER = ("model", "accuracy", "AURC", "branch better by", "AURC by", "MACs", "t
 NOTE = """\
 Baselines on the same test images, surest by the largest softmax probability; the branch's lead is paired.
 ±: standard deviation over seeds. [ ]: 95 % interval over test images; of several seeds, the mean of theirs,
-which is at most too wide. MACs per image from the pixels on; parameters and seconds for this subset alone."""
+which is at most too wide. MACs per example from the input on; parameters, seconds for this subset alone."""
 
 
 def baseline_lines(compared: Mapping[str, Any]) -> list[list[str]]:

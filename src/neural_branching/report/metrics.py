@@ -55,7 +55,7 @@ METRICS = (
     Metric("validation_accuracy", ("validation", "accuracy")),
     Metric("test_n", ("test", "n")),
     Metric("test_accuracy", ("test", "accuracy"), "accuracy", "test/accuracy"),
-    Metric("test_duplicates", ("duplicates", "test", "train", "images"), may_lack=True),
+    Metric("test_duplicates", ("duplicates", "test", "train", "examples"), may_lack=True),
     Metric("distinct_n", ("duplicates", "without", "n"), may_lack=True),
     Metric(
         "distinct_accuracy",
@@ -113,7 +113,7 @@ METRICS = (
         "test/parent_restricted_aurc",
         may_lack=True,
     ),
-    Metric("parent_test_accuracy", ("parent", "test_accuracy")),
+    Metric("parent_test_accuracy", ("parent", "test_accuracy"), may_lack=True),
     Metric("prefix_macs", ("cost", "macs", "to_branch_point"), may_lack=True),
     Metric("path_macs", ("cost", "macs", "path"), may_lack=True),
     Metric("parent_macs", ("cost", "macs", "parent"), may_lack=True),

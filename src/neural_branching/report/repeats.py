@@ -18,13 +18,13 @@ def repeats(results: Mapping[str, Any], *, accuracy: bool = False) -> str | None
         KeyError, TypeError: for what is no block "duplicates" of results.json.
     """
     block = results.get("duplicates")
-    if block is None or not block["test"]["train"]["images"]:
+    if block is None or not block["test"]["train"]["examples"]:
         return None
     test, train, without = block["test"]["n"], block["test"]["train"], block["without"]
     # STORE/data/KEY is where the images are.
     file = Path(results["artifacts"]["data"]["path"]).parent.parent / block["file"]
     rest = with_interval(without["accuracy"], without["intervals"]["accuracy"])
     return (
-        f"{train['images']} of {test} test images have a duplicate among the training images "
+        f"{train['examples']} of {test} test images have a duplicate among the training images "
         f"({train['exact']} exact){f'; accuracy without them {rest}' if accuracy else ''}. All: {file}"
     )
