@@ -227,7 +227,7 @@ def _provenance(outputs: Outputs) -> dict[str, Any]:
     artifacts, workspace = outputs.artifacts, outputs.workspace
     provenance = {
         name: {**artifacts[name].provenance(), "built": built}
-        for name, built in workspace.store.claim(artifacts).items()
+        for name, built in workspace.store.newly_built(artifacts).items()
     }
     if len(outputs.heads) == 1:
         [only] = outputs.heads.values()

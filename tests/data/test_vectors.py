@@ -270,7 +270,7 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_read(
 @pytest.mark.parametrize("name", ["gone.safetensors", "notes.txt", "gone"])
 def test_what_is_no_file_of_vectors(name: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no vectors")
-    with pytest.raises(InputError, match=r"(does not exist|is none of these): give a \.safetensors file"):
+    with pytest.raises(InputError, match=r"(does not exist|holds no vectors): give a \.safetensors file"):
         Vectors(str(tmp_path / name)).class_names(FileHashes(tmp_path))
 
 

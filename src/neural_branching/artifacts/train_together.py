@@ -1,7 +1,7 @@
 """The branches that several runs need, trained before the runs: those of one shape at once.
 
 A run asks the store for its branch and finds it there. So nothing about a run changes, whether its
-branch was trained alone or in a stack, and whoever changes the one way changes the other with it.
+branch was trained alone or in a stack; a change of one has to be made in the other.
 """
 
 import json

@@ -35,7 +35,7 @@ class NodeSpec:
     Attributes:
         branch: what answers there; None where the parent itself does, at the root of several branches.
         score: confidence in its answers.
-        thresholds: how the smallest confidence is chosen that is accepted; each is judged by itself.
+        thresholds: how the smallest confidence is chosen that is accepted; each is evaluated by itself.
     """
 
     branch: BranchSpec | None
@@ -261,7 +261,7 @@ def _node(node: Node, usual: NodeSpec, values: Mapping[str, Any], above: Mapping
 
 
 def thresholds_of(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The configuration of each different threshold that is to be judged.
+    """The configuration of each different threshold that is to be evaluated.
 
     Args:
         values: the whole configuration, plain values; ``thresholds`` are laid on ``threshold``.

@@ -20,7 +20,7 @@ class Duplicates:
         first: int64 (n,), the first row of the very same content; an example without equals is its own.
         pairs: int64 (m, 2), near duplicates, both of them first rows, the smaller one before.
         correlation: float64 (m,), of their content; the larger one if both ways are near.
-        mirrored: bool (m,), whether it is that of one with the mirror image of the other.
+        mirrored: bool (m,), whether it is that of one with the other mirrored.
         group: int64 (n,), the first row of all that duplicates, and duplicates of duplicates, link.
         complete: whether ``pairs`` are all; otherwise they are at least enough to link the groups.
     """

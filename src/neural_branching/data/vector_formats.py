@@ -50,10 +50,9 @@ def open_columns(path: Path) -> Columns:
     readers: dict[str, type[Columns]] = {".safetensors": Safetensors, ".parquet": Parquet}
     reader = NumpyFolder if path.is_dir() else readers.get(path.suffix) if path.is_file() else None
     if reader is None:
-        state = "is none of these" if path.exists() else "does not exist"
+        state = "holds no vectors" if path.exists() else "does not exist"
         raise InputError(
-            f"The vectors {printable(path)} {state}: give a .safetensors file, a .parquet file or a folder "
-            "of .npy files."
+            f"{printable(path)} {state}: give a .safetensors file, a .parquet file or a folder of .npy files."
         )
     with readable(path):
         return reader(path)  # type: ignore[call-arg]

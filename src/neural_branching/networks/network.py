@@ -29,7 +29,7 @@ class Network(nn.Module):
         return self.stage_names
 
     def has_class_token(self, stage: str) -> bool:
-        """Whether the first of a stage's tokens, if it has tokens, stands for the image."""
+        """Whether the first of a stage's tokens, if it has tokens, stands for the input."""
         names = self.stage_names
         return self.class_token is not None and names.index(self.class_token) <= names.index(stage)
 

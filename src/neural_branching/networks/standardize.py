@@ -15,7 +15,7 @@ class Standardize(nn.Module):
     A unit that hardly ever fires in training has a tiny deviation, and is thousands of them away when
     it does fire, on examples of other classes for instance: it must not drown out all others.
 
-    The statistics are buffers: they travel with the weights, so that a stored network takes the
+    The statistics are buffers: they are stored with the weights, so that a stored network takes the
     same raw inputs that it was trained on.
 
     Args:

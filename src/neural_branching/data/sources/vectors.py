@@ -20,14 +20,11 @@ RECIPE = 1
 class Vectors(Source):
     """One matrix of floating-point numbers (rows, length) per stage, and a label for each row.
 
-    ======================  ================================  ==============================================
-    .                       a matrix                          one value per row
-    ======================  ================================  ==============================================
-    ``FILE.safetensors``    tensor ``NAME``                   tensors ``labels``, ``groups``, ``splits``
-    folder of ``.npy``      ``NAME.npy``                      ``labels.npy``, ``groups.npy``, ``splits.npy``
-    ``FILE.parquet``        list column ``NAME``, or columns  columns ``labels``, ``groups``, ``splits``
-                            ``NAME.0``, ``NAME.1``, …
-    ======================  ================================  ==============================================
+    | place                | a matrix                            | one value per row               |
+    |----------------------|-------------------------------------|---------------------------------|
+    | ``FILE.safetensors`` | tensor NAME                         | tensors labels, groups, splits  |
+    | folder of ``.npy``   | ``NAME.npy``                        | ``labels.npy`` and so on        |
+    | ``FILE.parquet``     | list column NAME, or NAME.0, NAME.1 | columns labels, groups, splits  |
 
     Matrices become float32 and are the stages, ordered by name with numbers as numbers (layer2 before
     layer10). One that is called ``logits`` holds the parent's logits and comes last: a column for each class,
