@@ -38,3 +38,9 @@ def test_it_costs_nothing() -> None:
 def test_data_without_stages_are_refused() -> None:
     with pytest.raises(InputError, match="these data have none: choose data=vectors, or another parent"):
         Identity((3, 8, 8), {})
+
+
+def test_it_has_no_weights_to_take() -> None:
+    parent = Parent(Identity((9,), STAGES), None, (), ([0.0], [1.0]))
+    with pytest.raises(InputError, match=r"The file has 'layer\.weight', which Identity lacks"):
+        parent.adopt({"layer.weight": torch.zeros(3)}, "The file")

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 Rows = NDArray[np.int64]
 
@@ -52,6 +50,10 @@ def first_equals(content: NDArray[Any]) -> Rows:
 
 def linked(pairs: Rows, count: int) -> NDArray[np.int32]:
     """The group of each of ``count`` rows that pairs (m, 2) link, numbered in any order."""
+    # Slow to import, and wanted by few.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), (count, count))
     group: NDArray[np.int32] = connected_components(graph, directed=False)[1]
     return group
