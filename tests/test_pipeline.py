@@ -526,7 +526,6 @@ def test_the_parent_is_judged_by_its_logits_of_the_subset(warm: Path) -> None:
         (["parent.network.widths=[0]"], r"parent\.network\.widths"),
         (["branch.network.dropout=2"], r"branch\.network\.dropout"),
         (["+branch.network.depth=2"], r"branch\.network has no option 'depth'"),
-        (["parent.normalize=batch"], r"normalize is 'batch'"),
     ],
 )
 def test_what_cannot_be_used_is_refused_before_anything_is_computed(

@@ -108,9 +108,9 @@ def test_views_are_those_of_the_same_images(glyph_run: GlyphRun) -> None:
 
 def test_networks_on_pixels_see_the_branch_s_images(few: Run) -> None:
     spec, classes = on_pixels(few), few.experiment.tree.classes
-    table = ensure_data(few.experiment.data, store_of(few.experiment), pixels=True)
+    table = ensure_data(few.experiment.data, store_of(few.experiment), content=True)
     data = ExampleDataModule(
-        table, spec.labels, 8, 0, learner=spec.learner, per_class=spec.examples_per_class
+        table, spec.labels, 8, 0, training_source=spec.training_source, per_class=spec.examples_per_class
     )
     data.setup("fit")
     mine = table.rows("train", classes, per_class=10)

@@ -112,6 +112,7 @@ MISTAKES = {
     "+threshold.target=0.5": r"^threshold has no option 'target': allowed are value\.$",
     "threshold=risk threshold.target=-1": r"^threshold\.target is -1:",
     "threshold._target_=neural_branching.selection.thresholds.plain.Fix": r"^threshold\._target_ is '.*Fix'",
+    "parent.normalize=batch": r"^parent\.normalize is 'batch'.* channel, pixel, imagenet",
     "parent.fit.lr=0": r"^parent\.fit\.lr is 0: it must be a number within \(0, inf\)\.$",
     "parent.fit.optimizer=adm": r"^parent\.fit\.optimizer is 'adm'.* did you mean 'adam'\?",
     "parent.labels=medium": r"^parent\.labels is 'medium'.* fine, coarse",

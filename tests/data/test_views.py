@@ -92,7 +92,7 @@ def test_the_budget_is_checked_before_anything_is_trained(glyph_run: GlyphRun) -
     ):
         glyph_run(*ORDINARY, "views.budget=1000", "parent.seed=77")
     with pytest.raises(
-        InputError, match=r"The activations of 100 views of 250 images at .*: raise it, or take"
+        InputError, match=r"The activations of 100 views of 250 examples at .*: raise it, or take"
     ):
         glyph_run(*ORDINARY, "views.budget=1000000", "views.count=100", "parent.seed=77")
 
