@@ -80,7 +80,7 @@ def direct(run: pipeline.Run) -> torch.Tensor:
     """What a branch should see, by a pass of its own."""
     parent = new_parent(run.experiment.parent)
     parent.load_state_dict(load_file(place(run, "parent") / "weights.safetensors"))
-    images = torch.from_numpy(np.array(run.table.images()))
+    images = torch.from_numpy(np.array(run.table.examples()))
     token = parent.network.has_class_token(run.experiment.usual.branch.stage)
     return run.experiment.usual.branch.readout(
         parent.eval()(images, until=run.experiment.usual.branch.stage), token
@@ -215,8 +215,8 @@ def test_parent_and_branch_can_learn_from_images_of_their_own(
     seen = spied(monkeypatch)
     result = run(outputs, *MLP, "data.split.disjoint=true")
     assert result.results["examples"]["disjoint"]
-    table, images = result.table, result.table.images()
-    parent, branch = table.rows("train", learner="parent"), table.rows("train", DIGITS)
+    table, images = result.table, result.table.examples()
+    parent, branch = table.rows("train", training_source="parent"), table.rows("train", DIGITS)
     assert not set(parent) & set(branch)
     np.testing.assert_array_equal(seen["parent"][0][0].numpy(), images[parent])
     assert torch.equal(seen["branch"][0][0], vectors(result)[branch])
@@ -347,7 +347,7 @@ def test_a_module_with_other_logits_is_refused(theirs: str, outputs: Path) -> No
         ((*VIT, "branch_point=norm", "branch_point.readout=class_token"), r"^branch_point\.readout .*tokens"),
         (
             (*VIT, "branch_point=patches", "branch_point.readout=class_token"),
-            r"^branch_point\.readout is 'class_token', and no token of this stage stands for the image",
+            r"^branch_point\.readout is 'class_token', and no token of this stage stands for the input",
         ),
         (
             (*VIT, "parent.network.patch=5"),

@@ -22,6 +22,8 @@ from torch import nn
 from conftest import leave_out_pictures
 from device import ON_GPU
 from neural_branching import cli
+from neural_branching.data.inputs.images import ImageInputs
+from neural_branching.data.split import TEST
 from neural_branching.errors import InputError
 from neural_branching.evaluation.tree_acceptance import Acceptance
 from neural_branching.exported_program import Program, export
@@ -49,7 +51,7 @@ from neural_branching.selection.thresholds.plain import Fixed
 from neural_branching.selection.thresholds.threshold import Choice
 from neural_branching.training.branch import Branch
 from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 from sweeps import record
 from tiny import glyphs, networks
 
@@ -79,16 +81,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             patch.setattr("sys.argv", ["neural-branching", *arguments])
             cli.main()
     [data] = (folder / "outputs" / "store" / "data").iterdir()
-    pixels = np.load(data / "images.npy")
+    pixels = np.load(data / "examples.npy")
     (folder / "photos").mkdir()
-    for row in np.flatnonzero(np.load(data / "is_test.npy")):
+    for row in np.flatnonzero(np.load(data / "given_split.npy") == TEST):
         Image.fromarray(pixels[row].transpose(1, 2, 0)).save(folder / "photos" / f"{row}.png")
     return folder
 
 
 def images_of(place: Path, rows: list[int]) -> np.ndarray:
     [data] = (place / "outputs" / "store" / "data").iterdir()
-    return np.load(data / "images.npy")[rows]
+    return np.load(data / "examples.npy")[rows]
 
 
 def predict(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> object:
@@ -183,7 +185,7 @@ def test_runs_move_with_their_store(place: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["outputs/runs/soft", "nowhere.png"], "The image nowhere.png does not exist"),
+        (["outputs/runs/soft", "nowhere.png"], "nowhere.png does not exist"),
         (["outputs/runs/soft", "outputs/runs"], "There is no image in outputs/runs"),
         (["outputs/runs", "photos"], "has no results.json of a finished run"),
         (["nowhere", "photos"], "has no results.json of a finished run"),
@@ -403,18 +405,18 @@ def test_the_parent_runs_no_further_than_is_asked(place: Path) -> None:
 
 def small_system(network: Network) -> Predictor:
     """One untrained branch below a parent with two classes."""
-    recipe, branch = Fit(1, 1, 0.1), Branch(MLP((2,), 2, [4]), Fit(1, 1, 0.1), 2)
+    recipe, branch = Recipe(1, 1, 0.1), Branch(MLP((2,), 2, [4]), Recipe(1, 1, 0.1), 2)
     groups, rule = (("a",), ("b",)), Fixed(0.0)
     stop = Acceptance(MaxSoftmax(), MaxSoftmax().fit(None), Choice(0.0, 0), rule)
     return Predictor(
         Tree("one", {ROOT: Node(ROOT, None, ("a", "b"), groups, leaf=True)}),
-        Parent(network, recipe, (3, 32, 32)),
+        Parent(network, recipe, (3, 1, 1)),
         {ROOT: Head(branch, "logits", Readout("flatten"))},
         {},
         None,
         FittedRouter(ParentMass(), {}),
         {ROOT: stop},
-        32,
+        ImageInputs(32),
         torch.device("cpu"),
         np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32)).astype(np.uint8),
     )

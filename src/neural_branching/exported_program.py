@@ -1,4 +1,4 @@
-"""A finished run as one program of tensor operations, from pixels to answers."""
+"""A finished run as one program of tensor operations, from examples to answers."""
 
 import copy
 import io
@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from neural_branching.routing.descent import answer, answers_of, descend, visits
 
 OUTPUTS = ("answer", "confidence", "accepted")
 ANSWERS = "answers.json"
-MOST = 2**31 - 1  # images at once; torch 2.6 refuses a dimension without an end
+MOST = 2**31 - 1  # examples at once; torch 2.6 refuses a dimension without an end
 
 
 class Program(nn.Module):
@@ -43,18 +44,19 @@ class Program(nn.Module):
         self.scores = {name: _formula(one) for name, one in predictor.acceptances.items()}
         self.thresholds = {name: one.choice.value for name, one in predictor.acceptances.items()}
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Answers as ``Predictor.predict`` gives them.
 
         Args:
-            images: uint8, shape (n, 3, size, size).
+            batch: examples as the table holds them, shape (n, …).
 
         Returns:
             Index into ``answers_of(tree)``, int64 (n,), 0 being no answer; its confidence, float32 (n,); and
             whether it is a class, bool (n,).
         """
-        unknown = images.flatten(1).sum(1).long() * 0 - 1  # of the batch's size, whatever that will be
-        outputs = self.networks.node_outputs(self.networks(images, self.stages), unknown, unknown)
+        # Of the batch's size, whatever that will be.
+        unknown = torch.zeros_like(batch.flatten(1)[:, 0], dtype=torch.int64) - 1
+        outputs = self.networks.node_outputs(self.networks(batch, self.stages), unknown, unknown)
         paths = descend(self.tree, outputs, self.router)
         logits = {name: paths.logits(outputs, node).double() for name, node in self.tree.nodes.items()}
 
@@ -83,7 +85,7 @@ def _formula(acceptance: Acceptance) -> Callable[[Tensor], Tensor]:
 
 
 def export(predictor: Predictor, file: Path) -> tuple[int, float]:
-    """Write a program, after it has answered test images of the run as the predictor does.
+    """Write a program, after it has answered test examples of the run as the predictor does.
 
     It is made for the CPU, and compared there: a GPU rounds in another paths.
 
@@ -93,16 +95,16 @@ def export(predictor: Predictor, file: Path) -> tuple[int, float]:
             ``.onnx`` for ONNX, with them in its metadata under "answers".
 
     Returns:
-        Number of images compared, and their largest difference in confidence.
+        Number of examples compared, and their largest difference in confidence.
 
     Raises:
         InputError: for another suffix, a package that is missing, what cannot be exported, or a program
             that answers differently, cannot be compared or has no place on the disk.
     """
     one_of(file.suffix, (".pt2", ".onnx"), "The suffix of the file")
-    images = predictor.examples
-    example = torch.from_numpy(images[[0, -1]])  # two: a program traced with one would take only one
-    batch = torch.export.Dim("images", min=1, max=MOST)
+    examples = predictor.examples
+    example = torch.from_numpy(examples[[0, -1]])  # two: a program traced with one would take only one
+    batch = torch.export.Dim("examples", min=1, max=MOST)
     with _refused("torch.export"):
         predictor = _on_cpu(predictor)
     program = Program(predictor).eval().requires_grad_(False)
@@ -113,8 +115,9 @@ def export(predictor: Predictor, file: Path) -> tuple[int, float]:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".exporting-") as folder:
             made = Path(folder) / file.name
-            run = _pt2(exported, made, names) if file.suffix == ".pt2" else _onnx(exported, made, names)
-            compared = _compare(predictor, run, images)
+            name = predictor.input.name
+            run = _pt2(exported, made, names) if file.suffix == ".pt2" else _onnx(exported, made, names, name)
+            compared = _compare(predictor, run, examples)
             made.replace(file)
     except OSError as error:
         raise InputError(f"{file} cannot be written ({error.strerror or error}).") from error
@@ -146,7 +149,7 @@ def _refused(by: str) -> Iterator[None]:
         ) from error
 
 
-Run = Callable[[NDArray[np.uint8]], list[NDArray[np.generic]]]
+Run = Callable[[NDArray[Any]], list[NDArray[np.generic]]]
 
 
 def _pt2(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run:
@@ -157,10 +160,10 @@ def _pt2(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run:
         torch.export.save(exported, buffer, extra_files={ANSWERS: names})
     file.write_bytes(buffer.getvalue())
     loaded = torch.export.load(file).module()
-    return lambda images: [one.numpy() for one in loaded(torch.from_numpy(images))]
+    return lambda examples: [one.numpy() for one in loaded(torch.from_numpy(examples))]
 
 
-def _onnx(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run:
+def _onnx(exported: torch.export.ExportedProgram, file: Path, names: str, inputs: str) -> Run:
     try:
         import onnx
         import onnxruntime
@@ -171,7 +174,7 @@ def _onnx(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run
         ) from error
     with _refused("torch.onnx"):
         program = torch.onnx.export(
-            exported, (), input_names=["images"], output_names=list(OUTPUTS), dynamo=True, verbose=False
+            exported, (), input_names=[inputs], output_names=list(OUTPUTS), dynamo=True, verbose=False
         )
     assert program is not None
     model = program.model_proto
@@ -180,17 +183,17 @@ def _onnx(exported: torch.export.ExportedProgram, file: Path, names: str) -> Run
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    return lambda images: list(session.run(list(OUTPUTS), {"images": images}))
+    return lambda examples: list(session.run(list(OUTPUTS), {inputs: examples}))
 
 
-def _compare(predictor: Predictor, run: Run, images: NDArray[np.uint8]) -> tuple[int, float]:
-    """Number of images and largest difference in confidence; refuses a program that answers differently.
+def _compare(predictor: Predictor, run: Run, examples: NDArray[Any]) -> tuple[int, float]:
+    """Number of examples and largest difference in confidence; refuses a program that answers differently.
 
-    Thresholds lie on scores of images: where one is met within rounding, either answer is right.
+    Thresholds lie on scores of examples: where one is met within rounding, either answer is right.
     """
     names = answers_of(predictor.tree)
-    answers, confidences, accepted = run(images)
-    expected = predictor.predict(images)
+    answers, confidences, accepted = run(examples)
+    expected = predictor.predict(examples)
     compared, difference = 0, 0.0
     for index, one in enumerate(expected):
         if any(abs(step.score - step.threshold) < 1e-4 * max(1, abs(step.score)) for step in one.trace):
@@ -198,14 +201,14 @@ def _compare(predictor: Predictor, run: Run, images: NDArray[np.uint8]) -> tuple
         mine = names[int(answers[index])] if int(answers[index]) else None
         if mine != one.answer or bool(accepted[index]) != one.accepted:
             raise InputError(
-                f"The exported program answers image {index} with {mine!r}, and the run with {one.answer!r}: "
-                "nothing was written."
+                f"The exported program answers example {index} with {mine!r}, and the run with "
+                f"{one.answer!r}: nothing was written."
             )
         compared += 1
         difference = max(difference, abs(float(confidences[index]) - one.confidence))
     if not compared:
         raise InputError(
-            f"Each of {len(images)} test images lies within rounding of a threshold, so that none can be "
+            f"Each of {len(examples)} test examples lies within rounding of a threshold, so that none can be "
             "compared: nothing was written."
         )
     if difference > 1e-3:

@@ -26,9 +26,9 @@ EXAMPLES = 256  # at most
 def load(
     run: str | Path, device: str | None = None, *, trust: bool = False, threshold: str | int | None = None
 ) -> Predictor:
-    """The finished run of a folder, ready for images.
+    """The finished run of a folder, ready for new examples.
 
-    Weights come from the store, and what was fitted on held-out images is fitted on them again: nothing is
+    Weights come from the store, and what was fitted on held-out examples is fitted on them again: nothing is
     trained or built, and what comes out has to agree with the run's results.
 
     Args:
@@ -183,7 +183,7 @@ def _predictor(
     """A finished run, found again, with one of its thresholds."""
     router = experiment.router
     if router and router.bound:
-        raise InputError(f"router={router.kind} is a bound and answers no new image: choose another.")
+        raise InputError(f"router={router.kind} is a bound and answers no new example: choose another.")
     done = pipeline.run(experiment)
     _refuse_other(done.results, results)
     workspace, tree = Workspace.of(experiment, done.table), experiment.tree
@@ -201,9 +201,9 @@ def _predictor(
         experiment.parent.labels.columns_of(tree.nodes[tree.root].groups) if router else None,
         done.tree.router if done.tree else None,
         acceptances,
-        experiment.data.image_size,
+        experiment.data.input,
         device or experiment.compute.device(),
-        done.table.images()[rows[:: -(-len(rows) // EXAMPLES)]],
+        done.table.examples()[rows[:: -(-len(rows) // EXAMPLES)]],
     )
 
 

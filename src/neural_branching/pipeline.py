@@ -8,7 +8,7 @@ from neural_branching.artifacts.baselines import baselines
 from neural_branching.artifacts.branch_cost import costs, path_costs, saved_seconds
 from neural_branching.artifacts.build_networks import check_branch, check_budget, check_parent
 from neural_branching.artifacts.duplicate_effect import duplicates
-from neural_branching.artifacts.ensure_data import check_images, ensure_data
+from neural_branching.artifacts.ensure_data import check_examples, ensure_data
 from neural_branching.artifacts.outputs import Outputs
 from neural_branching.artifacts.train_together import train_together
 from neural_branching.artifacts.trained_weights import HISTORY
@@ -66,13 +66,13 @@ def check_table(experiment: Experiment, table: DataTable) -> None:
     """Check that there are images enough, and room for their activations.
 
     Raises:
-        InputError: as ``check_images`` and ``check_budget``.
+        InputError: as ``check_examples`` and ``check_budget``.
     """
-    images, training_images = len(table), len(table.rows("train"))
+    examples, training = len(table), len(table.rows("train"))
     for branch in (*experiment.branches.values(), *experiment.gates.values()):
-        check_images(table, experiment.data, branch)
+        check_examples(table, experiment.data, branch)
         if branch.trunk is None:
-            check_budget(experiment.parent, branch, images, training_images)
+            check_budget(experiment.parent, branch, examples, training)
 
 
 def run(experiment: Experiment, overrides: Sequence[str] = (), fingerprint: str | None = None) -> Run:
@@ -229,7 +229,7 @@ def _provenance(outputs: Outputs) -> dict[str, Any]:
     artifacts, workspace = outputs.artifacts, outputs.workspace
     provenance = {
         name: {**artifacts[name].provenance(), "built": built}
-        for name, built in workspace.store.claim(artifacts).items()
+        for name, built in workspace.store.newly_built(artifacts).items()
     }
     if len(outputs.heads) == 1:
         [only] = outputs.heads.values()
@@ -279,5 +279,6 @@ def _settings(outputs: Outputs) -> dict[str, Any]:
         "precision": {
             name: {"training": recipe.precision, "matmul": recipe.matmul_precision}
             for name, recipe in (("parent", parent.recipe), ("branch", usual.branch.recipe))
+            if recipe
         },
     }

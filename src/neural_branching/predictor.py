@@ -1,15 +1,16 @@
-"""What a trained branch, or a tree of branches, answers to new images."""
+"""What a trained branch, or a tree of branches, answers to new examples."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from neural_branching.errors import InputError
+from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.evaluation.acceptance import Acceptance
 from neural_branching.networks.readout import Readout
 from neural_branching.routing.descent import FittedRouter, RoutingPaths, descend, visits
@@ -23,7 +24,7 @@ from neural_branching.training.parent import Parent
 
 @dataclass(frozen=True)
 class Step:
-    """What one node said of an image.
+    """What one node said of an example.
 
     Attributes:
         node: the node.
@@ -44,7 +45,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer to one image.
+    """The answer to one example.
 
     Attributes:
         answer: a class; where the tree backs off the name of a node; None for no answer.
@@ -116,18 +117,18 @@ class TreeNetworks(nn.Module):
         self.branches = nn.ModuleList([_Plain(head.branch) for head in heads.values()])
         self.gate_branches = nn.ModuleList([_Plain(gate.branch) for gate in gates.values()])
 
-    def forward(self, images: Tensor, stages: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+    def forward(self, batch: Tensor, stages: Sequence[str]) -> dict[str, dict[str, Tensor]]:
         """Logits and vectors of every node.
 
         Args:
-            images: uint8, shape (n, 3, size, size).
+            batch: examples as the table holds them, shape (n, …).
             stages: of the parent, in its order; it runs to the last of them.
 
         Returns:
             "logits" and "vectors" of every branch, "gates" with the logits of every gate, and "parent"
             with those of the parent if it runs to its end.
         """
-        outputs = dict(self.parent.network.walk(self.parent.standardize(images), stages))
+        outputs = dict(self.parent.network.walk(self.parent.standardize(batch), stages))
         vectors: dict[str, Tensor] = {}
         logits: dict[str, Tensor] = {}
         for model, (name, head) in zip(self.branches, self.heads.items(), strict=True):
@@ -151,7 +152,7 @@ class TreeNetworks(nn.Module):
 
         Args:
             found: what ``forward`` gives.
-            rows: numbers of the images, int64 (n,).
+            rows: numbers of the examples, int64 (n,).
             labels: −1 for each of them, since their classes are unknown.
         """
         vectors, parent = dict(found["vectors"]), found["parent"].get("logits")
@@ -180,7 +181,7 @@ class _Plain(nn.Module):
 
 
 class Predictor:
-    """A trained branch or a tree of branches, ready for images.
+    """A trained branch or a tree of branches, ready for new examples.
 
     Args:
         tree: the tree; of a single branch, a leaf.
@@ -190,9 +191,9 @@ class Predictor:
         columns: the parent's logits of each node below the root; None where they are not asked.
         router: the fitted router; None for a single branch.
         acceptances: node → its fitted score and threshold.
-        image_size: side of the images in pixels.
+        input: what an example is.
         device: where networks run.
-        examples: some of the images that the run was evaluated on, uint8 (n, 3, size, size).
+        examples: some that the run was evaluated on, as the table holds them, (n, …).
     """
 
     def __init__(
@@ -204,12 +205,12 @@ class Predictor:
         columns: Sequence[Sequence[int]] | None,
         router: FittedRouter | None,
         acceptances: Mapping[str, Acceptance],
-        image_size: int,
+        input: InputAdapter,
         device: torch.device,
-        examples: NDArray[np.uint8],
+        examples: NDArray[Any],
     ) -> None:
         self.tree, self.router, self.acceptances = tree, router, acceptances
-        self.image_size, self.device, self.examples = image_size, device, examples
+        self.input, self.device, self.examples = input, device, examples
         self.networks = TreeNetworks(tree, parent, heads, gates, columns).to(device).eval()
 
     @property
@@ -227,39 +228,33 @@ class Predictor:
         """Every class that can be an answer."""
         return self.tree.classes
 
-    def predict(self, images: NDArray[np.uint8] | Tensor) -> list[Prediction]:
-        """Answer images.
+    def predict(self, examples: NDArray[Any] | Tensor) -> list[Prediction]:
+        """Answer examples.
 
         Args:
-            images: uint8, shape (n, 3, ``image_size``, ``image_size``), RGB.
+            examples: shape (n, *shape), shape and type being those of ``input``.
 
         Raises:
             InputError: for another shape or type.
         """
-        batch = torch.as_tensor(images)
-        size = self.image_size
-        if batch.dtype != torch.uint8 or tuple(batch.shape[1:]) != (3, size, size):
-            raise InputError(
-                f"images have shape {tuple(batch.shape)} and type {batch.dtype}: give uint8 of shape "
-                f"(n, 3, {size}, {size})."
-            )
+        batch = self.input.checked(examples)
         if not len(batch):
             return []
         outputs = self.node_outputs(batch)
         return self._answers(outputs, descend(self.tree, outputs, self.router))
 
     @torch.inference_mode()
-    def node_outputs(self, images: Tensor) -> NodeOutputs:
-        """What every node puts out for some images, from one pass of the parent.
+    def node_outputs(self, batch: Tensor) -> NodeOutputs:
+        """What every node puts out for some examples, from one pass of the parent.
 
         Args:
-            images: uint8, shape (n, 3, ``image_size``, ``image_size``).
+            batch: shape (n, *shape).
         """
         found = {
             kind: {name: one.float().cpu().numpy() for name, one in outputs.items()}
-            for kind, outputs in self.networks(images.to(self.device), self.stages).items()
+            for kind, outputs in self.networks(batch.to(self.device), self.stages).items()
         }
-        return self.networks.node_outputs(found, np.arange(len(images)), np.full(len(images), -1))
+        return self.networks.node_outputs(found, np.arange(len(batch)), np.full(len(batch), -1))
 
     def _answers(self, outputs: NodeOutputs, paths: RoutingPaths) -> list[Prediction]:
         traces: list[list[Step]] = [[] for _ in range(len(outputs))]

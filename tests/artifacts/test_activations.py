@@ -23,7 +23,7 @@ from neural_branching.networks.mlp import MLP
 from neural_branching.networks.readout import Readout
 from neural_branching.store.artifact_store import Artifact, Store
 from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
 IMAGE, N, BATCH = (3, 12, 12), 40, 16
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def new_parent(kind: str) -> Parent:
     torch.manual_seed(0)
     network = MLP(IMAGE, 4, [10, 7], dropout=0.5) if kind == "mlp" else ConvNet(IMAGE, 4, 2)
-    parent = Parent(network, Fit(1, 1, 0.1), IMAGE, "pixel" if kind == "mlp" else "channel")
+    parent = Parent(network, Recipe(1, 1, 0.1), IMAGE if kind == "mlp" else (3, 1, 1))
     parent.learn_normalization(torch.from_numpy(IMAGES[:30]))
     if kind == "convnet":
         parent.train()(torch.from_numpy(IMAGES))  # running statistics other than any batch's
@@ -56,7 +56,7 @@ def new_parent(kind: str) -> Parent:
 
 def widths(parent: Parent) -> dict[str, int]:
     """What a branch would see at every stage, by the default readout."""
-    return act.stage_widths(parent, IMAGE, None, AUTO)
+    return act.stage_widths(parent, torch.zeros(1, *IMAGE), None, AUTO)
 
 
 def fetched(parent: Parent, tmp_path: Path, device: torch.device = CPU) -> Artifact:
@@ -77,7 +77,7 @@ def test_cached_equals_direct_bit_for_bit_at_every_stage(kind: str, tmp_path: Pa
         cached = act.read(artifact, stage)
         assert cached.dtype == torch.float32
         torch.testing.assert_close(cached, expected, rtol=REPEATED, atol=REPEATED)
-    assert artifact.facts["images"] == N
+    assert artifact.facts["examples"] == N
     assert artifact.facts["widths"] == widths(new_parent(kind).to("meta"))
 
 
@@ -157,7 +157,7 @@ def table() -> DataTable:
     """Four classes of ten images, each with every split."""
     labels = np.repeat(np.arange(4), 10)
     split = np.tile(np.array([0, 0, 0, 1, 1, 0, 2, 2, 3, 0], dtype=np.int8), 4)
-    return DataTable(None, ("a", "b", "c", "d"), labels, split, "key", 0)  # type: ignore[arg-type]
+    return DataTable(None, None, ("a", "b", "c", "d"), labels, split, "key", 0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("classes", [("b", "d"), ("c", "a", "b")])
@@ -165,7 +165,7 @@ def test_the_data_module_selects_the_rows_and_targets_of_its_subset(
     classes: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact, data = fetched(new_parent("mlp"), tmp_path), table()
-    monkeypatch.setattr(DataTable, "images", lambda self: pytest.fail("a branch touched a pixel"))
+    monkeypatch.setattr(DataTable, "examples", lambda self: pytest.fail("a branch touched a pixel"))
     asked = []
 
     def ask() -> Artifact:

@@ -160,7 +160,7 @@ def test_baselines_without_the_parent_know_none_of_its_weights(glyph_run: GlyphR
     workspace, branch = Workspace.of(run.experiment, run.table), run.experiment.usual.branch
     network = {**workspace.parent.network, "weights": "somewhere"}
     brought = replace(workspace.parent, checkpoint=tmp_path / "weights.pt", network=network)
-    on_pixels = _Bench(replace(workspace, parent=brought), branch, None)._on_pixels()
+    on_pixels = _Bench(replace(workspace, parent=brought), branch, None)._of_subset(gentle=False)
     for anew in (brought.anew(), on_pixels):
         assert anew.checkpoint is None
         assert anew.network["weights"] is None

@@ -71,11 +71,11 @@ def test_ten_copies_of_six_images_across_the_splits(
     found = run(tmp_path)
     block = found.results["duplicates"]
     assert block["exact"]["pairs"] == 6 * 45
-    assert block["exact"]["images"] == 60
-    assert block["exact"]["images_across_splits"] > 50
+    assert block["exact"]["examples"] == 60
+    assert block["exact"]["examples_across_splits"] > 50
     assert block["exact"]["pairs_across_classes"] == block["near"]["pairs"] == 0
     test = found.table.rows("test", ("cat", "dog"))
-    images = found.table.images()
+    images = found.table.examples()
     learned = {image.tobytes() for image in images[found.table.rows("train")]}
     again = np.array([images[row].tobytes() in learned for row in test])
     assert again.sum() > 2
@@ -104,7 +104,7 @@ def test_copies_can_be_kept_together_or_dropped(tmp_path: Path, rule: str) -> No
         write(tmp_path / "images" / name, images[:5, :, ::-1], "mirrored_")
     found = run(tmp_path, f"data.split.duplicates={rule}").results["duplicates"]
     assert found["split"] == rule
-    assert found["near"]["images_across_splits"] == 0
+    assert found["near"]["examples_across_splits"] == 0
     assert found["near"]["pairs"] == (15 if rule == "together" else 0)
     assert found["left_out"] == (0 if rule == "together" else 15)
     assert found["test"]["train"]["examples"] == 0
@@ -128,7 +128,7 @@ def test_a_test_folder_that_is_a_copy_of_the_training_folder(
     assert block["without"]["n"] == 12
     text = shown(found, tmp_path / "run", capsys)
     assert "28 of 40 test examples have a duplicate among the training examples (28 exact)" in text
-    with pytest.raises(InputError, match=r"The .* split has no image .* 20 of them left out as duplicates"):
+    with pytest.raises(InputError, match=r"The .* split has no example .* 20 of them left out as duplicates"):
         run(tmp_path, "data.split.duplicates=drop")
 
 
@@ -154,7 +154,7 @@ def test_equal_images_in_two_classes(tmp_path: Path) -> None:
     write(tmp_path / "images" / "dog", pictures(4, 0), "cats")
     block = run(tmp_path).results["duplicates"]
     assert block["exact"]["pairs"] == block["exact"]["pairs_across_classes"] == 4
-    assert block["exact"]["images_across_classes"] == 8
+    assert block["exact"]["examples_across_classes"] == 8
 
 
 def test_too_few_images_are_left_to_learn_from(tmp_path: Path) -> None:
@@ -162,9 +162,9 @@ def test_too_few_images_are_left_to_learn_from(tmp_path: Path) -> None:
         images = pictures(30, label)
         write(tmp_path / "images" / name, images)
         write(tmp_path / "images" / name, images[:10], "copy")
-    overrides = ("branch.images_per_class=22", "data.split.duplicates=drop")
+    overrides = ("branch.examples_per_class=22", "data.split.duplicates=drop")
     with pytest.raises(
-        InputError, match=r"data\.split\.duplicates=drop a branch can learn from at most 1\d images"
+        InputError, match=r"data\.split\.duplicates=drop a branch can learn from at most 1\d examples"
     ):
         run(tmp_path, *overrides)
     assert not (tmp_path / "outputs" / "store" / "parent").exists()

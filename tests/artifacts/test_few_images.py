@@ -19,17 +19,17 @@ from neural_branching.artifacts.ensure_data import ensure_data
 from neural_branching.artifacts.workspace import Workspace, store_of
 from neural_branching.config.branch_spec import BranchSpec
 from neural_branching.config.parent_spec import ParentSpec
-from neural_branching.data.pixels import PixelDataModule
+from neural_branching.data.training_examples import ExampleDataModule
 from neural_branching.errors import InputError
 from neural_branching.pipeline import Run
 from neural_branching.report.figures.learning_curve import learning_curve
 from neural_branching.report.run_report import write_run
 from neural_branching.report.summary import summarize
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 from sweeps import record
 from tiny import ORDINARY, GlyphRun
 
-FEW = ("branch.images_per_class=10", "baselines=[knn,scratch,fine_tuned]", "baseline_epochs=2", *ORDINARY)
+FEW = ("branch.examples_per_class=10", "baselines=[knn,scratch,fine_tuned]", "baseline_epochs=2", *ORDINARY)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def branch_of(run: Run) -> BranchSpec:
 def on_pixels(run: Run) -> ParentSpec:
     """The network that learns the branch's task from pixels, beside the branch of a run."""
     workspace = Workspace.of(run.experiment, run.table)
-    return _Bench(workspace, branch_of(run), run.experiment.baseline_epochs)._on_pixels()
+    return _Bench(workspace, branch_of(run), run.experiment.baseline_epochs)._of_subset(gentle=False)
 
 
 def test_few_images_are_among_more_and_alike_for_each_class(few: Run) -> None:
@@ -65,7 +65,7 @@ def test_epochs_make_up_for_few_images(glyph_run: GlyphRun, few: Run) -> None:
     assert len(few.histories["branch"]) == 5 * len(plenty.histories["branch"])
     assert few.experiment.parent.recipe.epochs == plenty.experiment.parent.recipe.epochs
     assert on_pixels(few).recipe.epochs == 5 * 2
-    recipe = Fit(epochs=3, batch_size=4, lr=0.1, patience=2)
+    recipe = Recipe(epochs=3, batch_size=4, lr=0.1, patience=2)
     assert vars(recipe.stretched(2.5)) == vars(recipe) | {"epochs": 8, "patience": 5}
 
 
@@ -85,7 +85,7 @@ def test_the_branch_is_standardised_by_its_own_images(few: Run) -> None:
 
 
 def test_views_are_those_of_the_same_images(glyph_run: GlyphRun) -> None:
-    run = glyph_run("branch.images_per_class=10", "views.count=2", *ORDINARY)
+    run = glyph_run("branch.examples_per_class=10", "views.count=2", *ORDINARY)
     spec, table, workspace = branch_of(run), run.table, Workspace.of(run.experiment, run.table)
     data = act.ActivationDataModule(
         lambda: ensure_activations(workspace, spec),
@@ -108,11 +108,13 @@ def test_views_are_those_of_the_same_images(glyph_run: GlyphRun) -> None:
 
 def test_networks_on_pixels_see_the_branch_s_images(few: Run) -> None:
     spec, classes = on_pixels(few), few.experiment.tree.classes
-    table = ensure_data(few.experiment.data, store_of(few.experiment), pixels=True)
-    data = PixelDataModule(table, spec.labels, 8, 0, learner=spec.learner, per_class=spec.images_per_class)
+    table = ensure_data(few.experiment.data, store_of(few.experiment), content=True)
+    data = ExampleDataModule(
+        table, spec.labels, 8, 0, training_source=spec.training_source, per_class=spec.examples_per_class
+    )
     data.setup("fit")
     mine = table.rows("train", classes, per_class=10)
-    assert torch.equal(data.train[0], torch.from_numpy(table.images()[mine]))
+    assert torch.equal(data.train[0], torch.from_numpy(table.examples()[mine]))
     assert len(data.validation[0]) == len(table.rows("validation", classes))
     # To the branch point, and then the distance to each of 30 images in 12 dimensions.
     assert record(few.results)["baselines"]["knn"]["macs"] == 3 * 16 * 16 * 16 + 16 * 12 + 30 * 12
@@ -122,11 +124,11 @@ def test_networks_on_pixels_see_the_branch_s_images(few: Run) -> None:
     ("option", "sentence"),
     [
         (
-            "branch.images_per_class=51",
-            r"is 51: a branch can learn from at most 50 images of class 'digit_0'",
+            "branch.examples_per_class=51",
+            r"is 51: a branch can learn from at most 50 examples of class 'digit_0'",
         ),
-        ("branch.images_per_class=0", "branch.images_per_class is 0"),
-        ("branch.images_per_class=ten", "branch.images_per_class is 'ten'"),
+        ("branch.examples_per_class=0", "branch.examples_per_class is 0"),
+        ("branch.examples_per_class=ten", "branch.examples_per_class is 'ten'"),
         ("baseline_epochs=0", "baseline_epochs is 0"),
     ],
 )
@@ -136,22 +138,22 @@ def test_impossible_numbers_are_refused(glyph_run: GlyphRun, option: str, senten
 
 
 def test_of_a_split_that_keeps_images_apart_the_branch_has_half(glyph_run: GlyphRun) -> None:
-    with pytest.raises(InputError, match="at most 25 images"):
-        glyph_run(*ORDINARY, "data.split.disjoint=true", "branch.images_per_class=26")
+    with pytest.raises(InputError, match="at most 25 examples"):
+        glyph_run(*ORDINARY, "data.split.disjoint=true", "branch.examples_per_class=26")
 
 
 def test_a_sweep_over_images_draws_a_learning_curve(glyph_run: GlyphRun, few: Run, tmp_path: Path) -> None:
-    fewer = glyph_run("branch.images_per_class=5", *FEW[1:])
+    fewer = glyph_run("branch.examples_per_class=5", *FEW[1:])
     for number, run in enumerate((few, fewer)):
         folder = tmp_path / str(number)
         folder.mkdir()
         write_run(run, folder, draw_figures=False)
     summary = summarize(tmp_path)
-    assert summary.swept == ["branch.images_per_class"]
+    assert summary.swept == ["branch.examples_per_class"]
     assert (tmp_path / "learning_curve.png").stat().st_size > 10_000
     with (tmp_path / "baselines.csv").open() as stream:
         lines = list(csv.DictReader(stream))
-    assert {(line["branch.images_per_class"], line["model"]) for line in lines} == {
+    assert {(line["branch.examples_per_class"], line["model"]) for line in lines} == {
         (images, model) for images in ("10", "5") for model in ("branch", "knn", "scratch", "fine_tuned")
     }
 

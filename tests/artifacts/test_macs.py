@@ -13,43 +13,44 @@ from neural_branching.networks.vit import VisionTransformer
 from neural_branching.networks.wrapped import as_network
 from neural_branching.training.branch import Branch
 from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
-IMAGE, FIT = (3, 32, 32), Fit(1, 1, 0.1)
+IMAGE, FIT = (3, 32, 32), Recipe(1, 1, 0.1)
+BLANK = torch.zeros(1, *IMAGE)
 
 
 def test_the_costs_of_a_perceptron_by_stage() -> None:
-    parent = Parent(MLP(IMAGE, 6, (1024, 512)), FIT, IMAGE, "pixel")
+    parent = Parent(MLP(IMAGE, 6, (1024, 512)), FIT, IMAGE)
     layers = {"hidden1": (3072, 1024), "hidden2": (1024, 512), "logits": (512, 6)}
     products = weights = 0
     for stage, (n, m) in layers.items():
         products, weights = products + n * m, weights + n * m + m
-        assert cost(parent, IMAGE, stage).macs == products
-        assert cost(parent, IMAGE, stage).parameters == weights
-    assert cost(parent, IMAGE).macs == 3_673_088
-    assert cost(parent, IMAGE).parameters == weights
+        assert cost(parent, BLANK, stage).macs == products
+        assert cost(parent, BLANK, stage).parameters == weights
+    assert cost(parent, BLANK).macs == 3_673_088
+    assert cost(parent, BLANK).parameters == weights
 
 
 def test_the_costs_of_a_branch() -> None:
     branch = Branch(MLP((512,), 3, (256,)), FIT, 512)
-    assert cost(branch, (512,)).macs == 131_840
-    assert cost(branch, (512,)).parameters == 131_840 + 256 + 3
+    assert cost(branch, torch.zeros(1, 512)).macs == 131_840
+    assert cost(branch, torch.zeros(1, 512)).parameters == 131_840 + 256 + 3
 
 
 def test_parameters_behind_the_branch_point_do_not_count() -> None:
-    parent = Parent(ConvNet(IMAGE, 6), FIT, IMAGE)
+    parent = Parent(ConvNet(IMAGE, 6), FIT, (3, 1, 1))
     whole = sum(parameter.numel() for parameter in parent.parameters())
-    assert cost(parent, IMAGE).parameters == whole
-    assert cost(parent, IMAGE, "pool").parameters == whole - (128 * 6 + 6)
-    assert cost(parent, IMAGE, "stem").parameters == 3 * 9 * 16 + 2 * 16
+    assert cost(parent, BLANK).parameters == whole
+    assert cost(parent, BLANK, "pool").parameters == whole - (128 * 6 + 6)
+    assert cost(parent, BLANK, "stem").parameters == 3 * 9 * 16 + 2 * 16
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_nothing_is_changed(training: bool) -> None:
-    parent = Parent(ConvNet(IMAGE, 6, 2), FIT, IMAGE).train(training)
+    parent = Parent(ConvNet(IMAGE, 6, 2), FIT, (3, 1, 1)).train(training)
     before = {name: value.clone() for name, value in parent.state_dict().items()}
-    cost(parent, IMAGE)
-    cost(parent, IMAGE, "block1")
+    cost(parent, BLANK)
+    cost(parent, BLANK, "block1")
     assert parent.training == training
     assert all(torch.equal(value, before[name]) for name, value in parent.state_dict().items())
     assert all(parameter.grad is None for parameter in parent.parameters())
@@ -57,11 +58,11 @@ def test_nothing_is_changed(training: bool) -> None:
 
 
 def test_costs_do_not_depend_on_whether_gradients_are_on() -> None:
-    parent = Parent(ConvNet(IMAGE, 6, 2), FIT, IMAGE)
+    parent = Parent(ConvNet(IMAGE, 6, 2), FIT, (3, 1, 1))
     assert parent.training
-    with_gradients = cost(parent, IMAGE).macs
+    with_gradients = cost(parent, BLANK).macs
     with torch.no_grad():
-        assert cost(parent, IMAGE).macs == with_gradients
+        assert cost(parent, BLANK).macs == with_gradients
 
 
 def test_a_pass_takes_time() -> None:
@@ -77,10 +78,10 @@ def test_attention_is_counted_by_versions_of_torch_that_do_not_know_it(
     monkeypatch.setattr(flop_counter, "flop_registry", known)
     with torch.device(device):
         network = VisionTransformer((3, 16, 16), 10, width=16, depth=3, heads=2)
-        parent = Parent(network, FIT, (3, 16, 16))
+        parent = Parent(network, FIT, (3, 1, 1))
     tokens, width = 1 + 16, 16
     block = 12 * tokens * width * width + 2 * tokens * tokens * width
-    assert cost(parent, (3, 16, 16)).macs == 16 * 48 * width + 3 * block + width * 10
+    assert cost(parent, torch.zeros(1, 3, 16, 16)).macs == 16 * 48 * width + 3 * block + width * 10
 
 
 class Product(nn.Module):
@@ -99,11 +100,12 @@ class Product(nn.Module):
 def test_what_multiplies_and_is_not_counted_is_named(caplog: pytest.LogCaptureFixture) -> None:
     cost_module._say_uncounted.cache_clear()
     for network in (ConvNet((3, 8, 8), 4, 2), VisionTransformer((3, 8, 8), 4, width=8, depth=1, heads=2)):
-        cost(Parent(network, FIT, (3, 8, 8)), (3, 8, 8))
+        cost(Parent(network, FIT, (3, 1, 1)), torch.zeros(1, 3, 8, 8))
     assert caplog.messages == []
-    parent = Parent(as_network(Product()), FIT, (3, 8, 8))
+    parent = Parent(as_network(Product()), FIT, (3, 1, 1))
     assert (
-        cost(parent, (3, 8, 8)).macs == cost(Parent(parent.network.bare.body, FIT, (3, 8, 8)), (3, 8, 8)).macs
+        cost(parent, torch.zeros(1, 3, 8, 8)).macs
+        == cost(Parent(parent.network.bare.body, FIT, (3, 1, 1)), torch.zeros(1, 3, 8, 8)).macs
     )
-    cost(parent, (3, 8, 8))
+    cost(parent, torch.zeros(1, 3, 8, 8))
     assert caplog.messages == ["Multiply–accumulates of the operation aten.mv are not counted."]

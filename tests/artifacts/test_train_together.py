@@ -158,9 +158,9 @@ def test_what_is_built_ahead_is_claimed_by_the_run_that_uses_it(tmp_path) -> Non
     with store.building_ahead():
         store.fetch_together("thing", [{"n": 1}, {"n": 2}], lambda missing: [write("a"), write("b")])
     first, second = (store.fetch("thing", {"n": n}, write("c")) for n in (1, 2))
-    assert store.claim({"mine": first}) == {"mine": True}
-    assert store.claim({"mine": second}) == {"mine": True}
-    assert store.claim({"mine": second}) == {"mine": False}
+    assert store.newly_built({"mine": first}) == {"mine": True}
+    assert store.newly_built({"mine": second}) == {"mine": True}
+    assert store.newly_built({"mine": second}) == {"mine": False}
 
 
 @ON_GPU

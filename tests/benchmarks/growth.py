@@ -23,7 +23,7 @@ from neural_branching.selection import risk_coverage_curve
 from neural_branching.training.branch import Branch
 from neural_branching.training.compute import Compute
 from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 from neural_branching.training.stack import Member, fit_together
 
 IMAGE = (3, 32, 32)
@@ -31,13 +31,13 @@ IMAGE = (3, 32, 32)
 
 def images(count: int, folder: Path) -> Callable[[], object]:
     """Activations of both hidden layers of the original parent for so many generated images on disk."""
-    parent = Parent(MLP(IMAGE, 6, widths=[1024, 512]), Fit(1, 1, 0.1), IMAGE)
+    parent = Parent(MLP(IMAGE, 6, widths=[1024, 512]), Recipe(1, 1, 0.1), (3, 1, 1))
     return lambda: extract(parent, _images(count, folder), folder, torch.device("cpu"))
 
 
 def branch_points(count: int, folder: Path) -> Callable[[], object]:
     """Activations of so many hidden layers of width 256 for 3,000 images."""
-    parent = Parent(MLP(IMAGE, 6, widths=[256] * count), Fit(1, 1, 0.1), IMAGE)
+    parent = Parent(MLP(IMAGE, 6, widths=[256] * count), Recipe(1, 1, 0.1), (3, 1, 1))
     return lambda: extract(parent, _images(3000, folder), folder, torch.device("cpu"))
 
 
@@ -50,7 +50,7 @@ def branches(count: int, folder: Path) -> Callable[[], object]:
 
     def member(seed: int) -> Member:
         torch.manual_seed(seed)
-        branch = Branch(MLP((64,), 3, widths=[32], dropout=0.5), Fit(5, 32, 1e-3), 64)
+        branch = Branch(MLP((64,), 3, widths=[32], dropout=0.5), Recipe(5, 32, 1e-3), 64)
         return Member(branch, *rows, *(torch.Generator().manual_seed(seed) for _ in range(2)))
 
     def train() -> None:

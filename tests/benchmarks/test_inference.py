@@ -12,6 +12,7 @@ from PIL import Image
 
 from neural_branching.artifacts.activations import stage_widths
 from neural_branching.data.files import decoded
+from neural_branching.data.inputs.images import ImageInputs
 from neural_branching.evaluation.tree_acceptance import Acceptance
 from neural_branching.exported_program import Program, export
 from neural_branching.networks.convnet import ConvNet
@@ -26,7 +27,7 @@ from neural_branching.selection.thresholds.plain import Fixed
 from neural_branching.selection.thresholds.threshold import HeldOut
 from neural_branching.training.branch import Branch
 from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
 pytestmark = pytest.mark.benchmark
 SHORT = os.environ.get("BENCH") == "short"
@@ -43,8 +44,8 @@ def test_answers_of_a_system(tmp_path: Path, side_by_side, one_thread) -> None:
     nodes = {ROOT: Node(ROOT, None, ("first", "second"), groups, leaf=False)}
     for name, group in zip(("first", "second"), groups, strict=True):
         nodes[name] = Node(name, ROOT, group, tuple((one,) for one in group), leaf=True)
-    recipe = Fit(1, 1, 0.1)
-    parent = Parent(ConvNet(IMAGE, 6), recipe, IMAGE).eval()
+    recipe = Recipe(1, 1, 0.1)
+    parent = Parent(ConvNet(IMAGE, 6), recipe, (3, 1, 1)).eval()
     heads = {
         name: Head(Branch(MLP((128,), 3, [256]), recipe, 128), "pool", Readout("auto"))
         for name in ("first", "second")
@@ -59,7 +60,7 @@ def test_answers_of_a_system(tmp_path: Path, side_by_side, one_thread) -> None:
         [[0, 1, 2], [3, 4, 5]],
         FittedRouter(router, {ROOT: router.weigh}),
         dict.fromkeys(nodes, stop),
-        32,
+        ImageInputs(32),
         torch.device("cpu"),
         np.empty((0, *IMAGE), np.uint8),
     )
@@ -97,10 +98,10 @@ def test_a_branch_of_a_truncated_parent(
     if way == "onnx":
         pytest.importorskip("onnxruntime")
         pytest.importorskip("onnxscript")
-    recipe, classes = Fit(1, 1, 0.1), ("a", "b", "c")
-    parent = Parent(ConvNet(IMAGE, 6), recipe, IMAGE).eval()
+    recipe, classes = Recipe(1, 1, 0.1), ("a", "b", "c")
+    parent = Parent(ConvNet(IMAGE, 6), recipe, (3, 1, 1)).eval()
     readout = Readout("auto")
-    width = stage_widths(parent, IMAGE, ("block2",), readout)["block2"]
+    width = stage_widths(parent, torch.zeros(1, *IMAGE), ("block2",), readout)["block2"]
     rule = Fixed(0.5)
     images = torch.randint(0, 256, (batch, *IMAGE), dtype=torch.uint8)
     predictor = Predictor(
@@ -111,7 +112,7 @@ def test_a_branch_of_a_truncated_parent(
         None,
         FittedRouter(ParentMass(), {}),
         {ROOT: Acceptance(MaxSoftmax(), MaxSoftmax().fit(None), rule.fit(NO_IMAGES), rule)},
-        32,
+        ImageInputs(32),
         torch.device("cpu"),
         torch.randint(0, 256, (8, *IMAGE), dtype=torch.uint8).numpy(),
     )

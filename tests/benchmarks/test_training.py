@@ -23,7 +23,7 @@ from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
 from neural_branching.training.fit import fit
 from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 from neural_branching.training.stack import Member, fit_together
 
 pytestmark = pytest.mark.benchmark
@@ -47,21 +47,21 @@ class Vectors(TensorDataModule):
 
 def new_branch(batch_size: int, width: int, hidden: int) -> Branch:
     torch.manual_seed(0)
-    recipe = Fit(epochs=EPOCHS, batch_size=batch_size, lr=3e-4, weight_decay=1e-2)
+    recipe = Recipe(epochs=EPOCHS, batch_size=batch_size, lr=3e-4, weight_decay=1e-2)
     return Branch(MLP((width,), 3, widths=[hidden], dropout=0.5), recipe, width)
 
 
 def raw_fit(branch: Classifier, data: TensorDataModule) -> None:
     """A plain PyTorch loop that does the same: validation every epoch, best weights restored."""
     optimizer = torch.optim.Adam(
-        branch.parameters(), branch.fit.lr, weight_decay=branch.fit.weight_decay, fused=True
+        branch.parameters(), branch.recipe.lr, weight_decay=branch.recipe.weight_decay, fused=True
     )
     (x, y), (x_validation, y_validation) = data.train, data.validation
     best, best_loss = copy.deepcopy(branch.state_dict()), float("inf")
-    for _ in range(branch.fit.epochs):
+    for _ in range(branch.recipe.epochs):
         branch.train()
         total = torch.zeros(())
-        for rows in torch.randperm(len(y)).split(branch.fit.batch_size):
+        for rows in torch.randperm(len(y)).split(branch.recipe.batch_size):
             optimizer.zero_grad()
             loss = F.cross_entropy(branch(x[rows]), y[rows])
             loss.backward()
@@ -108,7 +108,7 @@ class Straightforward(pl.LightningModule):
         self.log("val_accuracy", (logits.argmax(1) == y).float().mean())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        recipe = self.branch.fit
+        recipe = self.branch.recipe
         return torch.optim.Adam(self.branch.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
 
 
@@ -176,7 +176,7 @@ def test_a_parent(name: str, side_by_side) -> None:
     def new_parent() -> Parent:
         torch.manual_seed(0)
         network = MLP(IMAGE, 6, widths=[1024, 512]) if name == "mlp" else ConvNet(IMAGE, 6)
-        parent = Parent(network, Fit(epochs=epochs, batch_size=128, lr=1e-3), IMAGE)
+        parent = Parent(network, Recipe(epochs=epochs, batch_size=128, lr=1e-3), (3, 1, 1))
         parent.learn_normalization(data.train[0])
         return parent
 
@@ -194,7 +194,7 @@ def test_an_epoch_from_the_cache(name: str, side_by_side) -> None:
     """Branch training over the parent's activations of three classes, kept or computed every time."""
     stage, hidden = ("hidden2", 256) if name == "mlp" else ("pool", 64)
     network = MLP(IMAGE, 6, widths=[1024, 512]) if name == "mlp" else ConvNet(IMAGE, 6)
-    parent = Parent(network, Fit(epochs=1, batch_size=1, lr=1e-3), IMAGE).eval().requires_grad_(False)
+    parent = Parent(network, Recipe(epochs=1, batch_size=1, lr=1e-3), (3, 1, 1)).eval().requires_grad_(False)
     n = 128 if SHORT else 1050
     images = torch.randint(0, 256, (n, *IMAGE), dtype=torch.uint8)
     y = torch.randint(0, 3, (n,))

@@ -271,7 +271,7 @@ def test_errors_of_torch_free_parts_come_in_a_moment_and_leave_nothing(moment):
         (["+parent.network.depth=3"], "parent.network has no option 'depth'"),
         (["branch.network.dropout=1"], "branch.network.dropout is 1"),
         ([AUGMENT], "parent.augment.pad is -1"),
-        (["data.split.validation=0.001", "data.split.train=0.874"], "The validation split has no image"),
+        (["data.split.validation=0.001", "data.split.train=0.874"], "The validation split has no example"),
     ],
 )  # fmt: skip
 def test_errors_that_need_a_network_or_the_data_come_before_any_training(monkeypatch, overrides, sentence):

@@ -51,7 +51,7 @@ SWEEPS = {
     "an interpolation": (["branch.seed=${seed},7", "seed=4,5"], 1),
     "text that looks like a number": (["subset.name='1','2e3'"], 1),
     "a value of Hydra's own part": (["hydra.job.chdir=true", "seed=1,2"], 1),
-    "null": (["branch.images_per_class=null,5"], 1),
+    "null": (["branch.examples_per_class=null,5"], 1),
 }
 
 

@@ -278,7 +278,7 @@ def descend(store: Path) -> None:
 
 def spoil_images(store: Path) -> None:
     """They are read where activations are computed, and not before."""
-    flip(next(store.glob("data/*/images.npy")))
+    flip(next(store.glob("data/*/examples.npy")))
     shutil.rmtree(next(store.glob("activations/*")))
 
 
@@ -302,7 +302,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, set[str]]] = {
     },
     "a bit flipped in the images": (
         spoil_images,
-        "is damaged: the checksum of images.npy",
+        "is damaged: the checksum of examples.npy",
         {"data", "activations"},
     ),
     **{

@@ -86,7 +86,7 @@ def test_three_levels_from_the_command_line(monkeypatch, capsys):
     screen = capsys.readouterr().out
     assert "Routers of glyphs_by_case · 90 test examples" in screen
     assert "back-off" in screen
-    assert "MACs per image" in screen
+    assert "MACs per example" in screen
 
 
 def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys):
@@ -245,7 +245,7 @@ def test_images_of_no_node_are_counted(monkeypatch):
         ("+hierarchy.nodes.digit.branch_point={of:parent}", "branch_point.of is 'parent'"),
         ("+hierarchy.nodes.digit.threshold={value:2}", "hierarchy.nodes.digit.threshold.value is 2"),
         ("+hierarchy.nodes.digit.branch=linear", "choose a group in the defaults list"),
-        ("+hierarchy.nodes.digit.branch={images_per_class:3}", "cannot differ between nodes"),
+        ("+hierarchy.nodes.digit.branch={examples_per_class:3}", "cannot differ between nodes"),
         ("threshold=false_accept", "threshold=false_accept"),
         ("score=energy", "score=energy of node 'root' needs logits"),
         ("hierarchy.nodes.digit=digit", "nodes.digit is 'digit'"),

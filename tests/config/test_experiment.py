@@ -39,7 +39,7 @@ def test_the_defaults(tmp_path: Path) -> None:
     assert found.data.classes == CLASSES
     assert node.branch.classes == tuple(f"digit_{digit}" for digit in range(10))
     assert node.branch.stage == "hidden2"
-    assert found.data.image_size == 32
+    assert found.data.input.shape == (3, 32, 32)
     assert str(node.score) == "max_softmax"
     assert [str(one) for one in node.thresholds] == ["fixed 0.96"]
     assert seeds(found) == (0, 0, 0)
@@ -112,6 +112,7 @@ MISTAKES = {
     "+threshold.target=0.5": r"^threshold has no option 'target': allowed are value\.$",
     "threshold=risk threshold.target=-1": r"^threshold\.target is -1:",
     "threshold._target_=neural_branching.selection.thresholds.plain.Fix": r"^threshold\._target_ is '.*Fix'",
+    "parent.normalize=batch": r"^parent\.normalize is 'batch'.* channel, pixel, imagenet",
     "parent.fit.lr=0": r"^parent\.fit\.lr is 0: it must be a number within \(0, inf\)\.$",
     "parent.fit.optimizer=adm": r"^parent\.fit\.optimizer is 'adm'.* did you mean 'adam'\?",
     "parent.labels=medium": r"^parent\.labels is 'medium'.* fine, coarse",
@@ -133,7 +134,7 @@ MISTAKES = {
     "trainer.threads=0": r"^trainer\.threads is 0:",
     "parent.seed=-1": r"^parent\.seed is -1:",
     "branch.seed=0.5": r"^branch\.seed is 0\.5:",
-    "data.image_size=4": r"^data\.image_size is 4: it must be a whole number of at least 8",
+    "data.image_size=4": r"^data\.source\.image_size is 4: it must be a whole number of at least 8",
     "data.split.train=0.9": r"^data\.split\.train \+ validation \+ calibration is 1\.15",
     "data.split.seed=-1": r"^data\.split\.seed is -1",
     "data.source.train_per_class=0": r"^data\.source\.train_per_class is 0",

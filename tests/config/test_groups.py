@@ -17,6 +17,7 @@ from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment
 from neural_branching.data.sources import cifar100, glyphs
 from neural_branching.errors import InputError
+from vector_writing import examples, write
 
 CONF = conf_dir()
 FILES = sorted(file.relative_to(CONF).with_suffix("").as_posix() for file in CONF.rglob("*.yaml"))
@@ -43,7 +44,7 @@ HOMES: dict[str, tuple[str, ...]] = {
 }
 
 # What only the code knows: the arguments that `build` is given beside the configuration.
-LATE = {"in_shape", "num_classes"}
+LATE = {"in_shape", "num_classes", "stages"}
 
 # What stands beside an object's own options and is built for itself, later.
 BESIDE = {"neural_branching.data.views.Views": {"augment"}}
@@ -69,6 +70,10 @@ COMPANIONS = {
     **{score: ["threshold=coverage"] for score in UNBOUNDED},
     "data/fish_and_flowers": ["subset=fish"],
     "data/image_folder": ["data.root={images}", "subset=custom", "subset.classes=[cat,dog]"],
+    "data/vectors": ["data.root={vectors}"],
+    "data/source/vectors": ["data=vectors", "data.root={vectors}"],
+    "parent/identity": ["data=vectors", "data.root={vectors}"],
+    "branch_point/first": ["data=vectors", "data.root={vectors}"],
     "data/source/cifar100": ["data=fish_and_flowers", "subset=fish"],
     "data/source/image_folder": ["data=image_folder", "data.root={images}", "subset=custom",
                                  "subset.classes=[cat,dog]"],
@@ -155,6 +160,9 @@ def test_every_option_composes_and_can_be_used(option: str, tmp_path: Path, clas
     if any("{images}" in companion for companion in companions):
         images = class_folders(train=10)
         companions = [companion.format(images=images) for companion in companions]
+    if any("{vectors}" in companion for companion in companions):
+        vectors = write(tmp_path, "safetensors", examples())
+        companions = [companion.format(vectors=vectors) for companion in companions]
     config = composed(option, f"outputs={tmp_path / 'outputs'}", *companions)
     nodes = list(targets(raw(config)))
     assert len(nodes) >= 8
@@ -210,7 +218,7 @@ def test_every_stage_offered_is_one_of_a_network() -> None:
     stages = {stage for network in networks for stage in network.stages}
     assert set(TRANSFORMERS) == set(networks[2].stages) - set(networks[0].stages)
     offered = {file.removeprefix("branch_point/") for file in OPTIONS if file.startswith("branch_point/")}
-    assert offered == stages
+    assert offered == stages | {"first"}
     for stage in offered:
         assert raw(OmegaConf.load(CONF / "branch_point" / f"{stage}.yaml")) == {
             "stage": stage,

@@ -15,9 +15,10 @@ from neural_branching.data.class_folders import Place, look_at
 from neural_branching.data.files import image_files
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.sources.image_folder import ImageFolder
+from neural_branching.data.sources.source import Counts
 from neural_branching.errors import InputError
 
-PETS = ("cat", "dog")
+PETS, ALL_TRAIN = ("cat", "dog"), {"train": 3, "test": 0}
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def root(class_folders: Callable) -> Path:
     return folder
 
 
-def counts(root: Path, hashes: FileHashes) -> dict[str, tuple[int, int]]:
-    source = ImageFolder(str(root))
+def counts(root: Path, hashes: FileHashes) -> Counts:
+    source = ImageFolder(str(root), image_size=8)
     return source.counts(source.class_names(hashes), hashes)
 
 
@@ -53,7 +54,7 @@ def test_a_link_to_what_is_read_already_or_holds_it_adds_nothing(
     (root / "cat" / "0.png").rename(root / "cat" / "deep" / "0.png")
     (root / "cat" / "loop").symlink_to(target, target_is_directory=True)
     for _ in range(3):
-        assert counts(root, hashes) == {"cat": (3, 0), "dog": (3, 0)}
+        assert counts(root, hashes) == {"cat": ALL_TRAIN, "dog": ALL_TRAIN}
     [said] = warnings(caplog)
     assert said.startswith("Skipped 1 links to folders that are read already or hold them in")
     assert said.endswith("the first is cat/loop.")
@@ -101,8 +102,8 @@ def test_folders_to_predict_are_walked_in_the_same_way(
 def test_links_to_image_files_are_images(root: Path, hashes: FileHashes, tmp_path: Path) -> None:
     (root / "cat" / "0.png").rename(tmp_path / "0.png")
     (root / "cat" / "0.png").symlink_to(tmp_path / "0.png")
-    assert counts(root, hashes) == {"cat": (3, 0), "dog": (3, 0)}
-    assert len(ImageFolder(str(root)).read(PETS, 8).labels) == 6
+    assert counts(root, hashes) == {"cat": ALL_TRAIN, "dog": ALL_TRAIN}
+    assert len(ImageFolder(str(root), image_size=8).read(PETS).labels) == 6
 
 
 @pytest.mark.parametrize("target", ["cat", "../elsewhere"])
@@ -165,10 +166,10 @@ def test_pipes_and_sockets_that_are_called_images_are_never_opened(
 ) -> None:
     os.mkfifo(root / "cat" / "x.png")
     (root / "dog" / "y.png").symlink_to("/dev/zero")
-    source = ImageFolder(str(root))
-    assert counts(root, hashes) == {"cat": (3, 0), "dog": (3, 0)}
+    source = ImageFolder(str(root), image_size=8)
+    assert counts(root, hashes) == {"cat": ALL_TRAIN, "dog": ALL_TRAIN}
     source.signature(PETS, hashes)
-    assert len(source.read(PETS, 8).labels) == 6
+    assert len(source.read(PETS).labels) == 6
     [said] = warnings(caplog)
     assert said.startswith("Skipped 2 files that are called images and are no regular files in")
     assert said.endswith("the first is cat/x.png.")
@@ -185,16 +186,16 @@ def test_file_names_need_not_be_utf8_and_class_names_must_be(
 ) -> None:
     odd = os.fsdecode(b"caf\xe9.png")
     (root / "cat" / "0.png").rename(root / "cat" / odd)
-    source = ImageFolder(str(root), broken="skip")
+    source = ImageFolder(str(root), broken="skip", image_size=8)
     before = source.signature(PETS, hashes)
     assert hashes.remembered(root)[f"cat/{odd}"]
     assert ImageFolder(str(root), broken="skip").signature(PETS, FileHashes(hashes.folder)) == before
     (root / "cat" / odd).write_bytes(b"not an image")
     source.signature(PETS, hashes)
-    assert source.read(PETS, 8).skipped == [f"cat/{odd}"]
+    assert source.read(PETS).skipped == [f"cat/{odd}"]
     assert warnings(caplog) == [r"Left out 1 broken images, the first is cat/caf\udce9.png."]
     with pytest.raises(InputError, match=r"cat/caf\\udce9\.png cannot be decoded"):
-        ImageFolder(str(root)).read(PETS, 8)
+        ImageFolder(str(root), image_size=8).read(PETS)
     (root / "cat").rename(root / os.fsdecode(b"\xe9"))
     with pytest.raises(InputError, match=r"The class folder .*\\udce9 is not called in UTF-8: rename it"):
         counts(root, hashes)
@@ -243,10 +244,10 @@ def test_jobs_of_a_process_share_a_look_at_a_large_folder_for_a_while(
 
 def test_images_that_change_between_look_and_reading_are_refused(root: Path, hashes: FileHashes) -> None:
     """Or the store would keep their pixels under the checksum of others."""
-    source = ImageFolder(str(root))
+    source = ImageFolder(str(root), image_size=8)
     source.signature(PETS, hashes)
     (root / "cat" / "1.png").write_bytes((root / "dog" / "0.png").read_bytes() + b" ")
     with pytest.raises(InputError, match=r"cat/1\.png changed while images were being read: run the same"):
-        source.read(PETS, 8)
+        source.read(PETS)
     source.signature(PETS, hashes)
-    np.testing.assert_array_equal(np.bincount(source.read(PETS, 8).labels), [3, 3])
+    np.testing.assert_array_equal(np.bincount(source.read(PETS).labels), [3, 3])

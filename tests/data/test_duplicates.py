@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from neural_branching.data import duplicates
-from neural_branching.data.duplicates import CORRELATION, correlations, find_duplicates
+from neural_branching.data.inputs import near_duplicates
+from neural_branching.data.inputs.near_duplicates import CORRELATION, correlations, find_near_duplicates
 
 Images = NDArray[np.uint8]
 
@@ -64,7 +64,7 @@ def alike(draw: st.DrawFn) -> Images:
 
 
 def check(images: Images, mirror: bool) -> None:
-    found, expected = find_duplicates(images, mirror=mirror), brute(images, mirror)
+    found, expected = find_near_duplicates(images, mirror=mirror), brute(images, mirror)
     first = firsts(images)
     assert found.first.tolist() == first
     near = {
@@ -96,7 +96,7 @@ def test_so_they_are_with_many_leaves_and_few_directions(images: Images, mirror:
     with pytest.MonkeyPatch.context() as patch:
         sizes = {"_LEAF": 2, "_COLUMNS": 3, "_BATCH": 4, "_HELD": 100, "_SAMPLE": 5, "_WIDTH": 3}
         for name, value in {**sizes, "_LEADING": 1}.items():
-            patch.setattr(duplicates, name, value)
+            patch.setattr(near_duplicates, name, value)
         check(images, mirror)
 
 
@@ -116,7 +116,7 @@ def test_near_the_limit_no_pair_is_missed() -> None:
     correlation = correlations(images, *pairs)
     assert 0.5 < np.mean(correlation >= CORRELATION) < 0.95
     assert np.sum(np.abs(correlation - CORRELATION) < 0.005) > 10
-    found = find_duplicates(images)
+    found = find_near_duplicates(images)
     assert {tuple(pair) for pair in found.pairs.tolist()} == {
         tuple(pair) for pair in pairs.T[correlation >= CORRELATION].tolist()
     }
@@ -126,18 +126,18 @@ def test_large_images_and_other_shapes() -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 3, 200, 120), dtype=np.uint8)
     images[2] = images[0][..., ::-1]
     images[3] = images[1]
-    found = find_duplicates(images, mirror=True)
+    found = find_near_duplicates(images, mirror=True)
     assert found.pairs.tolist() == [[0, 2]]
     assert found.mirrored.tolist() == [True]
     assert found.correlation.tolist() == [1]
     assert found.first.tolist() == [0, 1, 2, 1]
-    assert not len(find_duplicates(images).pairs)
+    assert not len(find_near_duplicates(images).pairs)
 
 
 def test_images_of_one_value_are_duplicates_of_their_equals_alone() -> None:
     images = np.zeros((4, 3, 4, 4), np.uint8)
     images[2:] = 7
-    found = find_duplicates(images, mirror=True)
+    found = find_near_duplicates(images, mirror=True)
     assert found.first.tolist() == [0, 0, 2, 2]
     assert not len(found.pairs)
     assert found.group.tolist() == [0, 0, 2, 2]
@@ -145,7 +145,7 @@ def test_images_of_one_value_are_duplicates_of_their_equals_alone() -> None:
 
 def test_many_copies_of_one_image_are_one_group() -> None:
     images = np.repeat(pictures(3), 1000, axis=0)
-    found = find_duplicates(images, mirror=True)
+    found = find_near_duplicates(images, mirror=True)
     assert found.first.tolist() == np.repeat([0, 1000, 2000], 1000).tolist()
     assert not len(found.pairs)
     assert found.group.tolist() == found.first.tolist()
@@ -158,8 +158,8 @@ def test_beyond_the_limit_only_links_of_groups_are_kept() -> None:
     order = rng.permutation(len(images))
     images = np.concatenate([images[order], pictures(30, seed=1)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "_BATCH", 500)
-        found = find_duplicates(images, mirror=True, limit=1000)
+        patch.setattr(near_duplicates, "_BATCH", 500)
+        found = find_near_duplicates(images, mirror=True, limit=1000)
     assert not found.complete
     assert len(found.pairs) < 20_000  # of 500,000
     kind = order // 500
@@ -169,7 +169,7 @@ def test_beyond_the_limit_only_links_of_groups_are_kept() -> None:
 
 def test_the_share_that_is_done_grows_to_all() -> None:
     shares: list[float] = []
-    find_duplicates(pictures(2000), mirror=True, progress=shares.append)
+    find_near_duplicates(pictures(2000), mirror=True, progress=shares.append)
     assert len(shares) > 4
     assert shares == sorted(shares)
     assert shares[-1] == 1

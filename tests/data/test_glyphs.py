@@ -11,6 +11,7 @@ from neural_branching.data.hashes import FileHashes
 from neural_branching.data.sources import glyphs
 from neural_branching.data.sources.glyphs import CLASSES, FONTS, Glyphs
 from neural_branching.data.sources.source import Source
+from neural_branching.data.split import TEST
 from neural_branching.errors import InputError
 
 SIZE = 32
@@ -32,45 +33,45 @@ def test_offers_34_classes_that_are_all_distinct(hashes: FileHashes) -> None:
 @pytest.mark.parametrize("size", [8, SIZE])
 @pytest.mark.parametrize("test_per_class", [0, 2])
 def test_shapes_types_and_counts(size: int, test_per_class: int) -> None:
-    images = Glyphs(train_per_class=3, test_per_class=test_per_class).read(SOME, size)
+    images = Glyphs(train_per_class=3, test_per_class=test_per_class, image_size=size).read(SOME)
     count = 3 * (3 + test_per_class)
-    assert images.pixels.shape == (count, 3, size, size)
-    assert images.pixels.dtype == np.uint8
+    assert images.content.shape == (count, 3, size, size)
+    assert images.content.dtype == np.uint8
     assert images.labels.dtype == np.int64
-    assert images.is_test.dtype == np.bool_
+    assert images.split.dtype == np.int8
     assert images.skipped == []
     for label in range(3):
-        own = images.is_test[images.labels == label]
+        own = (images.split == TEST)[images.labels == label]
         assert (~own).sum() == 3
         assert own.sum() == test_per_class
 
 
 def test_same_call_gives_the_same_bytes_and_another_seed_does_not() -> None:
-    first, again, other = (Glyphs(3, 2, seed).read(SOME, SIZE).pixels for seed in (5, 5, 6))
+    first, again, other = (Glyphs(3, 2, seed).read(SOME).content for seed in (5, 5, 6))
     assert first.tobytes() == again.tobytes()
     assert not (first == other).all(axis=(1, 2, 3)).any()
 
 
 def test_no_image_occurs_twice() -> None:
-    pixels = Glyphs(4, 4).read(CLASSES, SIZE).pixels
+    pixels = Glyphs(4, 4).read(CLASSES).content
     assert len({image.tobytes() for image in pixels}) == len(pixels)
 
 
 def test_an_image_does_not_depend_on_the_other_classes() -> None:
     source = Glyphs(3, 2)
-    everything = source.read(CLASSES, SIZE)
-    some = source.read(SOME, SIZE)
+    everything = source.read(CLASSES)
+    some = source.read(SOME)
     for label, name in enumerate(SOME):
-        expected = everything.pixels[everything.labels == CLASSES.index(name)]
-        np.testing.assert_array_equal(some.pixels[some.labels == label], expected)
+        expected = everything.content[everything.labels == CLASSES.index(name)]
+        np.testing.assert_array_equal(some.content[some.labels == label], expected)
 
 
 def test_an_image_does_not_depend_on_how_many_follow_it() -> None:
-    few, many = Glyphs(3, 2).read(SOME, SIZE), Glyphs(40, 30).read(SOME, SIZE)
+    few, many = Glyphs(3, 2).read(SOME), Glyphs(40, 30).read(SOME)
     for is_test, count in ((False, 3), (True, 2)):
         for label in range(len(SOME)):
             first, same = (
-                images.pixels[(images.labels == label) & (images.is_test == is_test)][:count]
+                images.content[(images.labels == label) & ((images.split == TEST) == is_test)][:count]
                 for images in (few, many)
             )
             np.testing.assert_array_equal(first, same)
@@ -126,4 +127,4 @@ def test_bad_arguments_are_refused_by_name(argument: str, value: object) -> None
 
 def test_unknown_class_is_refused() -> None:
     with pytest.raises(InputError, match=r"data\.classes is 'upper_A'"):
-        Glyphs(1, 1).read(("digit_0", "upper_A"), SIZE)
+        Glyphs(1, 1).read(("digit_0", "upper_A"))

@@ -78,7 +78,7 @@ def test_folders_are_kept_apart_and_parts_add_up(root: Path, memory: Path) -> No
 
 
 def test_a_missing_file_is_refused_by_name(root: Path, memory: Path) -> None:
-    with pytest.raises(InputError, match=r"The image file .*gone\.png cannot be read"):
+    with pytest.raises(InputError, match=r"The file .*gone\.png cannot be read"):
         FileHashes(memory).of(root, ["gone.png"])
 
 

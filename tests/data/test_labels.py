@@ -90,6 +90,14 @@ def test_coarse_labels_need_exactly_one_superclass_each(superclasses: dict, stat
     Labels("fine", "all", KNOWN, PETS, superclasses)  # which do not matter then
 
 
+def test_a_parent_without_logits_tells_nothing_apart() -> None:
+    labels = Labels("none", "all", KNOWN, PETS, SUPERCLASSES)
+    assert (labels.of, labels.names) == ({}, ())
+    assert labels.columns(PETS) is None
+    assert labels.columns_of([PETS]) is None
+    assert set(labels.targets(KNOWN)) == {-1}
+
+
 def test_twenty_thousand_classes_are_looked_up_at_once() -> None:
     """Half of them are the subset's; every look-up through a list would take minutes."""
     known = [f"class_{index:05d}" for index in range(20_000)]

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from neural_branching.data import overlap as module
 from neural_branching.data.duplicates import Duplicates
 from neural_branching.data.hashes import FileHashes
+from neural_branching.data.inputs import images
+from neural_branching.data.inputs.images import ImageInputs
 from neural_branching.data.overlap import LIST, Overlap, ensure_list, read_duplicates
 from neural_branching.data.sources.cifar100 import Cifar100
 from neural_branching.data.sources.glyphs import Glyphs
 from neural_branching.data.sources.image_folder import ImageFolder
-from neural_branching.data.sources.source import Images
-from neural_branching.data.split import CODES, LEFT_OUT, Split
+from neural_branching.data.sources.source import Examples
+from neural_branching.data.split import CODES, LEFT_OUT, TEST, TRAIN, Split
 from neural_branching.data.table import DataTable, ensure_table
 from neural_branching.errors import InputError
 from neural_branching.store.artifact_store import Store, key_of
@@ -33,7 +35,7 @@ class Fake:
     """Random images of two classes, some of them several times: [(row, class, in test), …]."""
 
     def __init__(self, *copies: tuple[int, int, bool], mirror: bool = False, images: int = 40) -> None:
-        self.copies, self.mirror_keeps_class, self.images = copies, mirror, images
+        self.copies, self.input, self.images = copies, ImageInputs(8, mirror), images
 
     def class_names(self, hashes: FileHashes) -> tuple[str, ...]:
         return PETS
@@ -41,20 +43,20 @@ class Fake:
     def signature(self, classes: Sequence[str], hashes: FileHashes) -> Any:
         return [self.copies, self.images]
 
-    def read(self, classes: Sequence[str], size: int) -> Images:
+    def read(self, classes: Sequence[str]) -> Examples:
         rows = np.arange(self.images)
-        pixels = np.random.default_rng(0).integers(0, 256, (len(rows), 3, size, size), dtype=np.uint8)
+        pixels = np.random.default_rng(0).integers(0, 256, (len(rows), 3, 8, 8), dtype=np.uint8)
         labels, is_test = rows % 2, rows >= 0.8 * len(rows)
         again, classes_of, tests = (np.array([copy[i] for copy in self.copies], int) for i in range(3))
-        return Images(
+        return Examples(
             np.concatenate([pixels, pixels[again]]),
             np.concatenate([labels, classes_of]).astype(np.int64),
-            np.concatenate([is_test, tests.astype(bool)]),
+            np.where(np.concatenate([is_test, tests.astype(bool)]), TEST, TRAIN).astype(np.int8),
         )
 
 
 def table_of(store: Store, source: Fake, split: Split | None = None) -> DataTable:
-    return ensure_table(store, "pets", source, PETS, 8, split or Split(), duplicates=True)  # type: ignore[arg-type]
+    return ensure_table(store, "pets", source, PETS, split or Split(), duplicates=True)  # type: ignore[arg-type]
 
 
 def overlap_of(table: DataTable) -> Overlap:
@@ -103,11 +105,11 @@ def test_counts_are_those_of_all_pairs(case: tuple[Overlap, NDArray[np.bool_]]) 
     differ = {"splits": overlap.split, "classes": overlap.labels}
     for kind, pairs in kinds.items():
         mine = pairs & np.outer(inside, inside)
-        expected[kind] = Counter(pairs=mine.sum() // 2, images=mine.any(axis=1).sum())
+        expected[kind] = Counter(pairs=mine.sum() // 2, examples=mine.any(axis=1).sum())
         for what, codes in differ.items():
             across = mine & np.not_equal.outer(codes, codes)
             expected[kind][f"pairs_across_{what}"] = across.sum() // 2
-            expected[kind][f"images_across_{what}"] = across.any(axis=1).sum()
+            expected[kind][f"examples_across_{what}"] = across.any(axis=1).sum()
     assert overlap.counts() == expected
     assert overlap.left_out == n - inside.sum()
     assert bool(overlap) == any(pairs.any() for pairs in kinds.values())
@@ -144,8 +146,10 @@ def test_of_an_incomplete_list_a_whole_group_counts() -> None:
 
 def test_they_are_looked_for_once_per_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    real = module.find_duplicates
-    monkeypatch.setattr(module, "find_duplicates", lambda *args, **kw: calls.append(1) or real(*args, **kw))
+    real = images.find_near_duplicates
+    monkeypatch.setattr(
+        images, "find_near_duplicates", lambda *args, **kw: calls.append(1) or real(*args, **kw)
+    )
     source = Fake((0, 0, True))
     first = table_of(Store(tmp_path), source)
     again = table_of(Store(tmp_path), source, Split(seed=1))
@@ -165,9 +169,9 @@ def test_by_default_no_key_changes(tmp_path: Path) -> None:
     for rule in ("report", "together", "drop"):
         table = table_of(store, source, Split(duplicates=rule))
         keys.add(table.split_key)
-        before = {"recipe": 1, "data": table.artifact.key, "shares": shares, "seed": 0}
+        before = {"recipe": 2, "data": table.artifact.key, "shares": shares, "seed": 0}
         assert (tmp_path / "split" / key_of("split", before)).is_dir()
-    plain = ensure_table(store, "pets", source, PETS, 8, Split())  # type: ignore[arg-type]
+    plain = ensure_table(store, "pets", source, PETS, Split())  # type: ignore[arg-type]
     assert len(keys) == 3
     assert plain.split_key in keys
     assert len(list((tmp_path / "split").iterdir())) == 3
@@ -181,22 +185,22 @@ def test_whether_mirroring_keeps_the_class_is_no_part_of_what_is_read(
     both = (ImageFolder(str(root), mirror_keeps_class=choice) for choice in (False, True))
     first, second = (source.signature(PETS, hashes) for source in both)
     assert first == second
-    assert Cifar100.mirror_keeps_class
-    assert not Glyphs().mirror_keeps_class
+    assert Cifar100("nowhere").input.mirror_keeps_class
+    assert not Glyphs().input.mirror_keeps_class
     with pytest.raises(InputError, match=r"mirror_keeps_class is 'no'"):
         ImageFolder(str(root), mirror_keeps_class="no")  # type: ignore[arg-type]
 
 
 def test_nobody_looks_who_does_not_ask(tmp_path: Path) -> None:
-    table = ensure_table(Store(tmp_path), "pets", Fake(), PETS, 8, Split())
+    table = ensure_table(Store(tmp_path), "pets", Fake(), PETS, Split())
     assert table.duplicates is None
     assert not (tmp_path / "duplicates").exists()
 
 
 def test_damaged_pixels_are_made_again_before_they_are_compared(tmp_path: Path) -> None:
     source = Fake((0, 0, True))
-    table = ensure_table(Store(tmp_path), "pets", source, PETS, 8, Split())
-    (table.artifact.path / "images.npy").write_bytes(b"")
+    table = ensure_table(Store(tmp_path), "pets", source, PETS, Split())
+    (table.artifact.path / "examples.npy").write_bytes(b"")
     assert overlap_of(table_of(Store(tmp_path), source)).counts()["exact"]["pairs"] == 1
 
 
@@ -204,18 +208,18 @@ def test_the_list_names_rows_splits_and_classes(tmp_path: Path, caplog: pytest.L
     table = table_of(Store(tmp_path), Fake((0, 0, True), (0, 1, True), (1, 0, False)))
     overlap = overlap_of(table)
     assert table.duplicates
-    arguments = table.duplicates, overlap, PETS, table.split_key
+    arguments = table.duplicates, overlap, PETS, table.split_key, table.input
     with caplog.at_level(logging.INFO):
         listed = ensure_list(Store(tmp_path), *arguments)
     assert "4 exact and 0 near pairs (correlation ≥ 0.95), " in caplog.text
     assert f"3 across classes. Listed in {listed.path / LIST}." in caplog.text
     with (listed.path / LIST).open() as stream:
         lines = list(csv.DictReader(stream))
-    images = table.images()
+    content = table.examples()
     assert len(lines) == 3  # of three equals, each with the first
     for line in lines:
         rows = [int(line[f"row_{end}"]) for end in "ab"]
-        assert np.array_equal(*images[rows])
+        assert np.array_equal(*content[rows])
         assert [line[f"split_{end}"] for end in "ab"] == [CODES[table.split[row]] for row in rows]
         assert [line[f"class_{end}"] for end in "ab"] == [PETS[table.labels[row]] for row in rows]
         assert (float(line["correlation"]), line["mirrored"], line["exact"]) == (1, "0", "1")
@@ -228,7 +232,7 @@ def test_the_list_names_rows_splits_and_classes(tmp_path: Path, caplog: pytest.L
     )
     assert fewer.duplicates
     with caplog.at_level(logging.INFO):
-        ensure_list(Store(tmp_path), fewer.duplicates, overlap_of(fewer), PETS, fewer.split_key)
+        ensure_list(Store(tmp_path), fewer.duplicates, overlap_of(fewer), PETS, fewer.split_key, fewer.input)
     assert "Duplicates among 41 images (2 more left out): 1 exact and 0 near" in caplog.text
 
 

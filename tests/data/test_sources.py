@@ -19,7 +19,7 @@ from neural_branching.data.sources import cifar100
 from neural_branching.data.sources.cifar100 import CLASSES, Cifar100
 from neural_branching.data.sources.image_folder import ImageFolder
 from neural_branching.data.sources.source import Source
-from neural_branching.data.split import Split
+from neural_branching.data.split import TEST, TRAIN, Split
 from neural_branching.data.table import DataTable, ensure_table
 from neural_branching.errors import InputError
 from neural_branching.store.artifact_store import Store
@@ -32,8 +32,8 @@ def hashes(tmp_path: Path) -> FileHashes:
     return FileHashes(tmp_path / "hashes")
 
 
-def table_of(store: Path, source: Source, classes: tuple[str, ...], size: int = 8) -> DataTable:
-    return ensure_table(Store(store), "test data", source, classes, size, Split())
+def table_of(store: Path, source: Source, classes: tuple[str, ...]) -> DataTable:
+    return ensure_table(Store(store), "test data", source, classes, Split())
 
 
 # --- class folders: layouts ---------------------------------------------------------------------
@@ -41,42 +41,42 @@ def table_of(store: Path, source: Source, classes: tuple[str, ...], size: int = 
 
 def test_class_folders(class_folders: Callable, hashes: FileHashes) -> None:
     root = class_folders(PETS, train=3)
-    source: Source = ImageFolder(str(root))
+    source: Source = ImageFolder(str(root), image_size=8)
     assert source.class_names(hashes) == PETS
-    images = source.read(("dog", "cat"), 8)
-    assert images.pixels.shape == (6, 3, 8, 8)
-    assert (images.pixels.dtype, images.labels.dtype, images.is_test.dtype) == (np.uint8, np.int64, np.bool_)
+    images = source.read(("dog", "cat"))
+    assert images.content.shape == (6, 3, 8, 8)
+    assert (images.content.dtype, images.labels.dtype, images.split.dtype) == (np.uint8, np.int64, np.int8)
     assert sorted(images.labels) == [0, 0, 0, 1, 1, 1]
-    assert not images.is_test.any()
+    assert set(images.split) == {TRAIN}
     assert images.skipped == []
     for label, name in enumerate(("dog", "cat")):
-        found = {image.tobytes() for image in images.pixels[images.labels == label]}
+        found = {image.tobytes() for image in images.content[images.labels == label]}
         files = (root / name).iterdir()
         assert found == {np.asarray(Image.open(file)).transpose(2, 0, 1).tobytes() for file in files}
 
 
 def test_train_and_test_folders(class_folders: Callable, hashes: FileHashes) -> None:
-    source = ImageFolder(str(class_folders(PETS, train=3, test=2)))
+    source = ImageFolder(str(class_folders(PETS, train=3, test=2)), image_size=8)
     assert source.class_names(hashes) == PETS
-    images = source.read(PETS, 8)
+    images = source.read(PETS)
     for label in (0, 1):
-        assert images.is_test[images.labels == label].sum() == 2
-        assert (~images.is_test)[images.labels == label].sum() == 3
+        assert (images.split == TEST)[images.labels == label].sum() == 2
+        assert (images.split != TEST)[images.labels == label].sum() == 3
 
 
 def test_a_train_folder_alone_has_no_test_images(class_folders: Callable, hashes: FileHashes) -> None:
     root = class_folders(PETS, train=3, test=2)
     shutil.rmtree(root / "test")
-    source = ImageFolder(str(root))
+    source = ImageFolder(str(root), image_size=8)
     assert source.class_names(hashes) == PETS
     source.signature(PETS, hashes)
-    assert not source.read(PETS, 8).is_test.any()
+    assert set(source.read(PETS).split) == {TRAIN}
 
 
 def test_only_the_classes_asked_for_are_read(class_folders: Callable, hashes: FileHashes) -> None:
     root = class_folders((*PETS, "emu"), train=2)
     (root / "emu" / "0.png").write_bytes(b"not an image")
-    images = ImageFolder(str(root)).read(PETS, 8)
+    images = ImageFolder(str(root), image_size=8).read(PETS)
     assert len(images.labels) == 4
     ImageFolder(str(root)).signature(PETS, hashes)
     assert set(hashes.remembered(root)) == {"cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"}
@@ -95,11 +95,11 @@ def test_images_lie_at_any_depth_and_other_files_do_not_count(
     for place in ("cat/notes.txt", "dog/labels.csv", "empty/readme.md"):
         (root / place).parent.mkdir(exist_ok=True)
         (root / place).write_text("no image")
-    source = ImageFolder(str(root))
+    source = ImageFolder(str(root), image_size=8)
     assert source.class_names(hashes) == PETS
     source.signature(PETS, hashes)
     assert set(hashes.remembered(root)) == {"cat/0.png", "cat/deep/er/a.PNG", "dog/0.png", "dog/b.png"}
-    assert sorted(source.read(PETS, 8).labels) == [0, 0, 1, 1]
+    assert sorted(source.read(PETS).labels) == [0, 0, 1, 1]
 
 
 def test_a_linked_class_folder_counts(class_folders: Callable, hashes: FileHashes, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_class_may_be_called_train(class_folders: Callable, hashes: FileHashes
     # As one of CIFAR-100's is.
     source = ImageFolder(str(class_folders(("bus", "train"), train=2)))
     assert source.class_names(hashes) == ("bus", "train")
-    assert sorted(source.read(("bus", "train"), 8).labels) == [0, 0, 1, 1]
+    assert sorted(source.read(("bus", "train")).labels) == [0, 0, 1, 1]
 
 
 # --- class folders: decoding --------------------------------------------------------------------
@@ -161,14 +161,14 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     image, suffix, options, expected = MODES[mode]
     (tmp_path / "cat").mkdir()
     image.save(tmp_path / "cat" / f"a.{suffix}", **options)
-    images = ImageFolder(str(tmp_path)).read(("cat",), 8)
-    np.testing.assert_array_equal(images.pixels[0].transpose(1, 2, 0), expected)
+    images = ImageFolder(str(tmp_path), image_size=8).read(("cat",))
+    np.testing.assert_array_equal(images.content[0].transpose(1, 2, 0), expected)
 
 
 def test_cmyk_photographs_become_rgb(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     Image.new("RGB", (8, 8), (200, 40, 90)).convert("CMYK").save(tmp_path / "cat" / "a.jpg", quality=95)
-    pixels = ImageFolder(str(tmp_path)).read(("cat",), 8).pixels[0]
+    pixels = ImageFolder(str(tmp_path), image_size=8).read(("cat",)).content[0]
     assert np.abs(pixels.astype(int) - np.reshape([200, 40, 90], (3, 1, 1))).max() <= 6
 
 
@@ -177,7 +177,7 @@ def test_the_camera_orientation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by a quarter clockwise to look at it
     Image.fromarray(RGB).save(tmp_path / "cat" / "a.png", exif=exif)
-    pixels = ImageFolder(str(tmp_path)).read(("cat",), 8).pixels[0]
+    pixels = ImageFolder(str(tmp_path), image_size=8).read(("cat",)).content[0]
     np.testing.assert_array_equal(pixels.transpose(1, 2, 0), np.rot90(RGB, -1))
 
 
@@ -186,7 +186,7 @@ def test_other_sizes_are_resized_with_antialiasing(tmp_path: Path, shape: tuple[
     (tmp_path / "cat").mkdir()
     original = np.random.default_rng(2).integers(0, 256, (*shape, 3), dtype=np.uint8)
     Image.fromarray(original).save(tmp_path / "cat" / "a.png")
-    pixels = ImageFolder(str(tmp_path)).read(("cat",), 8).pixels
+    pixels = ImageFolder(str(tmp_path), image_size=8).read(("cat",)).content
     reference = torch.nn.functional.interpolate(
         torch.from_numpy(original).permute(2, 0, 1)[None].float(), (8, 8), mode="bilinear", antialias=True
     )
@@ -208,23 +208,23 @@ def damaged(class_folders: Callable) -> Path:
 
 def test_broken_images_are_refused_by_name(damaged: Path) -> None:
     with pytest.raises(InputError, match=r"images/cat/1\.png cannot be decoded .*broken=skip \(2 found\)"):
-        ImageFolder(str(damaged)).read(PETS, 8)
+        ImageFolder(str(damaged), image_size=8).read(PETS)
     (damaged / "cat" / "1.png").unlink()
     with pytest.raises(InputError, match=r"images/dog/3\.png cannot be decoded .*broken=skip \(1 found\)"):
-        ImageFolder(str(damaged)).read(PETS, 8)
+        ImageFolder(str(damaged), image_size=8).read(PETS)
 
 
 def test_broken_images_are_left_out_and_counted(
     damaged: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    images = ImageFolder(str(damaged), broken="skip").read(PETS, 8)
+    images = ImageFolder(str(damaged), broken="skip", image_size=8).read(PETS)
     assert images.skipped == ["cat/1.png", "dog/3.png"]
-    assert len(images.pixels) == len(images.labels) == len(images.is_test) == 8
+    assert len(images.content) == len(images.labels) == len(images.split) == 8
     [record] = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "2 broken images" in record.getMessage()
     for file, label in (("cat/4.png", 0), ("dog/4.png", 1)):
         expected = np.asarray(Image.open(damaged / file)).transpose(2, 0, 1)
-        [row] = np.flatnonzero((images.pixels == expected).all(axis=(1, 2, 3)))
+        [row] = np.flatnonzero((images.content == expected).all(axis=(1, 2, 3)))
         assert images.labels[row] == label
 
 
@@ -243,7 +243,7 @@ def test_a_missing_root_is_named(tmp_path: Path, hashes: FileHashes) -> None:
     for ask in (
         lambda source: source.class_names(hashes),
         lambda source: source.signature(PETS, hashes),
-        lambda source: source.read(PETS, 8),
+        lambda source: source.read(PETS),
     ):
         with pytest.raises(InputError, match=r"The data folder .*/gone does not exist: data\.root"):
             ask(ImageFolder(str(tmp_path / "gone")))
@@ -262,7 +262,7 @@ def test_a_class_that_one_folder_lacks_is_named(
 ) -> None:
     root = class_folders(PETS, train=2, test=2)
     shutil.rmtree(root / lacking / "dog")
-    source = ImageFolder(str(root))
+    source = ImageFolder(str(root), image_size=8)
     assert source.class_names(hashes) == PETS
     with pytest.raises(InputError, match=rf"images/{lacking} has no images of class 'dog'"):
         source.signature(PETS, hashes)
@@ -331,18 +331,18 @@ def test_cifar100_reads_what_was_asked_for(cifar: Path, hashes: FileHashes) -> N
     assert source.class_names(hashes) == CLASSES
     assert len(CLASSES) == len(set(CLASSES)) == 100
     assert sorted(CLASSES) == list(CLASSES)
-    images = source.read(("tulip", "crab"), 32)
+    images = source.read(("tulip", "crab"))
     for is_test, name in ((False, "train"), (True, "test")):
         pixels, labels = _rows({"train": 10, "test": 3}[name], seed=len(name))
         for label, fine in enumerate(("tulip", "crab")):
             expected = pixels[np.array(labels) == CLASSES.index(fine)].reshape(-1, 3, 32, 32)
-            found = images.pixels[(images.labels == label) & (images.is_test == is_test)]
+            found = images.content[(images.labels == label) & ((images.split == TEST) == is_test)]
             np.testing.assert_array_equal(found, expected)
     assert len(images.labels) == 26
 
 
 def test_cifar100_resizes(cifar: Path) -> None:
-    assert Cifar100(str(cifar), download=False).read(SOME, 16).pixels.shape == (39, 3, 16, 16)
+    assert Cifar100(str(cifar), download=False, image_size=16).read(SOME).content.shape == (39, 3, 16, 16)
 
 
 def test_the_same_images_as_png_files_are_the_same_data(cifar: Path, tmp_path: Path) -> None:
@@ -353,33 +353,33 @@ def test_the_same_images_as_png_files_are_the_same_data(cifar: Path, tmp_path: P
             file = root / name / CLASSES[label] / f"{997 * index % 101}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(row.reshape(3, 32, 32).transpose(1, 2, 0)).save(file)
-    first = table_of(tmp_path / "first", Cifar100(str(cifar), download=False), SOME, 32)
-    second = table_of(tmp_path / "second", ImageFolder(str(root)), SOME, 32)
+    first = table_of(tmp_path / "first", Cifar100(str(cifar), download=False), SOME)
+    second = table_of(tmp_path / "second", ImageFolder(str(root)), SOME)
     assert first.artifact.key == second.artifact.key
     assert first.split_key == second.split_key
     np.testing.assert_array_equal(first.labels, second.labels)
     np.testing.assert_array_equal(first.split, second.split)
-    np.testing.assert_array_equal(first.images(), second.images())
-    both = table_of(tmp_path / "first", ImageFolder(str(root)), SOME, 32)
+    np.testing.assert_array_equal(first.examples(), second.examples())
+    both = table_of(tmp_path / "first", ImageFolder(str(root)), SOME)
     assert not both.artifact.built
 
 
 def test_cifar100_is_served_from_the_store_when_its_files_are_gone(
     cifar: Path, tmp_path: Path, offline: None
 ) -> None:
-    first = table_of(tmp_path / "store", Cifar100(str(cifar)), SOME, 32)
+    first = table_of(tmp_path / "store", Cifar100(str(cifar)), SOME)
     shutil.rmtree(cifar)
-    second = table_of(tmp_path / "store", Cifar100(str(cifar)), SOME, 32)
+    second = table_of(tmp_path / "store", Cifar100(str(cifar)), SOME)
     assert not second.artifact.built
     assert second.artifact.key == first.artifact.key
     with pytest.raises(InputError, match="CIFAR-100 could not be downloaded"):
-        table_of(tmp_path / "store", Cifar100(str(cifar)), SOME[:2], 32)
+        table_of(tmp_path / "store", Cifar100(str(cifar)), SOME[:2])
 
 
 def test_a_missing_cifar100_is_one_sentence(tmp_path: Path) -> None:
     root = tmp_path / "data"
     with pytest.raises(InputError) as refused:
-        table_of(tmp_path / "store", Cifar100(str(root), download=False), SOME, 32)
+        table_of(tmp_path / "store", Cifar100(str(root), download=False), SOME)
     sentence = str(refused.value)
     assert "\n" not in sentence
     for part in ("is not there and download is off", str(root), "data/source=image_folder", "data=glyphs"):
@@ -391,7 +391,7 @@ def test_a_damaged_cifar100_is_refused(cifar: Path, tmp_path: Path) -> None:
     file = cifar / cifar100.FOLDER / "train"
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(InputError, match="CIFAR-100 is not there"):
-        table_of(tmp_path / "store", Cifar100(str(cifar), download=False), SOME, 32)
+        table_of(tmp_path / "store", Cifar100(str(cifar), download=False), SOME)
 
 
 @pytest.mark.parametrize("place", ["data", "outputs/data"])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from neural_branching.data.split import CODES, LEFT_OUT, SPLITS, Split
+from neural_branching.data.split import CODES, LEFT_OUT, SPLITS, TEST, TRAIN, Split
 from neural_branching.errors import InputError
 
 CLASSES = ("crab", "shark", "tulip")
@@ -24,10 +24,19 @@ def no_test(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.zeros(len(labels), np.bool_)
 
 
+def given_of(is_test: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """The splits of a source that has at most test examples of its own."""
+    return np.where(is_test, TEST, TRAIN).astype(np.int8)
+
+
+def own(train: int, test: int) -> dict[str, int]:
+    return {"train": train, "test": test}
+
+
 def test_sizes_of_cifar100() -> None:
     labels = labels_of(600, 600, 600)
     is_test = np.tile(np.arange(600) >= 500, 3)
-    assignment = Split().assign(labels, is_test, CLASSES)
+    assignment = Split().assign(labels, given_of(is_test), CLASSES)
     assert assignment.dtype == np.int8
     assert assignment.shape == labels.shape
     for label in range(3):
@@ -44,7 +53,9 @@ def test_sizes_of_cifar100() -> None:
 )
 def test_without_test_images_a_share_of_all_comes_first(counts, shares, test, seed) -> None:
     labels = np.random.default_rng(seed).permutation(labels_of(*counts))
-    assignment = Split(*shares, test=test, seed=seed).assign(labels, no_test(labels), CLASSES[: len(counts)])
+    assignment = Split(*shares, test=test, seed=seed).assign(
+        labels, given_of(no_test(labels)), CLASSES[: len(counts)]
+    )
     assert set(assignment) == {0, 1, 2, 3}
     for label, n in enumerate(counts):
         found = sizes(assignment[labels == label])
@@ -58,7 +69,7 @@ def test_without_test_images_a_share_of_all_comes_first(counts, shares, test, se
 def test_the_test_share_is_unused_beside_own_test_images() -> None:
     labels = labels_of(30, 30)
     is_test = np.tile(np.arange(30) % 5 == 0, 2)
-    first, second = (Split(test=share).assign(labels, is_test, CLASSES[:2]) for share in (0.1, 0.9))
+    first, second = (Split(test=share).assign(labels, given_of(is_test), CLASSES[:2]) for share in (0.1, 0.9))
     np.testing.assert_array_equal(first, second)
 
 
@@ -66,19 +77,19 @@ def test_the_test_share_is_unused_beside_own_test_images() -> None:
 def test_a_class_is_split_alike_whatever_stands_beside_it(own_test: bool) -> None:
     labels = labels_of(50, 40, 60)
     is_test = np.arange(150) % 5 == 0 if own_test else no_test(labels)
-    whole = Split().assign(labels, is_test, CLASSES)
+    whole = Split().assign(labels, given_of(is_test), CLASSES)
     for label, name in enumerate(CLASSES):
         own = labels == label
-        alone = Split().assign(np.zeros(own.sum(), np.int64), is_test[own], (name,))
+        alone = Split().assign(np.zeros(own.sum(), np.int64), given_of(is_test[own]), (name,))
         np.testing.assert_array_equal(whole[own], alone)
-    other_order = Split().assign(2 - labels, is_test, CLASSES[::-1])
+    other_order = Split().assign(2 - labels, given_of(is_test), CLASSES[::-1])
     np.testing.assert_array_equal(whole, other_order)
 
 
 def test_seed_and_name_decide_and_calls_repeat() -> None:
     labels = labels_of(50, 50)
     first, again, other = (
-        Split(seed=seed).assign(labels, no_test(labels), CLASSES[:2]) for seed in (0, 0, 1)
+        Split(seed=seed).assign(labels, given_of(no_test(labels)), CLASSES[:2]) for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert sizes(first) == sizes(other)
@@ -88,7 +99,7 @@ def test_seed_and_name_decide_and_calls_repeat() -> None:
 
 def test_rows_are_shuffled_before_they_are_dealt_out() -> None:
     labels = labels_of(1000)
-    assignment = Split().assign(labels, no_test(labels), CLASSES[:1])
+    assignment = Split().assign(labels, given_of(no_test(labels)), CLASSES[:1])
     for code in range(len(SPLITS)):
         # Mean row of a uniform sample of at least 80 of 1000: standard error at most 31.
         assert abs(np.flatnonzero(assignment == code).mean() - 499.5) < 150
@@ -107,8 +118,8 @@ def test_an_empty_split_is_refused_with_class_and_split(
 ) -> None:
     labels = labels_of(*counts)
     is_test = (labels == 0) & (np.arange(len(labels)) < 5) & own_test
-    with pytest.raises(InputError, match=rf"The {split} split has no image of class '{name}'"):
-        Split().assign(labels, is_test, CLASSES[:2])
+    with pytest.raises(InputError, match=rf"The {split} split has no example of class '{name}'"):
+        Split().assign(labels, given_of(is_test), CLASSES[:2])
 
 
 @pytest.mark.parametrize(
@@ -130,36 +141,36 @@ def test_bad_arguments_are_refused_by_name(arguments: dict, message: str) -> Non
 
 
 def test_an_empty_split_is_known_from_the_counts_alone() -> None:
-    with pytest.raises(InputError, match=r"The validation split has no image of class 'a', which has 30"):
-        Split(train=0.79, validation=0.01, calibration=0.2).check({"a": (20, 10), "b": (400, 10)})
-    with pytest.raises(InputError, match=r"The test split has no image of class 'b'"):
-        Split().check({"a": (20, 10), "b": (20, 0)})
-    Split().check({"a": (20, 0), "b": (20, 0)})
+    with pytest.raises(InputError, match=r"The validation split has no example of class 'a', which has 30"):
+        Split(train=0.79, validation=0.01, calibration=0.2).check({"a": own(20, 10), "b": own(400, 10)})
+    with pytest.raises(InputError, match=r"The test split has no example of class 'b'"):
+        Split().check({"a": own(20, 10), "b": own(20, 0)})
+    Split().check({"a": own(20, 0), "b": own(20, 0)})
 
 
 @pytest.mark.parametrize("own_test", [False, True])
 def test_disjoint_halves_the_training_images_alone(own_test: bool) -> None:
     labels = labels_of(50, 41)
     is_test = np.arange(91) % 5 == 0 if own_test else no_test(labels)
-    together = Split().assign(labels, is_test, CLASSES[:2])
-    apart = Split(disjoint=True).assign(labels, is_test, CLASSES[:2])
+    together = Split().assign(labels, given_of(is_test), CLASSES[:2])
+    apart = Split(disjoint=True).assign(labels, given_of(is_test), CLASSES[:2])
     train = SPLITS.index("train")
     halves = np.isin(apart, [CODES.index("parent"), CODES.index("branch")])
     np.testing.assert_array_equal(halves, together == train)
     np.testing.assert_array_equal(apart[~halves], together[~halves])
     for label in range(2):
         parent, branch = (
-            int(np.sum(apart[labels == label] == CODES.index(learner))) for learner in ("parent", "branch")
+            int(np.sum(apart[labels == label] == CODES.index(part))) for part in ("parent", "branch")
         )
         assert parent - branch in (0, 1)
 
 
-def test_disjoint_needs_an_image_for_each_learner() -> None:
+def test_disjoint_needs_an_example_for_each_part() -> None:
     split = Split(train=0.2, validation=0.4, calibration=0.4)
-    split.check({"a": (5, 5)})
+    split.check({"a": own(5, 5)})
     apart = Split(train=0.2, validation=0.4, calibration=0.4, disjoint=True)
-    with pytest.raises(InputError, match=r"The branch split has no image of class 'a'.*data\.split\.train"):
-        apart.check({"a": (5, 5)})
+    with pytest.raises(InputError, match=r"The branch split has no example of class 'a'.*data\.split\.train"):
+        apart.check({"a": own(5, 5)})
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None])
@@ -187,12 +198,12 @@ def test_duplicates_are_kept_together_or_dropped(seed: int, own_test: bool, disj
     labels, is_test, groups = grouped(seed, own_test)
     splits = {
         rule: Split(disjoint=disjoint, duplicates=rule).assign(
-            labels, is_test, CLASSES, None if rule == "report" else groups
+            labels, given_of(is_test), CLASSES, duplicates=None if rule == "report" else groups
         )
         for rule in ("report", "together", "drop")
     }
     before = splits.pop("report")
-    np.testing.assert_array_equal(before, Split(disjoint=disjoint).assign(labels, is_test, CLASSES))
+    np.testing.assert_array_equal(before, Split(disjoint=disjoint).assign(labels, given_of(is_test), CLASSES))
     alone = np.bincount(groups)[groups] == 1
     tested = np.isin(groups, groups[is_test])
     for rule, split in splits.items():
@@ -210,18 +221,20 @@ def test_duplicates_are_kept_together_or_dropped(seed: int, own_test: bool, disj
 
 def test_without_duplicates_nothing_changes() -> None:
     labels = labels_of(30, 30)
-    expected = Split().assign(labels, no_test(labels), CLASSES[:2])
+    expected = Split().assign(labels, given_of(no_test(labels)), CLASSES[:2])
     for rule in ("together", "drop"):
-        found = Split(duplicates=rule).assign(labels, no_test(labels), CLASSES[:2], np.arange(60))
+        found = Split(duplicates=rule).assign(
+            labels, given_of(no_test(labels)), CLASSES[:2], duplicates=np.arange(60)
+        )
         np.testing.assert_array_equal(found, expected)
 
 
 def test_a_class_of_copies_alone_is_refused() -> None:
     labels = labels_of(20, 20)
     groups = np.where(labels == 1, 20, np.arange(40))
-    sentence = r"split has no image of class 'shark', which has 20 images in all, 19 of them left out as "
+    sentence = r"split has no example of class 'shark', which has 20 examples in all, 19 of them left out as "
     with pytest.raises(InputError, match=sentence + "duplicates"):
-        Split(duplicates="drop").assign(labels, no_test(labels), CLASSES[:2], groups)
+        Split(duplicates="drop").assign(labels, given_of(no_test(labels)), CLASSES[:2], duplicates=groups)
 
 
 def test_what_becomes_of_duplicates_is_checked() -> None:

@@ -20,6 +20,12 @@ def test_a_superclass_means_its_members_in_the_data() -> None:
     assert Subset("s", superclass="all").resolve(KNOWN, SUPERCLASSES) == KNOWN
 
 
+def test_all_are_the_classes_of_the_data() -> None:
+    assert Subset("s", "all").resolve(KNOWN, {}) == KNOWN
+    with pytest.raises(InputError, match="The subset 's' holds apple: a branch needs at least two"):
+        Subset("s", "all").resolve(KNOWN[:1], {})
+
+
 @pytest.mark.parametrize(
     ("subset", "message"),
     [

@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 
 from neural_branching.data.hashes import FileHashes
+from neural_branching.data.inputs.images import ImageInputs
 from neural_branching.data.labels import Labels
-from neural_branching.data.pixels import PixelDataModule
 from neural_branching.data.sources.image_folder import ImageFolder
-from neural_branching.data.sources.source import Images
-from neural_branching.data.split import SPLITS, Split
+from neural_branching.data.sources.source import Examples
+from neural_branching.data.split import SPLITS, TEST, TRAIN, Split
 from neural_branching.data.table import DataTable, ensure_table
+from neural_branching.data.training_examples import ExampleDataModule
 from neural_branching.errors import InputError
 from neural_branching.store.artifact_store import Store, key_of
 
@@ -34,8 +35,8 @@ def store(tmp_path: Path) -> Path:
 
 def table_of(store: Path, root: Path, **changes: Any) -> DataTable:
     """The table as a new process would ask for it."""
-    arguments = {"classes": PETS, "size": 8, "split": Split(), "broken": "refuse", "pixels": False, **changes}
-    source = ImageFolder(str(root), arguments.pop("broken"))
+    arguments = {"classes": PETS, "split": Split(), "broken": "refuse", "size": 8, **changes}
+    source = ImageFolder(str(root), arguments.pop("broken"), image_size=arguments.pop("size"))
     return ensure_table(Store(store), "pets", source, **arguments)
 
 
@@ -46,7 +47,7 @@ def same(first: DataTable, second: DataTable) -> bool:
 class Fake:
     """Random images; ``signature`` and pixels are set apart, to play a source that changes."""
 
-    mirror_keeps_class = False
+    input = ImageInputs(8)
 
     def __init__(self, seed: int = 0, signature: int = 0, duplicates: bool = False) -> None:
         self.seed, self.mark, self.duplicates = seed, signature, duplicates
@@ -57,13 +58,14 @@ class Fake:
     def signature(self, classes: Sequence[str], hashes: FileHashes) -> int:
         return self.mark
 
-    def read(self, classes: Sequence[str], size: int) -> Images:
+    def read(self, classes: Sequence[str]) -> Examples:
         rng = np.random.default_rng(self.seed)
-        pixels = rng.integers(0, 256, (40, 3, size, size), dtype=np.uint8)
+        pixels = rng.integers(0, 256, (40, 3, 8, 8), dtype=np.uint8)
         if self.duplicates:
             pixels[:] = pixels[0]
         order = rng.permutation(40)
-        return Images(pixels, (order % 2).astype(np.int64), order >= 32)
+        split = np.where(order >= 32, TEST, TRAIN).astype(np.int8)
+        return Examples(pixels, (order % 2).astype(np.int64), split)
 
 
 # --- rows ---------------------------------------------------------------------------------------
@@ -73,7 +75,7 @@ def test_rows_are_ordered_by_class_and_content(class_folders: Callable, store: P
     root = class_folders(PETS, train=10, test=3)
     table = table_of(store, root)
     assert len(table) == 26
-    images = table.images()
+    images = table.examples()
     assert isinstance(images, np.memmap)
     order = [
         (label, hashlib.sha256(image.tobytes()).digest())
@@ -99,20 +101,20 @@ def test_rows_by_split_and_class(class_folders: Callable, store: Path) -> None:
         assert set(cats) == {row for row in rows if table.labels[row] == 0}
         np.testing.assert_array_equal(table.rows(split, ["dog", "cat"]), rows)
     assert [len(table.rows(split, ["dog"])) for split in SPLITS] == [7, 1, 2, 3]
-    tests = {table.images()[row].tobytes() for row in table.rows("test")}
+    tests = {table.examples()[row].tobytes() for row in table.rows("test")}
     files = (root / "test").glob("*/*.png")
     assert tests == {np.asarray(Image.open(file)).transpose(2, 0, 1).tobytes() for file in files}
 
 
 def test_the_order_of_reading_does_not_matter(store: Path) -> None:
     class Backwards(Fake):
-        def read(self, classes: Sequence[str], size: int) -> Images:
-            images = super().read(classes, size)
-            return Images(images.pixels[::-1], images.labels[::-1], images.is_test[::-1])
+        def read(self, classes: Sequence[str]) -> Examples:
+            found = super().read(classes)
+            return Examples(found.content[::-1], found.labels[::-1], found.split[::-1])
 
     for duplicates in (False, True):
         first, second = (
-            ensure_table(Store(store / str(duplicates) / kind.__name__), "x", source, PETS, 8, Split())
+            ensure_table(Store(store / str(duplicates) / kind.__name__), "x", source, PETS, Split())
             for kind in (Fake, Backwards)
             for source in [kind(duplicates=duplicates)]
         )
@@ -122,11 +124,11 @@ def test_the_order_of_reading_does_not_matter(store: Path) -> None:
 
 def test_pixels_for_training_are_the_tables(class_folders: Callable, store: Path) -> None:
     table = table_of(store, class_folders(PETS, train=10))
-    data = PixelDataModule(table, Labels("fine", "all", PETS, PETS[:1], {}), batch_size=4, seed=0)
+    data = ExampleDataModule(table, Labels("fine", "all", PETS, PETS[:1], {}), batch_size=4, seed=0)
     data.setup("fit")
     for split, (x, y) in (("train", data.train), ("validation", data.validation)):
         assert x.dtype == torch.uint8
-        np.testing.assert_array_equal(x.numpy(), table.images()[table.rows(split)])
+        np.testing.assert_array_equal(x.numpy(), table.examples()[table.rows(split)])
         np.testing.assert_array_equal(y.numpy(), table.labels[table.rows(split)])
 
 
@@ -140,7 +142,7 @@ def test_found_again_without_decoding(
     first = table_of(store, root)
     assert first.artifact.built
     monkeypatch.setattr(ImageFolder, "read", None)
-    second = table_of(store, root, pixels=True)
+    second = table_of(store, root, content=True)
     assert same(first, second)
     assert not second.artifact.built
 
@@ -176,7 +178,7 @@ def test_an_image_changed_in_place_is_noticed(class_folders: Callable, store: Pa
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     second = table_of(store, root)
     assert second.artifact.key != first.artifact.key
-    assert (second.images() == np.reshape([1, 2, 3], (1, 3, 1, 1))).all(axis=(1, 2, 3)).sum() == 1
+    assert (second.examples() == np.reshape([1, 2, 3], (1, 3, 1, 1))).all(axis=(1, 2, 3)).sum() == 1
 
 
 def test_a_split_is_another_key_on_the_same_data(class_folders: Callable, store: Path) -> None:
@@ -208,9 +210,9 @@ def test_a_source_that_is_gone_is_served_from_the_store(
     first = table_of(store, root)
     shutil.rmtree(root)
     with caplog.at_level(logging.INFO):
-        second = table_of(store, root, pixels=True)
+        second = table_of(store, root, content=True)
     assert same(first, second)
-    np.testing.assert_array_equal(first.images(), second.images())
+    np.testing.assert_array_equal(first.examples(), second.examples())
     assert "is gone" in caplog.text
     with pytest.raises(InputError, match="does not exist"):
         table_of(store, root, size=16)
@@ -227,25 +229,25 @@ def test_of_a_source_that_is_gone_the_last_state_counts(class_folders: Callable,
 
 def test_a_damaged_table_is_rebuilt_from_the_source(class_folders: Callable, store: Path) -> None:
     root = class_folders()
-    file = table_of(store, root).artifact.path / "images.npy"
+    file = table_of(store, root).artifact.path / "examples.npy"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    rebuilt = table_of(store, root, pixels=True)
+    rebuilt = table_of(store, root, content=True)
     assert rebuilt.artifact.built
     assert file.read_bytes() != content
     file.write_bytes(content)
     shutil.rmtree(root)
     with pytest.raises(InputError, match="does not exist"):
-        table_of(store, root, pixels=True)
+        table_of(store, root, content=True)
 
 
 def test_images_that_change_while_they_are_read_are_refused(store: Path) -> None:
-    first = ensure_table(Store(store), "x", Fake(), PETS, 8, Split())
+    first = ensure_table(Store(store), "x", Fake(), PETS, Split())
     shutil.rmtree(first.artifact.path)
     with pytest.raises(InputError, match="The images of 'x' changed while they were being read"):
-        ensure_table(Store(store), "x", Fake(seed=1), PETS, 8, Split())
-    assert same(ensure_table(Store(store), "x", Fake(), PETS, 8, Split()), first)
+        ensure_table(Store(store), "x", Fake(seed=1), PETS, Split())
+    assert same(ensure_table(Store(store), "x", Fake(), PETS, Split()), first)
 
 
 def test_skipped_images_are_counted_whether_read_or_found(class_folders: Callable, store: Path) -> None:
@@ -260,7 +262,7 @@ def test_skipped_images_are_counted_whether_read_or_found(class_folders: Callabl
 
 
 def test_a_class_with_too_few_images_is_refused_with_its_name(class_folders: Callable, store: Path) -> None:
-    with pytest.raises(InputError, match="split has no image of class 'cat', which has 3 images"):
+    with pytest.raises(InputError, match="split has no example of class 'cat', which has 3 examples"):
         table_of(store, class_folders(train=3))
     assert not list(store.glob("split/*"))
 
@@ -280,23 +282,25 @@ def test_parent_and_branch_may_have_images_of_their_own(class_folders: Callable,
     together, apart = (table_of(store, root, split=Split(disjoint=disjoint)) for disjoint in (False, True))
     assert together.artifact.key == apart.artifact.key  # the images are the same, and decoded once
     assert together.split_key != apart.split_key
-    np.testing.assert_array_equal(together.rows("train", learner="parent"), together.rows("train"))
-    parent, branch = (apart.rows("train", learner=learner) for learner in ("parent", "branch"))
+    np.testing.assert_array_equal(together.rows("train", training_source="parent"), together.rows("train"))
+    parent, branch = (apart.rows("train", training_source=source) for source in ("parent", "branch"))
     assert not set(parent) & set(branch)
     np.testing.assert_array_equal(np.union1d(parent, branch), together.rows("train"))
     np.testing.assert_array_equal(apart.rows("train"), branch)
     for split in SPLITS[1:]:
-        for learner in ("parent", "branch"):
-            np.testing.assert_array_equal(apart.rows(split, learner=learner), together.rows(split))
+        for source in ("parent", "branch"):
+            np.testing.assert_array_equal(apart.rows(split, training_source=source), together.rows(split))
     for name in PETS:
-        assert len(apart.rows("train", [name], learner="parent")) >= len(apart.rows("train", [name])) > 0
+        assert (
+            len(apart.rows("train", [name], training_source="parent")) >= len(apart.rows("train", [name])) > 0
+        )
 
 
 def test_a_split_that_keeps_nothing_apart_is_stored_as_before(class_folders: Callable, store: Path) -> None:
     table = table_of(store, class_folders(PETS, train=10), split=Split(disjoint=False))
     assert set(table.split) <= set(range(len(SPLITS)))
     [kept] = (store / "split").iterdir()
-    identity = {"recipe": 1, "data": table.artifact.key, "shares": Split().shares, "seed": 0}
+    identity = {"recipe": 2, "data": table.artifact.key, "shares": Split().shares, "seed": 0}
     assert kept.name == key_of("split", identity)
 
 
@@ -305,11 +309,11 @@ def test_pixels_are_the_parents_own_of_the_classes_that_it_tells_apart(
 ) -> None:
     classes = ("cat", "dog", "emu")
     root = class_folders(classes, train=12)
-    table = table_of(store, root, classes=classes, split=Split(disjoint=True), pixels=True)
-    data = PixelDataModule(table, Labels("fine", ["emu", "cat"], classes, ["dog"], {}), 4, 0)
+    table = table_of(store, root, classes=classes, split=Split(disjoint=True), content=True)
+    data = ExampleDataModule(table, Labels("fine", ["emu", "cat"], classes, ["dog"], {}), 4, 0)
     data.setup("fit")
     for split, (x, y) in (("train", data.train), ("validation", data.validation)):
-        rows = table.rows(split, ("cat", "emu"), learner="parent")
+        rows = table.rows(split, ("cat", "emu"), training_source="parent")
         assert len(rows) > 0
-        np.testing.assert_array_equal(x.numpy(), table.images()[rows])
+        np.testing.assert_array_equal(x.numpy(), table.examples()[rows])
         assert [("cat", "emu")[target] for target in y] == [classes[table.labels[row]] for row in rows]

@@ -13,7 +13,7 @@ from neural_branching.data.views import Views
 from neural_branching.errors import InputError
 from neural_branching.networks.mlp import MLP
 from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 from tiny import ORDINARY, GlyphRun
 
 SHAPE = (3, 12, 12)
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 def parent() -> Parent:
     torch.manual_seed(0)
-    return Parent(MLP(SHAPE, 4, [6]), Fit(1, 4, 1e-3), SHAPE)
+    return Parent(MLP(SHAPE, 4, [6]), Recipe(1, 4, 1e-3), (3, 1, 1))
 
 
 def images(n: int) -> np.ndarray:
@@ -40,7 +40,7 @@ def test_views_are_the_parent_s_answers_to_augmented_images_view_after_view(tmp_
     found = load_file(tmp_path / "hidden1.safetensors")["activations"]
     assert torch.equal(found, expected)
     assert not torch.equal(found[:3], found[3:])
-    assert facts["images"] == 6
+    assert facts["examples"] == 6
 
 
 def test_a_branch_learns_from_the_images_and_their_views(glyph_run: GlyphRun) -> None:
@@ -87,10 +87,12 @@ def test_targets_repeat_with_the_views(glyph_run: GlyphRun) -> None:
 
 
 def test_the_budget_is_checked_before_anything_is_trained(glyph_run: GlyphRun) -> None:
-    with pytest.raises(InputError, match=r"activations of 600 images at .* bytes, and views.budget is 1,000"):
+    with pytest.raises(
+        InputError, match=r"activations of 600 examples at .* bytes, and views.budget is 1,000"
+    ):
         glyph_run(*ORDINARY, "views.budget=1000", "parent.seed=77")
     with pytest.raises(
-        InputError, match=r"The activations of 100 views of 250 images at .*: raise it, or take"
+        InputError, match=r"The activations of 100 views of 250 examples at .*: raise it, or take"
     ):
         glyph_run(*ORDINARY, "views.budget=1000000", "views.count=100", "parent.seed=77")
 

@@ -83,7 +83,7 @@ def chosen(run: pipeline.Run) -> dict[str, Any]:
 
 def scores(run: pipeline.Run) -> dict[bytes, tuple[float, float]]:
     """Branch's and restricted parent's score of every test image, by its pixels."""
-    images, found = run.table.images(), {}
+    images, found = run.table.examples(), {}
     for side in ("known", "foreign"):
         judged = [
             getattr(one, side)["test"]

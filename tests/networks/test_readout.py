@@ -80,7 +80,7 @@ def test_an_unknown_kind_is_refused(kind: object) -> None:
         (
             "class_token",
             (7, 4),
-            r"^readout is 'class_token', and no token of this stage stands for the image: use mean_token\.$",
+            r"^readout is 'class_token', and no token of this stage stands for the input: use mean_token\.$",
         ),
     ],
 )

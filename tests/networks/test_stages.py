@@ -263,3 +263,12 @@ def test_a_unit_that_hardly_fires_in_training_does_not_drown_the_others() -> Non
     seen = standardize(torch.tensor([[0.5, 3.0], [0.5, -3.0]]))
     assert seen[:, 1].tolist() == [5, -5]
     assert seen[:, 0].abs().max() < 1
+
+
+def test_constants_stay_and_cut_nothing_off() -> None:
+    constant = Standardize((), ([0.0], [1.0]))
+    x = torch.tensor([[-80.0, 3.0], [1e30, -0.0]])
+    constant.learn(x)
+    assert torch.equal(constant(x), x)
+    scaled = Standardize((2, 1), ([1.0, 2.0], [4.0, 0.5]))
+    assert torch.equal(scaled(torch.full((1, 2, 3), 101.0))[0, :, 0], torch.tensor([25.0, 198.0]))

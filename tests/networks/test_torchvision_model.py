@@ -14,7 +14,7 @@ from neural_branching.artifacts.macs import cost
 from neural_branching.errors import InputError
 from neural_branching.networks.torchvision_model import TorchvisionModel
 from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
 IMAGE = (3, 32, 32)
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -40,7 +40,7 @@ def images(n: int = 3, size: int = 32) -> Tensor:
 def parent(model: str, size: int, classes: int) -> Parent:
     with torch.device("meta"):
         network = TorchvisionModel((3, size, size), classes, model)
-        return Parent(network, Fit(1, 1, 0.1), (3, size, size))
+        return Parent(network, Recipe(1, 1, 0.1), (3, 1, 1))
 
 
 @torch.inference_mode()
@@ -115,13 +115,13 @@ def test_weights_that_change_are_seen_by_nodes_known_before() -> None:
 
 def test_macs_and_parameters_of_published_models() -> None:
     resnet18, vit = parent("resnet18", 224, 1000), parent("vit_b_16", 224, 1000)
-    assert cost(resnet18, (3, 224, 224)).macs == 1_814_073_344
-    assert cost(resnet18, (3, 224, 224)).parameters == 11_689_512
+    assert cost(resnet18, torch.zeros(1, 3, 224, 224)).macs == 1_814_073_344
+    assert cost(resnet18, torch.zeros(1, 3, 224, 224)).parameters == 11_689_512
     conv1 = 112 * 112 * 7 * 7 * 3 * 64
-    assert cost(resnet18, (3, 224, 224), "relu").macs == conv1 == 118_013_952
-    assert cost(resnet18, (3, 224, 224), "conv1").parameters == 7 * 7 * 3 * 64
+    assert cost(resnet18, torch.zeros(1, 3, 224, 224), "relu").macs == conv1 == 118_013_952
+    assert cost(resnet18, torch.zeros(1, 3, 224, 224), "conv1").parameters == 7 * 7 * 3 * 64
     # Assertions on shapes must not keep the rest of the transformer alive.
-    assert cost(vit, (3, 224, 224), "conv_proj").macs == 196 * 16 * 16 * 3 * 768 == 115_605_504
+    assert cost(vit, torch.zeros(1, 3, 224, 224), "conv_proj").macs == 196 * 16 * 16 * 3 * 768 == 115_605_504
 
 
 def test_an_unknown_node_or_model_is_refused_with_the_nearest() -> None:

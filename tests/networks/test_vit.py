@@ -10,7 +10,7 @@ from neural_branching.artifacts.macs import cost
 from neural_branching.errors import InputError
 from neural_branching.networks.vit import Block, VisionTransformer
 from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
 IMAGE = (3, 16, 12)
 TOKENS = 1 + 4 * 3
@@ -100,20 +100,21 @@ def test_macs_and_parameters_are_the_closed_form(options: dict[str, int]) -> Non
     depth = options.get("depth", 6)
     patches = (32 // p) ** 2
     t = patches + 1
-    parent = Parent(VisionTransformer(shape, 10, **options), Fit(1, 1, 0.1), shape)
+    blank = torch.zeros(1, *shape)
+    parent = Parent(VisionTransformer(shape, 10, **options), Recipe(1, 1, 0.1), (3, 1, 1))
     block = t * d * 3 * d + 2 * t * t * d + t * d * d + 8 * t * d * d
-    assert cost(parent, shape, "patches").macs == patches * 3 * p * p * d
+    assert cost(parent, blank, "patches").macs == patches * 3 * p * p * d
     for i in range(1, depth + 1):
-        assert cost(parent, shape, f"block{i}").macs == patches * 3 * p * p * d + i * block
-    assert cost(parent, shape, "norm").macs == cost(parent, shape, f"block{depth}").macs
-    assert cost(parent, shape).macs == cost(parent, shape, "norm").macs + d * 10
+        assert cost(parent, blank, f"block{i}").macs == patches * 3 * p * p * d + i * block
+    assert cost(parent, blank, "norm").macs == cost(parent, blank, f"block{depth}").macs
+    assert cost(parent, blank).macs == cost(parent, blank, "norm").macs + d * 10
 
     embedding = 3 * p * p * d + d + d + t * d
     weights = 2 * 2 * d + (3 * d * d + 3 * d) + (d * d + d) + (4 * d * d + 4 * d) + (4 * d * d + d)
-    assert cost(parent, shape, "patches").parameters == embedding
-    assert cost(parent, shape, "block2").parameters == embedding + 2 * weights
+    assert cost(parent, blank, "patches").parameters == embedding
+    assert cost(parent, blank, "block2").parameters == embedding + 2 * weights
     everything = embedding + depth * weights + 2 * d + d * 10 + 10
-    assert cost(parent, shape).parameters == sum(p.numel() for p in parent.parameters()) == everything
+    assert cost(parent, blank).parameters == sum(p.numel() for p in parent.parameters()) == everything
 
 
 @pytest.mark.parametrize(

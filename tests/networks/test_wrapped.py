@@ -11,7 +11,7 @@ from neural_branching.errors import InputError
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.wrapped import WrappedModule, as_network
 from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
 IMAGE = (3, 4, 4)
 
@@ -117,10 +117,10 @@ def test_no_hook_is_left_behind_whatever_happens() -> None:
 
 
 def test_macs_are_those_of_the_path_that_is_run() -> None:
-    parent = Parent(Theirs(), Fit(1, 1, 0.1), IMAGE)
-    assert cost(parent, IMAGE, "stem").macs == 48 * 6
-    assert cost(parent, IMAGE, "twice").macs == 48 * 6 + 6 * 6
-    assert cost(parent, IMAGE).macs == 48 * 6 + 2 * 6 * 6 + 6 * 4
+    parent = Parent(Theirs(), Recipe(1, 1, 0.1), (3, 1, 1))
+    assert cost(parent, torch.zeros(1, *IMAGE), "stem").macs == 48 * 6
+    assert cost(parent, torch.zeros(1, *IMAGE), "twice").macs == 48 * 6 + 6 * 6
+    assert cost(parent, torch.zeros(1, *IMAGE)).macs == 48 * 6 + 2 * 6 * 6 + 6 * 4
 
 
 def test_a_module_that_is_never_called_is_refused() -> None:

@@ -426,8 +426,8 @@ def test_what_was_built_belongs_to_the_first_run_that_claims_it(tmp_path: Path) 
     artifact = fetch(store)  # by the checks before a run, say
     found = fetch(store, never)
     assert not found.built
-    assert store.claim({"parent": found}) == {"parent": True}
-    assert store.claim({"parent": artifact}) == {"parent": False}
+    assert store.newly_built({"parent": found}) == {"parent": True}
+    assert store.newly_built({"parent": artifact}) == {"parent": False}
 
 
 def test_numbers_grow_and_a_lost_counter_starts_anew(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from neural_branching.networks.mlp import MLP
 from neural_branching.training.branch import Branch
 from neural_branching.training.compute import Compute
 from neural_branching.training.fit import fit
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
-RECIPE = Fit(epochs=25, batch_size=16, lr=0.02)
+RECIPE = Recipe(epochs=25, batch_size=16, lr=0.02)
 
 
 def branch(width: int = 4, widths: tuple[int, ...] = (8,)) -> Branch:

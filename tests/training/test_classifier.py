@@ -17,7 +17,7 @@ from neural_branching.networks.standardize import Standardize
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
 from neural_branching.training.fit import new_trainer
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
 N, BATCH_SIZE, EPOCHS = 70, 16, 3
 STEPS = 5  # per epoch: 4 full batches and one of 6
@@ -54,7 +54,7 @@ class RandomBatches(Random):
 class Reference(pl.LightningModule):
     """Plain Lightning: automatic optimisation of the same network, every choice written out."""
 
-    def __init__(self, standardize: Standardize, network: nn.Module, recipe: Fit) -> None:
+    def __init__(self, standardize: Standardize, network: nn.Module, recipe: Recipe) -> None:
         super().__init__()
         self.standardize, self.network, self.recipe = standardize, network, recipe
 
@@ -98,7 +98,7 @@ def network(kind: str) -> tuple[Standardize, nn.Module]:
 
 
 def trained(module: Classifier | Reference, data: pl.LightningDataModule) -> pl.Trainer:
-    recipe = module.recipe if isinstance(module, Reference) else module.fit
+    recipe = module.recipe
     with new_trainer(recipe, Compute(DEVICE), []) as trainer:
         torch.manual_seed(1)  # of the dropout
         trainer.fit(module, datamodule=data)
@@ -119,7 +119,7 @@ ONE_CYCLE = {"optimizer": "adamw", "weight_decay": 0.05, "schedule": "one_cycle"
     ],
 )
 def test_epoch_loop_is_bit_equal_to_automatic_optimisation(kind: str, options: dict) -> None:
-    recipe = Fit(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.01, **options)
+    recipe = Recipe(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.01, **options)
     shape = (4,) if kind == "mlp" else (3, 8, 8)
     augment = None if kind == "mlp" else Augmentation(pad=2, cutout=3, jitter=0.2)
     ours, reference = Classifier(*network(kind), recipe), Reference(*network(kind), recipe)
@@ -138,7 +138,7 @@ def test_epoch_loop_is_bit_equal_to_automatic_optimisation(kind: str, options: d
 
 def test_adamw_decays_matrices_and_kernels_only() -> None:
     for kind in ("mlp", "convnet"):
-        recipe = Fit(epochs=1, batch_size=8, lr=0.1, optimizer="adamw", weight_decay=0.05)
+        recipe = Recipe(epochs=1, batch_size=8, lr=0.1, optimizer="adamw", weight_decay=0.05)
         module = Classifier(*network(kind), recipe)
         groups = module.configure_optimizers().param_groups
         decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
@@ -149,7 +149,7 @@ def test_adamw_decays_matrices_and_kernels_only() -> None:
 
 
 def test_adamw_without_gradients_shrinks_weights_and_leaves_biases() -> None:
-    recipe = Fit(epochs=1, batch_size=8, lr=0.1, optimizer="adamw", weight_decay=0.5)
+    recipe = Recipe(epochs=1, batch_size=8, lr=0.1, optimizer="adamw", weight_decay=0.5)
     module = Classifier(*network("mlp"), recipe)
     before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     for parameter in module.parameters():
@@ -168,7 +168,7 @@ def test_one_cycle_peaks_at_the_rate_after_its_share_of_the_steps() -> None:
             rates.append(self.optimizers().param_groups[0]["lr"])
             return super().batch_loss(x, y)
 
-    recipe = Fit(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.02, schedule="one_cycle", pct_start=0.4)
+    recipe = Recipe(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.02, schedule="one_cycle", pct_start=0.4)
     trained(Watched(*network("mlp"), recipe), Random((4,)))
     assert len(rates) == EPOCHS * STEPS
     assert max(rates) == pytest.approx(0.02)
@@ -180,7 +180,7 @@ def test_one_cycle_peaks_at_the_rate_after_its_share_of_the_steps() -> None:
 @pytest.mark.parametrize("pct_start", [0.0, 0.2, 1 / 15, 0.99])
 def test_one_cycle_works_for_every_share(pct_start: float) -> None:
     # 1/15: the rise would end with the first of 15 steps.
-    recipe = Fit(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.02, schedule="one_cycle", pct_start=pct_start)
+    recipe = Recipe(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.02, schedule="one_cycle", pct_start=pct_start)
     assert trained(Classifier(*network("mlp"), recipe), Random((4,))).global_step == EPOCHS * STEPS
 
 
@@ -189,7 +189,7 @@ def test_batch_loss_is_the_place_to_change_what_is_optimised() -> None:
         def batch_loss(self, x: Tensor, y: Tensor) -> Tensor:
             return 0 * super().batch_loss(x, y) + 2.5
 
-    module = Still(*network("mlp"), Fit(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.1))
+    module = Still(*network("mlp"), Recipe(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.1))
     before = {name: parameter.clone() for name, parameter in module.state_dict().items()}
     trainer = trained(module, Random((4,)))
     assert float(trainer.callback_metrics["train/loss"]) == 2.5
@@ -201,7 +201,7 @@ def test_logged_metrics_are_means_over_images() -> None:
     class Frozen(Classifier):
         """Steps of size ~0, so that every batch meets the same weights."""
 
-    recipe = Fit(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=1e-30, label_smoothing=0.2)
+    recipe = Recipe(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=1e-30, label_smoothing=0.2)
     standardize, mlp = Standardize((4,)), MLP((4,), 3, [8])
     module, data = Frozen(standardize, mlp, recipe), Random((4,))
     metrics = trained(module, data).callback_metrics
@@ -216,7 +216,7 @@ def test_logged_metrics_are_means_over_images() -> None:
 
 
 def test_forward_standardises_raw_inputs_and_can_stop() -> None:
-    module = Classifier(*network("convnet"), Fit(epochs=1, batch_size=1, lr=0.1)).eval()
+    module = Classifier(*network("convnet"), Recipe(epochs=1, batch_size=1, lr=0.1)).eval()
     x = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     module.standardize.learn(x)
     direct = module.network(module.standardize(x))

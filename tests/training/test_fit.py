@@ -22,7 +22,7 @@ from neural_branching.training import fit as training
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
 from neural_branching.training.fit import History, best_epoch
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 from sweeps import close
 
 QUIET = Compute(DEVICE, progress=False)
@@ -53,19 +53,19 @@ class Noise(TensorDataModule):
 
 def classifier(**options: object) -> Classifier:
     torch.manual_seed(0)
-    return Classifier(Standardize((4,)), MLP((4,), 3, [16], dropout=0.2), Fit(**options))  # type: ignore[arg-type]
+    return Classifier(Standardize((4,)), MLP((4,), 3, [16], dropout=0.2), Recipe(**options))  # type: ignore[arg-type]
 
 
 def fit(module: Classifier, data: TensorDataModule | None = None) -> History:
     torch.manual_seed(1)
-    return training.fit(module, data or Noise(module.fit.batch_size), QUIET, "toy")
+    return training.fit(module, data or Noise(module.recipe.batch_size), QUIET, "toy")
 
 
 def fit_in(folder: Path, module: Classifier, seed: int = 1) -> History:
     """The same with a checkpoint after every epoch."""
     torch.manual_seed(seed)
     compute = Compute(DEVICE, progress=False, checkpoint_seconds=0)
-    return training.fit(module, Noise(module.fit.batch_size), compute, "toy", Checkpoint(folder, "toy"))
+    return training.fit(module, Noise(module.recipe.batch_size), compute, "toy", Checkpoint(folder, "toy"))
 
 
 def validation(module: Classifier) -> tuple[float, float]:
@@ -91,7 +91,7 @@ def test_the_returned_weights_are_those_of_the_best_epoch(monitor: str) -> None:
     best = values.index(min(values) if monitor == "val/loss" else max(values))
     assert len(history) == 8
     assert best < 7  # else nothing would have to be restored
-    assert best_epoch(history, module.fit) == best + 1
+    assert best_epoch(history, module.recipe) == best + 1
     loss, accuracy = validation(module)
     assert loss == pytest.approx(history[best]["val/loss"], rel=max(1e-6, ELSEWHERE))
     assert accuracy == pytest.approx(history[best]["val/accuracy"])
@@ -106,7 +106,7 @@ def test_the_returned_weights_are_those_of_the_best_epoch(monitor: str) -> None:
 def test_keep_last_keeps_the_last() -> None:
     best, last = classifier(**OVERFIT), classifier(**OVERFIT, keep="last")
     assert close(fit(best), history := fit(last), REPEATED)
-    assert best_epoch(history, last.fit) == 8
+    assert best_epoch(history, last.recipe) == 8
     assert validation(last)[0] == pytest.approx(history[-1]["val/loss"], rel=max(1e-6, ELSEWHERE))
     assert not torch.equal(weights(best), weights(last))
 
@@ -128,7 +128,7 @@ def test_stops_after_so_many_epochs_without_an_improvement(monitor: str, patienc
     history = fit(stopped)
     assert close(history, full[:expected], REPEATED)
     assert validation(stopped)[0] == pytest.approx(
-        history[best_epoch(history, stopped.fit) - 1]["val/loss"], rel=max(1e-6, ELSEWHERE)
+        history[best_epoch(history, stopped.recipe) - 1]["val/loss"], rel=max(1e-6, ELSEWHERE)
     )
 
 
@@ -137,8 +137,8 @@ def test_the_first_of_equally_good_epochs_is_kept() -> None:
         {"val/accuracy": a, "val/loss": b} for a, b in [(0.5, 0.9), (0.7, 0.8), (0.7, 0.8), (0.6, 0.85)]
     ]
     for monitor in ("val/loss", "val/accuracy"):
-        assert best_epoch(history, Fit(4, 1, 0.1, monitor=monitor)) == 2
-    assert best_epoch(history, Fit(4, 1, 0.1, keep="last")) == 4
+        assert best_epoch(history, Recipe(4, 1, 0.1, monitor=monitor)) == 2
+    assert best_epoch(history, Recipe(4, 1, 0.1, keep="last")) == 4
     # A rate too small to change any prediction: accuracy never changes, the weights do.
     tiny = {"batch_size": 8, "lr": 1e-6, "monitor": "val/accuracy"}
     first, longer = classifier(epochs=1, **tiny), classifier(epochs=3, **tiny)
@@ -159,7 +159,7 @@ def test_a_diverging_training_is_refused_with_its_epoch() -> None:
         def batch_loss(self, x: Tensor, y: Tensor) -> Tensor:
             return super().batch_loss(x, y) * (math.nan if self.current_epoch == 2 else 1)
 
-    module = Later(Standardize((4,)), MLP((4,), 3, [16]), Fit(**OVERFIT))
+    module = Later(Standardize((4,)), MLP((4,), 3, [16]), Recipe(**OVERFIT))
     with pytest.raises(InputError, match="in epoch 3"):
         fit(module)
 
@@ -227,7 +227,7 @@ def test_matmul_precision_holds_during_the_fit_only() -> None:
             return super().batch_loss(x, y)
 
     before = torch.get_float32_matmul_precision()
-    recipe = Fit(**OVERFIT, matmul_precision="medium")
+    recipe = Recipe(**OVERFIT, matmul_precision="medium")
     assert before != "medium"
     with pytest.raises(RuntimeError, match="stop"):
         fit(Watched(Standardize((4,)), MLP((4,), 3), recipe))
@@ -272,7 +272,7 @@ def dying(epoch: int, **options: object) -> Classifier:
             return super().batch_loss(x, y)
 
     torch.manual_seed(0)
-    return Dies(Standardize((4,)), MLP((4,), 3, [16], dropout=0.2), Fit(**options))  # type: ignore[arg-type]
+    return Dies(Standardize((4,)), MLP((4,), 3, [16], dropout=0.2), Recipe(**options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("died_in", [1, 2, 5, 7])
@@ -343,7 +343,7 @@ def test_a_diverged_training_leaves_no_checkpoint(tmp_path: Path) -> None:
             return loss / 0 if self.current_epoch == 2 and len(y) == 8 else loss
 
     torch.manual_seed(0)
-    module = Late(Standardize((4,)), MLP((4,), 3, [16]), Fit(**OVERFIT))
+    module = Late(Standardize((4,)), MLP((4,), 3, [16]), Recipe(**OVERFIT))
     with pytest.raises(InputError, match="in epoch 3 at step 1 of 5, whose loss is inf"):
         fit_in(tmp_path, module)
     assert Checkpoint(tmp_path, "toy").latest(DEVICE) is None

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from neural_branching.data.inputs.images import IMAGENET_MEAN, IMAGENET_STD, ImageInputs
 from neural_branching.errors import InputError
 from neural_branching.networks.mlp import MLP
-from neural_branching.training.parent import IMAGENET_MEAN, IMAGENET_STD, Parent
-from neural_branching.training.recipe import Fit
+from neural_branching.training.parent import Parent
+from neural_branching.training.recipe import Recipe
 
-IMAGE, FIT = (3, 4, 4), Fit(1, 1, 0.1)
+IMAGE, FIT = (3, 8, 8), Recipe(1, 1, 0.1)
 PIXELS = torch.randint(0, 256, (20, *IMAGE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
@@ -24,7 +25,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def parent(normalize: str = "pixel", widths: tuple[int, ...] = (5,)) -> Parent:
-    return Parent(MLP(IMAGE, 3, widths), FIT, IMAGE, normalize)
+    return Parent(MLP(IMAGE, 3, widths), FIT, *ImageInputs(8).statistics(normalize))
 
 
 def test_weights_of_a_parent_bring_their_statistics() -> None:
@@ -44,8 +45,8 @@ def test_weights_of_the_bare_network_bring_none() -> None:
 
 def test_a_wrapped_module_takes_its_own_names() -> None:
     torch.manual_seed(0)
-    theirs, mine = (nn.Sequential(nn.Flatten(), nn.Linear(48, 3)) for _ in range(2))
-    assert not Parent(mine, FIT, IMAGE).adopt(theirs.state_dict(), "The file")
+    theirs, mine = (nn.Sequential(nn.Flatten(), nn.Linear(192, 3)) for _ in range(2))
+    assert not Parent(mine, FIT, (3, 1, 1)).adopt(theirs.state_dict(), "The file")
     assert torch.equal(mine[1].weight, theirs[1].weight)
 
 
@@ -54,7 +55,7 @@ def test_weights_of_another_network_are_refused(bare: bool) -> None:
     theirs = parent(widths=(6,))
     state = theirs.network.state_dict() if bare else theirs.state_dict()
     with pytest.raises(
-        InputError, match=r"^The file has '.*hidden1.*' of shape \(6, 48\), where .* \(5, 48\)"
+        InputError, match=r"^The file has '.*hidden1.*' of shape \(6, 192\), where .* \(5, 192\)"
     ):
         parent().adopt(state, "The file")
 

@@ -5,13 +5,13 @@ import math
 import pytest
 
 from neural_branching.errors import ArgumentError
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
 BASE = {"epochs": 3, "batch_size": 8, "lr": 0.1}
 
 
 def test_defaults_are_plain_values_that_can_enter_a_key() -> None:
-    recipe = vars(Fit(**BASE))
+    recipe = vars(Recipe(**BASE))
     assert recipe == {
         **BASE,
         "optimizer": "adam",
@@ -48,17 +48,17 @@ def test_defaults_are_plain_values_that_can_enter_a_key() -> None:
 def test_bad_values_are_refused_by_name(name: str, values: list[object]) -> None:
     for value in values:
         with pytest.raises(ArgumentError) as caught:
-            Fit(**{**BASE, name: value})  # type: ignore[arg-type]
+            Recipe(**{**BASE, name: value})  # type: ignore[arg-type]
         assert caught.value.argument == name, value
         assert repr(value) in str(caught.value)
 
 
 def test_early_stopping_needs_the_best_weights() -> None:
     with pytest.raises(ArgumentError, match="patience is 3 while keep is 'last'"):
-        Fit(**BASE, keep="last", patience=3)
-    assert Fit(**BASE, keep="best", patience=3).patience == 3
+        Recipe(**BASE, keep="last", patience=3)
+    assert Recipe(**BASE, keep="best", patience=3).patience == 3
 
 
 def test_close_names_are_suggested() -> None:
     with pytest.raises(ArgumentError, match=r"did you mean 'one_cycle'\? allowed are constant, one_cycle"):
-        Fit(**BASE, schedule="onecycle")
+        Recipe(**BASE, schedule="onecycle")

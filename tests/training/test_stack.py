@@ -13,7 +13,7 @@ from neural_branching.networks.mlp import MLP
 from neural_branching.training.branch import Branch
 from neural_branching.training.compute import Compute
 from neural_branching.training.fit import History, fit
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 from neural_branching.training.stack import Member, fit_together
 
 COMPUTE = Compute(DEVICE, threads=1, progress=False)
@@ -40,7 +40,7 @@ def rows_of(seed: int) -> Rows:
     return (train_x, train), (validation_x, validation)
 
 
-def new_branch(recipe: Fit, rows: Rows, seed: int, widths: tuple[int, ...], dropout: float) -> Branch:
+def new_branch(recipe: Recipe, rows: Rows, seed: int, widths: tuple[int, ...], dropout: float) -> Branch:
     pl.seed_everything(seed, verbose=False)
     branch = Branch(MLP((WIDTH,), CLASSES, widths, dropout), recipe, WIDTH)
     branch.learn_standardization(rows[0][0])
@@ -48,7 +48,7 @@ def new_branch(recipe: Fit, rows: Rows, seed: int, widths: tuple[int, ...], drop
 
 
 def both(
-    recipes: list[Fit], widths: tuple[int, ...] = (5, 4), dropout: float = 0.5
+    recipes: list[Recipe], widths: tuple[int, ...] = (5, 4), dropout: float = 0.5
 ) -> list[tuple[Branch, History, Branch, History | None]]:
     """Every recipe with a seed of its own on one of two data sets: alone, and in one stack."""
     dropout *= ON_CPU  # a GPU draws other masks for a stack
@@ -100,7 +100,7 @@ USUAL = {"epochs": 6, "batch_size": 16, "lr": 0.01}
 @pytest.mark.parametrize("widths", [(), (5,), (5, 5)])
 def test_stacked_branches_are_those_of_separate_fits(options: dict, widths: tuple[int, ...]) -> None:
     usual = {**USUAL, **options}
-    recipes = [Fit(**{**usual, "lr": lr}) for lr in (0.01, 0.03, 0.01)]
+    recipes = [Recipe(**{**usual, "lr": lr}) for lr in (0.01, 0.03, 0.01)]
     for one in both(recipes, widths, dropout=0.5 if widths else 0.0):
         check_equal(*one)
 
@@ -109,7 +109,7 @@ def test_stacked_branches_are_those_of_separate_fits(options: dict, widths: tupl
 def test_every_branch_stops_when_it_would_alone(optimizer: str) -> None:
     paces = [(0.03, 0.0), (0.01, 0.3), (0.03, 0.3), (0.05, 0.0), (0.01, 0.3), (0.003, 0.0)]
     recipes = [
-        Fit(**{**USUAL, "epochs": 25, "lr": lr}, weight_decay=decay, patience=2, optimizer=optimizer)
+        Recipe(**{**USUAL, "epochs": 25, "lr": lr}, weight_decay=decay, patience=2, optimizer=optimizer)
         for lr, decay in paces
     ]
     found = both(recipes)
@@ -119,7 +119,7 @@ def test_every_branch_stops_when_it_would_alone(optimizer: str) -> None:
 
 
 def test_a_branch_that_diverges_leaves_the_others_alone() -> None:
-    recipes = [Fit(**USUAL) for _ in range(3)]
+    recipes = [Recipe(**USUAL) for _ in range(3)]
     sets = rows_of(100)
     members = []
     for seed, recipe in enumerate(recipes):

@@ -1,4 +1,4 @@
-"""The frozen parent's activations: every stage of every image, from one pass, kept on disk."""
+"""The frozen parent's activations: every stage of every example, from one pass, kept on disk."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,44 +28,42 @@ RECIPE = 1
 BATCH = 512
 
 
-def stage_shapes(
-    parent: Classifier, image_shape: Sequence[int], stages: Sequence[str]
-) -> dict[str, tuple[int, ...]]:
-    """Shape of some stages' outputs for one image, found by a pass over one blank image."""
-    image = torch.zeros(1, *image_shape, dtype=torch.uint8, device=parent.device)
+def stage_shapes(parent: Classifier, blank: Tensor, stages: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Shape of some stages' outputs for one example, found by a pass over a blank one, (1, …)."""
     with torch.inference_mode():
-        return {name: tuple(output.shape[1:]) for name, output in parent.eval().walk(image, stages)}
+        outputs = parent.eval().walk(blank.to(parent.device), stages)
+        return {name: tuple(output.shape[1:]) for name, output in outputs}
 
 
-def main_stages(parent: Classifier, image_shape: Sequence[int]) -> tuple[str, ...]:
+def main_stages(parent: Classifier, blank: Tensor) -> tuple[str, ...]:
     """The network's main stages, without those that give no activations.
 
     Of anyone's module some children may never be called, or return several things.
     """
     names = parent.network.main_stages
     try:
-        return tuple(stage_shapes(parent, image_shape, names))
+        return tuple(stage_shapes(parent, blank, names))
     except InputError:
-        return tuple(name for name in names if _gives_activations(parent, image_shape, name))
+        return tuple(name for name in names if _gives_activations(parent, blank, name))
 
 
-def _gives_activations(parent: Classifier, image_shape: Sequence[int], stage: str) -> bool:
+def _gives_activations(parent: Classifier, blank: Tensor, stage: str) -> bool:
     try:
-        stage_shapes(parent, image_shape, (stage,))
+        stage_shapes(parent, blank, (stage,))
     except InputError:
         return False
     return True
 
 
 def stage_widths(
-    parent: Classifier, image_shape: Sequence[int], stages: Sequence[str] | None, readout: Readout
+    parent: Classifier, blank: Tensor, stages: Sequence[str] | None, readout: Readout
 ) -> dict[str, int]:
     """Length of the vectors that a readout makes of some stages, None for the network's main stages.
 
     Raises:
         InputError: if the readout does not fit a stage.
     """
-    shapes = stage_shapes(parent, image_shape, stages or main_stages(parent, image_shape))
+    shapes = stage_shapes(parent, blank, stages or main_stages(parent, blank))
     token = parent.network.has_class_token
     return {
         name: readout(torch.empty(1, *shape, device="meta"), token(name)).shape[1]
@@ -73,54 +72,55 @@ def stage_widths(
 
 
 def mean_tokens(
-    parent: Classifier, image_shape: Sequence[int], stages: Sequence[str] | None, readout: Readout
+    parent: Classifier, blank: Tensor, stages: Sequence[str] | None, readout: Readout
 ) -> list[str]:
     """Of some stages those where "auto" is the mean of the tokens although the network has a class token."""
     network = parent.network
     if readout.kind != "auto" or network.class_token is None:
         return []
     early = [name for name in stages or network.main_stages if not network.has_class_token(name)]
-    shapes = stage_shapes(parent, image_shape, early) if early else {}
+    shapes = stage_shapes(parent, blank, early) if early else {}
     return [name for name, shape in shapes.items() if len(shape) == 2]
 
 
 def extract(
     parent: Classifier,
-    images: NDArray[np.uint8] | NDArray[np.float32],
+    examples: NDArray[Any],
     folder: Path,
     device: torch.device,
     stages: Sequence[str] | None = None,
     readout: Readout | None = None,
 ) -> Facts:
-    """Write the activations of all images at some stages, one safetensors file per stage.
+    """Write the activations of all examples at some stages, one safetensors file per stage.
 
     The network is put into evaluation mode: no dropout, stored batch-norm statistics. Row i of every
-    file belongs to image i. Files grow batch by batch, so that memory does not limit their size.
+    file belongs to example i. Files grow batch by batch, so that memory does not limit their size.
 
     Args:
         parent: the frozen network: a parent, or a branch that others grow from.
-        images: uint8, shape (n, 3, height, width), or of a branch its inputs, float32 (n, width); may be
-            memory-mapped.
+        examples: as the table holds them, shape (n, …), or of a branch its inputs, float32 (n, width); may
+            be memory-mapped.
         folder: where ``<stage>.safetensors`` is written, float32 (n, width) under "activations".
         device: where the forward pass runs.
         stages: names of the stages; None for the network's main stages.
         readout: how outputs become vectors; None for each stage's default.
 
     Returns:
-        Number of images and width of every stage.
+        Number of examples and width of every stage.
 
     Raises:
         InputError: if the disk has no room for the files; nothing is written then.
     """
     batches = (
-        torch.from_numpy(np.array(images[start : start + BATCH])) for start in range(0, len(images), BATCH)
+        torch.from_numpy(np.array(examples[start : start + BATCH]))
+        for start in range(0, len(examples), BATCH)
     )
-    return _write(parent, batches, len(images), images.shape[1:], folder, device, stages, readout)
+    return _write(parent, batches, examples, len(examples), folder, device, stages, readout)
 
 
 def extract_views(
     parent: Classifier,
-    images: NDArray[np.uint8],
+    examples: NDArray[Any],
     rows: NDArray[np.int64],
     views: Views,
     augment: Augment,
@@ -129,14 +129,14 @@ def extract_views(
     stages: Sequence[str] | None = None,
     readout: Readout | None = None,
 ) -> Facts:
-    """Write the activations of augmented views of some images; as ``extract``, view after view.
+    """Write the activations of augmented views of some examples; as ``extract``, view after view.
 
     Args:
         parent: the frozen network.
-        images: uint8, shape (n, 3, height, width); may be memory-mapped.
-        rows: which of them; row ``v · len(rows) + i`` of every file is view v of image ``rows[i]``.
+        examples: as the table holds them, shape (n, …); may be memory-mapped.
+        rows: which of them; row ``v · len(rows) + i`` of every file is view v of example ``rows[i]``.
         views: their number and seed.
-        augment: maps a batch of images and a generator to a changed batch.
+        augment: maps a batch of examples and a generator to a changed batch.
         folder: where the files are written.
         device: where the forward pass runs.
         stages: names of the stages; None for the network's main stages.
@@ -150,27 +150,28 @@ def extract_views(
     """
     generator = torch.Generator().manual_seed(views.seed)
     batches = (
-        augment(torch.from_numpy(images[rows[start : start + BATCH]]), generator)
+        augment(torch.from_numpy(examples[rows[start : start + BATCH]]), generator)
         for _ in range(views.count)
         for start in range(0, len(rows), BATCH)
     )
     n = views.count * len(rows)
-    return _write(parent, batches, n, images.shape[1:], folder, device, stages, readout)
+    return _write(parent, batches, examples, n, folder, device, stages, readout)
 
 
 @torch.inference_mode()
 def _write(
     parent: Classifier,
     batches: Iterable[Tensor],
+    examples: NDArray[Any],
     n: int,
-    image_shape: Sequence[int],
     folder: Path,
     device: torch.device,
     stages: Sequence[str] | None,
     readout: Readout | None,
 ) -> Facts:
     readout, token = readout or Readout("auto"), parent.network.has_class_token
-    widths = stage_widths(parent, image_shape, stages, readout)
+    blank = torch.from_numpy(np.zeros((1, *examples.shape[1:]), examples.dtype))
+    widths = stage_widths(parent, blank, stages, readout)
     _check_room(folder, 4 * n * sum(widths.values()))
     parent = parent.to(device).eval()
     with ExitStack() as stack:
@@ -183,7 +184,7 @@ def _write(
             for name, output in parent.walk(batch.to(device), tuple(widths)):
                 # Written while it is still in the processor's cache.
                 files[name].append(readout(output, token(name)).cpu())
-    return {"images": n, "widths": widths}
+    return {"examples": n, "widths": widths}
 
 
 def read(artifact: Artifact, stage: str, rows: NDArray[np.int64] | None = None) -> Tensor:
@@ -233,7 +234,7 @@ def gather(parts: Sequence[tuple[Tensor, NDArray[np.int64]]], folder: Path) -> T
 
 
 class ActivationDataModule(TensorDataModule):
-    """The activations of one stage for the classes of a subset; it never touches a pixel.
+    """The activations of one stage for the classes of a subset; it never touches an example.
 
     Args:
         activations: asks the store, which builds the activations if they are missing.
@@ -242,8 +243,8 @@ class ActivationDataModule(TensorDataModule):
         stage: the branch point.
         batch_size: rows per step.
         seed: seed of the order of the batches.
-        views: asks the store for the activations of views of the training images; None for none.
-        per_class: only so many training images of each class, with their views; None for all.
+        views: asks the store for the activations of views of the training examples; None for none.
+        per_class: only so many training examples of each class, with their views; None for all.
     """
 
     def __init__(
@@ -280,7 +281,7 @@ class ActivationDataModule(TensorDataModule):
 
         Args:
             split: name of the split.
-            views: whether those of augmented views, if there are any, come after those of the images.
+            views: whether those of augmented views, if there are any, come after those of the examples.
         """
         rows, artifact = self._rows(split), self.activations()
         y = torch.from_numpy(subset_targets(self.table, rows, self.groups))
@@ -289,7 +290,7 @@ class ActivationDataModule(TensorDataModule):
             everyone = self.table.rows(split)
             mine = np.flatnonzero(np.isin(everyone, rows))
             vectors = read(self.views(), self.stage)
-            first = np.arange(0, len(vectors), len(everyone))  # one view of every image after another
+            first = np.arange(0, len(vectors), len(everyone))  # one view of every example after another
             parts.append((vectors, (first[:, None] + mine).ravel()))
             y = y.repeat(1 + len(first))
         return gather(parts, artifact.path.parent), y

@@ -4,6 +4,7 @@ Every baseline is a variation of the run's own parent or branch, built and kept 
 these.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,9 @@ from neural_branching.data.labels import Labels
 from neural_branching.evaluation.outcomes import Outcome, differences, outcome
 from neural_branching.selection import Answers
 from neural_branching.store.artifact_store import Artifact, Facts
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 RECIPE = 1
 VOTES = "votes.safetensors"
@@ -44,8 +47,8 @@ class Model:
     """Something that answers the branch's question, and what it costs.
 
     Attributes:
-        logits: float32 (test images, classes).
-        macs: multiply–accumulates per image, from the pixels on.
+        logits: float32 (test examples, classes).
+        macs: multiply–accumulates per example, from the input on.
         trained: number of parameters that were trained for this subset.
         seconds: how long that training took, when it was done.
     """
@@ -59,14 +62,14 @@ class Model:
 def baselines(
     workspace: Workspace, branch: BranchSpec, chosen: Sequence[str], epochs: int | None, answers: Answers
 ) -> dict[str, Any]:
-    """The baselines that were asked for, each beside a branch on the same test images.
+    """The baselines that were asked for, each beside a branch on the same test examples.
 
     Args:
         workspace: what the branch grows from.
         branch: the branch.
         chosen: names among ``BASELINES``.
-        epochs: how long they learn from pixels; None for as long as the parent.
-        answers: the branch's answers to the test images of its classes.
+        epochs: epochs of those that learn as the parent does; None for as many as it has.
+        answers: the branch's answers to the test examples of its classes.
 
     Returns:
         "branch" and the name of each baseline → accuracy, AURC by the largest softmax probability,
@@ -81,6 +84,7 @@ def baselines(
     for name in chosen:
         model = bench.models[name]()
         if model is None:
+            log.info("The baseline %s does not apply to the parent %s.", name, workspace.parent.name)
             result[name] = None
             continue
         theirs = outcome(model.logits.numpy(), answers.targets)
@@ -104,14 +108,18 @@ class _Bench:
     def __init__(self, workspace: Workspace, branch: BranchSpec, epochs: int | None) -> None:
         self.workspace, self.spec, self.epochs = workspace, branch, epochs
         self.rows = workspace.table.rows("test", branch.classes)
-        untrained = replace(workspace.parent.anew(), untrained=True)
+        # A parent without a recipe has nothing to learn, and is its own untrained one.
+        trained = workspace.parent.recipe is not None
+        untrained = replace(workspace.parent.anew(), recipe=None)
         self.models: dict[str, Callable[[], Model | None]] = {
             "restricted": self.restricted,
             "linear_probe": lambda: self.branch(workspace, replace(branch, network=LINEAR)),
             "knn": self.neighbours,
-            "random_parent": lambda: self.branch(workspace.with_parent(untrained), branch),
-            "scratch": lambda: self.pixels(None),
-            "fine_tuned": lambda: self.pixels(workspace.weights),
+            "random_parent": lambda: (
+                self.branch(workspace.with_parent(untrained), branch) if trained else None
+            ),
+            "scratch": lambda: self.parent_anew(None) if trained else None,
+            "fine_tuned": lambda: self.parent_anew(workspace.weights) if trained else None,
             "random_labels": lambda: self.branch(workspace, replace(branch, random_labels=True)),
         }
         assert tuple(self.models) == BASELINES
@@ -137,11 +145,11 @@ class _Bench:
         return Model(logits, parent_cost(parent).macs, 0, 0.0)
 
     def neighbours(self) -> Model:
-        """Votes of the nearest training images in standardised activations; validation chooses how many."""
+        """Votes of the nearest training examples in standardised activations; validation chooses how many."""
         workspace, spec, table = self.workspace, self.spec, self.workspace.table
         kept, branch = ensure_activations(workspace, spec), ensure_branch(workspace, spec)
         rows = {
-            split: table.rows(split, spec.classes, per_class=spec.images_per_class)
+            split: table.rows(split, spec.classes, per_class=spec.examples_per_class)
             for split in ("train", "validation", "test")
         }
         identity = {
@@ -152,8 +160,8 @@ class _Bench:
             "standardize": branch.sha(WEIGHTS),
             "neighbours": NEIGHBOURS,
         }
-        if spec.images_per_class:
-            identity["images_per_class"] = spec.images_per_class
+        if spec.examples_per_class:
+            identity["examples_per_class"] = spec.examples_per_class
 
         def vote(folder: Path) -> Facts:
             standardize = load_branch(spec, branch).standardize
@@ -175,30 +183,30 @@ class _Bench:
         prefix = parent_cost(workspace.parent, spec.stage).macs
         return Model((votes + 1e-6).log(), prefix + len(rows["train"]) * width, 0, 0.0)
 
-    def pixels(self, start: Artifact | None) -> Model:
-        """The parent's architecture trained on the subset's pixels, anew or from the parent's weights."""
-        spec = self._on_pixels()
-        if start:
-            spec = replace(spec, recipe=_gentler(spec.recipe))
+    def parent_anew(self, start: Artifact | None) -> Model:
+        """The parent's architecture trained on the subset alone, anew or from the parent's weights."""
+        spec = self._of_subset(gentle=start is not None)
         other = self.workspace.with_parent(spec, start)
         logits = act.read(ensure_logits(other), "logits", self.rows)
         price = parent_cost(spec)
         return Model(logits, price.macs, price.parameters, float(other.weights.manifest["seconds"]))
 
-    def _on_pixels(self) -> ParentSpec:
-        """The parent's architecture and recipe, for the subset's classes on the branch's training images."""
+    def _of_subset(self, *, gentle: bool) -> ParentSpec:
+        """The parent's architecture and recipe, for the subset's classes on the branch's training examples.
+
+        Args:
+            gentle: at a quarter of the learning rate, with as many epochs: the last layer starts anew and
+                has to catch up.
+        """
         parent, branch, classes = self.workspace.parent, self.spec, list(self.spec.classes)
-        recipe = Fit(**{**vars(parent.recipe), "epochs": self.epochs or parent.recipe.epochs})
+        assert parent.recipe
+        rate = parent.recipe.lr / 4 if gentle else parent.recipe.lr
+        recipe = Recipe(**{**vars(parent.recipe), "epochs": self.epochs or parent.recipe.epochs, "lr": rate})
         return replace(
             parent.anew(),
             labels=Labels("fine", classes, self.workspace.data.classes, classes, {}),
             recipe=recipe.stretched(branch.stretch),
             seed=branch.seed,  # it stands in for the branch, and varies with it
-            learner="branch",
-            images_per_class=branch.images_per_class,
+            training_source="branch",
+            examples_per_class=branch.examples_per_class,
         )
-
-
-def _gentler(recipe: Fit) -> Fit:
-    """As many epochs at a quarter of the learning rate: the last layer starts anew and has to catch up."""
-    return Fit(**{**vars(recipe), "lr": recipe.lr / 4})

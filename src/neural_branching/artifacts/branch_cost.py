@@ -1,4 +1,4 @@
-"""What branches cost: to run, along the path from the image, and to keep."""
+"""What branches cost: to run, along the path from the input, and to keep."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -46,14 +46,14 @@ def costs(parent: ParentSpec, branch: BranchSpec, artifacts: Mapping[str, Artifa
 
 
 def path_costs(experiment: Experiment, paths: RoutingPaths) -> dict[str, Any]:
-    """Multiply–accumulates of one image along the path that the router takes, on average over test images.
+    """Multiply–accumulates of one example along its path through the tree, on average over test examples.
 
-    Thresholds stop no image here: it is what an answer with a class costs. The parent runs once, to the
-    deepest stage that is used; a branch runs if the image arrives there, or if the router asks it.
+    Thresholds stop none here: it is what an answer with a class costs. The parent runs once, to the
+    deepest stage that is used; a branch runs if the example arrives there, or if the router asks it.
 
     Args:
         experiment: a tree of several branches.
-        paths: where the router sends the images.
+        paths: where the router sends the examples.
     """
     parent, tree, router = experiment.parent, experiment.tree, experiment.router
     assert router
@@ -99,20 +99,20 @@ def path_costs(experiment: Experiment, paths: RoutingPaths) -> dict[str, Any]:
 def saved_seconds(branch: BranchSpec, table: DataTable, artifacts: Mapping[str, Artifact]) -> float:
     """Seconds that the cache has saved a branch's training.
 
-    The parent would have computed the training images' activations anew in every epoch, at the pace
-    at which the cache was built; what building it took is taken off.
+    The parent would have computed the training examples' activations anew in every epoch, as fast as
+    when the cache was built; what building it took is taken off.
 
     Args:
         branch: the branch.
-        table: the images.
+        table: the examples.
         artifacts: "branch", "activations" and, if there are any, "views".
     """
     seconds = sum(float(one.manifest["seconds"]) for one in _kept(artifacts))
-    per_image = seconds / sum(int(one.facts["images"]) for one in _kept(artifacts))
-    images = len(table.rows("train", branch.classes, per_class=branch.images_per_class))
-    learned = images * (1 + branch.views.count)
+    per_example = seconds / sum(int(one.facts["examples"]) for one in _kept(artifacts))
+    examples = len(table.rows("train", branch.classes, per_class=branch.examples_per_class))
+    learned = examples * (1 + branch.views.count)
     epochs = int(artifacts["branch"].facts["epochs"])
-    return round(epochs * learned * per_image - seconds, 3)
+    return round(epochs * learned * per_example - seconds, 3)
 
 
 def _kept(artifacts: Mapping[str, Artifact]) -> list[Artifact]:
@@ -122,14 +122,14 @@ def _kept(artifacts: Mapping[str, Artifact]) -> list[Artifact]:
 @lru_cache(maxsize=64)
 def parent_cost(spec: ParentSpec, until: str | None = None) -> Cost:
     """What a pass of a parent costs, up to a stage."""
-    return cost(outline(spec), spec.in_shape, until)
+    return cost(outline(spec), spec.input.blank(), until)
 
 
 @lru_cache(maxsize=64)
 def head_cost(spec: BranchSpec, width: int) -> Cost:
     """What a branch costs for vectors of length ``width``."""
     with torch.device("meta"):
-        return cost(new_branch(spec, width), (width,))
+        return cost(new_branch(spec, width), torch.zeros(1, width))
 
 
 def _prefix_cost(parent: ParentSpec, branch: BranchSpec) -> Cost:
@@ -138,5 +138,5 @@ def _prefix_cost(parent: ParentSpec, branch: BranchSpec) -> Cost:
         return parent_cost(parent, branch.stage)
     above, width = _prefix_cost(parent, branch.trunk), input_width(parent, branch.trunk)
     with torch.device("meta"):
-        stem = cost(new_branch(branch.trunk, width), (width,), branch.stage)
+        stem = cost(new_branch(branch.trunk, width), torch.zeros(1, width), branch.stage)
     return Cost(above.macs + stem.macs, above.parameters + stem.parameters)

@@ -1,6 +1,5 @@
 """Networks and augmentation from their specs: what takes torch to build and to check."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -11,6 +10,7 @@ from neural_branching.config.branch_spec import BranchSpec
 from neural_branching.config.build import build
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.batches import Augment
+from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.errors import ArgumentError, InputError, one_of
 from neural_branching.networks.network import Network
 from neural_branching.networks.weights import read_state
@@ -29,13 +29,11 @@ def new_parent(spec: ParentSpec) -> Parent:
         "parent.network",
         nn.Module,
         trusted=spec.trusted,
-        in_shape=spec.in_shape,
+        in_shape=spec.input.shape,
         num_classes=len(spec.labels.names),
+        stages=spec.input.stages,
     )
-    try:
-        return Parent(network, spec.recipe, spec.in_shape, spec.normalize)
-    except ArgumentError as error:
-        raise ArgumentError(f"parent.{error.argument}", error.problem) from None
+    return Parent(network, spec.recipe, *spec.input.statistics(spec.normalize))
 
 
 @lru_cache(maxsize=16)
@@ -63,14 +61,14 @@ def new_branch(spec: BranchSpec, width: int) -> Branch:
 
 
 def augmentation(spec: ParentSpec) -> Augment | None:
-    """What changes the parent's training images; None if nothing does."""
+    """What changes the parent's training examples; None if nothing does."""
     if spec.augment is None:
         return None
     return build(spec.augment, "parent.augment", Augment, trusted=spec.trusted)
 
 
 def view_augmentation(spec: BranchSpec) -> Augment:
-    """What makes views of the branch's training images."""
+    """What makes views of the branch's training examples."""
     return build(spec.views.augment or {}, "views.augment", Augment, trusted=spec.trusted)
 
 
@@ -99,34 +97,34 @@ def input_width(parent: ParentSpec, branch: BranchSpec) -> int:
             with torch.device("meta"):
                 trunk = new_branch(branch.trunk, width)
             one_of(branch.stage, trunk.network.stage_names, "stage")
-            shape = stage_shapes(trunk, (width,), (branch.stage,))[branch.stage]
+            shape = stage_shapes(trunk, torch.zeros(1, width), (branch.stage,))[branch.stage]
             return branch.readout(torch.empty(1, *shape, device="meta"), False).shape[1]
         network = outline(parent)
         one_of(branch.stage, network.network.stage_names, "stage")
-        return stage_widths(network, parent.in_shape, (branch.stage,), branch.readout)[branch.stage]
+        return stage_widths(network, parent.input.blank(), (branch.stage,), branch.readout)[branch.stage]
     except ArgumentError as error:
         raise ArgumentError(f"{place}.{error.argument}", error.problem) from None
 
 
-def check_budget(parent: ParentSpec, branch: BranchSpec, images: int, training_images: int) -> None:
+def check_budget(parent: ParentSpec, branch: BranchSpec, examples: int, training: int) -> None:
     """Check that the activations fit into the budget, before anything is trained.
 
     Args:
         parent: what a pass goes through.
         branch: what it is for, growing from the parent.
-        images: number of all images.
-        training_images: number of those that views are made of.
+        examples: number of all examples.
+        training: number of those that views are made of.
 
     Raises:
         InputError: if a pass would take more bytes than ``views.budget``.
     """
     network, views = outline(parent), branch.views
-    widths = stage_widths(network, parent.in_shape, kept_stages(branch, network.network), branch.readout)
-    vectors = max(images, views.count * training_images)
+    widths = stage_widths(network, parent.input.blank(), kept_stages(branch, network.network), branch.readout)
+    vectors = max(examples, views.count * training)
     needed = 4 * vectors * sum(widths.values())
     if needed > views.budget:
-        made = f"{views.count} views of {training_images:,} images"
-        what = f"{images:,} images" if vectors == images else made
+        made = f"{views.count} views of {training:,} examples"
+        what = f"{examples:,} examples" if vectors == examples else made
         raise InputError(
             f"The activations of {what} at {', '.join(widths)} take {needed:,} bytes, and views.budget is "
             f"{views.budget:,}: raise it, or take fewer views or a smaller readout."
@@ -138,21 +136,25 @@ def check_parent(spec: ParentSpec) -> None:
     """Check what only the parent's network knows, without computing anything.
 
     Raises:
-        InputError: if it cannot take the images or gives no logits of its labels, its checkpoint does not
+        InputError: if it cannot take the examples or gives no logits of its labels, its checkpoint does not
             fit, or an option of the network or the augmentation cannot be used.
     """
     state = read_state(spec.checkpoint) if spec.checkpoint else None
     with torch.device("meta"):
         parent = new_parent(spec)
-        shape = _logits_shape(parent, spec.in_shape)
+        shape = _output_shape(parent, spec.input)
         if state is not None:
             parent.adopt(state, f"The checkpoint {spec.checkpoint}")
-    if shape != (len(spec.labels.names),):
+    if bool(spec.labels.names) != ("logits" in parent.network.stage_names):
+        gives = "no logits" if spec.labels.names else "logits"
+        raise InputError(f"parent.labels is {spec.labels.kind!r}, and parent.network gives {gives}.")
+    if spec.labels.names and shape != (len(spec.labels.names),):
         raise InputError(
-            f"parent.network gives an output of shape {shape} for an image: it must give "
+            f"parent.network gives an output of shape {shape} for an example: it must give "
             f"{len(spec.labels.names)} logits, one per label."
         )
-    augmentation(spec)
+    if augment := augmentation(spec):
+        _try(augment, spec.input, "parent.augment")
 
 
 @lru_cache(maxsize=256)
@@ -165,17 +167,36 @@ def check_branch(parent: ParentSpec, branch: BranchSpec) -> None:
     width = input_width(parent, branch)
     with torch.device("meta"):
         new_branch(branch, width)
-    view_augmentation(branch)
+    augment = view_augmentation(branch)
+    if branch.views.count:
+        _try(augment, parent.input, "views.augment")
 
 
-def _logits_shape(parent: Parent, shape: Sequence[int]) -> tuple[int, ...]:
+def _output_shape(parent: Parent, adapter: InputAdapter) -> tuple[int, ...]:
     try:
         with torch.inference_mode():
-            return tuple(parent.eval()(torch.zeros(1, *shape, dtype=torch.uint8)).shape[1:])
+            return tuple(parent.eval()(adapter.blank()).shape[1:])
     except InputError:
         raise
     except Exception as error:  # anyone's module may raise anything
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise InputError(
-            f"parent.network cannot take images of {' × '.join(map(str, shape))}: {reason}."
+            f"parent.network cannot take {adapter.name} of {' × '.join(map(str, adapter.shape))}: {reason}."
+        ) from error
+
+
+def _try(augment: Augment, adapter: InputAdapter, where: str) -> None:
+    """Check that blank examples can be augmented.
+
+    Raises:
+        InputError: if they cannot.
+    """
+    try:
+        augment(adapter.blank(2), torch.Generator())
+    except ArgumentError as error:
+        raise ArgumentError(f"{where}.{error.argument}", error.problem) from None
+    except Exception as error:  # anyone's augmentation may raise anything
+        raise InputError(
+            f"{where} cannot change {adapter.name} of {' × '.join(map(str, adapter.shape))} "
+            f"({type(error).__name__}): choose another, or none."
         ) from error

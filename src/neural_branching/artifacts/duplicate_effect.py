@@ -1,4 +1,4 @@
-"""How many test images have a duplicate among what was learned from, and accuracy without these."""
+"""How many test examples have a duplicate among what was learned from, and accuracy without these."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from neural_branching.artifacts.workspace import Workspace
 from neural_branching.config.branch_spec import BranchSpec
-from neural_branching.data.duplicates import CORRELATION
 from neural_branching.data.overlap import LIST, Overlap, ensure_list, read_duplicates
 from neural_branching.evaluation.outcomes import Outcome
 from neural_branching.selection import risk_coverage_curve
@@ -26,24 +25,24 @@ def duplicates(
     """The block "duplicates" of results.json; its "file" is named from the folder of the store.
 
     Args:
-        workspace: parent and images; ``table.duplicates`` is there.
-        branch: what has learned from its training images.
-        test: int64 (n,), rows of the test images.
+        workspace: parent and examples; ``table.duplicates`` is there.
+        branch: what has learned from its training examples.
+        test: int64 (n,), rows of the test examples.
         outcomes: names of models → what they get wrong of these; the first one is the run's own, whose
             numbers stand by themselves.
     """
-    table, data = workspace.table, workspace.data
+    table, likeness = workspace.table, workspace.table.input.likeness
     assert table.duplicates is not None
     overlap = Overlap(read_duplicates(table.duplicates), table.labels, table.split)
     listed = (
-        ensure_list(workspace.store, table.duplicates, overlap, table.classes, table.split_key)
+        ensure_list(workspace.store, table.duplicates, overlap, table.classes, table.split_key, table.input)
         if overlap
         else None
     )
     numbers: Numbers = {
-        "correlation": CORRELATION,
-        "mirrored": data.source.mirror_keeps_class,
-        "split": data.split.duplicates,
+        "correlation": likeness["correlation"],
+        "mirrored": likeness["mirror"],
+        "split": workspace.data.split.duplicates,
         "complete": overlap.found.complete,
         "left_out": overlap.left_out,
         "file": f"{listed.kind}/{listed.key}/{LIST}" if listed else None,
@@ -69,14 +68,14 @@ def duplicates(
 def _used(workspace: Workspace, branch: BranchSpec, split: str) -> NDArray[np.int64]:
     """Rows of a split that the branch, or the parent if it was trained here, has seen."""
     table, parent = workspace.table, workspace.parent
-    rows = table.rows(split, branch.classes, per_class=branch.images_per_class)
-    if parent.checkpoint is None and not parent.untrained:
-        rows = np.union1d(rows, table.rows(split, tuple(parent.labels.of), learner="parent"))
+    rows = table.rows(split, branch.classes, per_class=branch.examples_per_class)
+    if parent.learns:
+        rows = np.union1d(rows, table.rows(split, tuple(parent.labels.of), training_source="parent"))
     return rows
 
 
 def _without(outcomes: Mapping[str, Outcome], alone: NDArray[np.bool_]) -> Numbers:
-    """Accuracy and AURC on the test images that have no duplicate among the training images.
+    """Accuracy and AURC on the test examples that have no duplicate among the training examples.
 
     Args:
         outcomes: as for ``duplicates``.

@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 
 
 def ensure_logits(workspace: Workspace) -> Artifact:
-    """The parent's activations at its main stages, logits among them, for all rows of the table."""
-    return _activations(workspace, None, ("logits",), Readout("auto"))
+    """The parent's activations at its main stages, logits among them if there are any, for all rows."""
+    needed = ("logits",) if workspace.parent.labels.names else ()
+    return _activations(workspace, None, needed, Readout("auto"))
 
 
 def ensure_activations(workspace: Workspace, branch: BranchSpec) -> Artifact:
@@ -47,7 +48,7 @@ def ensure_activations(workspace: Workspace, branch: BranchSpec) -> Artifact:
 
 
 def ensure_views(workspace: Workspace, branch: BranchSpec) -> Artifact:
-    """The activations at a branch point, for augmented views of the training images."""
+    """The activations at a branch point, for augmented views of the training examples."""
     if branch.trunk:
         return _of_trunk(workspace, branch.trunk, branch.stage, ensure_views)
     stages = kept_stages(branch, outline(workspace.parent).network)
@@ -62,7 +63,7 @@ def _activations(
     *,
     viewed: BranchSpec | None = None,
 ) -> Artifact:
-    """One pass of the parent, over all images or over the views of the training images of a branch."""
+    """One pass of the parent, over all examples or over the views of the training examples of a branch."""
     spec, table, device = workspace.parent, workspace.table, workspace.compute.device()
     identity = {
         "recipe": act.RECIPE,
@@ -73,7 +74,7 @@ def _activations(
         "readout": readout.kind,
         "precision": "float32",
     }
-    if silent := act.mean_tokens(outline(spec), spec.in_shape, stages, readout):
+    if silent := act.mean_tokens(outline(spec), spec.input.blank(), stages, readout):
         identity["mean_token"] = silent
     if viewed:
         views = viewed.views
@@ -82,16 +83,17 @@ def _activations(
 
     def compute(folder: Path) -> Facts:
         network, fingerprint = load_parent(workspace), table.artifact.key
-        images = ensure_data(workspace.data, workspace.store, pixels=True, fingerprint=fingerprint).images()
+        whole = ensure_data(workspace.data, workspace.store, content=True, fingerprint=fingerprint)
+        examples = whole.examples()
         where = "every stage" if stages is None else ", ".join(stages)
         if not viewed:
-            log.info("Computing the activations of %s images at %s.", f"{len(images):,}", where)
-            return act.extract(network, images, folder, device, stages, readout)
+            log.info("Computing the activations of %s examples at %s.", f"{len(examples):,}", where)
+            return act.extract(network, examples, folder, device, stages, readout)
         rows, views = table.rows("train"), viewed.views
         count = f"{len(rows):,}"
-        log.info("Computing the activations of %d views of %s images at %s.", views.count, count, where)
+        log.info("Computing the activations of %d views of %s examples at %s.", views.count, count, where)
         augment = view_augmentation(viewed)
-        return act.extract_views(network, images, rows, views, augment, folder, device, stages, readout)
+        return act.extract_views(network, examples, rows, views, augment, folder, device, stages, readout)
 
     needs = [f"{name}.safetensors" for name in needed]
     return workspace.store.fetch("activations", identity, compute, needs=needs)
@@ -157,7 +159,7 @@ def branch_data(workspace: Workspace, spec: BranchSpec) -> act.ActivationDataMod
         spec.recipe.batch_size,
         spec.seed,
         partial(ensure_views, workspace, spec) if spec.views.count else None,
-        spec.images_per_class,
+        spec.examples_per_class,
     )
     data.prepare_data()
     data.setup("fit")
@@ -168,10 +170,10 @@ def branch_data(workspace: Workspace, spec: BranchSpec) -> act.ActivationDataMod
 
 
 def _shuffled(x: Tensor, y: Tensor, seed: int, copies: int = 1) -> tuple[Tensor, Tensor]:
-    """The same inputs with labels that say nothing about them, alike in all copies of an image."""
+    """The same inputs with labels that say nothing about them, alike in all copies of an example."""
     generator = torch.Generator().manual_seed(seed)
-    images = y[: len(y) // copies]
-    return x, images[torch.randperm(len(images), generator=generator)].repeat(copies)
+    labels = y[: len(y) // copies]
+    return x, labels[torch.randperm(len(labels), generator=generator)].repeat(copies)
 
 
 def load_branch(spec: BranchSpec, artifact: Artifact) -> Branch:

@@ -11,52 +11,53 @@ def ensure_data(
     data: DataSpec,
     store: Store,
     *,
-    pixels: bool = False,
+    content: bool = False,
     duplicates: bool = False,
     fingerprint: str | None = None,
 ) -> DataTable:
-    """The table of images with its split.
+    """The table of examples with its split.
 
     Args:
-        data: the images.
+        data: what was asked for.
         store: where artifacts are kept.
-        pixels: whether the caller will read the images too.
+        content: whether the caller will read the content of examples too.
         duplicates: whether the caller will ask for duplicates.
         fingerprint: key of the table that is expected; None for any.
 
     Raises:
-        InputError: as ``ensure_table``; and if it is another table, since images have changed meanwhile.
+        InputError: as ``ensure_table``; and if it is another table, since examples have changed meanwhile.
     """
     table = ensure_table(
         store,
         data.name,
         data.source,
         data.classes,
-        data.image_size,
         data.split,
-        pixels=pixels,
+        content=content,
         duplicates=duplicates,
     )
     if fingerprint not in (None, table.artifact.key):
         raise InputError(
-            f"The images of data {data.name!r} have changed since this started: their fingerprint was "
-            f"{fingerprint} and is {table.artifact.key}. Repeat the command, so that all of it sees the same."
+            f"The {data.input.name} of data {data.name!r} have changed since this started: their fingerprint "
+            f"was {fingerprint} and is {table.artifact.key}. Repeat the command, so that all of it "
+            "sees the same."
         )
     return table
 
 
-def check_images(table: DataTable, data: DataSpec, branch: BranchSpec) -> None:
-    """Check that duplicates have left enough training images for ``images_per_class``.
+def check_examples(table: DataTable, data: DataSpec, branch: BranchSpec) -> None:
+    """Check that duplicates have left enough training examples for ``examples_per_class``.
 
     Raises:
         InputError: naming the first class of which there are too few.
     """
-    if not (branch.images_per_class and data.split.moves_duplicates):
+    if not (branch.examples_per_class and data.split.moves_duplicates):
         return
     for name in branch.classes:
-        images = len(table.rows("train", [name]))
-        if images < branch.images_per_class:
+        examples = len(table.rows("train", [name]))
+        if examples < branch.examples_per_class:
             raise InputError(
-                f"branch.images_per_class is {branch.images_per_class}: with data.split.duplicates="
-                f"{data.split.duplicates} a branch can learn from at most {images} images of class {name!r}."
+                f"branch.examples_per_class is {branch.examples_per_class}: with data.split.duplicates="
+                f"{data.split.duplicates} a branch can learn from at most {examples} examples of class "
+                f"{name!r}."
             )

@@ -13,8 +13,8 @@ from neural_branching.artifacts.ensure_data import ensure_data
 from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS, save, train_and_save
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.config.parent_spec import ParentSpec
-from neural_branching.data.pixels import PixelDataModule
 from neural_branching.data.table import DataTable
+from neural_branching.data.training_examples import ExampleDataModule
 from neural_branching.networks.weights import fill, read_state
 from neural_branching.store.artifact_store import Artifact, Facts, Store
 from neural_branching.training.compute import Compute
@@ -33,8 +33,8 @@ def ensure_parent(
 
     Args:
         store: where artifacts are kept.
-        data: the images, as they were asked for.
-        table: the images.
+        data: the examples, as they were asked for.
+        table: the examples.
         compute: where it is trained.
         spec: the parent.
         start: a parent of other labels, whose weights all but the last layer starts from.
@@ -45,35 +45,37 @@ def ensure_parent(
         "split": table.split_key,
         **spec.identity(),
     }
-    if data.split.disjoint and spec.learner == "branch":
-        identity |= {"learner": "branch"}
+    if data.split.disjoint and spec.training_source == "branch":
+        identity |= {"training_source": "branch"}
     if start:
         identity |= {"start": start.sha(WEIGHTS)}
 
     def make(folder: Path) -> Facts:
         pl.seed_everything(spec.seed, verbose=False)
-        parent, checkpoint = new_parent(spec), store.checkpoint("parent", identity)
-        pixels = PixelDataModule(
-            ensure_data(data, store, pixels=True, fingerprint=table.artifact.key),
+        parent = new_parent(spec)
+        normalized = parent.standardize.constant
+        if spec.checkpoint:
+            normalized |= parent.adopt(read_state(spec.checkpoint), f"The checkpoint {spec.checkpoint}")
+        if normalized and not spec.learns:
+            return save(parent, [], folder)
+        examples = ExampleDataModule(
+            ensure_data(data, store, content=True, fingerprint=table.artifact.key),
             spec.labels,
-            spec.recipe.batch_size,
+            spec.recipe.batch_size if spec.recipe else 1,
             spec.seed,
             augmentation(spec),
-            learner=spec.learner,
-            per_class=spec.images_per_class,
+            training_source=spec.training_source,
+            per_class=spec.examples_per_class,
         )
-        pixels.setup("fit")
-        if spec.untrained:
-            parent.learn_normalization(pixels.train[0])
-            return save(parent, [], folder)
+        examples.setup("fit")
+        title = f"parent {spec.name}"
         if start:
             fill(parent, load_file(start.path / WEIGHTS), "The parent", other_classes=True)
-            return train_and_save(parent, pixels, compute, f"fine-tuned {spec.name}", folder, checkpoint)
-        if spec.checkpoint is None:
-            parent.learn_normalization(pixels.train[0])
-            return train_and_save(parent, pixels, compute, f"parent {spec.name}", folder, checkpoint)
-        if not parent.adopt(read_state(spec.checkpoint), f"The checkpoint {spec.checkpoint}"):
-            parent.learn_normalization(pixels.train[0])
-        return save(parent, [], folder)
+            title = f"fine-tuned {spec.name}"
+        else:
+            parent.learn_normalization(examples.train[0])
+        if not spec.learns:
+            return save(parent, [], folder)
+        return train_and_save(parent, examples, compute, title, folder, store.checkpoint("parent", identity))
 
     return store.fetch("parent", identity, make, needs=(WEIGHTS, HISTORY))

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class Cost(NamedTuple):
     parameters: int
 
 
-def cost(model: Classifier, shape: Sequence[int], until: str | None = None) -> Cost:
+def cost(model: Classifier, blank: Tensor, until: str | None = None) -> Cost:
     """Cost of a pass up to a stage.
 
     ``FlopCounterMode`` counts two operations for each multiply–accumulate. What it does not know it
@@ -43,7 +43,7 @@ def cost(model: Classifier, shape: Sequence[int], until: str | None = None) -> C
 
     Args:
         model: parent or branch, left as it was; on the device "meta" nothing is computed but shapes.
-        shape: shape of one raw input.
+        blank: one raw input, of which the shape alone matters, (1, …).
         until: name of the last stage; None for the logits.
     """
     mine, training = list(model.parameters()), model.training
@@ -54,8 +54,8 @@ def cost(model: Classifier, shape: Sequence[int], until: str | None = None) -> C
         _Uncounted(),  # type: ignore[no-untyped-call]
         FlopCounterMode(display=False) as counter,
     ):
-        output = model.eval()(torch.zeros(1, *shape, device=model.device), until=until).sum()
-    used = torch.autograd.grad(output, mine, allow_unused=True)
+        output = model.eval()(blank.to(model.device), until=until).sum()
+    used = torch.autograd.grad(output, mine, allow_unused=True) if mine else ()
     model.train(training)
     count = sum(one.numel() for one, found in zip(mine, used, strict=True) if found is not None)
     return Cost(int(counter.get_total_flops()) // 2, count)

@@ -1,4 +1,4 @@
-"""What the parent and the trained branches say of images, those of test among them."""
+"""What the parent and the trained branches say of examples, those of test among them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class Outputs:
 
     Attributes:
         experiment: what was asked for.
-        workspace: parent and images.
+        workspace: parent and examples.
         parent: the parent's activations at its main stages.
         heads: node → its trained branch.
         gates: inner node → its trained gate.
@@ -110,6 +110,9 @@ class Outputs:
 
     @cached_property
     def _logits(self) -> Tensor:
+        """The parent's logits for all rows of the table, float32 (n, labels); no column if it gives none."""
+        if not self.workspace.parent.labels.names:
+            return torch.empty(len(self.workspace.table), 0)
         return act.read(self.parent, "logits")
 
     @torch.inference_mode()
@@ -129,7 +132,7 @@ class Outputs:
         branch, parent = NodeAnswers({}, {}), NodeAnswers({}, {})
 
         def ask(split: str, classes: tuple[str, ...]) -> tuple[Answers, Answers]:
-            rows = table.rows(split, classes, per_class=spec.images_per_class)
+            rows = table.rows(split, classes, per_class=spec.examples_per_class)
             targets = act.subset_targets(table, rows, spec.groups)
             foreign_targets = -1 - act.subset_targets(table, rows, [(one,) for one in foreign.classes])
             targets = np.where(targets < 0, foreign_targets, targets)
@@ -152,7 +155,7 @@ class Outputs:
         experiment, table, labels = self.experiment, self.workspace.table, self.workspace.parent.labels
         tree = experiment.tree
         assert experiment.usual.branch
-        rows = table.rows(split, per_class=experiment.usual.branch.images_per_class)
+        rows = table.rows(split, per_class=experiment.usual.branch.examples_per_class)
         # Selected once for all that see the same.
         chosen = torch.from_numpy(rows)
         places = {name: head.vectors.data_ptr() for name, head in self.heads.items()}
@@ -175,9 +178,11 @@ class Outputs:
         columns = self.workspace.parent.labels.columns(self.experiment.tree.classes)
         return None if columns is None else self._logits[torch.from_numpy(rows)].numpy()[:, columns]
 
-    def parent_accuracy(self, split: str) -> tuple[float, int]:
-        """The parent's accuracy over all its labels, and on how many images."""
+    def parent_accuracy(self, split: str) -> tuple[float | None, int]:
+        """The parent's accuracy over all its labels, and on how many examples; None if it has none."""
         table, labels = self.workspace.table, self.workspace.parent.labels
+        if not labels.names:
+            return None, 0
         everyone = table.rows(split, tuple(labels.of))
         answers = np.concatenate([self._logits[some].argmax(1).numpy() for some in _blocks(everyone)])
         right = answers == labels.targets(table.classes)[table.labels[everyone]]

@@ -1,7 +1,7 @@
 """The branches that several runs need, trained before the runs: those of one shape at once.
 
 A run asks the store for its branch and finds it there. So nothing about a run changes, whether its
-branch was trained alone or in a stack, and whoever changes the one way changes the other with it.
+branch was trained alone or in a stack; a change of one has to be made in the other.
 """
 
 import json
@@ -200,4 +200,4 @@ def _shape(wanted: _Wanted) -> Any:
 
 
 def _count(table: DataTable, branch: BranchSpec, split: str) -> int:
-    return len(table.rows(split, branch.classes, per_class=branch.images_per_class))
+    return len(table.rows(split, branch.classes, per_class=branch.examples_per_class))

@@ -26,8 +26,8 @@ def train_and_save(
     folder: Path,
     checkpoint: Checkpoint,
 ) -> Facts:
-    """Fit, write weights and history, and return the facts that are worth recording."""
-    log.info("Training the %s on %s images.", title, f"{len(data.train[1]):,}")
+    """Recipe, write weights and history, and return the facts that are worth recording."""
+    log.info("Training the %s on %s examples.", title, f"{len(data.train[1]):,}")
     return save(module, fit(module, data, compute, title, checkpoint), folder)
 
 
@@ -36,5 +36,5 @@ def save(module: Classifier, history: History, folder: Path) -> Facts:
     save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, folder / WEIGHTS)
     (folder / HISTORY).write_text(json.dumps(history), encoding="utf-8")
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    best = best_epoch(history, module.fit) if history else 0
+    best = best_epoch(history, module.recipe) if history else 0
     return {"parameters": parameters, "epochs": len(history), "best_epoch": best}

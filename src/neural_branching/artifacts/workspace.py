@@ -29,8 +29,8 @@ class Workspace:
 
     Attributes:
         store: where artifacts are kept.
-        data: the images, as they were asked for.
-        table: the images.
+        data: the examples, as they were asked for.
+        table: the examples.
         compute: where networks run.
         parent: the parent, as it was asked for.
         weights: its weights.

@@ -87,7 +87,7 @@ class CheckAndSummarize(Callback):
 
         RUNNING.clear()
         folder = Path(config.hydra.sweep.dir)
-        ahead = store_at(Path(config.outputs).absolute() / "store").unclaimed_ahead()
+        ahead = store_at(Path(config.outputs).absolute() / "store").built_ahead()
         counts = ", ".join(f"{ahead[kind]} {kind}" for kind in _SHOWN if kind in ahead)
         if counts:
             print(f"Built before the jobs, by the process that launched them: {counts}.")

@@ -36,11 +36,13 @@ def main(arguments: list[str]) -> None:
 
     import time
 
-    from neural_branching.data.files import decoded, image_files
-    from neural_branching.errors import whole
+    from neural_branching.errors import InputError, whole
     from neural_branching.report.answers_file import Writer, check_output
 
-    batch, files = whole(options.batch, "--batch", 1), image_files(options.images)
+    batch = whole(options.batch, "--batch", 1)
+    for place in options.images:
+        if not place.exists():
+            raise InputError(f"{place} does not exist: name files, or folders of them.")
     max_pixels = whole(options.max_pixels, "--max-pixels", 1)
     check_output(options.output)
 
@@ -53,10 +55,10 @@ def main(arguments: list[str]) -> None:
         Writer(),
     )
     with writer.to(options.output):
-        start, passes = time.perf_counter(), -(-len(files) // batch)
-        batches = decoded(files, predictor.image_size, batch, max_pixels)
-        for good, images, broken in track(batches, "Predicting", passes, transient=True):
-            for file, answer in zip(good, predictor.predict(images), strict=True):
+        start = time.perf_counter()
+        passes, batches = predictor.input.read_files(options.images, batch, max_pixels)
+        for good, examples, broken in track(batches, "Predicting", passes, transient=True):
+            for file, answer in zip(good, predictor.predict(examples), strict=True):
                 writer.answered(file, answer)
             for file, reason in broken.items():
                 writer.failed(file, reason)

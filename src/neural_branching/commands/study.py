@@ -26,5 +26,5 @@ def main(arguments: list[str]) -> None:
     from neural_branching.artifacts.activations import main_stages
     from neural_branching.artifacts.build_networks import outline
 
-    names = ",".join(main_stages(outline(parent), parent.in_shape))
+    names = ",".join(main_stages(outline(parent), parent.input.blank()))
     launch("train", ["-m", *overrides, f"branch_point.stage={names}"])

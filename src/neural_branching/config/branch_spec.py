@@ -9,9 +9,9 @@ from neural_branching.config.identity import Identified
 from neural_branching.data.views import Views
 from neural_branching.errors import InputError, whole
 from neural_branching.networks.readout import Readout
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
-_KEYS = {"name", "network", "fit", "seed", "images_per_class"}
+_KEYS = {"name", "network", "fit", "seed", "examples_per_class"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +27,13 @@ class BranchSpec(Identified):
         network: class and options.
         recipe: how it is trained.
         seed: of weights and batches.
-        views: augmented views of its training images.
-        images_per_class: how many training images of each class it learns from; None for all.
+        views: augmented views of its training examples.
+        examples_per_class: how many training examples of each class it learns from; None for all.
         stretch: how many times more epochs make as many steps of them as of all.
         trunk: the branch that it grows from; None if it grows from the parent.
         trusted: whether it may be made of classes of other packages.
         where: what stands before its options in messages: empty, or the node's place.
-        random_labels: trained on labels that say nothing about the images (a baseline).
+        random_labels: trained on labels that say nothing about the examples (a baseline).
     """
 
     name: str
@@ -42,10 +42,10 @@ class BranchSpec(Identified):
     readout: Readout
     kind: str
     network: Mapping[str, Any]
-    recipe: Fit
+    recipe: Recipe
     seed: int
     views: Views
-    images_per_class: int | None
+    examples_per_class: int | None
     stretch: float
     trunk: "BranchSpec | None"
     trusted: bool
@@ -60,7 +60,7 @@ class BranchSpec(Identified):
         point: Mapping[str, Any],
         branch: Mapping[str, Any],
         views: Views,
-        images_per_class: int | None,
+        examples_per_class: int | None,
         stretch: float,
         *,
         trunk: "BranchSpec | None" = None,
@@ -74,8 +74,8 @@ class BranchSpec(Identified):
             groups: the classes behind each label.
             point: plain values.
             branch: plain values.
-            views: of its training images.
-            images_per_class: how many of these; None for all.
+            views: of its training examples.
+            examples_per_class: how many of these; None for all.
             stretch: how many times more epochs make as many steps of them as of all.
             trunk: the branch that it grows from.
             where: what stands before both groups in messages.
@@ -86,7 +86,7 @@ class BranchSpec(Identified):
         """
         only_keys(branch, _KEYS, f"{where}branch")
         only_keys(point, {"stage", "readout"}, f"{where}branch_point")
-        recipe = build(branch["fit"], f"{where}branch.fit", Fit, trusted=trusted)
+        recipe = build(branch["fit"], f"{where}branch.fit", Recipe, trusted=trusted)
         return cls(
             name=name,
             groups=groups,
@@ -97,7 +97,7 @@ class BranchSpec(Identified):
             recipe=recipe.stretched(stretch),
             seed=whole(branch["seed"], f"{where}branch.seed", 0),
             views=views,
-            images_per_class=images_per_class,
+            examples_per_class=examples_per_class,
             stretch=stretch,
             trunk=trunk,
             trusted=trusted,
@@ -116,7 +116,7 @@ class BranchSpec(Identified):
             "stage": self.stage,
             "readout": self.readout.kind,
             "groups": self.groups,
-            "images_per_class": self.images_per_class,
+            "examples_per_class": self.examples_per_class,
             "views": [self.views.count, self.views.seed, self.views.augment],
             "trunk": self.trunk.described if self.trunk else None,
             "seed": self.seed if self.random_labels else None,
@@ -124,7 +124,7 @@ class BranchSpec(Identified):
 
     @property
     def described(self) -> Any:
-        """Everything that decides its weights, but the images and the parent."""
+        """Everything that decides its weights, but the examples and the parent."""
         return {**self.rows, **self.identity(), "trusted": self.trusted}
 
     def identity(self) -> dict[str, Any]:
@@ -138,28 +138,29 @@ class BranchSpec(Identified):
         }
         if self.random_labels:
             identity["random_labels"] = True
-        if self.images_per_class:
-            identity["images_per_class"] = self.images_per_class
+        if self.examples_per_class:
+            identity["examples_per_class"] = self.examples_per_class
         return identity
 
 
-def images_per_class(limit: object, offered: Mapping[str, int]) -> int | None:
-    """How many training images of each class a branch may learn from; None for all.
+def examples_per_class(limit: object, offered: Mapping[str, int]) -> int | None:
+    """How many training examples of each class a branch may learn from; None for all.
 
     Args:
         limit: as in the configuration.
-        offered: class → number of training images.
+        offered: class → number of training examples.
 
     Raises:
         InputError: for more than there are.
     """
     if limit is None:
         return None
-    images = whole(limit, "branch.images_per_class", 1)
+    examples = whole(limit, "branch.examples_per_class", 1)
     fewest = min(offered, key=lambda name: offered[name])
-    if images > offered[fewest]:
+    if examples > offered[fewest]:
         raise InputError(
-            f"branch.images_per_class is {images}: a branch can learn from at most {offered[fewest]} images "
+            f"branch.examples_per_class is {examples}: a branch can learn from at most {offered[fewest]} "
+            f"examples "
             f"of class {fewest!r}."
         )
-    return images
+    return examples

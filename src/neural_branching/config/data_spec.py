@@ -1,4 +1,4 @@
-"""The images of an experiment: where they come from, which classes, how they are shared out."""
+"""The examples of an experiment: where they come from, which classes, how they are shared out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,12 @@ from typing import Any
 from neural_branching.config.build import build, only_keys
 from neural_branching.config.identity import Identified
 from neural_branching.data.hashes import FileHashes
+from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.data.sources.source import Source
 from neural_branching.data.split import Split
-from neural_branching.errors import InputError, each_of, whole
+from neural_branching.errors import InputError, each_of
 
+# ``root`` and ``image_size`` stand here for sources to refer to.
 _KEYS = {"name", "root", "classes", "superclasses", "image_size", "source", "split"}
 
 
@@ -20,19 +22,17 @@ class DataSpec(Identified):
 
     Attributes:
         name: how the data set is called.
-        source: reader of the images.
-        split: how images are shared out.
-        image_size: side of the square images in pixels.
+        source: reader of the examples.
+        split: how examples are shared out.
         classes: every class, in label order.
         superclasses: name → classes.
-        offered: class → number of training images that a branch can learn from.
+        offered: class → number of training examples that a branch can learn from.
         group: the part of the configuration that all this comes from.
     """
 
     name: str
     source: Source
     split: Split
-    image_size: int
     classes: tuple[str, ...]
     superclasses: Mapping[str, Sequence[str]]
     offered: Mapping[str, int]
@@ -60,7 +60,6 @@ class DataSpec(Identified):
             name=group["name"],
             source=source,
             split=split,
-            image_size=whole(group["image_size"], "data.image_size", 8),
             classes=classes,
             superclasses=group["superclasses"] or {},
             offered=split.training(counts),
@@ -69,13 +68,13 @@ class DataSpec(Identified):
 
     @property
     def described(self) -> Any:
-        """What decides the images and their split, as far as settings tell."""
+        """What decides the examples and their split, as far as settings tell."""
         return self.group
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of every image."""
-        return 3, self.image_size, self.image_size
+    def input(self) -> InputAdapter:
+        """What an example is."""
+        return self.source.input
 
 
 def _classes(source: Source, chosen: Sequence[str] | None, hashes: FileHashes) -> tuple[str, ...]:

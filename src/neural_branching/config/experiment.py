@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from neural_branching.config.branch_spec import BranchSpec, images_per_class
+from neural_branching.config.branch_spec import BranchSpec, examples_per_class
 from neural_branching.config.build import build, only_keys, placed, plain
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.config.objectives import checked
@@ -35,7 +35,7 @@ class NodeSpec:
     Attributes:
         branch: what answers there; None where the parent itself does, at the root of several branches.
         score: confidence in its answers.
-        thresholds: how the smallest confidence is chosen that is accepted; each is judged by itself.
+        thresholds: how the smallest confidence is chosen that is accepted; each is evaluated by itself.
     """
 
     branch: BranchSpec | None
@@ -48,7 +48,7 @@ class Experiment:
     """Everything that a run was asked to do.
 
     Attributes:
-        data: the images.
+        data: the examples.
         parent: the network that branches grow from.
         tree: what the nodes tell apart.
         nodes: name → node, in the order of the tree.
@@ -58,7 +58,7 @@ class Experiment:
         outputs: folder of the store, the runs and the sweeps.
         objectives: what a search optimises, names of ``objectives.DIRECTIONS``.
         baselines: names among ``BASELINES`` of what to compare a branch with.
-        baseline_epochs: how long baselines learn from pixels; None for as long as the parent.
+        baseline_epochs: epochs of baselines that learn as the parent does; None for as many as it has.
         published: subset → figures to compare with.
         config: the whole resolved configuration, to be written beside the results.
     """
@@ -114,13 +114,16 @@ class Experiment:
         router = build(values["router"], "router", Router, trusted=trusted) if several else None
         outputs = Path(values["outputs"]).absolute()
         data = DataSpec.of(values["data"], FileHashes(outputs / "store" / "hashes"), trusted=trusted)
+        values = {**values, "branch_point": _point(values["branch_point"], data)}
         tree = _resolved(asked, data)
         classes = tuple(name for name in data.classes if name in set(tree.classes))
         for threshold in thresholds:
             _check(threshold, score, "threshold", foreign=len(classes) < len(data.classes))
         parent = ParentSpec.of(values["parent"], data, classes, trusted=trusted)
+        if router:
+            _check_root(tree, parent, router, score)
         offered = {name: data.offered[name] for name in classes}
-        limit = images_per_class(values["branch"]["images_per_class"], offered)
+        limit = examples_per_class(values["branch"]["examples_per_class"], offered)
         branch = BranchSpec.of(
             tree.name,
             tree.nodes[tree.root].groups,
@@ -176,6 +179,31 @@ def _tree(values: Mapping[str, Any], *, several: bool, trusted: bool) -> Hierarc
     return build(values["subset"], "subset", Subset, trusted=trusted)
 
 
+def _point(point: Mapping[str, Any], data: DataSpec) -> Mapping[str, Any]:
+    """A branch point, "first" being the first of the stages that the data give."""
+    stages = data.input.stages
+    return {**point, "stage": next(iter(stages))} if stages and point["stage"] == "first" else point
+
+
+def _check_root(tree: Tree, parent: ParentSpec, router: Router, score: Score) -> None:
+    """Refuse what asks the parent at the root of several branches for what it cannot say.
+
+    Raises:
+        InputError: for a router or a score that needs logits which the parent does not give.
+    """
+    root = tree.nodes[tree.root]
+    if router.asks_node and parent.labels.columns_of(root.groups) is None:
+        raise InputError(
+            f"router={router.kind} asks the parent which node an example belongs to, and the parent's labels "
+            f"do not tell the nodes below {root.name} apart: choose another router, such as gate."
+        )
+    if score.asks_activations and not parent.labels.names:
+        raise InputError(
+            f"score={score.kind} of node {root.name!r} needs the parent's logits, and it gives none: choose "
+            "another score, and this one for leaves alone (hierarchy.nodes.NAME.score)."
+        )
+
+
 def _resolved(asked: Hierarchy | Subset, data: DataSpec) -> Tree:
     if isinstance(asked, Hierarchy):
         return asked.resolve(data.classes, data.superclasses)
@@ -207,8 +235,8 @@ def _node(node: Node, usual: NodeSpec, values: Mapping[str, Any], above: Mapping
     trunk = above[str(node.within)].branch if of == "branch" else None
     if of == "branch" and trunk is None:
         raise InputError(f"{where}branch_point.of is 'branch', and there is no branch above this node.")
-    if "images_per_class" in (node.settings.get("branch") or {}):
-        raise InputError(f"{where}branch.images_per_class cannot differ between nodes: give it to all.")
+    if "examples_per_class" in (node.settings.get("branch") or {}):
+        raise InputError(f"{where}branch.examples_per_class cannot differ between nodes: give it to all.")
     trusted = usual.branch.trusted
     branch = BranchSpec.of(
         node.name,
@@ -216,7 +244,7 @@ def _node(node: Node, usual: NodeSpec, values: Mapping[str, Any], above: Mapping
         point,
         changed("branch"),
         usual.branch.views,
-        usual.branch.images_per_class,
+        usual.branch.examples_per_class,
         usual.branch.stretch,
         trunk=trunk,
         where=where,
@@ -233,7 +261,7 @@ def _node(node: Node, usual: NodeSpec, values: Mapping[str, Any], above: Mapping
 
 
 def thresholds_of(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The configuration of each different threshold that is to be judged.
+    """The configuration of each different threshold that is to be evaluated.
 
     Args:
         values: the whole configuration, plain values; ``thresholds`` are laid on ``threshold``.
@@ -289,13 +317,13 @@ def _refuse(node: Node, spec: NodeSpec) -> None:
     """Refuse what means nothing in a tree of several nodes.
 
     Raises:
-        InputError: for a threshold on foreign images, and at an inner node, whose answers are a router's
+        InputError: for a threshold on foreign examples, and at an inner node, whose answers are a router's
             weights without a scale, for a score of logits.
     """
     for threshold in spec.thresholds:
         if threshold.needs_foreign:
             raise InputError(
-                f"threshold={threshold.kind} of node {node.name!r} limits answers to foreign images, which "
+                f"threshold={threshold.kind} of node {node.name!r} limits answers to foreign examples, which "
                 "says nothing of errors below a router: choose another threshold."
             )
     if not node.leaf and spec.score.kind in ("energy", "max_logit"):

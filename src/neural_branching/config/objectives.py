@@ -1,11 +1,11 @@
-"""What a search over settings optimises: numbers of a run that no test image has a part in."""
+"""What a search over settings optimises: numbers of a run that no test example has a part in."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neural_branching.errors import InputError, one_of
 
-# Name, the way to it in results.json → which way is better.
+# Path of a number in results.json → which direction is better.
 DIRECTIONS = {
     "validation.accuracy": "maximize",
     "validation.loss": "minimize",
@@ -41,7 +41,7 @@ def checked(objectives: object) -> tuple[str, ...]:
 
 
 def check_directions(objectives: Sequence[str], directions: Sequence[str]) -> None:
-    """Check that a sweeper optimises objectives the way that is better.
+    """Check that a sweeper optimises objectives in the direction that is better.
 
     Args:
         objectives: their names.

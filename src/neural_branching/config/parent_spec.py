@@ -8,10 +8,11 @@ from typing import Any
 from neural_branching.config.build import build, only_keys, placed
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.config.identity import Identified
+from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.data.labels import Labels
 from neural_branching.errors import InputError, whole
 from neural_branching.store.artifact_store import sha256_of
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
 _KEYS = {"name", "network", "fit", "augment", "normalize", "seed", "labels", "classes", "checkpoint"}
 
@@ -23,33 +24,31 @@ class ParentSpec(Identified):
     Attributes:
         name: how it is called.
         network: class and options.
-        in_shape: (channels, height, width) of its images.
+        input: what its examples are.
         labels: what it tells apart.
-        normalize: how pixels are normalised.
-        augment: what changes its training images, class and options; None for nothing.
-        recipe: how it is trained.
+        normalize: how examples are standardised, one of the ways of their input adapter.
+        augment: what changes its training examples, class and options; None for nothing.
+        recipe: how it is trained; None if it is left at its initial weights.
         seed: of weights and batches.
         checkpoint: a file of weights from elsewhere; None if it is trained here.
         trusted: whether it may be made of classes of other packages.
-        untrained: left at its initial weights (a baseline).
-        learner: whose training images it learns from, its own or, in a baseline of the branch, the
-            "branch"'s.
-        images_per_class: how many of these; None for all.
+        training_source: whose training examples it learns from, those of the "parent" or, in a baseline of
+            the branch, of the "branch".
+        examples_per_class: how many of these; None for all.
     """
 
     name: str
     network: Mapping[str, Any]
-    in_shape: tuple[int, int, int]
+    input: InputAdapter
     labels: Labels
     normalize: str
     augment: Mapping[str, Any] | None
-    recipe: Fit
+    recipe: Recipe | None
     seed: int
     checkpoint: Path | None
     trusted: bool
-    untrained: bool = False
-    learner: str = "parent"
-    images_per_class: int | None = None
+    training_source: str = "parent"
+    examples_per_class: int | None = None
 
     @classmethod
     def of(
@@ -59,7 +58,7 @@ class ParentSpec(Identified):
 
         Args:
             group: plain values.
-            data: the images.
+            data: the examples.
             classes: those of the branches.
             trusted: as for ``build``.
 
@@ -67,17 +66,23 @@ class ParentSpec(Identified):
             InputError: for the first thing that cannot be used.
         """
         only_keys(group, _KEYS | ({"model", "weights"} & group["network"].keys()), "parent")
+        # Given activations have logits, or have none, and only they know.
+        kind = group["labels"] or ("fine" if "logits" in data.input.stages else "none")
+        recipe = None
+        if group["fit"] is not None:
+            recipe = build(group["fit"], "parent.fit", Recipe, trusted=trusted)
+        placed("parent", lambda: data.input.statistics(group["normalize"]))
         return cls(
             name=group["name"],
             network=group["network"],
-            in_shape=data.shape,
+            input=data.input,
             labels=placed(
                 "parent",
-                lambda: Labels(group["labels"], group["classes"], data.classes, classes, data.superclasses),
+                lambda: Labels(kind, group["classes"], data.classes, classes, data.superclasses),
             ),
             normalize=group["normalize"],
             augment=group["augment"],
-            recipe=build(group["fit"], "parent.fit", Fit, trusted=trusted),
+            recipe=recipe,
             seed=whole(group["seed"], "parent.seed", 0),
             checkpoint=_file(group["checkpoint"]),
             trusted=trusted,
@@ -85,8 +90,8 @@ class ParentSpec(Identified):
 
     @property
     def described(self) -> Any:
-        """Everything that decides its weights, but the images."""
-        return {**self.identity(), "in_shape": self.in_shape, "trusted": self.trusted}
+        """Everything that decides its weights, but the examples."""
+        return {**self.identity(), "input": [self.input.name, self.input.identity], "trusted": self.trusted}
 
     def content(self) -> dict[str, Any]:
         """What of the network decides its weights: of a file of weights, what is in it."""
@@ -103,14 +108,18 @@ class ParentSpec(Identified):
             "normalize": self.normalize,
         }
         if self.checkpoint is None:
-            identity |= {"augment": self.augment, "fit": vars(self.recipe), "seed": self.seed}
+            recipe = vars(self.recipe) if self.recipe else None
+            identity |= {"augment": self.augment, "fit": recipe, "seed": self.seed}
         else:
             identity |= {"checkpoint": sha256_of(self.checkpoint)}
-        if self.untrained:
-            identity |= {"untrained": True}
-        if self.images_per_class:
-            identity |= {"images_per_class": self.images_per_class}
+        if self.examples_per_class:
+            identity |= {"examples_per_class": self.examples_per_class}
         return identity
+
+    @property
+    def learns(self) -> bool:
+        """Whether its weights come from the training examples of this experiment."""
+        return self.checkpoint is None and self.recipe is not None
 
     def anew(self) -> "ParentSpec":
         """The same without weights that were made elsewhere."""

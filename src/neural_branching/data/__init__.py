@@ -1,1 +1,1 @@
-"""The only room that knows pixels: sources, one table of images, splits, subsets, augmentation."""
+"""The only room that knows what an example is: sources, input adapters, one table, splits, subsets."""

@@ -33,17 +33,18 @@ class Augmentation(Augment):
             raise ArgumentError("flip", f"is {flip!r}: it must be true or false.")
         self.flip = flip
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Augment a batch.
 
         Args:
-            images: uint8 or float, shape (n, c, h, w) with h and w above ``pad``.
+            batch: images, uint8 or float, shape (n, c, h, w) with h and w above ``pad``.
             generator: CPU generator of every random choice, so that none depends on the device.
 
         Returns:
             float32, same shape, in the units of the input.
         """
         # Changes of light come last, on what the network would see, so the fill takes part in them.
+        images = batch
         if self.pad >= min(images.shape[2:]):
             raise ArgumentError("pad", f"is {self.pad}: images of {min(images.shape[2:])} pixels need less.")
         pixels = images.float()

@@ -11,13 +11,13 @@ from torch import Tensor
 
 @runtime_checkable
 class Augment(Protocol):
-    """What changes a batch of training images."""
+    """What changes a batch of training examples."""
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """A changed batch of the same shape.
 
         Args:
-            images: uint8 or float, shape (n, c, h, w).
+            batch: examples as the table holds them, shape (n, …).
             generator: CPU generator of every random choice.
         """
 
@@ -89,7 +89,7 @@ class TensorDataModule(pl.LightningDataModule):
     order, so that the order is a function of the seed alone.
 
     Args:
-        batch_size: images per training step.
+        batch_size: examples per training step.
         seed: seed of the order of the batches and of the augmentation.
         augment: applied to training batches.
 

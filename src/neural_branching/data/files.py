@@ -39,7 +39,7 @@ def image_files(places: Sequence[Path]) -> list[Path]:
 
 def decoded(
     files: Sequence[Path], size: int, batch: int, max_pixels: int = MAX_PIXELS
-) -> Iterator[tuple[list[Path], NDArray[np.uint8], dict[Path, str]]]:
+) -> Iterator[tuple[list[str], NDArray[np.uint8], dict[str, str]]]:
     """Batches of images; memory holds a few of them, however many files there are.
 
     Args:
@@ -49,7 +49,8 @@ def decoded(
         max_pixels: most pixels that a file may have.
 
     Yields:
-        Files that could be read, their pixels as uint8 (n, 3, size, size), and the others → why not.
+        Names of the files that could be read, their pixels as uint8 (n, 3, size, size), and the others →
+        why not.
     """
     starts = iter(range(0, len(files), batch))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -70,9 +71,9 @@ def decoded(
             for task in current:
                 for file, image in task.result():
                     if isinstance(image, str):
-                        broken[file] = image
+                        broken[str(file)] = image
                     else:
-                        good.append(file)
+                        good.append(str(file))
                         pixels.append(image)
             images = np.stack(pixels) if pixels else np.empty((0, 3, size, size), np.uint8)
             yield good, images, broken

@@ -114,11 +114,11 @@ def _hashed(root: Path, files: Sequence[str]) -> list[str]:
     def some(numbers: range) -> list[str]:
         return [_sha256(root / files[number]) for number in numbers]
 
-    return [sha for found in in_tasks(some, len(files), "Hashing image files") for sha in found]
+    return [sha for found in in_tasks(some, len(files), "Hashing files") for sha in found]
 
 
 def _sha256(file: Path) -> str:
     try:
         return sha256_of(file)
     except OSError as error:
-        raise InputError(f"The image file {printable(file)} cannot be read: {error.strerror}.") from error
+        raise InputError(f"The file {printable(file)} cannot be read: {error.strerror}.") from error

@@ -1,4 +1,4 @@
-"""What a parent learns to tell apart: classes or superclasses, of all the images or of some."""
+"""What a parent learns to tell apart: classes or superclasses, of all the examples or of some."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ class Labels:
     """The labels of a parent.
 
     Args:
-        kind: "fine" (one label per class) or "coarse" (one per superclass).
+        kind: "fine" (one label per class), "coarse" (one per superclass), or "none".
         classes: "all", "others" (all that the subset does not have: the branch then adds classes
             that the parent has never seen) or a list of class names.
         known: every class of the data set, in its order.
@@ -20,12 +20,12 @@ class Labels:
         superclasses: name → classes, as the data set's configuration gives it.
 
     Attributes:
-        of: class → label, for the classes whose images the parent is trained on.
+        of: class → label, for the classes whose examples the parent is trained on.
         names: the labels in the order of the parent's logits.
 
     Raises:
-        InputError: for an unknown kind or class, fewer than two labels, and, if coarse, for a class
-            that belongs to no superclass or to several.
+        InputError: for an unknown kind or class, a single label, and, if coarse, a class of no
+            superclass or of several.
     """
 
     def __init__(
@@ -36,8 +36,10 @@ class Labels:
         subset: Sequence[str],
         superclasses: Mapping[str, Sequence[str]],
     ) -> None:
-        self.kind = one_of(kind, ("fine", "coarse"), "labels")
-        if isinstance(classes, str):
+        self.kind = one_of(kind, ("fine", "coarse", "none"), "labels")
+        if kind == "none":
+            chosen = []
+        elif isinstance(classes, str):
             one_of(classes, ("all", "others"), "classes")
             left_out = set() if classes == "all" else set(subset)
             chosen = [name for name in known if name not in left_out]
@@ -52,7 +54,7 @@ class Labels:
         order, present = known if kind == "fine" else superclasses, set(self.of.values())
         self.names = tuple(name for name in order if name in present)
         self._index = {name: index for index, name in enumerate(self.names)}
-        if len(self.names) < 2:
+        if kind != "none" and len(self.names) < 2:
             found = ", ".join(self.names) or "nothing"
             raise ArgumentError(
                 "classes", f"leaves the parent with {found} to tell apart: it needs at least two labels."

@@ -15,39 +15,42 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy.sparse import csr_matrix
 
-from neural_branching.data.duplicates import CORRELATION, Duplicates, Pixels, Rows, find_duplicates
+from neural_branching.data.duplicates import Duplicates, Rows
+from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.data.split import CODES, LEFT_OUT
 from neural_branching.files.csv_text import write_table
 from neural_branching.store.artifact_store import Artifact, Facts, Store
 
 log = logging.getLogger(__name__)
 
-RECIPE = 1
+RECIPE = 2
 LIST = "duplicates.csv"
 HEADER = ("row_a", "row_b", "split_a", "split_b", "class_a", "class_b", "correlation", "mirrored", "exact")
 _ARRAYS = tuple(one.name for one in fields(Duplicates) if one.name != "complete")
 _PATIENCE = 3  # seconds before anything is shown
 
 
-def ensure_duplicates(store: Store, data: str, images: Callable[[], Pixels], mirror: bool) -> Artifact:
-    """Find the duplicates of a data set in the store, or among its images.
+def ensure_duplicates(
+    store: Store, data: str, adapter: InputAdapter, content: Callable[[], NDArray[Any]]
+) -> Artifact:
+    """Find the duplicates of a data set in the store, or among its examples.
 
     Args:
         store: where they are kept.
-        data: key of the stored table of images.
-        images: gives its images, uint8 (n, 3, size, size), verified; called only if they are needed.
-        mirror: whether mirror images are compared too.
+        data: key of the stored table.
+        adapter: what its examples are.
+        content: gives their content, verified; called only if it is needed.
     """
 
     def build(folder: Path) -> Facts:
-        pixels = images()
-        with _progress(f"Looking for duplicates among {len(pixels):,} images") as progress:
-            found = find_duplicates(pixels, mirror=mirror, progress=progress)
+        examples = content()
+        with _progress(f"Looking for duplicates among {len(examples):,} {adapter.name}") as progress:
+            found = adapter.find_duplicates(examples, progress)
         for name in _ARRAYS:
             np.save(folder / f"{name}.npy", getattr(found, name))
         return {"complete": found.complete}
 
-    identity = {"recipe": RECIPE, "data": data, "correlation": CORRELATION, "mirror": mirror}
+    identity = {"recipe": RECIPE, "data": data, **adapter.likeness}
     return store.fetch("duplicates", identity, build, needs=[f"{name}.npy" for name in _ARRAYS])
 
 
@@ -106,7 +109,7 @@ class Overlap:
 
     @property
     def left_out(self) -> int:
-        """Number of images that are in no split."""
+        """Number of examples that are in no split."""
         return int((self.split == LEFT_OUT).sum())
 
     @cached_property
@@ -115,9 +118,9 @@ class Overlap:
         return np.flatnonzero(np.bincount(self.found.group)[self.found.group] > 1)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Pairs of images and images with a duplicate, exact and near, in all and across.
+        """Pairs and examples with a duplicate, exact and near, in all and across.
 
-        Images that are left out of all splits do not count. If ``found`` is not complete, near pairs
+        Examples that are left out of all splits do not count. If ``found`` is not complete, near pairs
         and what they cross are at least as many as these.
         """
         rows = self._rows[self.split[self._rows] != LEFT_OUT]
@@ -128,11 +131,11 @@ class Overlap:
         equals = np.bincount(place, minlength=len(different))
         neighbours = near @ equals
         counts = {
-            "exact": {"pairs": equals @ (equals - 1) // 2, "images": (equals[place] > 1).sum()},
-            "near": {"pairs": equals[p] @ equals[q], "images": (neighbours[place] > 0).sum()},
+            "exact": {"pairs": equals @ (equals - 1) // 2, "examples": (equals[place] > 1).sum()},
+            "near": {"pairs": equals[p] @ equals[q], "examples": (neighbours[place] > 0).sum()},
         }
         for what, codes in (("splits", self.split[rows]), ("classes", self.labels[rows])):
-            # How many images of each split, or class, are equal to each of the different ones.
+            # How many examples of each split, or class, are equal to each of the different ones.
             inside = _matrix(place, codes, len(different), 1 + int(codes.max(initial=0)))
             own, close = (np.asarray(one[place, codes]).ravel() for one in (inside, near @ inside))
             for kind, pairs_inside, others in (
@@ -140,13 +143,13 @@ class Overlap:
                 ("near", inside[p].multiply(inside[q]).sum(), neighbours[place] - close),
             ):
                 counts[kind][f"pairs_across_{what}"] = counts[kind]["pairs"] - pairs_inside
-                counts[kind][f"images_across_{what}"] = (others > 0).sum()
+                counts[kind][f"examples_across_{what}"] = (others > 0).sum()
         return {kind: {name: int(count) for name, count in mine.items()} for kind, mine in counts.items()}
 
     def among(self, rows: Rows, others: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which images have a duplicate among others, and which have an equal one.
+        """Which examples have a duplicate among others, and which have an equal one.
 
-        If ``found`` is not complete, all images of a group count as duplicates.
+        If ``found`` is not complete, all of a group count as duplicates.
 
         Args:
             rows: int64 (m,).
@@ -168,7 +171,7 @@ class Overlap:
         return near[found.first[rows]], exact
 
     def write(self, file: Path, classes: Sequence[str]) -> None:
-        """List all duplicates as CSV: equal images with the first of them, then pairs of first ones.
+        """List all duplicates as CSV: equal examples with the first of them, then pairs of first ones.
 
         Args:
             file: the file.
@@ -203,7 +206,12 @@ def _matrix(rows: Rows, columns: NDArray[Any], height: int, width: int) -> csr_m
 
 
 def ensure_list(
-    store: Store, duplicates: Artifact, overlap: Overlap, classes: Sequence[str], split_key: str
+    store: Store,
+    duplicates: Artifact,
+    overlap: Overlap,
+    classes: Sequence[str],
+    split_key: str,
+    adapter: InputAdapter,
 ) -> Artifact:
     """The list of a data set's duplicates for one split; whoever makes it says what is in it."""
 
@@ -214,18 +222,21 @@ def ensure_list(
     identity = {"recipe": RECIPE, "duplicates": duplicates.key, "split": split_key}
     listed = store.fetch("overlap", identity, build, needs=(LIST,))
     if listed.built:
-        log.info("%s Listed in %s.", _sentence(overlap), listed.path / LIST)
+        log.info("%s Listed in %s.", _sentence(overlap, adapter), listed.path / LIST)
     return listed
 
 
-def _sentence(overlap: Overlap) -> str:
+def _sentence(overlap: Overlap, adapter: InputAdapter) -> str:
     exact, near = overlap.counts().values()
     at_least = "" if overlap.found.complete else "at least "
     left_out = f" ({overlap.left_out:,} more left out)" if overlap.left_out else ""
-    images = f"{len(overlap.labels) - overlap.left_out:,} images{left_out}"
+    among = f"{len(overlap.labels) - overlap.left_out:,} {adapter.name}{left_out}"
+    correlation = adapter.likeness["correlation"]
+    close = "" if correlation is None else (
+        f" and {at_least}{near['pairs']:,} near pairs (correlation ≥ {correlation:g})"
+    )  # fmt: skip
     return (
-        f"Duplicates among {images}: {exact['pairs']:,} exact and {at_least}"
-        f"{near['pairs']:,} near pairs (correlation ≥ {CORRELATION:g}), "
+        f"Duplicates among {among}: {exact['pairs']:,} exact{close or ' pairs'}, "
         f"{exact['pairs_across_splits'] + near['pairs_across_splits']:,} of them across splits, "
         f"{exact['pairs_across_classes'] + near['pairs_across_classes']:,} across classes."
     )

@@ -10,7 +10,7 @@ class Subset:
 
     Args:
         name: how the subset is called in tables and folders.
-        classes: class names in any order.
+        classes: class names in any order, or "all".
         superclass: a name in ``data.superclasses``, instead of ``classes``.
 
     Raises:
@@ -25,9 +25,13 @@ class Subset:
             raise InputError(f"The subset {name!r} needs either subset.classes or subset.superclass.")
         self.name = folder_name(name, "name")
         self.superclass = superclass
-        if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence)):
+        if (
+            classes != "all"
+            and classes is not None
+            and (isinstance(classes, str) or not isinstance(classes, Sequence))
+        ):
             raise ArgumentError("classes", f"is {classes!r}: it must be a list of class names, as in [a,b].")
-        self.classes = None if classes is None else _checked(list(classes), name)
+        self.classes = classes if classes is None or classes == "all" else _checked(list(classes), name)
 
     def resolve(self, known: Sequence[str], superclasses: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         """Class names of this subset in the data set's order.
@@ -40,7 +44,9 @@ class Subset:
             InputError: if a class or the superclass is unknown (with the nearest name), or fewer than
                 two of its classes are in the data set.
         """
-        if self.classes is None:
+        if self.classes == "all":
+            chosen = _checked(list(known), self.name)
+        elif self.classes is None:
             name = one_of(self.superclass, superclasses, "superclass")
             offered = set(known)
             chosen = _checked([member for member in superclasses[name] if member in offered], self.name)

@@ -1,44 +1,50 @@
-"""One table of images for everything downstream, decoded once and memory-mapped.
+"""One table of examples for everything downstream, read once and memory-mapped.
 
-Rows are ordered by (class, content of the pixels), so that the same images give the same rows and
-the same keys whichever reader brought them.
+Rows are ordered by (class, content), so that the same examples give the same rows and the same keys
+whichever source brought them.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neural_branching.data.duplicates import first_rows
 from neural_branching.data.hashes import FileHashes
+from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.data.overlap import ensure_duplicates, read_duplicates
-from neural_branching.data.sources.source import Images, Source
+from neural_branching.data.sources.source import Examples, Source
 from neural_branching.data.split import CODES, Split
 from neural_branching.errors import InputError
 from neural_branching.store.artifact_store import Artifact, Facts, Store
 
-RECIPE = 1
+RECIPE = 2
+CONTENT, LABELS, SPLIT, GROUPS = "examples.npy", "labels.npy", "given_split.npy", "groups.npy"
 
 
 @dataclass(frozen=True)
 class DataTable:
-    """Labels and splits of all images, in memory, and the pixels, on disk.
+    """Labels and splits of all examples, in memory, and their content, on disk.
 
     Attributes:
-        artifact: the stored table; its key stands for the content of the images.
+        artifact: the stored table; its key stands for the content of the examples.
+        input: what an example is.
         classes: class names; labels are indices into them.
         labels: int64, shape (n,).
         split: int8, shape (n,), indices into ``CODES``.
         split_key: checksum of the stored split.
-        skipped: number of broken images that the source left out.
+        skipped: number of broken examples that the source left out.
         duplicates: what ``data.overlap.ensure_duplicates`` found; None if it was not asked for.
     """
 
     artifact: Artifact
+    input: InputAdapter
     classes: tuple[str, ...]
     labels: NDArray[np.int64]
     split: NDArray[np.int8]
@@ -51,7 +57,7 @@ class DataTable:
         split: str,
         classes: Sequence[str] | None = None,
         *,
-        learner: str = "branch",
+        training_source: str = "branch",
         per_class: int | None = None,
     ) -> NDArray[np.int64]:
         """Row numbers of a split, of all classes or of some, ascending (int64).
@@ -59,14 +65,14 @@ class DataTable:
         Args:
             split: "train", "validation", "calibration" or "test".
             classes: class names; None for all.
-            learner: whose training images "train" means, "parent" or "branch", where the split keeps
-                them apart.
-            per_class: only so many training images of each class, the first in the order of their
+            training_source: whose training examples "train" means, "parent" or "branch", where the split
+                keeps them apart.
+            per_class: only so many training examples of each class, the first in the order of their
                 content's hash, so that few are among more; None for all. Other splits stay whole.
         """
         chosen = self.split == CODES.index(split)
         if split == "train":
-            chosen |= self.split == CODES.index(learner)
+            chosen |= self.split == CODES.index(training_source)
         if classes is not None:
             wanted = np.zeros(len(self.classes), dtype=np.bool_)
             wanted[self.indices(classes)] = True
@@ -87,9 +93,9 @@ class DataTable:
     def _index(self) -> dict[str, int]:
         return {name: label for label, name in enumerate(self.classes)}
 
-    def images(self) -> NDArray[np.uint8]:
-        """All images, uint8 (n, 3, size, size), memory-mapped."""
-        return _images(self.artifact)
+    def examples(self) -> NDArray[Any]:
+        """The content of all examples as the input adapter stores it, (n, …), memory-mapped."""
+        return self.input.stored(self.artifact.path / CONTENT)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -100,10 +106,9 @@ def ensure_table(
     name: str,
     source: Source,
     classes: Sequence[str],
-    size: int,
     split: Split,
     *,
-    pixels: bool = False,
+    content: bool = False,
     duplicates: bool = False,
 ) -> DataTable:
     """Find or make the table of a data set and its split.
@@ -111,68 +116,31 @@ def ensure_table(
     Args:
         store: where both are kept.
         name: how the data set is called in messages.
-        source: reader of the images; not asked to decode anything that the store has.
+        source: reader of the examples; not asked to read anything that the store has.
         classes: class names in the order of the labels.
-        size: side of the square images in pixels.
-        split: how images are shared out.
-        pixels: whether the caller will read the images, which are then verified too.
+        split: how examples are shared out.
+        content: whether the caller will read the content of examples, which is then verified too.
         duplicates: whether the caller will ask for duplicates, which are then looked for.
 
     Raises:
-        InputError: if the source is missing, an image is broken, or a split lacks a class.
+        InputError: if the source is missing, an example is broken, or a split lacks a class.
     """
-    hashes = hash_memory(store)
-    names = tuple(classes)
-    decoded: dict[str, tuple[Images, str]] = {}
-
-    def decode() -> tuple[Images, str]:
-        if not decoded:
-            images = _ordered(source.read(names, size))
-            decoded["once"] = images, _fingerprint(images, names)
-        return decoded["once"]
-
-    def read(folder: Path) -> Facts:
-        images, fingerprint = decode()
-        (folder / "skipped.json").write_text(json.dumps(images.skipped), encoding="utf-8")
-        return {"pixels": fingerprint, "skipped": len(images.skipped)}
-
-    def write(folder: Path) -> Facts:
-        images, fingerprint = decode()
-        if fingerprint != reading.facts["pixels"]:
-            raise InputError(
-                f"The images of {name!r} changed while they were being read: run the same command again."
-            )
-        np.save(folder / "images.npy", images.pixels)
-        np.save(folder / "labels.npy", images.labels)
-        np.save(folder / "is_test.npy", images.is_test)
-        return {"images": len(images.labels), "classes": list(names)}
-
-    identity = {
-        "recipe": RECIPE,
-        "source": type(source).__name__,
-        "signature": source.signature(names, hashes),
-        "classes": names,
-        "size": size,
-    }
-    reading = store.fetch("reading", identity, read)
-    identity = {"recipe": RECIPE, "pixels": reading.facts["pixels"]}
-
-    def fetch(*needs: str) -> Artifact:
-        return store.fetch("data", identity, write, needs=("labels.npy", "is_test.npy", *needs))
-
-    table = fetch(*(["images.npy"] if pixels else []))
-    labels = np.load(table.path / "labels.npy")
-    is_test = np.load(table.path / "is_test.npy")
+    names, adapter = tuple(classes), source.input
+    reading, fetch = _reader(store, name, source, names)
+    table = fetch(*([CONTENT] if content else []))
+    labels, given = (np.load(table.path / file) for file in (LABELS, SPLIT))
+    groups = np.load(table.path / GROUPS) if table.facts["groups"] else None
 
     found = None
     if duplicates or split.moves_duplicates:
         found = ensure_duplicates(
-            store, table.key, lambda: _images(fetch("images.npy")), source.mirror_keeps_class
+            store, table.key, adapter, lambda: adapter.stored(fetch(CONTENT).path / CONTENT)
         )
 
     def assign(folder: Path) -> Facts:
-        groups = read_duplicates(found).group if found and split.moves_duplicates else None
-        np.save(folder / "split.npy", split.assign(labels, is_test, names, groups))
+        linked = read_duplicates(found).group if found and split.moves_duplicates else None
+        assignment = split.assign(labels, given, names, groups=groups, duplicates=linked)
+        np.save(folder / "split.npy", assignment)
         return {}
 
     share = {"recipe": RECIPE, "data": table.key, "shares": split.shares, "seed": split.seed}
@@ -182,6 +150,7 @@ def ensure_table(
     splits = store.fetch("split", share, assign, needs=("split.npy",))
     return DataTable(
         artifact=table,
+        input=adapter,
         classes=names,
         labels=labels,
         split=np.load(splits.path / "split.npy"),
@@ -191,27 +160,79 @@ def ensure_table(
     )
 
 
+def _reader(
+    store: Store, name: str, source: Source, classes: tuple[str, ...]
+) -> tuple[Artifact, Callable[..., Artifact]]:
+    """What reading a source has found, and what fetches the table with the files that are needed."""
+    read_once: list[tuple[Examples, str]] = []
+
+    def read() -> tuple[Examples, str]:
+        if not read_once:
+            examples = _ordered(source.read(classes))
+            read_once.append((examples, _fingerprint(examples, classes, source.input)))
+        return read_once[0]
+
+    def look(folder: Path) -> Facts:
+        examples, fingerprint = read()
+        (folder / "skipped.json").write_text(json.dumps(examples.skipped), encoding="utf-8")
+        return {"content": fingerprint, "skipped": len(examples.skipped)}
+
+    def write(folder: Path) -> Facts:
+        examples, fingerprint = read()
+        if fingerprint != reading.facts["content"]:
+            raise InputError(
+                f"The {source.input.name} of {name!r} changed while they were being read: run the same "
+                "command again."
+            )
+        np.save(folder / CONTENT, examples.content)
+        np.save(folder / LABELS, examples.labels)
+        np.save(folder / SPLIT, examples.split)
+        if examples.groups is not None:
+            np.save(folder / GROUPS, examples.groups)
+        count = len(examples.labels)
+        return {"examples": count, "classes": list(classes), "groups": examples.groups is not None}
+
+    identity = {
+        "recipe": RECIPE,
+        "source": type(source).__name__,
+        "signature": source.signature(classes, hash_memory(store)),
+        "classes": classes,
+        **source.input.identity,
+    }
+    reading = store.fetch("reading", identity, look)
+
+    def fetch(*needs: str) -> Artifact:
+        identity = {"recipe": RECIPE, "content": reading.facts["content"]}
+        return store.fetch("data", identity, write, needs=(LABELS, SPLIT, *needs))
+
+    return reading, fetch
+
+
 def hash_memory(store: Store) -> FileHashes:
     """The memory of file checksums that lives beside the artifacts of a store."""
     return FileHashes(store.root / "hashes")
 
 
-def _images(table: Artifact) -> NDArray[np.uint8]:
-    images: NDArray[np.uint8] = np.load(table.path / "images.npy", mmap_mode="r")
-    return images
-
-
-def _ordered(images: Images) -> Images:
-    content = [hashlib.sha256(image.tobytes()).digest() for image in images.pixels]
-    # Equal images of one class are told apart by the split they came in, and are otherwise alike.
+def _ordered(examples: Examples) -> Examples:
+    content = [hashlib.sha256(example.tobytes()).digest() for example in examples.content]
+    # Equal examples of one class are told apart by the split they came in, and are otherwise alike.
     order = sorted(
-        range(len(content)), key=lambda row: (images.labels[row], content[row], images.is_test[row])
+        range(len(content)), key=lambda row: (examples.labels[row], content[row], examples.split[row])
     )
-    return Images(images.pixels[order], images.labels[order], images.is_test[order], images.skipped)
+    return Examples(
+        examples.content[order],
+        examples.labels[order],
+        examples.split[order],
+        None if examples.groups is None else first_rows(examples.groups[order]),
+        examples.skipped,
+    )
 
 
-def _fingerprint(images: Images, classes: Sequence[str]) -> str:
-    digest = hashlib.sha256(json.dumps([list(classes), list(images.pixels.shape)]).encode())
-    for array in (images.pixels, images.labels, images.is_test):
-        digest.update(np.ascontiguousarray(array).data)
+def _fingerprint(examples: Examples, classes: Sequence[str], adapter: InputAdapter) -> str:
+    """Checksum of everything that a table holds; groups are rows already, whatever they were called."""
+    header = [list(classes), adapter.name, adapter.identity, list(examples.content.shape)]
+    digest = hashlib.sha256(json.dumps(header).encode())
+    for array in (examples.content, examples.labels, examples.split, examples.groups):
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Augmented views of the training images, computed once and kept like other activations."""
+"""Augmented views of the training examples, computed once and kept like other activations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,10 @@ from neural_branching.errors import whole
 
 
 class Views:
-    """How many views of every training image a branch learns from, beside the image itself.
+    """How many views of every training example a branch learns from, beside the example itself.
 
     Args:
-        count: views per image; 0 for none. Each is another random change by the augmentation.
+        count: views per example; 0 for none. Each is another random change by the augmentation.
         seed: seed of the changes, apart from the seeds of models.
         budget: largest number of bytes that the activations of one pass may take on the disk.
         augment: what makes them, class and options: building it takes torch.

@@ -71,7 +71,7 @@ class Branch(_Grown):
         network: options of its network, such as ``widths``.
         fit: options of its recipe.
         views: augmented views of every training image.
-        options: further keys of the group, such as ``images_per_class`` and ``seed``.
+        options: further keys of the group, such as ``examples_per_class`` and ``seed``.
     """
 
     def __init__(

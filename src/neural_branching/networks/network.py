@@ -9,11 +9,11 @@ from neural_branching.errors import one_of
 
 
 class Network(nn.Module):
-    """A network whose intermediate outputs have names; the last of them is called "logits".
+    """A network whose intermediate outputs have names; the last of them, if it gives logits, is "logits".
 
     Attributes:
         class_token: the first stage at which the first of the tokens (n, tokens, width) stands for the
-            image; None if none ever does. Before it a class token is the same for every image.
+            input; None if none ever does. Before it a class token is the same for every input.
     """
 
     class_token: str | None = None
@@ -21,15 +21,15 @@ class Network(nn.Module):
     @property
     @abstractmethod
     def stage_names(self) -> tuple[str, ...]:
-        """Names of all stages in the order in which they are computed; the last is "logits"."""
+        """Names of all stages in the order of their computation; "logits", if there are any, is the last."""
 
     @property
     def main_stages(self) -> tuple[str, ...]:
-        """The stages whose activations are worth keeping together, "logits" among them."""
+        """The stages whose activations are worth keeping together, "logits" among them if there are any."""
         return self.stage_names
 
     def has_class_token(self, stage: str) -> bool:
-        """Whether the first of a stage's tokens, if it has tokens, stands for the image."""
+        """Whether the first of a stage's tokens, if it has tokens, stands for the input."""
         names = self.stage_names
         return self.class_token is not None and names.index(self.class_token) <= names.index(stage)
 
@@ -52,11 +52,11 @@ class Network(nn.Module):
 
         Args:
             x: input batch, shape (n, …).
-            until: name of the last stage to run; None for the logits.
+            until: name of the last stage to run; None for the last of all.
 
         Raises:
             InputError: if there is no stage of that name.
         """
-        last = "logits" if until is None else one_of(until, self.stage_names, "until")
+        last = self.stage_names[-1] if until is None else one_of(until, self.stage_names, "until")
         ((_, output),) = self.walk(x, (last,))
         return output

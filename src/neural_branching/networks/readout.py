@@ -1,4 +1,4 @@
-"""What a branch sees of a stage's output: one vector per image."""
+"""What a branch sees of a stage's output: one vector per example."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Readout:
     Args:
         kind: "flatten" (every value), "poolN" (feature maps averaged to N × N), "class_token" (the
             first token), "mean_token" (the mean of all tokens), or "auto": 2 × 2 averages of feature
-            maps, the class token of tokens or, where none stands for the image, their mean; vectors, and
+            maps, the class token of tokens or, where none stands for the input, their mean; vectors, and
             maps no larger than that, as they are.
 
     Raises:
@@ -39,8 +39,8 @@ class Readout:
         """The kind that is meant for a stage.
 
         Args:
-            shape: shape of the stage's output for one image: (c, h, w), (tokens, width) or (width,).
-            class_token: whether the first of its tokens stands for the image.
+            shape: shape of the stage's output for one example: (c, h, w), (tokens, width) or (width,).
+            class_token: whether the first of its tokens stands for the input.
 
         Raises:
             InputError: if the readout does not fit the shape.
@@ -65,7 +65,7 @@ class Readout:
         if self.kind == "class_token" and not class_token:
             raise ArgumentError(
                 "readout",
-                "is 'class_token', and no token of this stage stands for the image: use mean_token.",
+                "is 'class_token', and no token of this stage stands for the input: use mean_token.",
             )
         return self.kind
 

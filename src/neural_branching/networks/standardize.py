@@ -1,6 +1,6 @@
 """Standardisation by statistics of the training split, kept with a network's weights."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,26 +13,40 @@ class Standardize(nn.Module):
     """Map x to (x − mean) / std as float32, cut off at 5 deviations.
 
     A unit that hardly ever fires in training has a tiny deviation, and is thousands of them away when
-    it does fire, on images of other classes for instance: it must not drown out all others.
+    it does fire, on examples of other classes for instance: it must not drown out all others.
 
-    The statistics are buffers: they travel with the weights, so that a stored network takes the
-    same raw inputs that it was trained on (uint8 pixels for a parent, activations for a branch).
+    The statistics are buffers: they are stored with the weights, so that a stored network takes the
+    same raw inputs that it was trained on.
 
     Args:
-        shape: shape of the statistics, broadcast against a batch's trailing dimensions: (3, 1, 1)
+        shape: shape of the statistics, broadcast against a batch's trailing dimensions: (c, 1, 1)
             for channels, the whole input's shape for elements.
+        constants: mean and deviation, each of as many numbers, instead of those of training inputs. Nothing
+            is cut off then.
     """
 
     mean: Tensor
     inverse_std: Tensor
 
-    def __init__(self, shape: Iterable[int]) -> None:
+    def __init__(
+        self, shape: Iterable[int], constants: tuple[Sequence[float], Sequence[float]] | None = None
+    ) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(tuple(shape)))
-        self.register_buffer("inverse_std", torch.ones(tuple(shape)))
+        size = tuple(shape)
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("inverse_std", torch.ones(size))
+        self.limit = LIMIT
+        self.constant = constants is not None
+        if constants is not None:
+            mean, std = (torch.tensor(one).view(size) for one in constants)
+            self.mean.copy_(mean)
+            self.inverse_std.copy_(1 / std)
+            self.limit = float("inf")
 
     def learn(self, x: Tensor, floor: float = 1e-6) -> None:
         """Set the statistics from training inputs (n, …), averaging where they have size 1.
+
+        Constants stay as they are.
 
         Args:
             x: training inputs of any dtype; the sums are taken in float64.
@@ -40,6 +54,8 @@ class Standardize(nn.Module):
                 their mean, are only centred: a unit that never fires in training must not explode
                 when it does.
         """
+        if self.constant:
+            return
         pooled = [0, *(d + 1 for d, size in enumerate(self.mean.shape) if size == 1 and x.shape[d + 1] > 1)]
         total = torch.zeros_like(self.mean, dtype=torch.float64)
         squares = torch.zeros_like(total)
@@ -54,5 +70,5 @@ class Standardize(nn.Module):
         self.inverse_std.copy_(torch.where(std > (1e-7 * mean.abs()).clamp_min(floor), 1 / std, 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Standardise a batch of shape (n, …); the result is float32 within ±5."""
-        return ((x - self.mean) * self.inverse_std).clamp_(-LIMIT, LIMIT)
+        """Standardise a batch of shape (n, …); the result is float32, within ±5 if it is by statistics."""
+        return ((x - self.mean) * self.inverse_std).clamp_(-self.limit, self.limit)

@@ -76,7 +76,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, *, other_cla
             naming the first.
     """
     mine = module.state_dict()
-    last = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in module.named_parameters()))[-1]
+    last = next((name.rpartition(".")[0] for name, _ in reversed([*module.named_parameters()])), None)
     chosen = dict(state)
     for name, tensor in mine.items():
         if name not in chosen:

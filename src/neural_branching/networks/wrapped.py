@@ -17,7 +17,7 @@ class WrappedModule(Network):
     "logits" is what the module itself returns.
 
     Args:
-        module: maps (n, 3, h, w) to logits (n, classes).
+        module: maps a batch of inputs (n, …) to logits (n, classes).
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -59,7 +59,7 @@ class WrappedModule(Network):
             if output.ndim < 2 or output.shape[0] != x.shape[0]:
                 raise InputError(
                     f"The stage {name!r} of {type(self.module).__name__} returns shape "
-                    f"{tuple(output.shape)} for {len(x)} images: it must return one entry per image, (n, …)."
+                    f"{tuple(output.shape)} for {len(x)} inputs: it must return one entry per input, (n, …)."
                 )
             seen[name] = output
             missing.discard(name)

@@ -81,31 +81,31 @@ class Writer:
                 raise
             raise InputError(f"--output {output} cannot be written ({error.strerror or error}).") from error
 
-    def answered(self, file: Path, one: "Prediction") -> None:
+    def answered(self, name: str, one: "Prediction") -> None:
         """Take the answer to an example."""
         stopped = "" if one.accepted else one.trace[-1].node
         path = " > ".join(one.path)
         self.counts["class" if one.accepted else "backed off" if one.answer else "no answer"] += 1
         confidence = f"{one.confidence:.6g}"
-        self._line([str(file), one.answer or "", path, confidence, str(int(one.accepted)), stopped, ""])
+        self._line([name, one.answer or "", path, confidence, str(int(one.accepted)), stopped, ""])
         if self._file and not self._csv:
-            self._file.write(json.dumps({"file": str(file), **_plain(asdict(one))}) + "\n")
+            self._file.write(json.dumps({"file": name, **_plain(asdict(one))}) + "\n")
         if len(self.shown) < SHOWN:
             paths = (
                 f"{step.label} {step.probability:.2f}{'' if step.accepted else ' ✗'}" for step in one.trace
             )
             accepted = "yes" if one.accepted else "no"
             self.shown.append(
-                [printable(str(file)), one.answer or "–", number(one.confidence), accepted, " > ".join(paths)]
+                [printable(name), one.answer or "–", number(one.confidence), accepted, " > ".join(paths)]
             )
 
-    def failed(self, file: Path, reason: str) -> None:
+    def failed(self, name: str, reason: str) -> None:
         """Take an example that could not be read."""
         self.counts["broken"] += 1
-        self.errors[str(file)] = reason
-        self._line([str(file), "", "", "", "0", "", reason])
+        self.errors[name] = reason
+        self._line([name, "", "", "", "0", "", reason])
         if self._file and not self._csv:
-            self._file.write(json.dumps({"file": str(file), "error": reason}) + "\n")
+            self._file.write(json.dumps({"file": name, "error": reason}) + "\n")
 
     def _line(self, line: Iterable[str]) -> None:
         if self._file and self._csv:

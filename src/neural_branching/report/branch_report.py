@@ -137,6 +137,8 @@ def _beside(record: Row) -> list[str]:
         what = f"{parent['logits']} superclasses of {what}"
     if repeated := repeats(record, accuracy=True):
         lines.append(repeated)
+    if parent["test_accuracy"] is None:
+        return [*lines, "the parent gives no logits: what needs them is left out"]
     return [*lines, f"parent on all {what}: {parent['test_accuracy']:.3f}"]
 
 

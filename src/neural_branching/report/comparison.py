@@ -21,7 +21,7 @@ from neural_branching.selection.arrays import Floats
 
 # Whole percents, at which the curves of several seeds can be averaged.
 LEVELS = np.arange(100, 0, -1) / 100
-IMAGES = "branch.images_per_class"
+IMAGES = "branch.examples_per_class"
 
 
 def draw(summary: Summary) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def draw(summary: Summary) -> dict[str, Any]:
             _by_branch_point(summary, rows, f"{prefix}_{metric}") for prefix in ("test", "restricted")
         )
         result[metric] = comparison(values, baselines, order, label)
-    if len(order) > 1 and all(row["path_macs"] for row in rows):
+    if len(order) > 1 and all(row["path_macs"] and row["parent_macs"] for row in rows):
         result["depth"] = _depth(summary, rows, order)
     search = Search.of(summary)
     if search and len(search.objectives) == 2:

@@ -115,7 +115,7 @@ METRICS = (
         "test/parent_restricted_aurc",
         may_lack=True,
     ),
-    Metric("parent_test_accuracy", ("parent", "test_accuracy")),
+    Metric("parent_test_accuracy", ("parent", "test_accuracy"), may_lack=True),
     Metric("prefix_macs", ("cost", "macs", "to_branch_point"), may_lack=True),
     Metric("path_macs", ("cost", "macs", "path"), may_lack=True),
     Metric("parent_macs", ("cost", "macs", "parent"), may_lack=True),

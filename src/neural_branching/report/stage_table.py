@@ -12,6 +12,7 @@ from neural_branching.artifacts.build_networks import new_branch, new_parent, ou
 from neural_branching.artifacts.macs import cost, latency
 from neural_branching.config.branch_spec import BranchSpec
 from neural_branching.config.experiment import Experiment
+from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.errors import InputError
 from neural_branching.networks.readout import Readout
 from neural_branching.report.tables import console
@@ -59,20 +60,20 @@ def stages(experiment: Experiment, *, every: bool = False, timed: bool = False) 
     """
     spec, branch, found = experiment.parent, experiment.usual.branch, []
     assert branch
-    parent, shape = outline(spec), spec.in_shape
+    parent, blank = outline(spec), spec.input.blank()
     experiment.compute.apply()
     real = new_parent(spec).to(experiment.compute.device()).eval() if timed else None
     readout = Readout("auto")
-    for name in parent.network.stage_names if every else main_stages(parent, shape):
+    for name in parent.network.stage_names if every else main_stages(parent, blank):
         try:
-            output = stage_shapes(parent, shape, (name,))[name]
+            output = stage_shapes(parent, blank, (name,))[name]
         except InputError:  # no tensor of activations: not a branch point
             continue
         token = parent.network.has_class_token(name)
         width = readout(torch.empty(1, *output, device="meta"), token).shape[1]
-        price = cost(parent, shape, name)
+        price = cost(parent, blank, name)
         with torch.device("meta"):
-            head = cost(new_branch(branch, width), (width,))
+            head = cost(new_branch(branch, width), torch.zeros(1, width))
         found.append(
             Stage(
                 name=name,
@@ -82,14 +83,14 @@ def stages(experiment: Experiment, *, every: bool = False, timed: bool = False) 
                 macs=price.macs,
                 parameters=price.parameters,
                 path_macs=price.macs + head.macs,
-                latency=_latencies(branch, real, spec.in_shape, name, width) if real else {},
+                latency=_latencies(branch, real, spec.input, name, width) if real else {},
             )
         )
     return found
 
 
 def _latencies(
-    spec: BranchSpec, parent: Parent, shape: tuple[int, ...], stage: str, width: int
+    spec: BranchSpec, parent: Parent, adapter: InputAdapter, stage: str, width: int
 ) -> dict[int, float]:
     """Milliseconds from examples to the branch's logits, with weights as they were drawn."""
     branch = new_branch(spec, width).to(parent.device).eval()
@@ -99,17 +100,16 @@ def _latencies(
         logits: Tensor = branch(readout(parent(examples, until=stage), token))
         return logits
 
-    examples = torch.zeros(max(BATCHES), *shape, dtype=torch.uint8, device=parent.device)
+    examples = adapter.blank(max(BATCHES)).to(parent.device)
     return {batch: latency(path, examples[:batch]) for batch in BATCHES}
 
 
 def print_stages(experiment: Experiment, found: list[Stage], *, every: bool) -> None:
     """Print the table."""
-    screen, branch = console(), experiment.usual.branch
-    shape = " × ".join(map(str, experiment.parent.in_shape))
+    screen, branch, inputs = console(), experiment.usual.branch, experiment.data.input
     assert branch
-    name = experiment.parent.name
-    table = Table(title=f"Branch points of {name}, inputs of {shape}")
+    name, shape = experiment.parent.name, " × ".join(map(str, inputs.shape))
+    table = Table(title=f"Branch points of {name}, {inputs.name} of {shape}")
     timed = [f"ms, batch of {batch}" for batch in found[0].latency]
     for heading in (
         "stage",
@@ -128,10 +128,13 @@ def print_stages(experiment: Experiment, found: list[Stage], *, every: bool) -> 
         shape = " × ".join(map(str, stage.shape))
         table.add_row(stage.name, shape, stage.readout, *(f"{number:,}" for number in numbers), *times)
     screen.print(table)
+    whole = "The parent by itself takes those up to its logits."
+    if experiment.data.input.stages:
+        whole = "What computed given activations is not counted."
     screen.print(
-        "MACs: multiply–accumulates of one example; biases and norms are not counted. The parent by itself "
-        f"takes those up to its logits. Branch: {branch.kind} for "
-        f"{len(branch.classes)} classes; times are from the example to its logits.",
+        "MACs: multiply–accumulates of one example, from the input on; biases and norms are not counted. "
+        f"{whole} Branch: {branch.kind} for "
+        f"{len(branch.classes)} classes; times are from the input to its logits.",
         highlight=False,
     )
     if not every:

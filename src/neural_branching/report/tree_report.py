@@ -139,10 +139,8 @@ def print_results(results: Mapping[str, Any]) -> None:
     for record in records(results):
         _print_threshold(record)
     macs = results["cost"]["macs"]
-    screen.print(
-        f"MACs per example: {macs['path']:,.0f} along its paths, the parent by itself {macs['parent']:,}.",
-        highlight=False,
-    )
+    whole = f"the parent by itself {macs['parent']:,}" if macs["parent"] else "from given activations on"
+    screen.print(f"MACs per example: {macs['path']:,.0f} along its path, {whole}.", highlight=False)
 
 
 def _print_threshold(record: Mapping[str, Any]) -> None:

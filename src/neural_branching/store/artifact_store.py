@@ -130,30 +130,30 @@ class Store:
         self.root = Path(root).absolute()
         # Files that this process has hashed: a sweep reads the same cache in every job.
         self._verified: set[tuple[Path, int, int]] = set()
-        self._unclaimed: set[tuple[str, str]] = set()
+        self._new: set[tuple[str, str]] = set()
         self._used: set[tuple[str, str]] = set()
         self._announced: FileLock | None = None
         self._only_finding = False
         self._ahead: set[tuple[str, str]] = set()
 
-    def claim(self, artifacts: Mapping[str, Artifact]) -> dict[str, bool]:
-        """Say which artifacts this process has built since the last claim: for the run that asks.
+    def newly_built(self, artifacts: Mapping[str, Artifact]) -> dict[str, bool]:
+        """Which artifacts this process has built since this was asked last: they belong to the run that asks.
 
         What the checks before a run have built belongs to the run; later runs only find it. What was
         built ahead of a sweep belongs to the first run that uses it.
         """
         mine = {name: (one.kind, one.key) for name, one in artifacts.items()}
-        built = {name: place in self._unclaimed | self._ahead for name, place in mine.items()}
-        self._unclaimed.clear()
+        built = {name: place in self._new | self._ahead for name, place in mine.items()}
+        self._new.clear()
         self._ahead.difference_update(mine.values())
         return built
 
     @contextmanager
     def building_ahead(self) -> Iterator[None]:
-        """What is built inside is for runs to come, whichever claims it."""
+        """What is built inside belongs to the first later run that uses it."""
         yield
-        self._ahead |= self._unclaimed
-        self._unclaimed.clear()
+        self._ahead |= self._new
+        self._new.clear()
         self._used.clear()
 
     @contextmanager
@@ -198,7 +198,7 @@ class Store:
                             self._set_aside(final, kind, key, problem)
                         manifest = self._build(final, kind, key, identity, build)
                         built = True
-                        self._unclaimed.add((kind, key))
+                        self._new.add((kind, key))
             except Exception as error:
                 raise self._explained(error, kind) from error
         return Artifact(kind, key, final, manifest, built, time.perf_counter() - start)
@@ -249,7 +249,7 @@ class Store:
                     key = keys[place]
                     final = self.root / kind / key
                     self._build(final, kind, key, identities[place], one, spent=share, together=len(writers))
-                    self._unclaimed.add((kind, key))
+                    self._new.add((kind, key))
             except Exception as error:
                 raise self._explained(error, kind) from error
 
@@ -260,7 +260,7 @@ class Store:
     def _checkpoint(self, kind: str, key: str) -> Checkpoint:
         return Checkpoint(self.root / "checkpoints", f"{kind}-{key}")
 
-    def unclaimed_ahead(self) -> dict[str, int]:
+    def built_ahead(self) -> dict[str, int]:
         """Kind → how many artifacts were built ahead for jobs that then ran in other processes."""
         return dict(Counter(kind for kind, _ in sorted(self._ahead)))
 
@@ -276,9 +276,9 @@ class Store:
         manifest, problem = self._inspect(final, kind, key, ())
         if manifest is None:
             return problem or "it is missing"
-        strangers = {file.name for file in final.iterdir()} - {MANIFEST, *manifest["files"]}
-        if strangers:
-            return f"it holds {min(strangers)}, which is no part of it"
+        others = {file.name for file in final.iterdir()} - {MANIFEST, *manifest["files"]}
+        if others:
+            return f"it holds {min(others)}, which is no part of it"
         return self._inspect(final, kind, key, tuple(manifest["files"]))[1]
 
     def next_number(self) -> dict[str, Any]:
@@ -304,8 +304,8 @@ class Store:
         return after
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Nobody else uses the store inside: who comes meanwhile waits.
+    def exclusive(self) -> Iterator[None]:
+        """Exclusive access to the store; other processes wait.
 
         Raises:
             InputError: if another process uses it.
@@ -328,7 +328,7 @@ class Store:
             yield
 
     def _announce(self) -> None:
-        """Hold a lock until this process ends, by which ``alone`` sees that somebody is here."""
+        """Hold a lock until this process ends, by which ``exclusive`` sees that somebody is here."""
         if self._announced is None:
             locks = self.root / "locks"
             locks.mkdir(parents=True, exist_ok=True)

@@ -152,7 +152,7 @@ class Plan:
     Attributes:
         command: "train" or "route".
         jobs: number of jobs; None if only a search knows when it ends.
-        data: digest of the settings of data → fingerprint of the images that were found at the start.
+        data: digest of the settings of data → fingerprint of the examples that were found at the start.
     """
 
     command: str

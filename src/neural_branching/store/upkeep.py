@@ -19,7 +19,7 @@ from neural_branching.store.run_folders import RESULTS, missing_jobs, runs_below
 # Folders of a store that hold no artifacts.
 LOCKS, ASIDE, HASHES, CHECKPOINTS = "locks", "aside", "hashes", "checkpoints"
 # Kinds of entries beside the kinds of artifacts.
-CHECKPOINT, LEFTOVER, STRANGER = "checkpoint", "leftover", "stranger"
+CHECKPOINT, LEFTOVER, UNKNOWN = "checkpoint", "leftover", "unknown"
 _KEY = re.compile(r"[0-9a-f]{20}")
 
 
@@ -29,7 +29,7 @@ class Entry:
 
     Attributes:
         kind: what it is ("parent", "activations", …), the "checkpoint" of an interrupted training, a
-            "leftover" of a killed or damaged build, or a "stranger" that the store has not made.
+            "leftover" of a killed or damaged build, or "unknown" if the store has not made it.
         name: its key, or the name of the leftover.
         path: where it is.
         bytes: its size on the disk.
@@ -71,8 +71,8 @@ def contents(outputs: Path) -> list[Entry]:
         _other(path, LEFTOVER, "damaged, set aside" if path.parent.name == ASIDE else "of a killed process")
         for path in _leftovers(root)
     ]
-    entries += [_other(path, STRANGER, "not of this store: left alone") for path in _strangers(root)]
-    others = (CHECKPOINT, LEFTOVER, STRANGER)
+    entries += [_other(path, UNKNOWN, "not of this store: left alone") for path in _unknown(root)]
+    others = (CHECKPOINT, LEFTOVER, UNKNOWN)
     return sorted(entries, key=lambda one: (one.kind in others, one.kind, -one.bytes, one.name))
 
 
@@ -149,8 +149,8 @@ def prune(outputs: Path, *, everything: bool = False, really: bool = True) -> li
             f"{len(waiting)} of the runs below {outputs} are unfinished, such as {waiting[0]}, and may need "
             "what no finished run refers to: repeat them, remove their folders, or add --all."
         )
-    with Store(_store(outputs)).alone():
-        spared = {STRANGER} if everything else {STRANGER, CHECKPOINT}
+    with Store(_store(outputs)).exclusive():
+        spared = {UNKNOWN} if everything else {UNKNOWN, CHECKPOINT}
         doomed = [
             entry
             for entry in contents(outputs)
@@ -206,7 +206,7 @@ def _may_continue(checkpoint: Path) -> bool:
     return not (checkpoint.parent.parent / kind / key).exists()
 
 
-def _strangers(root: Path) -> list[Path]:
+def _unknown(root: Path) -> list[Path]:
     inside = [path for kind in _kinds(root) for path in sorted(kind.iterdir())]
     return sorted(path for path in root.iterdir() if not path.is_dir()) + [
         path for path in inside if not _is_artifact(path) and not _is_leftover(path)

@@ -5,7 +5,7 @@ from torch import Tensor
 from neural_branching.networks.network import Network
 from neural_branching.networks.standardize import Standardize
 from neural_branching.training.classifier import Classifier
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
 RECIPE = 2
 
@@ -15,12 +15,12 @@ class Branch(Classifier):
 
     Args:
         network: the stages, made for vectors of length ``width``.
-        fit: the training recipe.
+        recipe: the training recipe.
         width: length of the branch point's vectors.
     """
 
-    def __init__(self, network: Network, fit: Fit, width: int) -> None:
-        super().__init__(Standardize((width,)), network, fit)
+    def __init__(self, network: Network, recipe: Recipe, width: int) -> None:
+        super().__init__(Standardize((width,)), network, recipe)
 
     def learn_standardization(self, activations: Tensor) -> None:
         """Take the statistics from the training activations, float32 (n, width)."""

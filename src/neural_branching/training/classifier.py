@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from neural_branching.data.batches import Batches, TensorDataModule
 from neural_branching.networks.network import Network
 from neural_branching.networks.standardize import Standardize
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
 
 class Classifier(pl.LightningModule):
@@ -24,19 +24,25 @@ class Classifier(pl.LightningModule):
     Args:
         standardize: input standardisation; its statistics are part of the weights.
         network: the stages.
-        fit: the training recipe.
+        recipe: the training recipe; None if it is not trained.
 
     Attributes:
         losses: of every step of the last epoch, (steps,).
     """
 
-    def __init__(self, standardize: Standardize, network: Network, fit: Fit) -> None:
+    def __init__(self, standardize: Standardize, network: Network, recipe: Recipe | None) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.standardize = standardize
         self.network = network
-        self.fit = fit
+        self._recipe = recipe
         self.losses = torch.zeros(0)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is trained."""
+        assert self._recipe is not None, "this classifier is not trained"
+        return self._recipe
 
     @property
     def device(self) -> torch.device:
@@ -54,10 +60,10 @@ class Classifier(pl.LightningModule):
 
     def batch_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean loss of one batch (a scalar): the place to change what is optimised."""
-        return F.cross_entropy(self(x), y, label_smoothing=self.fit.label_smoothing)
+        return F.cross_entropy(self(x), y, label_smoothing=self.recipe.label_smoothing)
 
     def training_step(self, epoch: Batches, index: int) -> None:
-        """Train on every batch of an epoch; logs ``train/loss``, the mean over images."""
+        """Train on every batch of an epoch; logs ``train/loss``, the mean over examples."""
         optimizer = self.optimizers()
         scheduler = self.lr_schedulers()
         losses, sizes = [], []
@@ -88,31 +94,31 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser and schedule."""
-        fit = self.fit
+        recipe = self.recipe
         groups = (
-            [{"params": list(self.parameters()), "weight_decay": fit.weight_decay}]
-            if fit.optimizer == "adam"
-            else _decayed(self, fit.weight_decay)
+            [{"params": list(self.parameters()), "weight_decay": recipe.weight_decay}]
+            if recipe.optimizer == "adam"
+            else _decayed(self, recipe.weight_decay)
         )
-        return optimizer_of(self, fit, groups)
+        return optimizer_of(self, recipe, groups)
 
 
-def optimizer_of(module: pl.LightningModule, fit: Fit, groups: list[dict[str, Any]]) -> Any:
+def optimizer_of(module: pl.LightningModule, recipe: Recipe, groups: list[dict[str, Any]]) -> Any:
     """A recipe's optimiser and schedule, as Lightning takes them.
 
     Args:
         module: what is to be trained; a schedule asks its trainer's data for the number of steps.
-        fit: the recipe.
+        recipe: the recipe.
         groups: parameter groups with their weight decay, and a learning rate if it is not the recipe's.
     """
-    kind = torch.optim.Adam if fit.optimizer == "adam" else torch.optim.AdamW
-    optimizer = kind(groups, fit.lr, fused=True)
-    if fit.schedule == "constant":
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    optimizer = kind(groups, recipe.lr, fused=True)
+    if recipe.schedule == "constant":
         return optimizer
     data: TensorDataModule = module.trainer.datamodule  # type: ignore[attr-defined]
-    steps = fit.epochs * data.steps_per_epoch
+    steps = recipe.epochs * data.steps_per_epoch
     # torch divides by zero where the rise would end with the very first step.
-    rise = 0.0 if fit.pct_start * steps == 1 else fit.pct_start
+    rise = 0.0 if recipe.pct_start * steps == 1 else recipe.pct_start
     peaks = [group["lr"] for group in optimizer.param_groups]
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps, pct_start=rise)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -24,7 +24,7 @@ from neural_branching.errors import InputError
 from neural_branching.store.checkpoint import Checkpoint
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -58,18 +58,18 @@ def fit(
     Raises:
         InputError: if the loss stops being finite.
     """
-    recorder = _Recorder(module.fit, title)
+    recorder = _Recorder(module.recipe, title)
     callbacks: list[Callback] = [recorder]
-    if module.fit.patience is not None:
-        mode = "min" if module.fit.monitor == "val/loss" else "max"
-        callbacks.append(EarlyStopping(module.fit.monitor, patience=module.fit.patience, mode=mode))
+    if module.recipe.patience is not None:
+        mode = "min" if module.recipe.monitor == "val/loss" else "max"
+        callbacks.append(EarlyStopping(module.recipe.monitor, patience=module.recipe.patience, mode=mode))
     if compute.progress:
-        callbacks.append(ProgressLine(title, module.fit.epochs))
+        callbacks.append(ProgressLine(title, module.recipe.epochs))
     start = None
     if checkpoint is not None:
         callbacks.append(_Saver(checkpoint, data, title, compute.checkpoint_seconds))
         start = checkpoint.latest(compute.device().type)
-    with new_trainer(module.fit, compute, callbacks) as trainer:
+    with new_trainer(module.recipe, compute, callbacks) as trainer:
         try:
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         except InputError:
@@ -82,7 +82,7 @@ def fit(
 
 
 @contextmanager
-def new_trainer(recipe: Fit, compute: Compute, callbacks: list[Callback]) -> Iterator[pl.Trainer]:
+def new_trainer(recipe: Recipe, compute: Compute, callbacks: list[Callback]) -> Iterator[pl.Trainer]:
     """The Lightning trainer for one fit by a recipe; its matrix precision holds inside alone.
 
     Args:
@@ -122,7 +122,7 @@ def new_trainer(recipe: Fit, compute: Compute, callbacks: list[Callback]) -> Ite
             torch.set_float32_matmul_precision(before)
 
 
-def best_epoch(history: History, recipe: Fit) -> int:
+def best_epoch(history: History, recipe: Recipe) -> int:
     """Number of the epoch, from 1, whose weights the recipe keeps: the first of equals."""
     if recipe.keep == "last":
         return len(history)
@@ -133,7 +133,7 @@ def best_epoch(history: History, recipe: Fit) -> int:
 class _Recorder(Callback):
     """Keeps every epoch's metrics and, in memory, a true copy of the best weights."""
 
-    def __init__(self, recipe: Fit, title: str) -> None:
+    def __init__(self, recipe: Recipe, title: str) -> None:
         self.recipe = recipe
         self.title = title
         self.history: History = []
@@ -177,7 +177,7 @@ class _Saver(CheckpointCallback):  # of those that Lightning calls last, after e
 
     Args:
         checkpoint: where to.
-        data: what the training learns from, whose generator draws the order of the images.
+        data: what the training learns from, whose generator draws the order of the examples.
         title: what is being trained, for messages.
         seconds: least time between two states.
     """

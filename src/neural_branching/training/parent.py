@@ -2,52 +2,39 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
-from neural_branching.errors import one_of
 from neural_branching.networks.standardize import Standardize
 from neural_branching.networks.weights import fill
 from neural_branching.networks.wrapped import as_network
 from neural_branching.training.classifier import Classifier
-from neural_branching.training.recipe import Fit
+from neural_branching.training.recipe import Recipe
 
 RECIPE = 2
-NORMALIZE = ("channel", "pixel", "imagenet")
-# Means and deviations of ImageNet's training images that torchvision's weights expect, for pixels 0 … 255.
-IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 class Parent(Classifier):
-    """A classifier of raw images (uint8).
+    """A classifier of examples as the table holds them.
 
     Args:
-        network: made for images of ``image_shape``; a module that names no stages is wrapped.
-        fit: the training recipe.
-        image_shape: (3, height, width).
-        normalize: "channel" standardises by one mean and deviation per colour channel, "pixel" by
-            one for every pixel and channel, both learned from the training images; "imagenet" by
-            the constants that weights from ImageNet were trained with.
-
-    Raises:
-        InputError: for another ``normalize``.
+        network: made for examples of one shape; a module that names no stages is wrapped.
+        recipe: the training recipe; None if it is not trained.
+        shape: shape of the statistics that examples are standardised by.
+        constants: as for ``Standardize``.
     """
 
     def __init__(
-        self, network: nn.Module, fit: Fit, image_shape: Sequence[int], normalize: str = "channel"
+        self,
+        network: nn.Module,
+        recipe: Recipe | None,
+        shape: Sequence[int],
+        constants: tuple[Sequence[float], Sequence[float]] | None = None,
     ) -> None:
-        one_of(normalize, NORMALIZE, "normalize")
-        shape = image_shape if normalize == "pixel" else (image_shape[0], 1, 1)
-        super().__init__(Standardize(shape), as_network(network), fit)
-        self.normalize = normalize
+        super().__init__(Standardize(shape, constants), as_network(network), recipe)
 
-    def learn_normalization(self, images: Tensor) -> None:
-        """Take the pixel statistics from the training images, uint8 (n, 3, height, width)."""
-        if self.normalize == "imagenet":
-            self.standardize.mean.copy_(torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
-            self.standardize.inverse_std.copy_(1 / torch.tensor(IMAGENET_STD).view(3, 1, 1))
-        else:
-            self.standardize.learn(images)
+    def learn_normalization(self, examples: Tensor) -> None:
+        """Take the statistics from the training examples (n, …), unless they are constants."""
+        self.standardize.learn(examples)
 
     def adopt(self, state: Mapping[str, Tensor], what: str) -> bool:
         """Take weights that were trained elsewhere.
@@ -57,7 +44,7 @@ class Parent(Classifier):
             what: where they come from, for messages.
 
         Returns:
-            Whether the pixel statistics came with them.
+            Whether the statistics of examples came with them.
 
         Raises:
             InputError: if they are another network's.

@@ -7,12 +7,12 @@ from neural_branching.errors import ArgumentError, number, one_of, whole
 INFINITY = float("inf")
 
 
-class Fit:
+class Recipe:
     """A training recipe. Every value is part of the key of what it trains.
 
     Args:
         epochs: number of passes over the training split, at most.
-        batch_size: images per step.
+        batch_size: examples per step.
         lr: learning rate; the peak of the schedule ``one_cycle``.
         optimizer: "adam" (weight decay as an L2 penalty on every parameter) or "adamw" (decoupled
             weight decay on matrices and kernels, none on norms and biases).
@@ -68,7 +68,7 @@ class Fit:
                 "patience", f"is {patience} while keep is 'last': stopping early needs keep=best."
             )
 
-    def stretched(self, factor: float) -> "Fit":
+    def stretched(self, factor: float) -> "Recipe":
         """The same recipe with ``factor`` times the epochs and the patience, rounded up."""
         patience = None if self.patience is None else ceil(self.patience * factor)
-        return Fit(**{**vars(self), "epochs": ceil(self.epochs * factor), "patience": patience})
+        return Recipe(**{**vars(self), "epochs": ceil(self.epochs * factor), "patience": patience})

@@ -134,7 +134,7 @@ class StackedBranches(pl.LightningModule):
     def __init__(self, members: Sequence[Member]) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.members, self.recipe = members, members[0].branch.fit
+        self.members, self.recipe = members, members[0].branch.recipe
         network = members[0].branch.network
         assert isinstance(network, MLP)
         self.names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
@@ -230,13 +230,13 @@ class StackedBranches(pl.LightningModule):
 
         There are no rows where the branches of a group are no longer trained.
         """
-        layers, paces = len(self.names), [_pace(self.members[place]) for place in self.places]
+        layers, rates = len(self.names), [_rates(self.members[place]) for place in self.places]
         everything, weights, biases = range(2 * layers), range(layers), range(layers, 2 * layers)
         groups: list[tuple[float, float, Sequence[int], slice]] = []
-        for lr, decay in dict.fromkeys(map(_pace, self.members)):
-            # Members are sorted by their pace, so that those of one lie next to one another.
-            start = paces.index((lr, decay)) if (lr, decay) in paces else 0
-            rows = slice(start, start + paces.count((lr, decay)))
+        for lr, decay in dict.fromkeys(map(_rates, self.members)):
+            # Members are sorted by rate and decay, so that equal ones lie next to one another.
+            start = rates.index((lr, decay)) if (lr, decay) in rates else 0
+            rows = slice(start, start + rates.count((lr, decay)))
             if self.recipe.optimizer == "adam":
                 groups.append((lr, decay, everything, rows))
             else:
@@ -268,8 +268,9 @@ class _View:
         self.view.grad = self.whole.grad[self.rows]
 
 
-def _pace(member: Member) -> tuple[float, float]:
-    return member.branch.fit.lr, member.branch.fit.weight_decay
+def _rates(member: Member) -> tuple[float, float]:
+    """Learning rate and weight decay."""
+    return member.branch.recipe.lr, member.branch.recipe.weight_decay
 
 
 def _part(member: Member, name: str, part: str) -> Tensor:
@@ -326,7 +327,7 @@ def fit_together(members: Sequence[Member], compute: Compute, title: str) -> lis
         A history for each member; None for one that diverged, whose weights are worth nothing.
     """
     # Next to one another, members of equal recipes share one view of the stacked weights.
-    order = sorted(range(len(members)), key=lambda place: _pace(members[place]))
+    order = sorted(range(len(members)), key=lambda place: _rates(members[place]))
     stacked = [members[place] for place in order]
     module, recorder = StackedBranches(stacked), _Recorder([[] for _ in stacked])
     recipe = module.recipe

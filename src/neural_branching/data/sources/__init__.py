@@ -1,1 +1,1 @@
-"""Places that images come from, all of them readers of the same table."""
+"""Places that examples come from, all of them readers of the same table."""

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from neural_branching.data.hashes import FileHashes
-from neural_branching.data.sources.source import Images, Source, root_folder
+from neural_branching.data.inputs.images import ImageInputs
+from neural_branching.data.sources.source import Counts, Examples, Source, root_folder
+from neural_branching.data.split import TEST, TRAIN
 from neural_branching.errors import InputError
 
 RECIPE = 1
@@ -37,21 +39,26 @@ class Cifar100(Source):
     Args:
         root: folder that holds, or will hold, ``cifar-100-python/``.
         download: fetch the data set there if it is missing (about 170 MB).
+        image_size: side in pixels that images are resized to.
     """
 
-    mirror_keeps_class = True
-
-    def __init__(self, root: str, download: bool = True) -> None:
+    def __init__(self, root: str, download: bool = True, image_size: int = 32) -> None:
         self.root = root_folder(root)
         self.download = download
+        self._input = ImageInputs(image_size)
+
+    @property
+    def input(self) -> ImageInputs:
+        """Images of ``image_size``; see ``Source.input``."""
+        return self._input
 
     def class_names(self, hashes: FileHashes) -> tuple[str, ...]:
         """The 100 fine class names in the data set's own order."""
         return CLASSES
 
-    def counts(self, classes: Sequence[str], hashes: FileHashes) -> dict[str, tuple[int, int]]:
+    def counts(self, classes: Sequence[str], hashes: FileHashes) -> Counts:
         """500 and 100 images of every class."""
-        return dict.fromkeys(classes, (500, 100))
+        return {name: {"train": 500, "test": 100} for name in classes}
 
     def signature(self, classes: Sequence[str], hashes: FileHashes) -> Any:
         """Checksums of the three files, which are downloaded first if that is allowed and needed."""
@@ -62,9 +69,9 @@ class Cifar100(Source):
             self._load(train=True)
         return {"recipe": RECIPE, "files": hashes.of(self.root, FILES)}
 
-    def read(self, classes: Sequence[str], size: int) -> Images:
-        """Decode the images of ``classes``, resized if ``size`` is not 32; see ``Source.read``."""
-        pixels, labels, is_test = [], [], []
+    def read(self, classes: Sequence[str]) -> Examples:
+        """Decode the images of ``classes``, resized if they are not 32 wide; see ``Source.read``."""
+        pixels, labels, split = [], [], []
         for train in (True, False):
             dataset = self._load(train)
             index = np.full(len(dataset.classes), -1, dtype=np.int64)
@@ -73,14 +80,14 @@ class Cifar100(Source):
             label = index[np.asarray(dataset.targets)]
             pixels.append(dataset.data[label >= 0])
             labels.append(label[label >= 0])
-            is_test.append(np.full(len(labels[-1]), not train, dtype=np.bool_))
+            split.append(np.full(len(labels[-1]), TRAIN if train else TEST, dtype=np.int8))
         images = np.concatenate(pixels)
-        if size != images.shape[1]:
-            images = _resized(images, size)
-        return Images(
-            pixels=np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
+        if self.input.size != images.shape[1]:
+            images = _resized(images, self.input.size)
+        return Examples(
+            content=np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
             labels=np.concatenate(labels),
-            is_test=np.concatenate(is_test),
+            split=np.concatenate(split),
         )
 
     def _load(self, train: bool) -> Any:

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.data.sources.source import Images, Source
+from neural_branching.data.inputs.images import ImageInputs
+from neural_branching.data.sources.source import Counts, Examples, Source
+from neural_branching.data.split import TEST, TRAIN
 from neural_branching.errors import one_of, whole
 from neural_branching.store.versions import version_of
 
@@ -68,46 +70,51 @@ class Glyphs(Source):
         train_per_class: training images of each class, at least 1.
         test_per_class: test images of each class, at least 0.
         seed: at least 0.
+        image_size: side of an image in pixels.
 
     Raises:
         InputError: if an argument is outside its range.
     """
 
-    mirror_keeps_class: ClassVar[bool] = False
-
     train_per_class: int = 400
     test_per_class: int = 100
     seed: int = 0
+    image_size: int = 32
 
     def __post_init__(self) -> None:
         whole(self.train_per_class, "train_per_class", 1)
         whole(self.test_per_class, "test_per_class", 0)
         whole(self.seed, "seed", 0)
+        whole(self.image_size, "image_size", 8)
+
+    @property
+    def input(self) -> ImageInputs:
+        """Images of writing; see ``Source.input``."""
+        return ImageInputs(self.image_size, mirror_keeps_class=False)
 
     def class_names(self, hashes: FileHashes) -> tuple[str, ...]:
         """Digits, then upper case, then lower case; ``hashes`` is unused, as no images are on disk."""
         return CLASSES
 
-    def counts(self, classes: Sequence[str], hashes: FileHashes) -> dict[str, tuple[int, int]]:
+    def counts(self, classes: Sequence[str], hashes: FileHashes) -> Counts:
         """As many of every class as the arguments say."""
-        return dict.fromkeys(classes, (self.train_per_class, self.test_per_class))
+        return {name: {"train": self.train_per_class, "test": self.test_per_class} for name in classes}
 
     def signature(self, classes: Sequence[str], hashes: FileHashes) -> dict[str, Any]:
         """The recipe, the arguments and the versions of the packages that choose or draw a pixel."""
         versions = {package: version_of(package) for package in ("matplotlib", "numpy", "pillow")}
         return {"recipe": RECIPE, **asdict(self), **versions}
 
-    def read(self, classes: Sequence[str], size: int) -> Images:
+    def read(self, classes: Sequence[str]) -> Examples:
         """Draw all images of ``classes``, class by class and the training images first.
 
         Args:
             classes: names out of ``CLASSES``, in the order of the labels.
-            size: side of an image in pixels.
 
         Raises:
             InputError: if a class is unknown.
         """
-        fonts = _fonts(FONT_SIZE * size)
+        size, fonts = self.image_size, _fonts(FONT_SIZE * self.image_size)
         counts = (self.train_per_class, self.test_per_class)
         pixels = np.empty((len(classes), sum(counts), 3, size, size), np.uint8)
         for name, block in zip(classes, pixels, strict=True):
@@ -116,10 +123,10 @@ class Glyphs(Source):
             train, test = np.random.default_rng(int.from_bytes(digest, "big")).spawn(2)
             block[: counts[0]] = _draw(stamps, counts[0], train)
             block[counts[0] :] = _draw(stamps, counts[1], test)
-        return Images(
-            pixels=pixels.reshape(-1, 3, size, size),
+        return Examples(
+            content=pixels.reshape(-1, 3, size, size),
             labels=np.repeat(np.arange(len(classes), dtype=np.int64), sum(counts)),
-            is_test=np.tile(np.repeat([False, True], counts), len(classes)),
+            split=np.tile(np.repeat(np.array([TRAIN, TEST], np.int8), counts), len(classes)),
         )
 
 

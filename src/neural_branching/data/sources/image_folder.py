@@ -12,9 +12,11 @@ import numpy as np
 from neural_branching.data.class_folders import Look, Place, forget, look_at, remembered
 from neural_branching.data.decode import MAX_PIXELS, decode
 from neural_branching.data.hashes import FileHashes, stamps_of
-from neural_branching.data.sources.source import Images, Source, root_folder
+from neural_branching.data.inputs.images import ImageInputs
+from neural_branching.data.sources.source import Counts, Examples, Source, root_folder
+from neural_branching.data.split import TEST, TRAIN
 from neural_branching.data.tasks import in_tasks
-from neural_branching.errors import ArgumentError, InputError, one_of, printable, whole
+from neural_branching.errors import InputError, one_of, printable, whole
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +36,10 @@ class ImageFolder(Source):
             out and counts them.
         mirror_keeps_class: whether mirror images count as duplicates; not for writing, for example.
         max_pixels: an image of more pixels, width × height, is as one that cannot be decoded.
+        image_size: side of the squares in pixels.
 
     Raises:
-        InputError: if ``broken`` or ``mirror_keeps_class`` is none of its values, or ``max_pixels`` no whole
-            number above 0.
+        InputError: for a value that an option does not have.
     """
 
     def __init__(
@@ -46,31 +48,30 @@ class ImageFolder(Source):
         broken: str = "refuse",
         mirror_keeps_class: bool = True,
         max_pixels: int = MAX_PIXELS,
+        image_size: int = 32,
     ) -> None:
         self.root = root_folder(root)
         self.broken = one_of(broken, ("refuse", "skip"), "broken")
-        if not isinstance(mirror_keeps_class, bool):
-            raise ArgumentError("mirror_keeps_class", f"is {mirror_keeps_class!r}: it must be true or false.")
-        self._mirror_keeps_class = mirror_keeps_class
+        self._input = ImageInputs(image_size, mirror_keeps_class)
         self.max_pixels = whole(max_pixels, "max_pixels", 1)
         # What the last signature spoke of.
         self._look: Look | None = None
 
     @property
-    def mirror_keeps_class(self) -> bool:
-        """As the user says; see ``Source.mirror_keeps_class``."""
-        return self._mirror_keeps_class
+    def input(self) -> ImageInputs:
+        """Images of ``image_size``; see ``Source.input``."""
+        return self._input
 
     def class_names(self, hashes: FileHashes) -> tuple[str, ...]:
         """Names of the class folders, sorted; see ``Source.class_names``."""
         return tuple(sorted({place.name for place in self._seen(hashes).files}))
 
-    def counts(self, classes: Sequence[str], hashes: FileHashes) -> dict[str, tuple[int, int]]:
+    def counts(self, classes: Sequence[str], hashes: FileHashes) -> Counts:
         """Number of image files by class, broken ones included; see ``Source.counts``."""
         found: Counter[tuple[str, bool]] = Counter()
         for place, files in self._seen(hashes).files.items():
             found[place.name, place.split == "test"] += len(files)
-        return {name: (found[name, False], found[name, True]) for name in classes}
+        return {name: {"train": found[name, False], "test": found[name, True]} for name in classes}
 
     def signature(self, classes: Sequence[str], hashes: FileHashes) -> Any:
         """Checksum of names and content of the files of ``classes``; see ``Source.signature``."""
@@ -104,21 +105,21 @@ class ImageFolder(Source):
         lines = "".join(f"{file}\0{content[file]}" for file in files)
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
-    def read(self, classes: Sequence[str], size: int) -> Images:
+    def read(self, classes: Sequence[str]) -> Examples:
         """Decode the images of ``classes``; see ``Source.read``."""
         if not self.root.is_dir():
             raise self._missing()
         look, index = self._look or look_at(self.root), {name: label for label, name in enumerate(classes)}
         places = [place for place in look.files if place.name in index]
         files = [file for place in places for file in look.files[place]]
-        pixels = np.empty((len(files), 3, size, size), dtype=np.uint8)
+        pixels = np.empty((len(files), *self.input.shape), dtype=np.uint8)
 
         def some(rows: range) -> dict[str, str]:
             """Decode some of the files; which of them are broken, and why."""
             problems = {}
             for row in rows:
                 try:
-                    pixels[row] = decode(self.root / files[row], size, self.max_pixels)
+                    pixels[row] = decode(self.root / files[row], self.input.size, self.max_pixels)
                 except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
                     problems[files[row]] = f"{type(error).__name__}: {error}"
             return problems
@@ -136,11 +137,11 @@ class ImageFolder(Source):
         good = np.array([file not in broken for file in files], dtype=np.bool_)
         sizes = [len(look.files[place]) for place in places]
         labels = np.array([index[place.name] for place in places], dtype=np.int64)
-        is_test = np.array([place.split == "test" for place in places], dtype=np.bool_)
-        return Images(
-            pixels=pixels if good.all() else pixels[good],
+        split = np.array([TEST if place.split == "test" else TRAIN for place in places], dtype=np.int8)
+        return Examples(
+            content=pixels if good.all() else pixels[good],
             labels=np.repeat(labels, sizes)[good],
-            is_test=np.repeat(is_test, sizes)[good],
+            split=np.repeat(split, sizes)[good],
             skipped=sorted(broken),
         )
 

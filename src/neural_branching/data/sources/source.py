@@ -1,6 +1,6 @@
-"""What every source of images offers, so that nothing downstream knows where images came from."""
+"""What every source of examples offers, so that nothing downstream knows where they came from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -9,23 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neural_branching.data.hashes import FileHashes
+from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.errors import ArgumentError
+
+# Class → name of a split → number of its examples; "train" are those that are shared out.
+Counts = dict[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
-class Images:
-    """Decoded images in the order in which the source met them.
+class Examples:
+    """Examples in the order in which the source met them.
 
     Attributes:
-        pixels: uint8, shape (n, 3, size, size), RGB.
+        content: shape (n, *shape), shape and type being those of the source's input adapter.
         labels: int64, shape (n,), indices into the class names that were asked for.
-        is_test: bool, shape (n,); all false when the source has no test images of its own.
-        skipped: files that could not be decoded and were left out, if the source allows that.
+        split: int8, shape (n,), indices into ``SPLITS``: the split that the source itself has. What is
+            of "train" is shared out to the splits that it does not have.
+        groups: int64, shape (n,), equal for examples that have to stay in one split; None for no groups.
+        skipped: what could not be read and was left out, if the source allows that.
     """
 
-    pixels: NDArray[np.uint8]
+    content: NDArray[Any]
     labels: NDArray[np.int64]
-    is_test: NDArray[np.bool_]
+    split: NDArray[np.int8]
+    groups: NDArray[np.int64] | None = None
     skipped: list[str] = field(default_factory=list)
 
 
@@ -42,35 +49,32 @@ def root_folder(root: object) -> Path:
 
 @runtime_checkable
 class Source(Protocol):
-    """A place that images come from."""
+    """A place that examples come from."""
 
     @property
-    def mirror_keeps_class(self) -> bool:
-        """Whether mirroring an image left to right keeps its class, as it does not with writing.
-
-        Mirror images then count as duplicates.
-        """
+    def input(self) -> InputAdapter:
+        """What an example is."""
 
     def class_names(self, hashes: FileHashes) -> tuple[str, ...]:
-        """Every class on offer, in a stable order, without decoding an image.
+        """Every class on offer, in a stable order, without reading an example.
 
         Raises:
             InputError: if the source is missing or empty.
         """
 
-    def counts(self, classes: Sequence[str], hashes: FileHashes) -> dict[str, tuple[int, int]]:
-        """Class → number of training images, number of test images, without decoding one."""
+    def counts(self, classes: Sequence[str], hashes: FileHashes) -> Counts:
+        """How many examples of each class the source has in its own splits, without reading one."""
 
     def signature(self, classes: Sequence[str], hashes: FileHashes) -> Any:
-        """What the pixels of ``classes`` rest on (plain JSON values): equal signature, equal images.
+        """What the examples of ``classes`` rest on (plain JSON values): equal signature, equal examples.
 
         Raises:
-            InputError: if the source is missing or a class has no images.
+            InputError: if the source is missing or a class has no examples.
         """
 
-    def read(self, classes: Sequence[str], size: int) -> Images:
-        """Decode all images of ``classes`` as RGB of ``size`` × ``size`` pixels.
+    def read(self, classes: Sequence[str]) -> Examples:
+        """Read all examples of ``classes``.
 
         Raises:
-            InputError: if the source is missing or an image is broken.
+            InputError: if the source is missing or an example is broken.
         """

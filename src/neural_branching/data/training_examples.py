@@ -1,4 +1,4 @@
-"""The images of a table as training and validation tensors."""
+"""The examples of a table as training and validation tensors."""
 
 import torch
 from torch import Tensor
@@ -8,17 +8,17 @@ from neural_branching.data.labels import Labels
 from neural_branching.data.table import DataTable
 
 
-class PixelDataModule(TensorDataModule):
-    """Pixels for training a parent: uint8 tensors, the training split in a new order every epoch.
+class ExampleDataModule(TensorDataModule):
+    """What a parent is trained on: examples as they are stored, in a new order every epoch.
 
     Args:
         table: the data set.
-        labels: what the parent tells apart; images of other classes are left out.
-        batch_size: images per step.
+        labels: what the parent tells apart; examples of other classes are left out.
+        batch_size: examples per step.
         seed: seed of the order of the batches and of the augmentation.
-        augment: applied to training batches (uint8).
-        learner: whose training images, "parent" or "branch", where the split keeps them apart.
-        per_class: only so many training images of each class; None for all.
+        augment: applied to training batches.
+        training_source: whose training examples, "parent" or "branch", where the split keeps them apart.
+        per_class: only so many training examples of each class; None for all.
     """
 
     def __init__(
@@ -29,13 +29,13 @@ class PixelDataModule(TensorDataModule):
         seed: int,
         augment: Augment | None = None,
         *,
-        learner: str = "parent",
+        training_source: str = "parent",
         per_class: int | None = None,
     ) -> None:
         super().__init__(batch_size, seed, augment)
         self.table = table
         self.labels = labels
-        self.learner = learner
+        self.training_source = training_source
         self.per_class = per_class
 
     def load(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -44,6 +44,6 @@ class PixelDataModule(TensorDataModule):
 
     def _read(self, split: str) -> tuple[Tensor, Tensor]:
         classes = tuple(self.labels.of)
-        rows = self.table.rows(split, classes, learner=self.learner, per_class=self.per_class)
+        rows = self.table.rows(split, classes, training_source=self.training_source, per_class=self.per_class)
         targets = self.labels.targets(self.table.classes)[self.table.labels[rows]]
-        return torch.from_numpy(self.table.images()[rows]), torch.from_numpy(targets)
+        return torch.from_numpy(self.table.examples()[rows]), torch.from_numpy(targets)

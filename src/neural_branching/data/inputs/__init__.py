@@ -1,0 +1,1 @@
+"""Input adapters: what an example is, how examples are stored, compared, and handed to a network."""
