@@ -22,8 +22,8 @@ COMMANDS = {
         "the parent's branch points: shape, readout, MACs and parameters, without training",
     ),
     "predict": (
-        "RUN IMAGES ...",
-        "what a finished run answers to image files or folders of them, with a trace",
+        "RUN FILES ...",
+        "what a finished run answers to files or folders of them, with a trace",
     ),
     "export": ("RUN FILE", "a finished run as one program: FILE.pt2 (torch.export) or FILE.onnx"),
     "report": ("FOLDER", "table and figures of every run below a folder; --compare A B pairs two settings"),

@@ -38,7 +38,7 @@ class Run:
         results: what results.json will hold.
         nodes: node → its branch, evaluated by itself.
         tree: the tree of several branches, evaluated as one; None for a single one.
-        table: the images.
+        table: the examples.
         histories: of the parent and every branch.
     """
 
@@ -63,7 +63,7 @@ def check(experiment: Experiment) -> None:
 
 
 def check_table(experiment: Experiment, table: DataTable) -> None:
-    """Check that there are images enough, and room for their activations.
+    """Check that there are examples enough, and room for their activations.
 
     Raises:
         InputError: as ``check_examples`` and ``check_budget``.
@@ -205,7 +205,7 @@ def _node_numbers(
 def _duplicates(
     outputs: Outputs, nodes: Mapping[str, NodeEvaluation], tree: TreeEvaluation | None
 ) -> dict[str, Any]:
-    """What of the test images repeats training images, and how the run does without them."""
+    """Which test examples repeat training examples, and how the run does without them."""
     branch = outputs.experiment.usual.branch
     assert branch
     if tree and outputs.experiment.router:

@@ -335,7 +335,7 @@ def test_help_and_what_cannot_be_read_need_no_torch():
     assert [failed for _, failed, _ in answers] == [False, False, True, True, True]
     words = (
         "train",
-        "branch_point: block1, block2, block3, block4, block5, block6, hidden1, hidden2, logits, norm",
+        "branch_point: block1, block2, block3, block4, block5, block6, first, hidden1, hidden2, logits, norm",
         "did you mean 'train'?",
         "has no results.json",
         "does not exist",

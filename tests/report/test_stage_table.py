@@ -106,7 +106,7 @@ def test_the_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     for every in (False, True):
         print_stages(config, stages(config, every=every), every=every)
         output = capsys.readouterr().out
-        assert "Branch points of vit, inputs of 3 × 16 × 16" in output
+        assert "Branch points of vit, images of 3 × 16 × 16" in output
         for part in ("17 × 8", "class_token", "MACs up to there", "patches"):
             assert part in output
         assert f"{16 * 48 * 8:,}" in output

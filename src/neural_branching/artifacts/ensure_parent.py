@@ -58,16 +58,8 @@ def ensure_parent(
             normalized |= parent.adopt(read_state(spec.checkpoint), f"The checkpoint {spec.checkpoint}")
         if normalized and not spec.learns:
             return save(parent, [], folder)
-        examples = ExampleDataModule(
-            ensure_data(data, store, content=True, fingerprint=table.artifact.key),
-            spec.labels,
-            spec.recipe.batch_size if spec.recipe else 1,
-            spec.seed,
-            augmentation(spec),
-            training_source=spec.training_source,
-            per_class=spec.examples_per_class,
-        )
-        examples.setup("fit")
+        whole = ensure_data(data, store, content=True, fingerprint=table.artifact.key)
+        examples = _training_examples(whole, spec)
         title = f"parent {spec.name}"
         if start:
             fill(parent, load_file(start.path / WEIGHTS), "The parent", other_classes=True)
@@ -79,3 +71,18 @@ def ensure_parent(
         return train_and_save(parent, examples, compute, title, folder, store.checkpoint("parent", identity))
 
     return store.fetch("parent", identity, make, needs=(WEIGHTS, HISTORY))
+
+
+def _training_examples(table: DataTable, spec: ParentSpec) -> ExampleDataModule:
+    """What a parent learns from, loaded."""
+    examples = ExampleDataModule(
+        table,
+        spec.labels,
+        spec.recipe.batch_size if spec.recipe else 1,
+        spec.seed,
+        augmentation(spec),
+        training_source=spec.training_source,
+        per_class=spec.examples_per_class,
+    )
+    examples.setup("fit")
+    return examples

@@ -123,7 +123,7 @@ def check(jobs: Sequence[DictConfig], folder: Path) -> tuple[list[Experiment], d
         folder: where results will go.
 
     Returns:
-        What each job is to do; and digest of their settings of data → fingerprint of the images.
+        What each job is to do; and digest of their settings of data → fingerprint of the examples.
 
     Raises:
         InputError: for the first thing that cannot be used.

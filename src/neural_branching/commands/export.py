@@ -8,7 +8,7 @@ from neural_branching.errors import one_of
 
 
 def main(arguments: list[str]) -> None:
-    """Write a finished run as one program, from pixels to answers.
+    """Write a finished run as one program, from examples to answers.
 
     Args:
         arguments: the run's folder and the file.
@@ -33,6 +33,6 @@ def main(arguments: list[str]) -> None:
     predictor = load(options.run, "cpu", trust=options.trust, threshold=options.threshold)
     compared, difference = export(predictor, options.file)
     print(
-        f"{options.file}: answers {compared} test images as the run does, confidences within "
+        f"{options.file}: answers {compared} test examples as the run does, confidences within "
         f"{difference:.1e}; {len(predictor.examples) - compared} lie within rounding of a threshold."
     )

@@ -1,4 +1,4 @@
-"""``predict``: what a finished run answers to image files."""
+"""``predict``: what a finished run answers to new files."""
 
 import argparse
 import sys
@@ -9,26 +9,28 @@ THRESHOLD = "of a run with several thresholds, the number (from 0) or the rule o
 
 
 def main(arguments: list[str]) -> None:
-    """Answer image files with a finished run.
+    """Answer files with a finished run.
 
     Args:
-        arguments: the run's folder, images and options.
+        arguments: the run's folder, files and options.
 
     Raises:
-        InputError: if the run cannot be loaded, or there is no image.
+        InputError: if the run cannot be loaded, or there is nothing to answer.
     """
     from neural_branching.data.decode import MAX_PIXELS
 
     parser = argparse.ArgumentParser(
-        prog="neural-branching predict", description="What a finished run answers to image files."
+        prog="neural-branching predict", description="What a finished run answers to new files."
     )
     parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
+    parser.add_argument(
+        "files", type=Path, nargs="+", help="examples like those of the run, or folders of them"
+    )
     parser.add_argument("--output", type=Path, help="also write every answer to a .csv or .jsonl file")
-    parser.add_argument("--batch", type=int, default=256, help="images per pass (256)")
+    parser.add_argument("--batch", type=int, default=256, help="examples per pass (256)")
     parser.add_argument("--device", help="cpu, cuda or mps; what the run was told if left out")
     parser.add_argument(
-        "--max-pixels", type=int, default=MAX_PIXELS, help=f"of an image that is opened ({MAX_PIXELS:,})"
+        "--max-pixels", type=int, default=MAX_PIXELS, help=f"of what is opened ({MAX_PIXELS:,})"
     )
     parser.add_argument("--threshold", help=THRESHOLD)
     parser.add_argument("--trust", action="store_true", help=TRUST)
@@ -40,7 +42,7 @@ def main(arguments: list[str]) -> None:
     from neural_branching.report.answers_file import Writer, check_output
 
     batch = whole(options.batch, "--batch", 1)
-    for place in options.images:
+    for place in options.files:
         if not place.exists():
             raise InputError(f"{place} does not exist: name files, or folders of them.")
     max_pixels = whole(options.max_pixels, "--max-pixels", 1)
@@ -56,7 +58,7 @@ def main(arguments: list[str]) -> None:
     )
     with writer.to(options.output):
         start = time.perf_counter()
-        passes, batches = predictor.input.read_files(options.images, batch, max_pixels)
+        passes, batches = predictor.input.read_files(options.files, batch, max_pixels)
         for good, examples, broken in track(batches, "Predicting", passes, transient=True):
             for file, answer in zip(good, predictor.predict(examples), strict=True):
                 writer.answered(file, answer)

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> None:
         nargs=2,
         metavar=("A", "B"),
         help="instead, pair the runs of two settings by their seeds, each as column=value[,column=value], "
-        "and print the differences on the same test images",
+        "and print the differences on the same test examples",
     )
     options = parser.parse_args(arguments)
     if options.compare:

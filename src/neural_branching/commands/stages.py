@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--all", action="store_true", help="every node or submodule, not only the main stages"
     )
-    parser.add_argument("--latency", action="store_true", help="also measure passes of 1 and of 256 images")
+    parser.add_argument("--latency", action="store_true", help="also measure passes of 1 and of 256 examples")
     parser.add_argument(
         "overrides", nargs="*", metavar="OVERRIDE", help="as for train, such as parent=convnet"
     )

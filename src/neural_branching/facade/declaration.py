@@ -70,7 +70,7 @@ class Branch(_Grown):
         kind: a name in ``conf/branch``.
         network: options of its network, such as ``widths``.
         fit: options of its recipe.
-        views: augmented views of every training image.
+        views: augmented views of every training example.
         options: further keys of the group, such as ``examples_per_class`` and ``seed``.
     """
 

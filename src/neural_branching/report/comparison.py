@@ -21,7 +21,7 @@ from neural_branching.selection.arrays import Floats
 
 # Whole percents, at which the curves of several seeds can be averaged.
 LEVELS = np.arange(100, 0, -1) / 100
-IMAGES = "branch.examples_per_class"
+PER_CLASS = "branch.examples_per_class"
 
 
 def draw(summary: Summary) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def draw(summary: Summary) -> dict[str, Any]:
     search = Search.of(summary)
     if search and len(search.objectives) == 2:
         result["pareto"] = _pareto(search)
-    if IMAGES in summary.swept:
+    if PER_CLASS in summary.swept:
         result["learning_curve"] = _learning_curve(summary, rows)
     return result
 
@@ -92,23 +92,23 @@ def _depth(summary: Summary, rows: list[Row], order: list[str]) -> Figure:
 def _learning_curve(summary: Summary, rows: list[Row]) -> Figure:
     """Accuracy and training time of the branch and its baselines by training examples per class."""
     names = ("branch_point", "data", "parent", "branch", "score", *summary.swept)
-    differing = [name for name in _differing(rows, names) if name != IMAGES]
+    differing = [name for name in _differing(rows, names) if name != PER_CLASS]
     panels: dict[str, dict[str, dict[str, dict[int, list[float]]]]] = {}
     for row in rows:
-        if not str(row[IMAGES]).isdecimal():  # null: all there are
+        if not str(row[PER_CLASS]).isdecimal():  # null: all there are
             continue
         group = " · ".join([row["subset"], *(str(row[name]) for name in differing)])
         models = row["baselines"] or {"branch": {"accuracy": row["test_accuracy"]}}
         for model, one in models.items():
-            for label, metric in _OVER_IMAGES.items():
+            for label, metric in _OVER_EXAMPLES.items():
                 if one and one.get(metric):
                     curves = panels.setdefault(label, {}).setdefault(group, {})
                     curve = curves.setdefault(model.replace("_", " "), {})
-                    curve.setdefault(int(row[IMAGES]), []).append(one[metric])
+                    curve.setdefault(int(row[PER_CLASS]), []).append(one[metric])
     return learning_curve(panels)
 
 
-_OVER_IMAGES = {"test accuracy": "accuracy", "seconds of training": "training_seconds"}
+_OVER_EXAMPLES = {"test accuracy": "accuracy", "seconds of training": "training_seconds"}
 
 
 def _distinct(summary: Summary) -> list[Row]:

@@ -76,8 +76,8 @@ def write_figures(folder: Path, drawn: Collection[str]) -> None:
                 # As it is: to draw or to compress it again takes longer than to write all other events.
                 content = (folder / f"{name}.png").read_bytes()
                 width, height = (int.from_bytes(content[start : start + 4]) for start in (16, 20))
-                image = Summary.Image(width=width, height=height, encoded_image_string=content)
-                summary = Summary(value=[Summary.Value(tag=f"test/{name}", image=image)])
+                picture = Summary.Image(width=width, height=height, encoded_image_string=content)
+                summary = Summary(value=[Summary.Value(tag=f"test/{name}", image=picture)])
                 writer._get_file_writer().add_summary(summary)
 
 
