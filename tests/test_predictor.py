@@ -243,7 +243,7 @@ def test_a_system_is_one_program(
     file, folder = tmp_path / f"system.{suffix}", place / "outputs" / "runs" / run
     monkeypatch.setattr("sys.argv", ["neural-branching", "export", str(folder), str(file)])
     cli.main()
-    assert re.search(r"answers (8\d|90) test images as the run does", capsys.readouterr().out)
+    assert re.search(r"answers (8\d|90) test examples as the run does", capsys.readouterr().out)
     assert [one.name for one in tmp_path.iterdir()] == [file.name]
     predictor = load(folder, "cpu")
     names = ("uncertain", "digit", "letter", "upper", "lower", *predictor.classes)
@@ -309,7 +309,7 @@ def test_a_bound_answers_no_new_image(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "outputs" / "runs" / "soft", run)
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config.replace("routers.Soft", "routers.Oracle"))
-    with pytest.raises(InputError, match="router=oracle is a bound and answers no new image"):
+    with pytest.raises(InputError, match="router=oracle is a bound and answers no new example"):
         load(run)
 
 
@@ -390,7 +390,7 @@ def test_images_may_be_called_anything(place: Path, monkeypatch, capsys, tmp_pat
 def test_a_program_that_answers_differently_is_not_written(place: Path, tmp_path: Path, monkeypatch) -> None:
     predictor = load(place / "outputs" / "runs" / "soft")
     monkeypatch.setattr(Predictor, "predict", lambda self, images: [WRONG] * len(images))
-    with pytest.raises(InputError, match=r"image 0 with .* and the run with 'nonsense': nothing was written"):
+    with pytest.raises(InputError, match=r"example 0 with .* and the run with 'nonsense': nothing was written"):
         export(predictor, tmp_path / "a.pt2")
     assert list(tmp_path.iterdir()) == []
 
@@ -491,7 +491,7 @@ def test_what_an_exporter_cannot_follow_is_a_sentence(tmp_path: Path) -> None:
     stop = predictor.acceptances[ROOT]
     predictor.acceptances = {ROOT: replace(stop, choice=Choice(always, 0))}
     predictor.examples = predictor.examples[:1]
-    with pytest.raises(InputError, match="Each of 1 test images lies within rounding of a threshold"):
+    with pytest.raises(InputError, match="Each of 1 test examples lies within rounding of a threshold"):
         export(predictor, tmp_path / "a.pt2")
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 

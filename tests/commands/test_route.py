@@ -129,7 +129,7 @@ def test_what_accepts_nothing_says_why(monkeypatch, capsys):
     found, _ = results()
     assert record(found)["arrivals"]["digit"]["thresholds"]["back_off"]["value"] is None
     screen = " ".join(capsys.readouterr().out.split())
-    assert "digit: No image of the calibration or the validation split arrives at the node." in screen
+    assert "digit: No example of the calibration or the validation split arrives at the node." in screen
     assert "root: not certifiable with" in screen
 
 
@@ -269,7 +269,7 @@ def test_runs_of_other_settings_are_kept_apart(monkeypatch, capsys):
     assert len(summarize(folder, "route").groups()) == 2
     found = [json.loads(file.read_text()) for file in folder.rglob("results.json")]
     promise = record(found[0])["answers"]["back_off"]["promise"]
-    assert promise.startswith("a share of at most 0.4 of the answers to new images is wrong")
+    assert promise.startswith("a share of at most 0.4 of the answers to new examples is wrong")
 
 
 def test_nodes_may_differ(monkeypatch):
