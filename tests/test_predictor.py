@@ -390,7 +390,9 @@ def test_images_may_be_called_anything(place: Path, monkeypatch, capsys, tmp_pat
 def test_a_program_that_answers_differently_is_not_written(place: Path, tmp_path: Path, monkeypatch) -> None:
     predictor = load(place / "outputs" / "runs" / "soft")
     monkeypatch.setattr(Predictor, "predict", lambda self, images: [WRONG] * len(images))
-    with pytest.raises(InputError, match=r"example 0 with .* and the run with 'nonsense': nothing was written"):
+    with pytest.raises(
+        InputError, match=r"example 0 with .* and the run with 'nonsense': nothing was written"
+    ):
         export(predictor, tmp_path / "a.pt2")
     assert list(tmp_path.iterdir()) == []
 

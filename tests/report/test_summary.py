@@ -36,7 +36,7 @@ COMPLETED = ["0_digits_hidden2", "2_upper_hidden2", "10_digits_hidden1"]
 STRANGE = {
     "foreign": '{"accuracy": 0.9}',
     "list": "[1, 2]",
-    "torn": '{"schema_version": 3, "status": "comp',
+    "torn": '{"schema_version": 4, "status": "comp',
     "older": '{"schema_version": 1, "status": "completed"}',
 }
 
@@ -501,7 +501,7 @@ def test_one_odd_value_takes_no_report_down(odd: str, sweep: Path) -> None:
 HOSTILE = {
     "100,000 levels": "[" * 100_000 + "]" * 100_000,
     "100,000 mappings": '{"a":' * 100_000 + "1" + "}" * 100_000,
-    "a hundred levels": '{"schema_version": 3, "status": ' + "[" * 100 + "]" * 100 + "}",
+    "a hundred levels": '{"schema_version": 4, "status": ' + "[" * 100 + "]" * 100 + "}",
     "huge": '{"a": "' + "a" * (1 << 26) + '"}',
     "no UTF-8": b"\xff\xfe{}",
     "nan": '{"schema_version": NaN}',
@@ -544,9 +544,9 @@ def test_files_of_another_run_are_not_taken_for_a_runs_own(name: str, sweep: Pat
 @pytest.mark.parametrize(
     "text",
     [
-        '{"schema_version": 3}',
-        '{"schema_version": 3, "status": "completed"}',
-        '{"schema_version": 3, "status": 3}',
+        '{"schema_version": 4}',
+        '{"schema_version": 4, "status": "completed"}',
+        '{"schema_version": 4, "status": 3}',
     ],
 )
 def test_a_foreign_file_that_looks_like_ours_is_skipped(text: str, sweep: Path) -> None:
