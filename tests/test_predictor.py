@@ -22,7 +22,7 @@ from torch import nn
 from conftest import leave_out_pictures
 from device import ON_GPU
 from neural_branching import cli
-from neural_branching.data.inputs.images import ImageInputs
+from neural_branching.data.inputs.image_inputs import ImageInputs
 from neural_branching.data.split import TEST
 from neural_branching.errors import InputError
 from neural_branching.evaluation.tree_acceptance import Acceptance

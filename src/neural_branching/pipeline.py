@@ -177,7 +177,7 @@ def _node_numbers(
     place = experiment.tree.nodes[name]
     numbers: dict[str, Any] = {"within": place.within, "labels": list(place.labels)}
     if name in refused:
-        return {**numbers, "not_judged_alone": refused[name]}
+        return {**numbers, "not_evaluated_alone": refused[name]}
     if name not in nodes:
         return numbers
     head, branch = outputs.heads[name], nodes[name].threshold_free.branch

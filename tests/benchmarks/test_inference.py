@@ -12,7 +12,7 @@ from PIL import Image
 
 from neural_branching.artifacts.activations import stage_widths
 from neural_branching.data.files import decoded
-from neural_branching.data.inputs.images import ImageInputs
+from neural_branching.data.inputs.image_inputs import ImageInputs
 from neural_branching.evaluation.tree_acceptance import Acceptance
 from neural_branching.exported_program import Program, export
 from neural_branching.networks.convnet import ConvNet

@@ -320,5 +320,5 @@ def test_a_tree_does_without_a_branch_that_cannot_be_judged_alone(monkeypatch):
     few = ["data.source.train_per_class=5", "data.split.train=0.6", "data.split.calibration=0.2"]
     assert run(monkeypatch, "route", *TINY, *few, "score=temperature", "threshold=risk") is None
     found, _ = results()
-    assert "there is only one of each" in found["nodes"]["digit"]["not_judged_alone"]
+    assert "there is only one of each" in found["nodes"]["digit"]["not_evaluated_alone"]
     assert record(found)["arrivals"]["root"]["n"] == 90

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from neural_branching.data.inputs.adapter import InputAdapter
-from neural_branching.data.inputs.images import IMAGENET_MEAN, IMAGENET_STD, ImageInputs
-from neural_branching.data.inputs.vectors import VectorInputs
+from neural_branching.data.inputs.image_inputs import IMAGENET_MEAN, IMAGENET_STD, ImageInputs
+from neural_branching.data.inputs.vector_inputs import VectorInputs
 from neural_branching.errors import InputError
 
 IMAGES, VECTORS = ImageInputs(8), VectorInputs({"early": 2, "late": 3})

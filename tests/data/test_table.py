@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from neural_branching.data.hashes import FileHashes
-from neural_branching.data.inputs.images import ImageInputs
+from neural_branching.data.inputs.image_inputs import ImageInputs
 from neural_branching.data.labels import Labels
 from neural_branching.data.sources.image_folder import ImageFolder
 from neural_branching.data.sources.source import Examples

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from neural_branching.data.inputs.images import IMAGENET_MEAN, IMAGENET_STD, ImageInputs
+from neural_branching.data.inputs.image_inputs import IMAGENET_MEAN, IMAGENET_STD, ImageInputs
 from neural_branching.errors import InputError
 from neural_branching.networks.mlp import MLP
 from neural_branching.training.parent import Parent

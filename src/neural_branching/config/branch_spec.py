@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neural_branching.config.build import build, only_keys, placed
-from neural_branching.config.identity import Identified
+from neural_branching.config.identified import Identified
 from neural_branching.data.views import Views
 from neural_branching.errors import InputError, whole
 from neural_branching.networks.readout import Readout

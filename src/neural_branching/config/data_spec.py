@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neural_branching.config.build import build, only_keys
-from neural_branching.config.identity import Identified
+from neural_branching.config.identified import Identified
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.data.sources.source import Source

@@ -7,7 +7,7 @@ from typing import Any
 
 from neural_branching.config.build import build, only_keys, placed
 from neural_branching.config.data_spec import DataSpec
-from neural_branching.config.identity import Identified
+from neural_branching.config.identified import Identified
 from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.data.labels import Labels
 from neural_branching.errors import InputError, whole

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from neural_branching.data.hashes import FileHashes
-from neural_branching.data.inputs.images import ImageInputs
+from neural_branching.data.inputs.image_inputs import ImageInputs
 from neural_branching.data.sources.source import Counts, Examples, Source, root_folder
 from neural_branching.data.split import TEST, TRAIN
 from neural_branching.errors import InputError

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_branching.data.inputs.images import ImageInputs
+from neural_branching.data.inputs.image_inputs import ImageInputs
 from neural_branching.data.sources.source import Counts, Examples, Source
 from neural_branching.data.split import TEST, TRAIN
 from neural_branching.errors import one_of, whole

@@ -12,7 +12,7 @@ import numpy as np
 from neural_branching.data.class_folders import Look, Place, forget, look_at, remembered
 from neural_branching.data.decode import MAX_PIXELS, decode
 from neural_branching.data.hashes import FileHashes, stamps_of
-from neural_branching.data.inputs.images import ImageInputs
+from neural_branching.data.inputs.image_inputs import ImageInputs
 from neural_branching.data.sources.source import Counts, Examples, Source, root_folder
 from neural_branching.data.split import TEST, TRAIN
 from neural_branching.data.tasks import in_tasks

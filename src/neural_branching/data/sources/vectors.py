@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from neural_branching.data.hashes import FileHashes, stamps_of
-from neural_branching.data.inputs.vectors import VectorInputs
+from neural_branching.data.inputs.vector_inputs import VectorInputs
 from neural_branching.data.sources.source import Counts, Examples, Source, root_folder
 from neural_branching.data.split import SPLITS
 from neural_branching.data.vector_file import VectorFile
