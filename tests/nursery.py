@@ -46,12 +46,20 @@ def start(folder: str, arguments: list[str], name: str) -> int:
     os._exit(code)
 
 
-def serve(folder: str, count: int, seconds: float | None, arguments: list[str]) -> tuple[list[int], float]:
+def serve(
+    folder: str, count: int, seconds: float | None, once: str | None, arguments: list[str]
+) -> tuple[list[int], float]:
+    """Start processes and kill them after so many seconds, or once a file of this pattern is there."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     children = [start(folder, arguments, f"process{number}.log") for number in range(count)]
+    if once:
+        running = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while not list(Path(folder).glob(once)) and os.waitid(os.P_PID, children[0], running) is None:
+            time.sleep(0.001)
     if seconds is not None:
         time.sleep(max(0.0, seconds - (time.monotonic() - begin)))
+    if once or seconds is not None:
         for child in children:
             os.kill(child, signal.SIGKILL)
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]

@@ -38,7 +38,7 @@ Nursery = Callable[..., tuple[list[int], float]]
 
 @pytest.fixture(scope="module")
 def nursery() -> Iterator[Nursery]:
-    """Runs the command line in so many processes, in a folder, and kills them after so many seconds."""
+    """Runs the command line in so many processes; kills them after a time, or once a file is there."""
     # Asked without NVML, a GPU is lost to all forks.
     nvml = {"PYTORCH_NVML_BASED_CUDA_CHECK": "0" if ON_CPU else "1"}
     environment = {**os.environ, **nvml, "OMP_NUM_THREADS": "1"}
@@ -53,9 +53,14 @@ def nursery() -> Iterator[Nursery]:
         assert process.stdout
 
         def run(
-            folder: Path, arguments: list[str], *, count: int = 1, seconds: float | None = None
+            folder: Path,
+            arguments: list[str],
+            *,
+            count: int = 1,
+            seconds: float | None = None,
+            once: str | None = None,
         ) -> tuple[list[int], float]:
-            process.stdin.write(json.dumps([str(folder), count, seconds, arguments]) + "\n")
+            process.stdin.write(json.dumps([str(folder), count, seconds, once, arguments]) + "\n")
             process.stdin.flush()
             codes, took = json.loads(process.stdout.readline())
             return codes, took
@@ -186,10 +191,8 @@ def test_four_processes_share_the_work_of_twelve_jobs(nursery, tmp_path) -> None
 
 @pytest.mark.timeout(300)
 def test_a_parent_that_is_killed_in_training_continues(nursery, undisturbed, tmp_path) -> None:
-    for attempt in range(40):
-        nursery(tmp_path, SWEEP, seconds=undisturbed[1] * (attempt + 1) / 40)
-        if list(tmp_path.glob("outputs/store/checkpoints/parent-*.ckpt")):
-            break
+    codes, _ = nursery(tmp_path, SWEEP, once="outputs/store/checkpoints/parent-*.ckpt")
+    assert codes == [-9], said(tmp_path)
     codes, _ = nursery(tmp_path, SWEEP)
     assert codes == [0], said(tmp_path)
     assert "Training the parent mlp continues with epoch" in said(tmp_path)
