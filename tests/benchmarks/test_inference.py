@@ -58,7 +58,7 @@ def test_answers_of_a_system(tmp_path: Path, side_by_side, one_thread) -> None:
         heads,
         {},
         [[0, 1, 2], [3, 4, 5]],
-        FittedRouter(router, {ROOT: router.weigh}),
+        FittedRouter(router, {ROOT: router.weights}),
         dict.fromkeys(nodes, stop),
         ImageInputs(32),
         torch.device("cpu"),
