@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from neural_branching.data import overlap as module
 from neural_branching.data.duplicates import Duplicates
 from neural_branching.data.hashes import FileHashes
-from neural_branching.data.inputs import images
+from neural_branching.data.inputs import image_inputs as images
 from neural_branching.data.inputs.image_inputs import ImageInputs
 from neural_branching.data.overlap import LIST, Overlap, ensure_list, read_duplicates
 from neural_branching.data.sources.cifar100 import Cifar100

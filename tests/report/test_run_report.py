@@ -80,7 +80,7 @@ def test_results_have_every_key(folder: Path) -> None:
     results = json.loads((folder / "results.json").read_text())
     assert results == read_results(folder)
     results = record(results)
-    assert results["schema_version"] == 3
+    assert results["schema_version"] == 4
     assert results["status"] == "completed"
     assert results["subset"] == "digits"
     assert results["classes"] == ["digit_0", "digit_1", "digit_2"]
@@ -139,7 +139,7 @@ def test_numbers_that_are_none_become_null(tmp_path: Path, silent: Path) -> None
     write_results(tmp_path, values)
     read = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
     assert read == {
-        "schema_version": 3, "a": None, "b": [None, 1.5, None], "c": {"d": [None, 2]}, "e": "nan",
+        "schema_version": 4, "a": None, "b": [None, 1.5, None], "c": {"d": [None, 2]}, "e": "nan",
     }  # fmt: skip
     results = record(json.loads((silent / "results.json").read_text(), parse_constant=pytest.fail))
     assert results["threshold"]["value"] is None
