@@ -87,7 +87,7 @@ def _formula(acceptance: Acceptance) -> Callable[[Tensor], Tensor]:
 def export(predictor: Predictor, file: Path) -> tuple[int, float]:
     """Write a program, after it has answered test examples of the run as the predictor does.
 
-    It is made for the CPU, and compared there: a GPU rounds in another paths.
+    It is made for the CPU, and compared there: a GPU rounds in another way.
 
     Args:
         predictor: the loaded run, on any device; left as it was.

@@ -174,7 +174,9 @@ def _chosen(rules: Sequence[str], threshold: str | int | None) -> int:
         return rules.index(str(threshold))
     there = ", ".join(f"{index} ({rule})" for index, rule in enumerate(rules))
     given = "is not given" if threshold is None else f"is {threshold!r}"
-    raise InputError(f"--threshold {given}: the run has {there}; name one by its number or its rule.")
+    raise InputError(
+        f"The threshold {given}: the run has {there}; name one by its number or its rule (--threshold)."
+    )
 
 
 def _predictor(

@@ -417,9 +417,10 @@ def test_a_run_of_several_thresholds_answers_by_the_one_that_is_named(monkeypatc
     [file] = Path("outputs/ours").rglob("results.json")
     answers = str(run(monkeypatch, "predict", str(file.parent), str(images)))
     assert answers == (
-        "--threshold is not given: the run has 0 (fixed 0), 1 (fixed 1); name one by its number or its rule."
+        "The threshold is not given: the run has 0 (fixed 0), 1 (fixed 1); name one by its number or its "
+        "rule (--threshold)."
     )
-    assert "--threshold is '2'" in str(
+    assert "The threshold is '2'" in str(
         run(monkeypatch, "predict", str(file.parent), str(images), "--threshold", "2")
     )
     for threshold, accepted in (("0", "1"), ("fixed 1", "0")):

@@ -5,16 +5,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 import neural_branching as nb
 from device import DEVICE
 from neural_branching import cli
+from neural_branching.config.experiment import BASELINES
 from neural_branching.errors import InputError
 from neural_branching.facade.groups import described
 from neural_branching.routing.routers import ROUTERS
+from neural_branching.selection.scores.score import Scorer
 from tiny import glyphs, networks
 
 TRAINER = {"accelerator": DEVICE, "threads": 1, "progress": False}
@@ -76,6 +81,15 @@ def test_a_run_gives_tables_tensors_figures_and_answers(tmp_path: Path) -> None:
     assert {"risk_coverage", "confusion"} <= run.figures().keys()
     with pytest.raises(InputError, match="stage is 'hidden3', which is unknown"):
         run.activations("hidden3")
+    with pytest.raises(InputError, match="split is 'tset', which is unknown: did you mean 'test'"):
+        run.activations("hidden2", "tset")
+    with pytest.raises(InputError, match="it has predictions"):
+        run.trace()
+    examples = nb.load(run.folder, threshold=0).examples[:8]
+    with pytest.raises(InputError, match=r"The threshold is not given: the run has 0 \(fixed 0.4\), 1 "):
+        run.predict(examples)
+    for rule, number in (("fixed 0.4", 0), ("coverage 0.5", 1)):
+        assert run.predict(examples, threshold=rule) == run.predict(examples, threshold=number)
 
 
 def test_a_tree_is_declared_as_a_branch_is(tmp_path: Path) -> None:
@@ -85,7 +99,8 @@ def test_a_tree_is_declared_as_a_branch_is(tmp_path: Path) -> None:
     assert run.results["router"] == "gate"
     assert run.results["hierarchy"] == "cases"
     assert {"gate", "soft"} <= set(run.summary()["router"])
-    with pytest.raises(InputError, match=r"has no predictions\.csv"):
+    assert len(run.trace()) == 5 * 8
+    with pytest.raises(InputError, match=r"it has a trace\(\)"):
         run.predictions()
     predictor = nb.load(run.folder)
     answers = run.predict(predictor.examples[:3])
@@ -112,7 +127,30 @@ def test_a_superclass_is_a_subset() -> None:
         (lambda: experiment(nb.Branch("digits", "hidden9")), "hidden9"),
         (lambda: experiment(branch(depth=3)), "branch has no option 'depth'"),
         (lambda: experiment(branch(kind="mpl")), "mpl"),
-        (lambda: nb.Experiment(nb.sources.Data("glyfs"), nb.parents.MLP(), branch()), "glyfs"),
+        (
+            lambda: nb.Experiment(nb.sources.Data("glyfs"), nb.parents.MLP(), branch()),
+            "data is 'glyfs', which is unknown: did you mean 'glyphs'",
+        ),
+        (
+            lambda: nb.Experiment("glyphs", nb.parents.MLP(), branch()),
+            "data is 'glyphs': it must be one of nb",
+        ),
+        (lambda: nb.Experiment(data(), "mlp", branch()), "parent is 'mlp': it must be one of nb.parents"),
+        (lambda: nb.Experiment(data(), nb.parents.MLP(), "digits"), "it must be an nb.Branch or an nb.Tree"),
+        (lambda: nb.Branch("digits", None), "at is None: it must be the name of a stage"),
+        (lambda: branch(threshold=0.5), "threshold is 0.5: it must be an object of nb.thresholds"),
+        (lambda: branch(threshold=[]), "threshold is an empty list"),
+        (lambda: branch(threshold=[nb.thresholds.Fixed(0.5), 0.7]), "threshold is 0.7"),
+        (lambda: branch(score="max_softmax"), "score is 'max_softmax': it must be an object of nb.scores"),
+        (lambda: branch(score=nb.scores.Margin), "it must be an object of nb.scores"),
+        (
+            lambda: nb.Tree("glyphs", "hidden2", router="soft"),
+            "router is 'soft': it must be an object of nb",
+        ),
+        (lambda: nb.Tree({"a": None}, "hidden2"), "Node 'a' of the hierarchy is None: give a mapping"),
+        (lambda: experiment(branch(["digit_0", "${seed}"])), r"subset.classes\[1\] is '\$\{seed\}'"),
+        (lambda: experiment(branch(seed=object())), "branch.seed is <object"),
+        (lambda: experiment(branch(), baselines="al"), "baselines is 'al': it must be all"),
     ],
 )
 def test_what_cannot_be_used_is_a_sentence_and_leaves_nothing(
@@ -153,3 +191,55 @@ def test_names_are_there_and_nothing_heavy_comes_with_them() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_hydra_of_others_is_left_as_it_was() -> None:
+    with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
+        theirs = GlobalHydra.instance().hydra
+        experiment(branch()).spec()
+        assert GlobalHydra.instance().hydra is theirs
+    assert not GlobalHydra.instance().is_initialized()
+
+
+def test_none_numpy_and_paths_are_taken_as_they_are_meant(tmp_path: Path) -> None:
+    parent = nb.parents.ConvNet(4, augment=None, fit={"epochs": np.int64(2), "lr": np.float64(1e-3)})
+    grown = nb.Branch(np.array(["digit_0", "digit_1"]), "pool", network={"widths": np.array([8])}, name="two")
+    spec = nb.Experiment(data(), parent, grown, baselines="all", baseline_epochs=1).spec(tmp_path)
+    assert spec.parent.augment is None
+    assert spec.parent.recipe.epochs == 2
+    assert spec.usual.branch.network["widths"] == [8]
+    assert (spec.outputs, spec.baseline_epochs) == (tmp_path, 1)
+    assert spec.baselines == BASELINES
+    assert nb.Experiment(data(), parent, nb.Branch("digits", "pool", name="mine")).spec().tree.name == "mine"
+
+
+def test_a_node_of_a_tree_has_objects_of_its_own() -> None:
+    nodes = {name: {"classes": classes} for name, classes in CLASSES.items()}
+    nodes["upper"] |= {"score": nb.scores.Margin(), "threshold": nb.thresholds.Fixed(0.25)}
+    spec = experiment(nb.Tree(nodes, at="hidden2")).spec()
+    assert (spec.nodes["upper"].score.kind, spec.nodes["digit"].score.kind) == ("margin", "max_softmax")
+    assert str(spec.nodes["upper"].thresholds[0]) == "fixed 0.25"
+
+
+class OddScore(nb.scores.MaxSoftmax):
+    """Not a number for the most confident answers; what it keeps for itself is no argument."""
+
+    kind = "odd"
+
+    def __init__(self, cut: float = 0.5) -> None:
+        self.cut, self._cache = cut, {}
+
+    def fit(self, answers: object) -> Scorer:
+        return Scorer(lambda given: np.where(given.logits.max(1) > self.cut, np.nan, 0.5))
+
+
+class Forgetful(nb.thresholds.Fixed):
+    def __init__(self, count: int = 1) -> None:
+        super().__init__(0.5)
+
+
+def test_ones_own_score_and_threshold_are_held_to_what_they_promise(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="The score gives nan: it must give one finite number"):
+        experiment(branch(score=OddScore(-1e9))).run(tmp_path)
+    with pytest.raises(InputError, match="Forgetful keeps no attribute 'count'"):
+        branch(threshold=Forgetful(3))

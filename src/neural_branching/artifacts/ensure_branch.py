@@ -77,9 +77,7 @@ def _activations(
     if silent := act.mean_tokens(outline(spec), spec.input.blank(), stages, readout):
         identity["mean_token"] = silent
     if viewed:
-        views = viewed.views
-        made = {"count": views.count, "seed": views.seed, "augment": views.augment}
-        identity["views"] = {**made, "split": table.split_key}
+        identity["views"] = {**viewed.viewed, "split": table.split_key}
 
     def compute(folder: Path) -> Facts:
         network, fingerprint = load_parent(workspace), table.artifact.key

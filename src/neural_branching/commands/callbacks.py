@@ -12,12 +12,14 @@ from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 from hydra.core.utils import JobReturn, configure_log
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from neural_branching.commands.composition import compose_jobs, compose_values, is_grid
+from neural_branching.config.build import unresolved
 from neural_branching.config.experiment import Experiment
+from neural_branching.config.hydra_session import REFUSALS, explained
 from neural_branching.config.objectives import check_directions
 from neural_branching.errors import InputError, refused_file
 from neural_branching.store.run_folders import begin_sweep, digest_of, write_jobs
@@ -51,6 +53,8 @@ class CheckAndSummarize(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Compose and check every job of a sweep before the first one starts."""
         jobs, sweep = _jobs(config, kwargs["config_name"]), Path(config.hydra.sweep.dir)
+        if not jobs:
+            sys.exit("The sweep has no job: one of its lists of values is empty.")
         experiments, data = _exit_on_bad_input(lambda: check(jobs, sweep))
         if "direction" in config.hydra.sweeper:
             asked = config.hydra.sweeper.direction
@@ -159,8 +163,8 @@ def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:
     overrides += [str(one) for one in config.hydra.overrides.hydra if one.startswith("hydra.searchpath=")]
     try:
         return (compose_jobs if is_grid(config.hydra.sweeper) else compose_values)(overrides, config_name)
-    except HydraException as error:
-        sys.exit(str(error))
+    except REFUSALS as error:
+        sys.exit(str(explained(error, overrides, config_name)))
 
 
 def _task(config: DictConfig) -> DictConfig:
@@ -188,6 +192,8 @@ def _exit_on_bad_input(action: Callable[[], T]) -> T:
         return action()
     except InputError as error:
         sys.exit(str(error))
+    except OmegaConfBaseException as error:
+        sys.exit(str(unresolved(error)))
     except OSError as error:
         if sentence := refused_file(error):
             sys.exit(str(sentence))

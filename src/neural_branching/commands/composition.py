@@ -39,14 +39,14 @@ def joined_thresholds(overrides: list[str], config_name: str) -> list[str]:
     if not swept or any(isinstance(override.value(), IntervalSweep) for override in swept):
         return overrides
     others = [override for override in parsed if override not in swept]
-    [ways] = BasicSweeper.split_arguments(swept, max_batch_size=None)
+    [offered] = BasicSweeper.split_arguments(swept, max_batch_size=None)
     choices = _choices(others)
-    if not is_grid(compose(config_name, [*choices[0], *ways[0]], return_hydra_config=True).hydra.sweeper):
+    if not is_grid(compose(config_name, [*choices[0], *offered[0]], return_hydra_config=True).hydra.sweeper):
         return overrides
     if all(override.key_or_group != "threshold" for override in swept):
-        thresholds = [_options(way) for way in ways]
+        thresholds = [_options(one) for one in offered]
     else:
-        found = [_nodes([[*choice, *way] for way in ways], config_name) for choice in choices]
+        found = [_nodes([[*choice, *one] for one in offered], config_name) for choice in choices]
         if any(nodes != found[0] for nodes in found):
             return overrides
         thresholds = found[0]
@@ -56,10 +56,10 @@ def joined_thresholds(overrides: list[str], config_name: str) -> list[str]:
     return [*kept, f"thresholds={literal(thresholds)}"]
 
 
-def _options(way: Sequence[str]) -> dict[str, Any]:
+def _options(overrides: Sequence[str]) -> dict[str, Any]:
     """What overrides of single options say of a threshold."""
     options: dict[str, Any] = {}
-    for override in _parser().parse_overrides(list(way)):
+    for override in _parser().parse_overrides(list(overrides)):
         *places, name = override.key_or_group.split(".")[1:]
         inner = options
         for place in places:

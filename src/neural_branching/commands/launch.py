@@ -1,5 +1,6 @@
 """Runs and sweeps: Hydra composes their configurations and calls ``job`` for each."""
 
+import argparse
 import logging
 import os
 import secrets
@@ -44,20 +45,27 @@ def launch(command: str, arguments: list[str]) -> None:
         arguments: what was typed behind it.
 
     Raises:
-        InputError: for a launcher or sweeper that is not installed.
+        InputError: for what Hydra cannot compose, and a launcher or sweeper that is not installed.
     """
     import hydra
+    from hydra._internal.utils import get_args_parser
 
     from neural_branching.config.build import conf_dir
+    from neural_branching.config.hydra_session import REFUSALS, explained, hydra_session
 
     _check_extras(arguments)
 
     # One name per command, with a random end: Hydra's ${now:} alone gives two runs one folder. In the
     # environment, since launchers run jobs in other processes.
     os.environ["NEURAL_BRANCHING_RUN"] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
-    sys.argv = [f"neural-branching {command}", *_one_job_for_thresholds(command, arguments)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises what it would print
+    typed, _ = get_args_parser().parse_known_args(arguments)
+    sys.argv = [f"neural-branching {command}", *_one_job_for_thresholds(command, arguments, typed)]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
+    except REFUSALS as error:
+        with hydra_session(typed.config_dir, typed.config_path):
+            raise explained(error, typed.overrides, typed.config_name or command) from error
     except SystemExit:
         from neural_branching.commands.callbacks import RUNNING
 
@@ -70,30 +78,19 @@ def launch(command: str, arguments: list[str]) -> None:
         raise
 
 
-def _one_job_for_thresholds(command: str, arguments: list[str]) -> list[str]:
+def _one_job_for_thresholds(command: str, arguments: list[str], typed: argparse.Namespace) -> list[str]:
     """The arguments of a sweep with its thresholds joined; as they are for a search or a single run."""
-    from hydra import initialize_config_dir
-    from hydra._internal.utils import get_args_parser
-    from hydra.errors import HydraException
-
     from neural_branching.commands.composition import joined_thresholds
-    from neural_branching.config.build import conf_dir
+    from neural_branching.config.hydra_session import REFUSALS, hydra_session
 
-    typed, _ = get_args_parser().parse_known_args(arguments)
     if not typed.multirun or not any("threshold" in one for one in typed.overrides):
         return arguments
-    overrides, found = list(typed.overrides), []
-    if typed.config_path:
-        return arguments
-    if typed.config_dir:
-        found = [f"hydra.searchpath=[file://{Path(typed.config_dir).absolute()}]"]
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            joined = joined_thresholds([*found, *overrides], typed.config_name or command)
-    except HydraException:  # which Hydra reports by itself
+        with hydra_session(typed.config_dir, typed.config_path):
+            joined = joined_thresholds(list(typed.overrides), typed.config_name or command)
+    except REFUSALS:  # which come again where they are reported
         return arguments
-    flags = [one for one in arguments if one not in typed.overrides]
-    return [*flags, *joined[len(found) :]]
+    return [*(one for one in arguments if one not in typed.overrides), *joined]
 
 
 def _check_extras(arguments: list[str]) -> None:
@@ -117,24 +114,35 @@ def _check_extras(arguments: list[str]) -> None:
             ) from None
 
 
-def first_job(overrides: list[str]) -> "Experiment":
+def hydra_flags() -> argparse.ArgumentParser:
+    """Hydra's own flags that say where configurations lie, for commands that compose one."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder with further groups")
+    parser.add_argument("--config-path", "-cp", metavar="DIR", help="a folder instead of conf/")
+    parser.add_argument("--config-name", "-cn", metavar="NAME", help="a configuration other than train")
+    return parser
+
+
+def first_job(typed: argparse.Namespace) -> "Experiment":
     """The experiment that overrides describe; of several values the first of each.
+
+    Args:
+        typed: ``overrides``, and the values of ``hydra_flags``.
 
     Raises:
         InputError: if they cannot be composed or used.
     """
-    from hydra import initialize_config_dir
-    from hydra.errors import HydraException
-
     from neural_branching.commands.composition import compose_values
-    from neural_branching.config.build import conf_dir
     from neural_branching.config.experiment import Experiment
+    from neural_branching.config.hydra_session import REFUSALS, explained, hydra_session
 
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return Experiment.from_config(compose_values(overrides, "train")[0])
-    except HydraException as error:
-        raise InputError(str(error)) from error
+    name = typed.config_name or "train"
+    with hydra_session(typed.config_dir, typed.config_path):
+        try:
+            config = compose_values(typed.overrides, name)[0]
+        except REFUSALS as error:
+            raise explained(error, typed.overrides, name) from error
+    return Experiment.from_config(config)
 
 
 def job(config: "DictConfig") -> "Optimised | None":

@@ -2,7 +2,7 @@
 
 import argparse
 
-from neural_branching.commands.launch import first_job
+from neural_branching.commands.launch import first_job, hydra_flags
 
 
 def main(arguments: list[str]) -> None:
@@ -15,7 +15,9 @@ def main(arguments: list[str]) -> None:
         InputError: if the configuration cannot be used.
     """
     parser = argparse.ArgumentParser(
-        prog="neural-branching stages", description="The parent's branch points, without training it."
+        prog="neural-branching stages",
+        description="The parent's branch points, without training it.",
+        parents=[hydra_flags()],
     )
     parser.add_argument(
         "--all", action="store_true", help="every node or submodule, not only the main stages"
@@ -26,7 +28,7 @@ def main(arguments: list[str]) -> None:
     )
     options = parser.parse_intermixed_args(arguments)
 
-    experiment = first_job(options.overrides)
+    experiment = first_job(options)
 
     from neural_branching.report.stage_table import print_stages, stages
 

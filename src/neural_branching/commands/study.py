@@ -2,7 +2,8 @@
 
 import argparse
 
-from neural_branching.commands.launch import first_job, launch
+from neural_branching.commands.launch import first_job, hydra_flags, launch
+from neural_branching.errors import InputError
 
 
 def main(arguments: list[str]) -> None:
@@ -15,16 +16,24 @@ def main(arguments: list[str]) -> None:
         InputError: if the configuration cannot be used.
     """
     parser = argparse.ArgumentParser(
-        prog="neural-branching study", description="train -m over all main stages of the parent."
+        prog="neural-branching study",
+        description="train -m over all main stages of the parent.",
+        parents=[hydra_flags()],
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="OVERRIDE", help="as for train -m, such as subset=a,b"
     )
-    overrides = parser.parse_args(arguments).overrides
-    parent = first_job(overrides).parent
+    typed = parser.parse_intermixed_args(arguments)
+    for override in typed.overrides:
+        if override.startswith(("branch_point=", "branch_point.stage=")):
+            raise InputError(
+                f"{override}: study sweeps the branch point itself, over all main stages of the parent: "
+                "leave it out, or use train -m."
+            )
+    parent = first_job(typed).parent
 
     from neural_branching.artifacts.activations import main_stages
     from neural_branching.artifacts.build_networks import outline
 
     names = ",".join(main_stages(outline(parent), parent.input.blank()))
-    launch("train", ["-m", *overrides, f"branch_point.stage={names}"])
+    launch("train", ["-m", *arguments, f"branch_point.stage={names}"])

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neural_branching.config.build import build, only_keys, placed
+from neural_branching.config.build import build, check_class, check_keys, placed
+from neural_branching.config.code_identity import with_code
 from neural_branching.config.identified import Identified
 from neural_branching.data.views import Views
 from neural_branching.errors import InputError, whole
@@ -84,8 +85,8 @@ class BranchSpec(Identified):
         Raises:
             InputError: for the first thing that cannot be used.
         """
-        only_keys(branch, _KEYS, f"{where}branch")
-        only_keys(point, {"stage", "readout"}, f"{where}branch_point")
+        check_keys(branch, _KEYS, f"{where}branch")
+        check_keys(point, {"stage", "readout"}, f"{where}branch_point")
         recipe = build(branch["fit"], f"{where}branch.fit", Recipe, trusted=trusted)
         return cls(
             name=name,
@@ -93,7 +94,7 @@ class BranchSpec(Identified):
             stage=str(point["stage"]),
             readout=placed(f"{where}branch_point", lambda: Readout(point["readout"])),
             kind=branch["name"],
-            network=branch["network"],
+            network=check_class(branch["network"], f"{where}branch.network"),
             recipe=recipe.stretched(stretch),
             seed=whole(branch["seed"], f"{where}branch.seed", 0),
             views=views,
@@ -110,6 +111,13 @@ class BranchSpec(Identified):
         return tuple(name for group in self.groups for name in group)
 
     @property
+    def viewed(self) -> dict[str, Any]:
+        """What decides the views that it learns from."""
+        views = self.views
+        augment = views.augment and with_code(views.augment, trusted=self.trusted)
+        return {"count": views.count, "seed": views.seed, "augment": augment}
+
+    @property
     def rows(self) -> Any:
         """What decides the rows that it learns from; the labels too, where they are shuffled."""
         return {
@@ -117,7 +125,7 @@ class BranchSpec(Identified):
             "readout": self.readout.kind,
             "groups": self.groups,
             "examples_per_class": self.examples_per_class,
-            "views": [self.views.count, self.views.seed, self.views.augment],
+            "views": self.viewed,
             "trunk": self.trunk.described if self.trunk else None,
             "seed": self.seed if self.random_labels else None,
         }
@@ -132,7 +140,7 @@ class BranchSpec(Identified):
         alone = all(len(group) == 1 for group in self.groups)
         identity: dict[str, Any] = {
             "classes": self.classes if alone else self.groups,
-            "network": self.network,
+            "network": with_code(self.network, trusted=self.trusted),
             "fit": vars(self.recipe),
             "seed": self.seed,
         }

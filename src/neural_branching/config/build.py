@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,14 +46,18 @@ def plain(node: DictConfig) -> dict[str, Any]:
     """
     try:
         values: dict[str, Any] = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    except MissingMandatoryValue as error:
-        raise InputError(f"{error.full_key} must be given: add {error.full_key}=VALUE.") from None
-    except InterpolationToMissingValueError as error:
-        name = str(error).splitlines()[0].rsplit(" ", 1)[-1].rstrip(".")
-        raise InputError(f"{name} must be given: add {name}=VALUE.") from None
     except OmegaConfBaseException as error:
-        raise InputError(f"The configuration cannot be resolved: {str(error).splitlines()[0]}.") from None
+        raise unresolved(error) from None
     return values
+
+
+def unresolved(error: OmegaConfBaseException) -> InputError:
+    """The sentence for a configuration that cannot be resolved."""
+    words = str(error).splitlines()[0].rstrip(".")
+    name = error.full_key if isinstance(error, MissingMandatoryValue) else words.rsplit(" ", 1)[-1]
+    if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
+        return InputError(f"{name} must be given: add {name}=VALUE.")
+    return InputError(f"The configuration cannot be resolved: {words}.")
 
 
 def build(node: Mapping[str, Any], where: str, kind: type[T], *, trusted: bool, **late: Any) -> T:
@@ -74,8 +79,7 @@ def build(node: Mapping[str, Any], where: str, kind: type[T], *, trusted: bool, 
         InputError: for a target of another kind, options that it does not have or lacks, and values
             that its constructor refuses, with the place that the user can change.
     """
-    if not isinstance(node, Mapping) or node.get("_target_") is None:
-        raise InputError(f"{where}._target_ must be given: the class that {where} is.")
+    node = check_class(node, where)
     target, own = _target(node["_target_"], where, kind, trusted)
     options = {name: value for name, value in node.items() if name != "_target_"}
     parameters = inspect.signature(target).parameters
@@ -95,6 +99,13 @@ def build(node: Mapping[str, Any], where: str, kind: type[T], *, trusted: bool, 
         made = target(**options, **late)
     except ArgumentError as error:
         raise ArgumentError(f"{where}.{error.argument}", error.problem) from None
+    except (AttributeError, IndexError, TypeError) as error:
+        if not own:
+            raise
+        words = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise InputError(
+            f"{where} cannot be made of {words}: one of them is of a wrong type ({error})."
+        ) from error
     if not isinstance(made, kind):
         raise InputError(
             f"{where}._target_ is {node['_target_']!r}, which makes a {type(made).__name__}: "
@@ -135,15 +146,41 @@ def _inside(value: Any) -> Any:
         raise error.__cause__ or error from None
 
 
-def only_keys(node: Mapping[str, Any], allowed: set[str], where: str) -> None:
-    """Refuse keys that nothing reads, instead of ignoring them.
+def check_class(node: Any, where: str) -> Mapping[str, Any]:
+    """Return what names a class and its options.
 
     Raises:
-        InputError: naming the first unknown key.
+        InputError: if it does not.
     """
+    if not isinstance(node, Mapping):
+        raise InputError(f"{where} is {node!r}: it must be a class (_target_) and its options.")
+    if node.get("_target_") is None:
+        raise InputError(f"{where}._target_ must be given: the class that {where} is.")
+    return node
+
+
+def check_keys(
+    node: Any, allowed: set[str], where: str, optional: AbstractSet[str] = frozenset()
+) -> Mapping[str, Any]:
+    """Return what is a mapping of exactly these keys.
+
+    Args:
+        node: plain values.
+        allowed: the keys that are read.
+        where: the node's place in the configuration, for messages.
+        optional: those that may be missing.
+
+    Raises:
+        InputError: naming the first key that is unknown or missing.
+    """
+    if not isinstance(node, Mapping):
+        raise InputError(f"{where} is {node!r}: it must be options, {', '.join(sorted(allowed))}.")
     for name in node:
         if name not in allowed:
             raise InputError(f"{where} has no option {name!r}: allowed are {', '.join(sorted(allowed))}.")
+    for name in sorted(allowed - optional - node.keys()):
+        raise InputError(f"{where} has no {name!r}, which must be given.")
+    return node
 
 
 def placed(place: str, action: Callable[[], T]) -> T:

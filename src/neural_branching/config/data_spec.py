@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from neural_branching.config.build import build, only_keys
+from neural_branching.config.build import build, check_keys
 from neural_branching.config.identified import Identified
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.inputs.adapter import InputAdapter
@@ -50,7 +50,7 @@ class DataSpec(Identified):
         Raises:
             InputError: for the first thing that cannot be used.
         """
-        only_keys(group, _KEYS, "data")
+        check_keys(group, _KEYS, "data", {"root", "image_size"})
         split = build(group["split"], "data.split", Split, trusted=trusted)
         source = build(group["source"], "data.source", Source, trusted=trusted)
         classes = _classes(source, group["classes"], hashes)
@@ -61,7 +61,7 @@ class DataSpec(Identified):
             source=source,
             split=split,
             classes=classes,
-            superclasses=group["superclasses"] or {},
+            superclasses=_superclasses(group["superclasses"]),
             offered=split.training(counts),
             group=group,
         )
@@ -75,6 +75,21 @@ class DataSpec(Identified):
     def input(self) -> InputAdapter:
         """What an example is."""
         return self.source.input
+
+
+def _superclasses(given: object) -> Mapping[str, Sequence[str]]:
+    """Superclasses as the configuration has them.
+
+    Raises:
+        InputError: unless they are lists of class names by name.
+    """
+    named = given or {}
+    if not isinstance(named, Mapping):
+        raise InputError(f"data.superclasses is {given!r}: it must be {{NAME: [CLASS, CLASS]}}.")
+    for name, classes in named.items():
+        if isinstance(classes, str) or not isinstance(classes, Sequence):
+            raise InputError(f"data.superclasses.{name} is {classes!r}: it must be a list of class names.")
+    return named
 
 
 def _classes(source: Source, chosen: Sequence[str] | None, hashes: FileHashes) -> tuple[str, ...]:

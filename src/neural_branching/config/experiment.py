@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from neural_branching.config.branch_spec import BranchSpec, examples_per_class
-from neural_branching.config.build import build, only_keys, placed, plain
+from neural_branching.config.build import build, check_keys, placed, plain
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.config.objectives import checked
 from neural_branching.config.parent_spec import ParentSpec
@@ -105,14 +105,19 @@ class Experiment:
             InputError: for the first thing that cannot be used.
         """
         several = {"hierarchy", "router"} <= values.keys()
-        only_keys(values, _TOP | ({"hierarchy", "router"} if several else set()), "The configuration")
+        check_keys(
+            values,
+            _TOP | ({"hierarchy", "router"} if several else set()),
+            "The configuration",
+            {"objectives", *({"subset"} if several else set())},
+        )
         score = build(values["score"], "score", Score, trusted=trusted)
         thresholds = tuple(
             build(one, "threshold", Threshold, trusted=trusted) for one in thresholds_of(values)
         )
         asked = _tree(values, several=several, trusted=trusted)
         router = build(values["router"], "router", Router, trusted=trusted) if several else None
-        outputs = Path(values["outputs"]).absolute()
+        outputs = Path(str(values["outputs"])).absolute()
         data = DataSpec.of(values["data"], FileHashes(outputs / "store" / "hashes"), trusted=trusted)
         values = {**values, "branch_point": _point(values["branch_point"], data)}
         tree = _resolved(asked, data)
@@ -148,7 +153,7 @@ class Experiment:
             objectives=checked(values.get("objectives")),
             baselines=() if several else _baselines(values["baselines"]),
             baseline_epochs=None if epochs is None else whole(epochs, "baseline_epochs", 1),
-            published=values["published"] or {},
+            published=_published(values["published"]),
             config=values,
         )
 
@@ -331,6 +336,13 @@ def _refuse(node: Node, spec: NodeSpec) -> None:
             f"score={spec.score.kind} of node {node.name!r} needs logits, an inner node has only "
             "weights: choose another score, and this one for leaves alone (hierarchy.nodes.NAME.score)."
         )
+
+
+def _published(given: object) -> Mapping[str, Any]:
+    """Figures of others to compare with."""
+    if given is not None and not isinstance(given, Mapping):
+        raise InputError(f"published is {given!r}: it must be null or {{SUBSET: {{accuracy: 0.9}}}}.")
+    return given or {}
 
 
 def _baselines(chosen: object) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from neural_branching.config.build import build, only_keys, placed
+from neural_branching.config.build import build, check_class, check_keys, placed
+from neural_branching.config.code_identity import with_code
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.config.identified import Identified
 from neural_branching.data.inputs.adapter import InputAdapter
@@ -15,6 +16,7 @@ from neural_branching.store.artifact_store import sha256_of
 from neural_branching.training.recipe import Recipe
 
 _KEYS = {"name", "network", "fit", "augment", "normalize", "seed", "labels", "classes", "checkpoint"}
+_MODEL = {"model", "weights"}  # which stand there for the network to refer to
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,7 @@ class ParentSpec(Identified):
         network: class and options.
         input: what its examples are.
         labels: what it tells apart.
-        normalize: how examples are standardised, one of the ways of their input adapter.
+        normalize: how examples are standardised, one of the names that their input adapter has.
         augment: what changes its training examples, class and options; None for nothing.
         recipe: how it is trained; None if it is left at its initial weights.
         seed: of weights and batches.
@@ -65,7 +67,10 @@ class ParentSpec(Identified):
         Raises:
             InputError: for the first thing that cannot be used.
         """
-        only_keys(group, _KEYS | ({"model", "weights"} & group["network"].keys()), "parent")
+        network = check_class(
+            check_keys(group, _KEYS | _MODEL, "parent", _MODEL)["network"], "parent.network"
+        )
+        check_keys(group, _KEYS | (_MODEL & network.keys()), "parent")
         # Given activations have logits, or have none, and only they know.
         kind = group["labels"] or ("fine" if "logits" in data.input.stages else "none")
         recipe = None
@@ -74,14 +79,14 @@ class ParentSpec(Identified):
         placed("parent", lambda: data.input.statistics(group["normalize"]))
         return cls(
             name=group["name"],
-            network=group["network"],
+            network=network,
             input=data.input,
             labels=placed(
                 "parent",
                 lambda: Labels(kind, group["classes"], data.classes, classes, data.superclasses),
             ),
             normalize=group["normalize"],
-            augment=group["augment"],
+            augment=group["augment"] and check_class(group["augment"], "parent.augment"),
             recipe=recipe,
             seed=whole(group["seed"], "parent.seed", 0),
             checkpoint=_file(group["checkpoint"]),
@@ -94,11 +99,11 @@ class ParentSpec(Identified):
         return {**self.identity(), "input": [self.input.name, self.input.identity], "trusted": self.trusted}
 
     def content(self) -> dict[str, Any]:
-        """What of the network decides its weights: of a file of weights, what is in it."""
-        weights = self.network.get("weights")
+        """What of the network decides its weights: of a file of weights and of own code, what is in it."""
+        network, weights = with_code(self.network, trusted=self.trusted), self.network.get("weights")
         if not isinstance(weights, str) or not Path(weights).is_file():
-            return dict(self.network)
-        return {**self.network, "weights": sha256_of(Path(weights))}
+            return network
+        return {**network, "weights": sha256_of(Path(weights))}
 
     def identity(self) -> dict[str, Any]:
         """Its part of the key of its weights."""
@@ -109,7 +114,8 @@ class ParentSpec(Identified):
         }
         if self.checkpoint is None:
             recipe = vars(self.recipe) if self.recipe else None
-            identity |= {"augment": self.augment, "fit": recipe, "seed": self.seed}
+            augment = self.augment and with_code(self.augment, trusted=self.trusted)
+            identity |= {"augment": augment, "fit": recipe, "seed": self.seed}
         else:
             identity |= {"checkpoint": sha256_of(self.checkpoint)}
         if self.examples_per_class:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from neural_branching.errors import whole
+from neural_branching.errors import ArgumentError, whole
 
 
 class Views:
@@ -29,4 +29,6 @@ class Views:
         self.count = whole(count, "count", 0)
         self.seed = whole(seed, "seed", 0)
         self.budget = whole(budget, "budget", 1)
+        if augment is not None and not isinstance(augment, Mapping):
+            raise ArgumentError("augment", f"is {augment!r}: it must be a class (_target_) and its options.")
         self.augment = augment

@@ -4,16 +4,17 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
+from hydra import compose
 from omegaconf import OmegaConf
 
 from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment as ExperimentSpec
+from neural_branching.config.hydra_session import REFUSALS, explained, hydra_session
+from neural_branching.data.subset import Subset
 from neural_branching.errors import InputError
-from neural_branching.facade.groups import Group, described, given
+from neural_branching.facade.groups import Group, described, given, plain
 from neural_branching.facade.parents import Parent
 from neural_branching.facade.sources import Data
 from neural_branching.routing.hierarchy import Hierarchy
@@ -25,16 +26,18 @@ from neural_branching.store.run_folders import begin, discard
 if TYPE_CHECKING:
     from neural_branching.facade.finished_run import FinishedRun
 
-SUBSET = "neural_branching.data.subset.Subset"
-
 
 class _Grown:
     """What one branch and the branches of a tree have in common."""
+
+    command: ClassVar[str]
+    asked: ClassVar[str]  # the group that says what is told apart
 
     def __init__(
         self,
         at: str,
         *,
+        name: str | None,
         readout: str | None,
         score: Score | None,
         threshold: Threshold | Sequence[Threshold] | None,
@@ -44,17 +47,32 @@ class _Grown:
         views: int | None,
         options: Mapping[str, Any],
     ) -> None:
-        rules = [threshold] if isinstance(threshold, Threshold) else list(threshold or [])
-        self.branch = Group(kind, given(network=network, fit=fit, **options))
+        if not isinstance(at, str):
+            raise InputError(f"at is {at!r}: it must be the name of a stage, such as 'hidden2'.")
+        rules = [
+            _made(
+                rule,
+                Threshold,
+                "threshold",
+                "nb.thresholds, such as nb.thresholds.Fixed(0.5), or a list of them",
+            )
+            for rule in _listed(threshold)
+        ]
+        self.name = name
+        self.overrides: list[str] = []
+        self.branch = Group(kind, {**given(network=network, fit=fit), **options})
         self.changes: dict[str, Any] = {
+            self.asked: given(name=name),
             "branch_point": given(stage=at, readout=readout),
             "branch": self.branch.changes,
-            **given(views=given(count=views) or None, score=described(score) if score else None),
+            "views": given(count=views),
         }
+        if score is not None:
+            self.changes["score"] = _made(score, Score, "score", "nb.scores, such as nb.scores.Margin()")
         if rules:
-            self.changes["threshold"] = described(rules[0])
+            self.changes["threshold"] = rules[0]
         if len(rules) > 1:
-            self.changes["thresholds"] = [described(rule) for rule in rules]
+            self.changes["thresholds"] = rules
 
 
 class Branch(_Grown):
@@ -63,7 +81,7 @@ class Branch(_Grown):
     Args:
         subset: a name in ``conf/subset``, a superclass of the data, or class names.
         at: the branch point, a stage of the parent.
-        name: how a list of classes is called in tables and folders.
+        name: how the subset is called in tables and folders; of a list of classes "custom".
         readout: how the stage's output becomes a vector.
         score: confidence in an answer; by default the largest softmax probability.
         threshold: how the smallest accepted confidence is chosen; several are evaluated apart.
@@ -72,14 +90,20 @@ class Branch(_Grown):
         fit: options of its recipe.
         views: augmented views of every training example.
         options: further keys of the group, such as ``examples_per_class`` and ``seed``.
+
+    Raises:
+        InputError: for a stage, score or threshold of another type.
     """
+
+    command = "train"
+    asked = "subset"
 
     def __init__(
         self,
         subset: str | Sequence[str],
         at: str,
         *,
-        name: str = "custom",
+        name: str | None = None,
         readout: str | None = None,
         score: Score | None = None,
         threshold: Threshold | Sequence[Threshold] | None = None,
@@ -91,6 +115,7 @@ class Branch(_Grown):
     ) -> None:
         super().__init__(
             at,
+            name=name,
             readout=readout,
             score=score,
             threshold=threshold,
@@ -100,15 +125,18 @@ class Branch(_Grown):
             views=views,
             options=options,
         )
-        self.command, self.overrides = "train", []
+        target = {"_target_": f"{Subset.__module__}.{Subset.__qualname__}"}
         if not isinstance(subset, str):
-            chosen = {"name": name, "classes": list(subset), "superclass": None}
-            self.changes["subset"] = {"_target_": SUBSET, **chosen}
+            self.changes["subset"] = {
+                **target,
+                "name": name or "custom",
+                "classes": subset,
+                "superclass": None,
+            }
         elif (conf_dir() / "subset" / f"{subset}.yaml").is_file():
             self.overrides.append(f"subset={subset}")
         else:
-            chosen = {"name": subset, "classes": None, "superclass": subset}
-            self.changes["subset"] = {"_target_": SUBSET, **chosen}
+            self.changes["subset"] = {**target, "name": name or subset, "classes": None, "superclass": subset}
 
 
 class Tree(_Grown):
@@ -118,7 +146,7 @@ class Tree(_Grown):
         hierarchy: a name in ``conf/hierarchy``, or node → options as in its files.
         at: the branch point of every node that does not name its own.
         router: what chooses a child node; by default the parent's own probability mass.
-        name: how a hierarchy of one's own is called in tables and folders.
+        name: how the hierarchy is called in tables and folders; one of one's own "custom".
         readout: as for ``Branch``.
         score: as for ``Branch``.
         threshold: as for ``Branch``.
@@ -127,7 +155,13 @@ class Tree(_Grown):
         fit: as for ``Branch``.
         views: as for ``Branch``.
         options: as for ``Branch``.
+
+    Raises:
+        InputError: for a node, stage, score, threshold or router of another type.
     """
+
+    command = "route"
+    asked = "hierarchy"
 
     def __init__(
         self,
@@ -135,7 +169,7 @@ class Tree(_Grown):
         at: str,
         *,
         router: Router | None = None,
-        name: str = "custom",
+        name: str | None = None,
         readout: str | None = None,
         score: Score | None = None,
         threshold: Threshold | Sequence[Threshold] | None = None,
@@ -147,6 +181,7 @@ class Tree(_Grown):
     ) -> None:
         super().__init__(
             at,
+            name=name,
             readout=readout,
             score=score,
             threshold=threshold,
@@ -156,27 +191,57 @@ class Tree(_Grown):
             views=views,
             options=options,
         )
-        self.command, self.overrides = "route", []
         if isinstance(hierarchy, str):
             self.overrides.append(f"hierarchy={hierarchy}")
         else:
             target = f"{Hierarchy.__module__}.{Hierarchy.__qualname__}"
-            nodes = {node: dict(some) for node, some in hierarchy.items()}
-            self.changes["hierarchy"] = {"_target_": target, "name": name, "nodes": nodes}
-        if router:
-            self.changes["router"] = described(router)
+            nodes = {node: _node(node, some) for node, some in hierarchy.items()}
+            self.changes["hierarchy"] = {"_target_": target, "name": name or "custom", "nodes": nodes}
+        if router is not None:
+            self.changes["router"] = _made(router, Router, "router", "nb.routers, such as nb.routers.Gate()")
+
+
+def _listed(threshold: Any) -> list[Any]:
+    if threshold is None:
+        return []
+    rules = list(threshold) if isinstance(threshold, (list, tuple)) else [threshold]
+    if not rules:
+        raise InputError("threshold is an empty list: give at least one, or leave it out.")
+    return rules
+
+
+def _made(thing: Any, kind: type, place: str, allowed: str) -> dict[str, Any]:
+    if not isinstance(thing, kind):
+        raise InputError(f"{place} is {thing!r}: it must be an object of {allowed}.")
+    return described(thing)
+
+
+def _node(name: str, options: Any) -> dict[str, Any]:
+    """A node's options, with a score or threshold of its own as a configuration names it."""
+    if not isinstance(options, Mapping):
+        raise InputError(
+            f"Node {name!r} of the hierarchy is {options!r}: give a mapping, as {{'classes': [...]}}."
+        )
+    return {
+        key: described(value) if isinstance(value, (Score, Threshold)) else value
+        for key, value in options.items()
+    }
 
 
 class Experiment:
     """Data, one frozen parent, and what grows from it.
 
     Args:
-        data: where the examples come from.
-        parent: what the branches grow from.
+        data: where the examples come from, one of ``nb.sources``.
+        parent: what the branches grow from, one of ``nb.parents``.
         branches: a branch or a tree of branches.
         seed: of parent and branches.
-        baselines: what to compare a branch with, names of ``config.experiment.BASELINES``.
+        baselines: what to compare a branch with: "all", or names of ``config.experiment.BASELINES``.
+        baseline_epochs: epochs of baselines that learn as the parent does; None for as many as it has.
         trainer: where it runs: options of ``conf/trainer``, such as ``accelerator`` and ``threads``.
+
+    Raises:
+        InputError: for data, a parent or branches of another type.
     """
 
     def __init__(
@@ -186,14 +251,28 @@ class Experiment:
         branches: Branch | Tree,
         *,
         seed: int = 0,
-        baselines: Sequence[str] | None = None,
+        baselines: str | Sequence[str] | None = None,
+        baseline_epochs: int | None = None,
         trainer: Mapping[str, Any] | None = None,
     ) -> None:
+        for place, thing, kind, allowed in (
+            ("data", data, Data, "one of nb.sources, such as nb.sources.Glyphs()"),
+            ("parent", parent, Parent, "one of nb.parents, such as nb.parents.MLP()"),
+            ("branches", branches, _Grown, "an nb.Branch or an nb.Tree"),
+        ):
+            if not isinstance(thing, kind):
+                raise InputError(f"{place} is {thing!r}: it must be {allowed}.")
         self.data, self.parent, self.branches = data, parent, branches
-        self.seed, self.baselines, self.trainer = seed, baselines, trainer
+        self.changes = {
+            "seed": seed,
+            **given(baselines=baselines, baseline_epochs=baseline_epochs, trainer=trainer),
+        }
 
     def spec(self, outputs: str | Path = "outputs") -> ExperimentSpec:
-        """The experiment as the command line would have composed it, checked.
+        """The experiment as the command line would have composed it.
+
+        Everything is checked but what only networks and examples know, such as the name of a stage: ``run``
+        checks that, before it trains anything.
 
         Args:
             outputs: folder of the store and the runs.
@@ -205,21 +284,20 @@ class Experiment:
         overrides = [f"data={self.data.option}", f"parent={self.parent.option}"]
         overrides += [f"branch={grown.branch.option}", *grown.overrides]
         changes = {
-            "seed": self.seed,
-            "outputs": str(outputs),
+            **self.changes,
+            "outputs": outputs,
             "data": self.data.changes,
             "parent": self.parent.changes,
             **grown.changes,
-            **given(baselines=None if self.baselines is None else list(self.baselines), trainer=self.trainer),
         }
-        try:
-            with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with hydra_session():
+            try:
                 config = compose(grown.command, overrides)
-        except HydraException as error:
-            raise InputError(str(error)) from error
+            except REFUSALS as error:
+                raise explained(error, overrides, grown.command) from error
         OmegaConf.set_struct(config, False)
         for place, value in _places(changes):
-            OmegaConf.update(config, place, value, merge=False)
+            OmegaConf.update(config, place, plain(value, place), merge=False)
         return ExperimentSpec.from_config(config)
 
     def run(self, outputs: str | Path = "outputs", *, draw_figures: bool = False) -> "FinishedRun":

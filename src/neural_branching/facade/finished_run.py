@@ -12,7 +12,8 @@ from torch import Tensor
 from neural_branching.artifacts import activations as act
 from neural_branching.artifacts.ensure_branch import ensure_activations, ensure_logits
 from neural_branching.artifacts.workspace import Workspace
-from neural_branching.errors import one_of
+from neural_branching.data.split import SPLITS
+from neural_branching.errors import InputError, one_of
 from neural_branching.facade.frames import frame, summary
 from neural_branching.load_run import load
 from neural_branching.predictor import Prediction, Predictor
@@ -47,8 +48,24 @@ class FinishedRun:
         return summary(self.folder)
 
     def predictions(self) -> "pd.DataFrame":
-        """One row for each held-out example of a branch: class, prediction, score, logits, accepted."""
+        """One row for each held-out example of a branch: class, prediction, score, logits, accepted.
+
+        Raises:
+            InputError: for a tree, which has a ``trace``, and without pandas.
+        """
+        if self.run.tree:
+            raise InputError("The run is of a tree, whose nodes answer one after another: it has a trace().")
         return frame(self.folder / PREDICTIONS)
+
+    def trace(self) -> "pd.DataFrame":
+        """One row for each test example of a tree: class, the nodes that it went through, answer.
+
+        Raises:
+            InputError: for a single branch, which has ``predictions``, and without pandas.
+        """
+        if not self.run.tree:
+            raise InputError("The run is of a single branch: it has predictions().")
+        return frame(self.folder / tree_report.TRACE)
 
     def activations(self, stage: str, split: str | None = None) -> tuple[Tensor, Tensor]:
         """The parent's activations at a stage, and labels.
@@ -61,13 +78,15 @@ class FinishedRun:
             float32 (n, width), and int64 (n,), indices into ``classes``.
 
         Raises:
-            InputError: for another stage.
+            InputError: for another stage or split.
         """
         experiment, table = self.run.experiment, self.run.table
         workspace = Workspace.of(experiment, table)
         own = [spec for spec in experiment.branches.values() if spec.stage == stage and not spec.trunk]
         artifact = ensure_activations(workspace, own[0]) if own else ensure_logits(workspace)
         one_of(stage, artifact.facts["widths"], "stage")
+        if split is not None:
+            one_of(split, SPLITS, "split")
         labels = torch.from_numpy(table.labels)
         if split is None:
             return act.read(artifact, stage), labels
@@ -85,17 +104,20 @@ class FinishedRun:
         return figures
 
     @cached_property
-    def predictor(self) -> Predictor:
-        """The run, ready for new examples."""
-        return load(self.folder, trust=True)
+    def _predictors(self) -> dict[str | int | None, Predictor]:
+        return {}
 
-    def predict(self, examples: Any) -> Sequence[Prediction]:
+    def predict(self, examples: Any, threshold: str | int | None = None) -> Sequence[Prediction]:
         """Answers to new examples.
 
         Args:
             examples: as ``Predictor.predict`` takes them.
+            threshold: which decides, if there are several: its number from 0 on or its rule, such as
+                "fixed 0.5".
 
         Raises:
-            InputError: as ``Predictor.predict``.
+            InputError: as ``load`` and ``Predictor.predict``.
         """
-        return self.predictor.predict(examples)
+        if threshold not in self._predictors:
+            self._predictors[threshold] = load(self.folder, trust=True, threshold=threshold)
+        return self._predictors[threshold].predict(examples)

@@ -38,7 +38,7 @@ def frame(file: Path) -> "pd.DataFrame":
         InputError: if the run has none, or without pandas.
     """
     if not file.is_file():
-        raise InputError(f"{file.parent} has no {file.name}: runs of train have one.")
+        raise InputError(f"{file.parent} has no {file.name}.")
     found: pd.DataFrame = _pandas().read_csv(file)
     return found
 

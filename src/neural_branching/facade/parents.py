@@ -27,8 +27,8 @@ class Parent(Group):
         checkpoint: str | Path | None = None,
         **options: Any,
     ) -> None:
-        file = None if checkpoint is None else str(checkpoint)
-        super().__init__(option, given(network=network or None, fit=fit, checkpoint=file, **options))
+        changes = given(network=network or None, fit=fit, checkpoint=checkpoint)
+        super().__init__(option, {**changes, **options})
 
 
 class MLP(Parent):
@@ -43,8 +43,7 @@ class MLP(Parent):
     def __init__(
         self, widths: Sequence[int] | None = None, dropout: float | None = None, **options: Any
     ) -> None:
-        listed = None if widths is None else list(widths)
-        super().__init__("mlp", given(widths=listed, dropout=dropout), **options)
+        super().__init__("mlp", given(widths=widths, dropout=dropout), **options)
 
 
 class ConvNet(Parent):
@@ -91,8 +90,7 @@ class Torchvision(Parent):
     """
 
     def __init__(self, model: str, weights: str | Path | None = None, **options: Any) -> None:
-        file = None if weights is None else str(weights)
-        super().__init__("torchvision", model=model, **given(weights=file), **options)
+        super().__init__("torchvision", model=model, **given(weights=weights), **options)
 
 
 class Module(Parent):

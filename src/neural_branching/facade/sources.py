@@ -12,7 +12,7 @@ class Data(Group):
 
     Args:
         option: the name.
-        classes: class names in label order; None for all that the source offers.
+        classes: class names in label order; those of the file if not given.
         superclasses: name → classes.
         split: shares and seed of the splits, as in ``conf/data/split``.
         source: options of the source.
@@ -29,10 +29,8 @@ class Data(Group):
         source: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        named = None if superclasses is None else {name: list(some) for name, some in superclasses.items()}
-        listed = None if classes is None else list(classes)
-        changes = given(classes=listed, superclasses=named, split=split, source=source, **options)
-        super().__init__(option, changes)
+        changes = given(classes=classes, superclasses=superclasses, split=split, source=source)
+        super().__init__(option, {**changes, **options})
 
 
 class Glyphs(Data):
@@ -71,7 +69,7 @@ class ImageFolder(Data):
     """
 
     def __init__(self, root: str | Path, **options: Any) -> None:
-        super().__init__("image_folder", root=str(root), **options)
+        super().__init__("image_folder", root=root, **options)
 
 
 class Vectors(Data):
@@ -83,4 +81,4 @@ class Vectors(Data):
     """
 
     def __init__(self, root: str | Path, **options: Any) -> None:
-        super().__init__("vectors", root=str(root), **options)
+        super().__init__("vectors", root=root, **options)

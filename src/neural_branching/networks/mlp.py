@@ -29,6 +29,8 @@ class MLP(StagedNetwork):
     def __init__(
         self, in_shape: Sequence[int], num_classes: int, widths: Sequence[int] = (), dropout: float = 0.0
     ) -> None:
+        if not isinstance(widths, (list, tuple)):
+            raise ArgumentError("widths", f"is {widths!r}: it must be a list of whole numbers, as in [256].")
         dropout = number(dropout, "dropout", 0, 1)
         if dropout == 1:
             raise ArgumentError("dropout", "is 1, which drops everything: it must be below 1.")

@@ -17,6 +17,8 @@ from neural_branching.routing.router_input import RouterInput
 from neural_branching.selection.scores import formulas
 from neural_branching.selection.scores.learned import fit_temperature
 
+__all__ = ["Energy", "Gate", "MaxConfidence", "Oracle", "ParentMass", "Random", "Router", "Soft"]
+
 Weights = Callable[[RouterInput], Array]
 
 

@@ -24,8 +24,8 @@ from neural_branching.selection.influence import aurc_influence
 from neural_branching.selection.intervals import LEVEL, MID_P, Interval, proportion_interval
 from neural_branching.selection.risk_coverage import RiskCoverageCurve
 
-# The usual score: right predictions are surer than wrong ones in two of three pairs. Its errors lie at a
-# coverage of c = √U, U uniform; one there adds −ln c to n·AURC (Zhou et al., 2024), ½ on average.
+# The usual score: right predictions are more confident than wrong ones in two of three pairs. Its errors
+# lie at a coverage of c = √U, U uniform; one there adds −ln c to n·AURC (Zhou et al., 2024), ½ on average.
 USUAL_AUROC, USUAL_COST = 2 / 3, 1 / 2
 # What k errors say is joined with √k / 3 usual ones.
 _USUAL = 1 / 3
@@ -200,7 +200,7 @@ def _placement_variance(curve: RiskCoverageCurve, auroc: float) -> float:
     wrong, right = curve.n_errors.astype(np.float64), (curve.n_accepted - curve.n_errors).astype(np.float64)
     wrong_here, right_here = -np.diff(wrong, append=0), -np.diff(right, append=0)
     k, m = wrong[0], right[0]
-    beaten = (right - right_here / 2) / m  # the share of right predictions that are surer than a wrong one
+    beaten = (right - right_here / 2) / m  # the share of right predictions more confident than a wrong one
     beats = (k - wrong + wrong_here / 2) / k
     return float(wrong_here @ np.square(beaten - auroc) / k**2 + right_here @ np.square(beats - auroc) / m**2)
 

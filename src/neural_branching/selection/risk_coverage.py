@@ -1,6 +1,6 @@
 """Coverage, selective accuracy, the risk–coverage curve and the areas under it.
 
-Throughout, ``score`` is any finite real per sample (higher = surer), ``error`` is 1 where the
+Throughout, ``score`` is any finite real per sample (higher = more confident), ``error`` is 1 where the
 prediction is wrong, and a sample is accepted iff its score is at least the threshold. Equal scores
 are accepted together, so that nothing depends on the order of the samples. Arrays, lists and
 tensors are taken alike; all arithmetic is on integer counts and float64.

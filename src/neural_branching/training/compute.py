@@ -60,6 +60,11 @@ class Compute:
             there = ", ".join(name for name, there in available.items() if there)
             raise InputError(f"trainer.accelerator is {name!r}, which this machine lacks: it has {there}.")
         if name != "cuda":
+            if self.devices:
+                raise InputError(
+                    f"trainer.devices is {self.devices}, the index of a CUDA device, and this run is on the "
+                    f"{name}."
+                )
             return torch.device(name)
         if self.devices >= torch.cuda.device_count():
             raise InputError(

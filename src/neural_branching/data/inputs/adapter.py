@@ -54,7 +54,7 @@ class InputAdapter(ABC):
         """What examples are standardised by before a network sees them.
 
         Args:
-            normalize: name of one of the ways that fit this input.
+            normalize: name of a standardisation that fits this input.
 
         Raises:
             ArgumentError: for any other name.

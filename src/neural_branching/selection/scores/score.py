@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
+from neural_branching.errors import InputError
 from neural_branching.selection.answers import Answers
 from neural_branching.selection.arrays import Floats, as_logits, by_blocks
 
@@ -16,7 +19,7 @@ class Scorer:
     """A score that is ready for use.
 
     Attributes:
-        function: from answers to one finite real each, higher = surer.
+        function: from answers to one finite real each, higher = more confident.
         learned: what was learned, for results: a temperature, a number of examples.
         formula: the same of logits (n, classes) of any array type, by which an exported program scores;
             None for a score that looks at more than logits.
@@ -41,8 +44,16 @@ class Scorer:
         )
 
     def __call__(self, answers: Answers) -> Floats:
-        """Confidence in each answer, float64 (n,)."""
-        return self.function(answers)
+        """Confidence in each answer, float64 (n,).
+
+        Raises:
+            InputError: if the score gives something else.
+        """
+        scores = self.function(answers)
+        if scores.shape != (len(answers.logits),) or not np.isfinite(scores).all():
+            odd = scores[~np.isfinite(scores)][0] if scores.ndim == 1 else f"shape {scores.shape}"
+            raise InputError(f"The score gives {odd}: it must give one finite number for each answer.")
+        return scores
 
 
 class Score(ABC):

@@ -1,0 +1,139 @@
+"""What the code of a user's own class is, so that nothing is found again that older code has made."""
+
+import hashlib
+import inspect
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from hydra.utils import get_object
+
+_INSTALLED = tuple(
+    {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib")}
+)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+def with_code(values: Mapping[str, Any], *, trusted: bool) -> dict[str, Any]:
+    """Class and options as they go into a key: with the code of classes that are the user's own.
+
+    Args:
+        values: plain values with a ``_target_``, perhaps of other packages.
+        trusted: whether these may be imported.
+
+    Returns:
+        The values, and under "code" for every ``_target_`` that is neither of this package nor installed the
+        sha256 of its compiled code and of all own code that it names: bases, functions, classes and plain
+        constants. Comments and line numbers do not count.
+    """
+    names = sorted(_targets(values)) if trusted else []
+    code = {name: found for name in names if (found := _fingerprint(name))}
+    return {**values, "code": code} if code else dict(values)
+
+
+def _targets(values: Any) -> set[str]:
+    if isinstance(values, Mapping):
+        mine = {str(values["_target_"])} if "_target_" in values else set()
+        return mine.union(*map(_targets, values.values()))
+    if isinstance(values, Sequence) and not isinstance(values, str):
+        return set().union(*map(_targets, values))
+    return set()
+
+
+def _fingerprint(name: str) -> str | None:
+    if name.partition(".")[0] == __name__.partition(".")[0]:
+        return None
+    try:
+        thing = get_object(name)
+    except Exception:  # which building it reports
+        return None
+    if not _is_own(thing):
+        return None
+    parts: dict[str, str] = {}
+    waiting = [thing]
+    while waiting:
+        one = waiting.pop()
+        place = f"{one.__module__}.{one.__qualname__}"
+        if place not in parts:
+            named = list(_of_class(one) if inspect.isclass(one) else _of_function(one))
+            parts[place] = repr([part for part in named if isinstance(part, str)])
+            waiting += [part for part in named if not isinstance(part, str)]
+    return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
+
+
+def _is_own(thing: Any) -> bool:
+    """Whether something is a class or function that lies in no installed package, as in a script."""
+    if not isinstance(thing, FunctionType) and not inspect.isclass(thing):
+        return False
+    module = sys.modules.get(thing.__module__)
+    return module is not None and _is_own_module(module)
+
+
+def _is_own_module(module: ModuleType) -> bool:
+    if module.__name__.partition(".")[0] == __name__.partition(".")[0] or module.__name__ == "builtins":
+        return False
+    file = getattr(module, "__file__", None)
+    if file is None:  # a notebook, or a part of the interpreter
+        return module.__name__ == "__main__"
+    return not str(Path(file).resolve()).startswith(_INSTALLED)
+
+
+def _of_class(kind: type) -> Iterator[Any]:
+    """Its members as text, and own classes and functions that they name."""
+    yield from filter(_is_own, kind.__mro__[1:])
+    yield repr([f"{base.__module__}.{base.__qualname__}" for base in kind.__bases__])
+    for name, member in sorted(vars(kind).items()):
+        if name in ("__doc__", "__module__", "__firstlineno__", "__static_attributes__", "__annotations__"):
+            continue
+        inner = getattr(member, "__func__", member)
+        functions = [inner.fget, inner.fset] if isinstance(inner, property) else [inner]
+        yield name
+        for one in functions:
+            yield from _of_function(one) if isinstance(one, FunctionType) else _of_value(one)
+
+
+def _of_function(function: FunctionType) -> Iterator[Any]:
+    """Its code and defaults as text, and own classes and functions that it names."""
+    for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        yield from _of_value(value)
+    yield from _of_code(function.__code__, function.__globals__)
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # it is empty
+            yield from _of_value(cell.cell_contents)
+
+
+def _of_code(code: CodeType, known: Mapping[str, Any]) -> Iterator[Any]:
+    yield repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars))
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _of_code(constant, known)
+        else:
+            yield repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
+    for name in code.co_names:
+        value = known.get(name)
+        if isinstance(value, ModuleType) and _is_own_module(value):
+            for inner in code.co_names:
+                yield from _of_value(vars(value).get(inner))
+        else:
+            yield from _of_value(value)
+
+
+def _of_value(value: Any) -> Iterator[Any]:
+    if _is_own(value):
+        yield value
+    elif isinstance(value, (type, FunctionType)):  # under another name, perhaps
+        yield f"{value.__module__}.{value.__qualname__}"
+    elif value is not None and _is_plain(value):
+        yield repr(value)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, [*value, *value.values()]))
+    return isinstance(value, _PLAIN)

@@ -1,0 +1,178 @@
+"""Hydra for a while: ``conf/`` is composed with overrides, and what Hydra refuses is one sentence."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.version import setbase
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from neural_branching.config.build import conf_dir, unresolved
+from neural_branching.errors import InputError, one_of
+
+# What Hydra raises for what was typed; it has a plain ValueError for a number where a name belongs.
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+
+
+@contextmanager
+def hydra_session(config_dir: str | Path | None = None, config_path: str | None = None) -> Iterator[None]:
+    """Hydra, initialised with ``conf/``; afterwards it is as before, for it is one in a process.
+
+    Args:
+        config_dir: a folder with further groups, which come before those of ``conf/``.
+        config_path: a folder instead of ``conf/``.
+
+    Raises:
+        InputError: if there is no such folder.
+    """
+    search = create_config_search_path(str(Path(config_path).absolute() if config_path else conf_dir()))
+    if config_dir is not None:
+        folder = Path(config_dir).absolute()
+        if not folder.is_dir():
+            raise InputError(f"--config-dir is {str(config_dir)!r}: there is no such folder.")
+        search.prepend("command-line", f"file://{folder}")
+    hydra = GlobalHydra.instance()
+    before, hydra.hydra = hydra.hydra, None
+    setbase("1.3")
+    try:
+        Hydra.create_main_hydra2("neural-branching", search)
+        yield
+    finally:
+        hydra.hydra = before
+
+
+def explained(error: Exception, overrides: Sequence[str], config_name: str) -> Exception:
+    """The sentence for what Hydra refuses, with the nearest name that there is.
+
+    Args:
+        error: one of ``REFUSALS``.
+        overrides: as typed, while Hydra is initialised.
+        config_name: of the primary configuration.
+
+    Returns:
+        An InputError; a ValueError that is none of Hydra's comes back as it is.
+    """
+    theirs = isinstance(error, (HydraException, OmegaConfBaseException))
+    if not theirs and not str(error).startswith("Config group override must be"):
+        return error
+    words = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    if isinstance(error, OmegaConfBaseException):
+        return unresolved(error)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return _unknown_option(group, name) if group else InputError(f"There is no configuration {name!r}.")
+    if words.startswith("Could not override "):
+        return _unknown_key(words.split("'")[1], overrides, config_name)
+    if "requires --multirun" in words:
+        return InputError(f"{words.split(chr(39))[1]} stands for several values: add -m, which runs each.")
+    for override in _parsed(overrides):
+        if not override.key_or_group:
+            return _unreadable(str(override.input_line))
+        if _is_group(override.key_or_group) and not isinstance(override.value(), (str, list)):
+            return _value_for_group(override, overrides, config_name)
+    return InputError(f"{words}.")
+
+
+def _unreadable(override: str) -> InputError:
+    return InputError(
+        f"{override!r} cannot be read: write NAME=VALUE, and text with other characters than letters, digits "
+        "and -_./ within quotes, as in NAME=\"'…'\"."
+    )
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create(_loader()).parse_overrides(list(overrides))
+    except HydraException:
+        return []
+
+
+def _loader() -> Any:
+    return GlobalHydra.instance().config_loader()
+
+
+def _is_group(key: str) -> bool:
+    return bool(key and _loader().get_group_options(key))
+
+
+def _unknown_option(group: str, name: str) -> InputError:
+    try:
+        one_of(name, _loader().get_group_options(group), group)
+    except InputError as error:
+        return error
+    return InputError(f"{group} is {name!r}, which cannot be loaded.")
+
+
+def _value_for_group(override: Override, overrides: Sequence[str], config_name: str) -> InputError:
+    """A number where the name of a file belongs: most often it is meant for a value of the group."""
+    group, value = override.key_or_group, override.get_value_element_as_str()
+    node = _groups_alone(overrides, config_name).get(group.replace("/", "."))
+    numbers = (
+        []
+        if not OmegaConf.is_dict(node)
+        else [
+            name
+            for name in node
+            if name != "seed"
+            and not OmegaConf.is_missing(node, name)
+            and isinstance(node[name], (int, float))
+        ]
+    )
+    hint = f"did you mean {group}.{numbers[0]}={value}? " if numbers else ""
+    names = ", ".join(_loader().get_group_options(group))
+    return InputError(f"{group} is {value}: {hint}{group} itself is one of {names}.")
+
+
+def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> InputError:
+    group, at, _ = key.partition("@")
+    if at:
+        return InputError(f"{key} is unknown: write {group}=NAME.")
+    node: Any = _groups_alone(overrides, config_name)
+    place = ""
+    *above, name = key.replace("/", ".").split(".")
+    for part in above:
+        if not OmegaConf.is_dict(node) or part not in node:
+            name = part
+            break
+        place, node = f"{place}{part}.", node._get_node(part)
+    if not OmegaConf.is_dict(node):
+        return InputError(f"{key} is unknown: {place.rstrip('.')} is a single value.")
+    known = [str(one) for one in node if one != "_target_"]
+    if not place:
+        known += [
+            one for one in ("experiment", "search", "hydra/launcher", "hydra/sweeper") if _is_group(one)
+        ]
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {place}{near[0]}? " if near else ""
+    there = f"{place.rstrip('.') or 'a configuration'} has {', '.join(known)}"
+    target = str(node._get_node("_target_")) if "_target_" in node else __name__
+    foreign = target.partition(".")[0] != __name__.partition(".")[0]
+    added = f"; +{key}=VALUE adds what a class of yours takes" if foreign else ""
+    return InputError(f"{place}{name} is unknown: {hint}{there}{added}.")
+
+
+def _groups_alone(overrides: Sequence[str], config_name: str) -> DictConfig:
+    """The configuration with the groups that were chosen, and no single value changed."""
+    chosen = [
+        str(one.input_line)
+        for one in _parsed(overrides)
+        if _is_group(one.key_or_group) and isinstance(one.value(), str)
+    ]
+    for lines in (chosen, []):
+        try:
+            return compose(config_name, lines)
+        except (HydraException, OmegaConfBaseException):
+            continue
+    return OmegaConf.create({})

@@ -1,0 +1,129 @@
+"""An own class is known by its code: what older code has made is not found again."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import neural_branching as nb
+from neural_branching.config.code_identity import with_code
+
+SOURCE = '''
+"""A net."""
+from torch import nn
+
+import own_blocks
+from own_blocks import Base
+
+WIDTH = 8
+ORDER = ("a", "b")
+Activation = nn.ReLU
+
+
+def activation():
+    return Activation()
+
+
+class Net(Base):
+    depth = 2
+
+    def __init__(self, in_shape, num_classes):
+        super().__init__()
+        self.wide = WIDTH in {8, 16}
+        self.body = nn.Sequential(*[own_blocks.block(WIDTH) for _ in range(self.depth)], activation())
+
+    @property
+    def size(self):
+        return len(ORDER)
+
+    @staticmethod
+    def twice(x):
+        return [2 * one for one in x]
+'''
+BLOCKS = """
+from torch import nn
+
+
+class Base(nn.Module):
+    def forward(self, x):
+        return self.body(x)
+
+
+def block(width):
+    return nn.Linear(width, width)
+
+
+def other():
+    return 1
+"""
+
+Known = Callable[..., Any]
+
+
+@pytest.fixture
+def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Known:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def code_of(old: str = "", new: str = "", *, trusted: bool = True) -> Any:
+        for name, source in (("own_net", SOURCE), ("own_blocks", BLOCKS)):
+            assert not old or old in SOURCE + BLOCKS
+            (tmp_path / f"{name}.py").write_text(source.replace(old, new) if old else source)
+            sys.modules.pop(name, None)
+        return with_code({"_target_": "own_net.Net", "depth": 1}, trusted=trusted)
+
+    yield code_of
+    for name in ("own_net", "own_blocks"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Activation = nn.ReLU", "Activation = nn.GELU"),
+        ("return Activation()", "return Activation(inplace=True)"),
+        ("WIDTH = 8", "WIDTH = 9"),
+        ('("a", "b")', '("a", "c")'),
+        ("depth = 2", "depth = 3"),
+        ("{8, 16}", "{8, 17}"),
+        ("2 * one", "3 * one"),
+        ("len(ORDER)", "2 + len(ORDER)"),
+        ("nn.Linear(width, width)", "nn.Linear(width, width, bias=False)"),
+        ("self.body(x)", "self.body(-x)"),
+        ("class Net(Base)", "class Net(Base, nn.Identity)"),
+    ],
+)
+def test_every_change_of_what_it_names_is_another_class(known: Known, old: str, new: str) -> None:
+    assert known()["code"] != known(old, new)["code"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("\nWIDTH = 8", "\n\n# Wide enough.\nWIDTH = 8"), ("return 1", "return 2")]
+)
+def test_comments_and_what_it_does_not_name_do_not_count(known: Known, old: str, new: str) -> None:
+    assert known() == known() == known(old, new)
+
+
+def test_installed_classes_are_known_by_their_names(known: Known) -> None:
+    for name in ("torch.nn.Linear", "neural_branching.networks.mlp.MLP", "numpy.mean", "argparse.Action"):
+        assert with_code({"_target_": name}, trusted=True) == {"_target_": name}
+    nested = {"_target_": "torch.nn.Sequential", "first": {"_target_": "own_net.Net"}}
+    known()
+    assert set(with_code(nested, trusted=True)["code"]) == {"own_net.Net"}
+
+
+def test_nothing_is_imported_that_is_not_trusted(known: Known) -> None:
+    assert known(trusted=False) == {"_target_": "own_net.Net", "depth": 1}
+    assert "own_net" not in sys.modules
+
+
+def test_a_parent_of_changed_code_is_another_parent(known: Known) -> None:
+    def parent(*change: str) -> str:
+        known(*change)
+        grown = nb.Branch("digits", at="body")
+        return nb.Experiment(nb.sources.Glyphs(), nb.parents.Module("own_net.Net"), grown).spec().parent.text
+
+    assert parent() == parent()
+    assert parent() != parent("WIDTH = 8", "WIDTH = 9")
