@@ -155,6 +155,8 @@ def test_files_of_a_folder_from_the_command_line(place: Path, monkeypatch, capsy
         assert (line["answer"] or "uncertain") == judged[Path(line["file"]).name]
         assert line["accepted"] == str(int(other["accepted"]))
         assert (line["stopped_at"] == "") == other["accepted"]
+        assert line["candidate"] == other["trace"][-1]["label"]
+        assert float(line["score"]) == pytest.approx(other["trace"][-1]["score"], rel=1e-5)
 
 
 def test_a_broken_image_does_not_stop_the_others(place: Path, monkeypatch, capsys, tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from neural_branching.data.hashes import FileHashes
+from neural_branching.data.inputs.vector_inputs import VectorInputs
 from neural_branching.data.sources.source import Source
 from neural_branching.data.sources.vectors import Vectors
 from neural_branching.data.split import CODES, SPLITS, Split
 from neural_branching.data.table import DataTable, ensure_table
+from neural_branching.data.vector_file import VectorFile
 from neural_branching.errors import InputError
 from neural_branching.store.artifact_store import Store
 from vector_writing import FORMATS, examples, write
@@ -307,6 +309,40 @@ def test_parquet_rows_of_other_lengths_and_empty_ones(tmp_path: Path) -> None:
         parquet.write_table(pyarrow.table(columns), file)
         with pytest.raises(InputError, match=sentence):
             Vectors(str(file)).read(("class_0", "class_1"))
+
+
+def test_parquet_as_pandas_writes_it(tmp_path: Path) -> None:
+    pandas, file = pytest.importorskip("pandas"), tmp_path / "frame.parquet"
+    pytest.importorskip("pyarrow")
+    vectors = [[float(row), 1.0] for row in range(6)]
+    labels = pandas.Categorical(["b", "a", "c", "a", "b", "c"])
+    frame = pandas.DataFrame({"layer.1": vectors, "layer.2": vectors, "labels": labels})
+    frame[frame["labels"] != "c"].to_parquet(file)  # with the numbers of the rows that are left
+    found = VectorFile(file)
+    assert found.stages == {"layer.1": 2, "layer.2": 2}
+    assert found.classes == ("a", "b")
+    assert found.content({"layer.2": 2})[:, 0].tolist() == [0, 1, 3, 4]
+    for changed, sentence in (
+        ({"layer.1": [None, *vectors[1:]]}, "has 'layer.1' of shape"),
+        ({"labels": np.full(6, 2**63, np.uint64)}, "cannot be read: "),
+    ):
+        frame.assign(**changed).to_parquet(file)
+        with pytest.raises(InputError, match=sentence):
+            _ = VectorFile(file).labels
+
+
+def test_an_answer_looks_at_the_stages_of_its_run_alone(tmp_path: Path) -> None:
+    columns = examples()
+    columns["labels"] = np.array([0.5])  # neither as long as the rest nor of a type that labels have
+    columns["ids"] = np.arange(len(columns["layer2"]))
+    file = write(tmp_path, "safetensors", columns)
+    inputs = VectorInputs({"layer10": 5})
+    _, batches = inputs.read_files([file], 256, 1)
+    [(names, rows, broken)] = list(batches)
+    np.testing.assert_array_equal(rows, columns["layer10"].astype(np.float32))
+    assert (len(names), names[3], broken) == (120, f"{file}[3]", {})
+    with pytest.raises(InputError, match=r"a run on vectors of layer3 \(2\) answers"):
+        VectorInputs({"layer3": 2}).read_files([write(tmp_path / "a", "safetensors", examples())], 256, 1)
 
 
 def test_names_of_files_do_not_matter(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ class VectorFile:
 
     Args:
         path: the file, or a folder of ``.npy`` files.
+        needed: stages that alone are looked at, if all of them are there; None for the whole file.
 
     Attributes:
         stages: name → length of its vectors, in natural order, "logits" last.
@@ -33,13 +34,16 @@ class VectorFile:
         InputError: for a file that cannot be read, and matrices that do not fit one another.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, needed: Collection[str] | None = None) -> None:
         self.path = path
         self._columns: Columns = open_columns(path)
-        self.stages = self._stages()
-        self.count = self._columns.shapes[next(iter(self.stages))][0]
+        there = self._columns.shapes.keys()
+        chosen = there if needed is None or not there >= set(needed) else set(needed)
+        shapes = {name: shape for name, shape in self._columns.shapes.items() if name in chosen}
+        self.stages = self._stages(shapes.keys() - {LABELS, GROUPS, SPLITS_OF_ROWS})
+        self.count = shapes[next(iter(self.stages))][0]
         self._refuse_large()
-        for name, shape in self._columns.shapes.items():
+        for name, shape in shapes.items():
             if shape[0] != self.count:
                 raise InputError(
                     f"{self.path} has {self.count} rows of {next(iter(self.stages))!r} and {shape[0]} of "
@@ -51,9 +55,9 @@ class VectorFile:
         """Every file that is read."""
         return self._columns.files
 
-    def _stages(self) -> dict[str, int]:
+    def _stages(self, names: Iterable[str]) -> dict[str, int]:
         stages = {}
-        for name in sorted(self._columns.shapes.keys() - {LABELS, GROUPS, SPLITS_OF_ROWS}, key=_natural):
+        for name in sorted(names, key=_natural):
             shape, kind = self._columns.shapes[name], self._columns.kinds[name]
             folder_name(name, f"{self.path}: the name of a matrix")
             if kind != "f" or len(shape) != 2 or 0 in shape:

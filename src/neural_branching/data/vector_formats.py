@@ -162,11 +162,13 @@ class Parquet(Columns):
             if key == b"classes"
         }
         for name in schema.names:
-            stem, dot, place = name.rpartition(".")
-            if dot and place.isdigit():
+            (stem, dot, place), kind = name.rpartition("."), schema.field(name).type
+            if name.startswith("__index_level_"):  # in which pandas keeps the numbers of its rows
+                continue
+            if dot and place.isdigit() and not _is_list(kind):
                 self._parts.setdefault(stem, []).append(name)
             else:
-                self._add(name, schema.field(name).type)
+                self._add(name, kind)
         for stem, names in self._parts.items():
             self._add_parts(stem, names, [schema.field(name).type for name in names])
 
@@ -174,15 +176,17 @@ class Parquet(Columns):
         from pyarrow import types
 
         self.types[name] = str(kind)
-        listed = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+        listed = _is_list(kind)
         self.kinds[name] = _arrow_kind(kind.value_type if listed else kind)
         if not listed:
             self.shapes[name] = (self._rows,)
         elif types.is_fixed_size_list(kind):
             self.shapes[name] = (self._rows, kind.list_size)
         else:
-            first = next(self._file.iter_batches(1, columns=[name])).column(0) if self._rows else [[]]
-            self.shapes[name] = (self._rows, len(first[0] or ()))
+            first = (
+                next(self._file.iter_batches(1, columns=[name])).column(0)[0].as_py() if self._rows else ()
+            )
+            self.shapes[name] = (self._rows, len(first or ()))
 
     def _add_parts(self, stem: str, names: list[str], kinds: list[Any]) -> None:
         if stem in self.shapes or {f"{stem}.{place}" for place in range(len(names))} != set(names):
@@ -230,10 +234,18 @@ class Parquet(Columns):
         return table
 
 
-def _arrow_kind(kind: Any) -> str:
-    """Kind of a type as numpy has it; "?" for others."""
+def _is_list(kind: Any) -> bool:
     from pyarrow import types
 
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _arrow_kind(kind: Any) -> str:
+    """Kind of a type as numpy has it, of categories that of their names; "?" for others."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _arrow_kind(kind.value_type)
     if types.is_floating(kind):
         return "f"
     if types.is_integer(kind):

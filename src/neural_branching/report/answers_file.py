@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from neural_branching.predictor import Prediction
 
 SHOWN = 20
-COLUMNS = ("file", "answer", "path", "confidence", "accepted", "stopped_at", "error")
+COLUMNS = (
+    *("file", "answer", "path", "confidence", "accepted"),
+    *("stopped_at", "candidate", "score", "threshold", "error"),
+)
 
 
 def check_output(output: Path | None) -> None:
@@ -87,7 +90,9 @@ class Writer:
         path = " > ".join(one.path)
         self.counts["class" if one.accepted else "backed off" if one.answer else "no answer"] += 1
         confidence = f"{one.confidence:.6g}"
-        self._line([name, one.answer or "", path, confidence, str(int(one.accepted)), stopped, ""])
+        last, accepted = one.trace[-1], str(int(one.accepted))
+        asked = [last.label, f"{last.score:.6g}", f"{last.threshold:.6g}"]
+        self._line([name, one.answer or "", path, confidence, accepted, stopped, *asked, ""])
         if self._file and not self._csv:
             self._file.write(json.dumps({"file": name, **_plain(asdict(one))}) + "\n")
         if len(self.shown) < SHOWN:
@@ -103,7 +108,7 @@ class Writer:
         """Take an example that could not be read."""
         self.counts["broken"] += 1
         self.errors[name] = reason
-        self._line([name, "", "", "", "0", "", reason])
+        self._line([name, "", "", "", "0", "", "", "", "", reason])
         if self._file and not self._csv:
             self._file.write(json.dumps({"file": name, "error": reason}) + "\n")
 

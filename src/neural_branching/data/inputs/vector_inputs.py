@@ -67,13 +67,15 @@ class VectorInputs(InputAdapter):
         Raises:
             InputError: for a file that cannot be read, or without one of the stages.
         """
-        files = [VectorFile(place) for place in places]
-        for file in files:
-            if not self._stages.items() <= file.stages.items():
+        files = []
+        for place in places:
+            file = VectorFile(place, needed=self._stages)
+            if file.stages != self._stages:
                 raise InputError(
-                    f"{file.path} holds {_listed(file.stages)}: a run on vectors of {_listed(self._stages)} "
+                    f"{place} holds {_listed(file.stages)}: a run on vectors of {_listed(self._stages)} "
                     "answers files that have these."
                 )
+            files.append(file)
         return sum(-(-file.count // batch) for file in files), _batches(files, self._stages, batch)
 
 
