@@ -30,6 +30,13 @@ def sentence(*overrides: str, command: str = "train") -> str:
             ["threshold=0.8"],
             "threshold is 0.8: did you mean threshold.value=0.8? threshold itself is one of",
         ),
+        (["experiment=null", "subset=[{a:1}]"], "subset is [{a:1}]: subset itself is one of all, custom"),
+        (["data.superclasses={pets:[a,b]}"], "write +data.superclasses=… with a plus sign."),
+        (["data.superclasses.pets=[a,b]"], "write +data.superclasses.pets=… with a plus sign."),
+        (
+            ["+data.superclasses.pets=[digit_0,b]"],
+            "a class in data.superclasses.pets is 'b', which is unknown",
+        ),
         (["views=5"], "views is 5: did you mean views.count=5?"),
         (["branch=null"], "branch is null: branch itself is one of linear, mlp."),
         (["parent=mpl"], "parent is 'mpl', which is unknown: did you mean 'mlp'?"),

@@ -118,7 +118,7 @@ MISTAKES = {
     "parent.labels=medium": r"^parent\.labels is 'medium'.* fine, coarse",
     "parent.classes=rest": r"^parent\.classes is 'rest'.* all, others",
     "parent.classes=[digit_1]": r"^parent\.classes leaves the parent with digit_1 to tell apart",
-    "parent.labels=coarse data.superclasses.upper=[upper_A]": r"^parent\.labels is 'coarse', and class",
+    "parent.labels=coarse data.superclasses.upper=[upper_B]": r"^parent\.labels is 'coarse', and class",
     "parent.checkpoint=/nowhere.pt": r"^parent\.checkpoint is '/nowhere\.pt': there is no such file\.$",
     "branch_point.readout=pool0": r"^branch_point\.readout is 'pool0', which is unknown",
     "data.split.disjoint=maybe": r"^data\.split\.disjoint is 'maybe': it must be true or false\.$",

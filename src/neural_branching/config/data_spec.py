@@ -53,7 +53,8 @@ class DataSpec(Identified):
         check_keys(group, _KEYS, "data", {"root", "image_size"})
         split = build(group["split"], "data.split", Split, trusted=trusted)
         source = build(group["source"], "data.source", Source, trusted=trusted)
-        classes = _classes(source, group["classes"], hashes)
+        offered = source.class_names(hashes)
+        classes = _classes(offered, group["classes"])
         counts = source.counts(classes, hashes)
         split.check(counts)
         return cls(
@@ -61,7 +62,7 @@ class DataSpec(Identified):
             source=source,
             split=split,
             classes=classes,
-            superclasses=_superclasses(group["superclasses"]),
+            superclasses=_superclasses(group["superclasses"], offered),
             offered=split.training(counts),
             group=group,
         )
@@ -77,11 +78,11 @@ class DataSpec(Identified):
         return self.source.input
 
 
-def _superclasses(given: object) -> Mapping[str, Sequence[str]]:
+def _superclasses(given: object, offered: Sequence[str]) -> Mapping[str, Sequence[str]]:
     """Superclasses as the configuration has them.
 
     Raises:
-        InputError: unless they are lists of class names by name.
+        InputError: unless they are lists of classes of the source by name.
     """
     named = given or {}
     if not isinstance(named, Mapping):
@@ -89,17 +90,17 @@ def _superclasses(given: object) -> Mapping[str, Sequence[str]]:
     for name, classes in named.items():
         if isinstance(classes, str) or not isinstance(classes, Sequence):
             raise InputError(f"data.superclasses.{name} is {classes!r}: it must be a list of class names.")
+        each_of(classes, offered, f"a class in data.superclasses.{name}")
     return named
 
 
-def _classes(source: Source, chosen: Sequence[str] | None, hashes: FileHashes) -> tuple[str, ...]:
+def _classes(offered: tuple[str, ...], chosen: Sequence[str] | None) -> tuple[str, ...]:
     """The classes of a data set in their order: those chosen, or all that its source offers.
 
     Raises:
         InputError: unless the choice is a list of at least two different classes of the source, and for
             a class that no configuration can name.
     """
-    offered = source.class_names(hashes)
     for name in offered:
         if "${" in name:
             raise InputError(

@@ -20,8 +20,14 @@ from omegaconf.errors import OmegaConfBaseException
 from neural_branching.config.build import conf_dir, unresolved
 from neural_branching.errors import InputError, one_of
 
-# What Hydra raises for what was typed; it has a plain ValueError for a number where a name belongs.
-REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+# What Hydra raises for what was typed: plain errors for a number or a mapping where a name belongs.
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError, TypeError)
+
+# Groups of which no file need be chosen.
+OPTIONAL = ("experiment", "search")
+
+# Mappings whose names are the user's own.
+FREE = ("data.superclasses", "hierarchy.nodes", "published")
 
 
 @contextmanager
@@ -60,11 +66,10 @@ def explained(error: Exception, overrides: Sequence[str], config_name: str) -> E
         config_name: of the primary configuration.
 
     Returns:
-        An InputError; a ValueError that is none of Hydra's comes back as it is.
+        An InputError; an error that does not come of what was typed comes back as it is.
     """
-    theirs = isinstance(error, (HydraException, OmegaConfBaseException))
-    if not theirs and not str(error).startswith("Config group override must be"):
-        return error
+    if not isinstance(error, (HydraException, OmegaConfBaseException)):
+        return _no_name(overrides, config_name) or error
     words = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
     if isinstance(error, OmegaConfBaseException):
         return unresolved(error)
@@ -77,12 +82,19 @@ def explained(error: Exception, overrides: Sequence[str], config_name: str) -> E
         return _unknown_key(words.split("'")[1], overrides, config_name)
     if "requires --multirun" in words:
         return InputError(f"{words.split(chr(39))[1]} stands for several values: add -m, which runs each.")
-    for override in _parsed(overrides):
-        if not override.key_or_group:
-            return _unreadable(str(override.input_line))
-        if _is_group(override.key_or_group) and not isinstance(override.value(), (str, list)):
-            return _value_for_group(override, overrides, config_name)
     return InputError(f"{words}.")
+
+
+def _no_name(overrides: Sequence[str], config_name: str) -> InputError | None:
+    """The sentence for a number or a mapping where the name of a file belongs; None if there is none."""
+    for override in _parsed(overrides):
+        group, value = override.key_or_group, override.value()
+        if not group:
+            return _unreadable(str(override.input_line))
+        named = _is_name(value) or override.is_delete() or (value is None and group in OPTIONAL)
+        if _is_group(group) and not named:
+            return _value_for_group(override, overrides, config_name)
+    return None
 
 
 def _unreadable(override: str) -> InputError:
@@ -105,6 +117,13 @@ def _loader() -> Any:
 
 def _is_group(key: str) -> bool:
     return bool(key and _loader().get_group_options(key))
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value can choose files of a group: a name or some, or what deletes or sweeps."""
+    if isinstance(value, list):
+        return all(map(_is_name, value))
+    return not isinstance(value, (bool, int, float, dict, type(None)))
 
 
 def _unknown_option(group: str, name: str) -> InputError:
@@ -147,6 +166,8 @@ def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> InputE
             name = part
             break
         place, node = f"{place}{part}.", node._get_node(part)
+    if f"{place}{name}" in FREE or place.rstrip(".") in FREE:
+        return InputError(f"{key} adds names to those that are there: write +{key}=… with a plus sign.")
     if not OmegaConf.is_dict(node):
         return InputError(f"{key} is unknown: {place.rstrip('.')} is a single value.")
     known = [str(one) for one in node if one != "_target_"]
