@@ -451,7 +451,7 @@ def test_names_stay_with_their_classes(subset: str, photos: Path, tmp_path: Path
         assert counts[table["columns"].index("dark")] == (6 if row == "dark" else 0)
     if len(classes) == 3:
         assert test["accuracy"] < 1  # noise is not to be told from noise
-    write_predictions(tmp_path, only(result))
+    write_predictions(tmp_path, only(result), result.table.names)
     with (tmp_path / "predictions.csv").open() as stream:
         lines = list(csv.DictReader(stream))
     for line in lines:

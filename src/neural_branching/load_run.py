@@ -1,7 +1,8 @@
 """A finished run, found again: its predictor, from its folder and the store it rests on."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,41 @@ def load(
     folder, place = Path(run).absolute(), _device(device)
     results = _finished(folder)
     index = _chosen([record["threshold"]["rule"] for record in records(results)], threshold)
+    with _found_again(folder, results, trust) as experiment:
+        return _predictor(experiment, results, place, index)
+
+
+def find(run: str | Path, *, trust: bool = False) -> pipeline.Run:
+    """The finished run of a folder as the pipeline gave it: its answers to every held-out example.
+
+    Args:
+        run: folder of a run of ``train`` or ``route``.
+        trust: as for ``load``.
+
+    Raises:
+        InputError: as ``load``.
+    """
+    folder = Path(run).absolute()
+    results = _finished(folder)
+    with _found_again(folder, results, trust) as experiment:
+        done = pipeline.run(experiment)
+        _refuse_other(done.results, results)
+        return done
+
+
+@contextmanager
+def _found_again(folder: Path, results: Mapping[str, Any], trust: bool) -> Iterator[Experiment]:
+    """The experiment of a run, while its store only finds what it has.
+
+    Raises:
+        InputError: for what is not trusted.
+    """
     outputs = _outputs(folder, results)
     config = read_yaml(folder / CONFIG)
     config |= {"outputs": str(outputs), "baselines": None}
     try:
         with store_at(outputs / "store").only_finding():
-            return _predictor(_parsed(config, trust), results, place, index)
+            yield _parsed(config, trust)
     except UntrustedError as error:
         raise InputError(
             f"{folder / CONFIG}: {str(error).rstrip('.')}: add --trust (in Python trust=True) if you trust "

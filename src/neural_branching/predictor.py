@@ -228,14 +228,15 @@ class Predictor:
         """Every class that can be an answer."""
         return self.tree.classes
 
-    def predict(self, examples: NDArray[Any] | Tensor) -> list[Prediction]:
+    def predict(self, examples: NDArray[Any] | Tensor | Sequence[Any]) -> list[Prediction]:
         """Answer examples.
 
         Args:
-            examples: shape (n, *shape), shape and type being those of ``input``.
+            examples: shape (n, *shape), shape and type being those of ``input``; of images also a list of
+                files or of Pillow's images.
 
         Raises:
-            InputError: for another shape or type.
+            InputError: for another shape or type, and a file that cannot be decoded.
         """
         batch = self.input.checked(examples)
         if not len(batch):

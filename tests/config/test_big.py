@@ -30,7 +30,7 @@ def sentence(*overrides: str, command: str = "train") -> str:
             ["threshold=0.8"],
             "threshold is 0.8: did you mean threshold.value=0.8? threshold itself is one of",
         ),
-        (["experiment=null", "subset=[{a:1}]"], "subset is [{a:1}]: subset itself is one of all, custom"),
+        (["experiment=null", "subset=[{a:1}]"], "subset is [{a:1}]: subset itself is one of"),
         (["data.superclasses={pets:[a,b]}"], "write +data.superclasses=… with a plus sign."),
         (["data.superclasses.pets=[a,b]"], "write +data.superclasses.pets=… with a plus sign."),
         (

@@ -270,7 +270,7 @@ def test_predictions_of_very_many_classes_leave_logits_out(
     folder: Path, run: pipeline.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results_module, "MOST_LOGITS", 2)
-    results_module.write_predictions(tmp_path, only(run))
+    results_module.write_predictions(tmp_path, only(run), run.table.names)
     assert rows(tmp_path / "predictions.csv") == [
         {name: value for name, value in line.items() if not name.startswith("logit_")}
         for line in rows(folder / "predictions.csv")

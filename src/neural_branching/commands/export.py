@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from neural_branching.commands.predict import THRESHOLD, TRUST
-from neural_branching.errors import one_of
+from neural_branching.errors import InputError, one_of
 
 
 def main(arguments: list[str]) -> None:
@@ -26,6 +26,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--trust", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
     one_of(options.file.suffix, (".pt2", ".onnx"), "The suffix of the file")
+    if not options.file.absolute().parent.is_dir():
+        raise InputError(f"{options.file} cannot be written: its folder does not exist.")
 
     from neural_branching.exported_program import export
     from neural_branching.load_run import load

@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from neural_branching.commands.predict import TRUST
+from neural_branching.errors import whole
+
 
 def main(arguments: list[str]) -> None:
     """Summarise a folder of runs, or compare two settings in it.
@@ -24,7 +27,24 @@ def main(arguments: list[str]) -> None:
         help="instead, pair the runs of two settings by their seeds, each as column=value[,column=value], "
         "and print the differences on the same test examples",
     )
+    parser.add_argument(
+        "--mistakes",
+        type=int,
+        metavar="N",
+        help="instead, draw the N most confident errors of a run, and the N foreign examples that it accepts "
+        "with most confidence, into its folder: mistakes.png",
+    )
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
+    if options.mistakes is not None:
+        from neural_branching.load_run import find
+        from neural_branching.report.figures.style import save
+        from neural_branching.report.mistakes import mistakes
+
+        figure = mistakes(find(options.folder, trust=options.trust), whole(options.mistakes, "--mistakes", 1))
+        [name] = save({"mistakes": figure}, options.folder, ["png"])
+        print(options.folder / name)
+        return
     if options.compare:
         from neural_branching.report.paired import compare, print_comparison
 

@@ -22,10 +22,12 @@ from neural_branching.data.overlap import ensure_duplicates, read_duplicates
 from neural_branching.data.sources.source import Examples, Source
 from neural_branching.data.split import CODES, Split
 from neural_branching.errors import InputError
+from neural_branching.files.reading import read_json
 from neural_branching.store.artifact_store import Artifact, Facts, Store
 
 RECIPE = 2
 CONTENT, LABELS, SPLIT, GROUPS = "examples.npy", "labels.npy", "given_split.npy", "groups.npy"
+NAMES, LARGEST = "names.json", 1 << 32  # bytes
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class DataTable:
         split_key: checksum of the stored split.
         skipped: number of broken examples that the source left out.
         duplicates: what ``data.overlap.ensure_duplicates`` found; None if it was not asked for.
+        names_file: where the names of the examples stand, if they have any.
     """
 
     artifact: Artifact
@@ -51,6 +54,7 @@ class DataTable:
     split_key: str
     skipped: int
     duplicates: Artifact | None = None
+    names_file: Path | None = None
 
     def rows(
         self,
@@ -96,6 +100,13 @@ class DataTable:
     def examples(self) -> NDArray[Any]:
         """The content of all examples as the input adapter stores it, (n, …), memory-mapped."""
         return self.input.stored(self.artifact.path / CONTENT)
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """What the source calls every example, such as a file's name; empty where it has no names."""
+        if self.names_file is None or not self.names_file.is_file():
+            return [""] * len(self)
+        return [str(name) for name in read_json(self.names_file, LARGEST)]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -157,6 +168,7 @@ def ensure_table(
         split_key=splits.sha("split.npy"),
         skipped=reading.facts["skipped"],
         duplicates=found,
+        names_file=reading.path / NAMES,
     )
 
 
@@ -175,6 +187,8 @@ def _reader(
     def look(folder: Path) -> Facts:
         examples, fingerprint = read()
         (folder / "skipped.json").write_text(json.dumps(examples.skipped), encoding="utf-8")
+        if examples.names is not None:
+            (folder / NAMES).write_text(json.dumps(examples.names), encoding="utf-8")
         return {"content": fingerprint, "skipped": len(examples.skipped)}
 
     def write(folder: Path) -> Facts:
@@ -225,6 +239,7 @@ def _ordered(examples: Examples) -> Examples:
         examples.split[order],
         None if examples.groups is None else first_rows(examples.groups[order]),
         examples.skipped,
+        None if examples.names is None else [examples.names[row] for row in order],
     )
 
 

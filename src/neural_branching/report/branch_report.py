@@ -40,7 +40,7 @@ def write_tables(run: "Run", folder: Path) -> list[str]:
         write_curve(folder / SCOD_CURVE, threshold_free.scod_curve)
         names.append(SCOD_CURVE)
     write_points(folder, evaluation.operating_points)
-    write_predictions(folder, evaluation)
+    write_predictions(folder, evaluation, run.table.names)
     return names
 
 

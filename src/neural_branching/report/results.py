@@ -164,19 +164,20 @@ def write_points(folder: Path, points: Sequence["OperatingPoint"]) -> None:
     write_atomically(folder / POINTS, "".join(csv_lines([columns, *lines])))
 
 
-def write_predictions(folder: Path, evaluation: "NodeEvaluation") -> None:
-    """Write one line per held-out example: what the branch and its parent answered, and how surely.
+def write_predictions(folder: Path, evaluation: "NodeEvaluation", names: Sequence[str]) -> None:
+    """Write one line per held-out example: what the branch and its parent answered, and how confident.
 
     The parent's columns are empty if it does not know each of the classes. Logits are left out of a subset
     of more than 100 classes, of which they would fill gigabytes.
 
-    ``row`` is the example's row in the data table, the same for every run on the same examples; ``fits``
+    ``row`` is the example's row in the data table, the same for every run on the same examples; ``example``
+    is what its source calls it (``names``, by row), such as a file; ``fits``
     says what the example was used for: the score, the threshold or nothing. Of several thresholds each has
     a column of what it accepts. Examples of foreign classes come last.
     """
     threshold_free = evaluation.threshold_free
     thresholds = [one.branch.choice.value for one in evaluation.thresholds]
-    header = ["row", "split", "label", "prediction", "score"]
+    header = ["row", "example", "split", "label", "prediction", "score"]
     header += ["parent_prediction", "parent_score"]
     header += [f"logit_{name}" for name in threshold_free.classes] if _has_logits(threshold_free) else []
     header += ["fits", *accepted_columns([str(one.branch.rule) for one in evaluation.thresholds])]
@@ -185,7 +186,7 @@ def write_predictions(folder: Path, evaluation: "NodeEvaluation") -> None:
         temporary.open("w", newline="", encoding="utf-8") as stream,
     ):
         stream.writelines(csv_lines([map(text_cell, header)]))
-        for side, split, columns in _columns(threshold_free):
+        for side, split, columns in _columns(threshold_free, names):
             score = getattr(threshold_free.branch, side)[split]
             accepted = ((score >= threshold).astype(int).tolist() for threshold in thresholds)
             lines = zip(*columns, evaluation.fits(side, split), *accepted, strict=True)
@@ -197,7 +198,9 @@ def accepted_columns(rules: Sequence[str]) -> list[str]:
     return ["accepted"] if len(rules) == 1 else [f"accepted by {rule}" for rule in rules]
 
 
-def _columns(threshold_free: "ThresholdFree") -> Iterator[tuple[str, str, list[Sequence[Any]]]]:
+def _columns(
+    threshold_free: "ThresholdFree", names: Sequence[str]
+) -> Iterator[tuple[str, str, list[Sequence[Any]]]]:
     """Side, split, and the columns that no threshold changes."""
     branch, parent = threshold_free.branch, threshold_free.parent
     classes = [text_cell(name) for name in threshold_free.classes]
@@ -216,6 +219,7 @@ def _columns(threshold_free: "ThresholdFree") -> Iterator[tuple[str, str, list[S
                 split,
                 [
                     mine.rows.tolist(),
+                    [text_cell(names[row]) for row in mine.rows.tolist()],
                     [split] * len(mine),
                     [labels[target] for target in mine.targets.tolist()],
                     [classes[label] for label in mine.predictions.tolist()],

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from neural_branching.pipeline import Run
 
 TRACE = "trace.csv"
-TRACE_HEADER = ("row", "label", "path", "routing_confidence")
+TRACE_HEADER = ("row", "example", "label", "path", "routing_confidence")
 ROUTERS_NOTE = (
     "Without thresholds. Lost: share of examples sent to a wrong branch, or answered wrongly by the right "
     "one. Regret: what the oracle has more. *: a bound, not a router. Leads are paired."
@@ -80,6 +80,7 @@ def _trace(run: "Run") -> Iterator[list[Any]]:
     """One line per test example: the paths it was sent, how far it got and what it was answered."""
     tree, evaluation = run.experiment.tree, _tree(run)
     names, paths, outputs = answers_of(tree), evaluation.paths, evaluation.outputs
+    examples = run.table.names
     for index in range(len(outputs)):
         node, steps = tree.nodes[tree.root], []
         while True:
@@ -91,6 +92,7 @@ def _trace(run: "Run") -> Iterator[list[Any]]:
         given = [names[one.given[index]] for one in evaluation.thresholds]
         yield [
             outputs.rows[index],
+            examples[outputs.rows[index]],
             tree.classes[outputs.labels[index]],
             " > ".join(steps),
             repr(float(paths.confidence[index])),

@@ -90,13 +90,21 @@ class InputAdapter(ABC):
             InputError: if there is nothing to read.
         """
 
+    def picture(self, example: NDArray[Any]) -> NDArray[np.uint8] | None:
+        """An example as a person can look at it, uint8 (height, width, 3); None if it is nothing to see.
+
+        Args:
+            example: as the table holds it.
+        """
+        return None
+
     def blank(self, count: int = 1) -> "Tensor":
         """Some examples without content, by which shapes and costs are found."""
         import torch
 
         return torch.zeros(count, *self.shape, dtype=getattr(torch, self.dtype))
 
-    def checked(self, batch: "NDArray[Any] | Tensor") -> "Tensor":
+    def checked(self, batch: "NDArray[Any] | Tensor | Sequence[Any]") -> "Tensor":
         """A batch of examples as a tensor.
 
         Raises:

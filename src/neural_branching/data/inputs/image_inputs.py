@@ -3,15 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
+from neural_branching.data.decode import as_pixels, decode
 from neural_branching.data.duplicates import Duplicates
 from neural_branching.data.files import decoded, image_files
 from neural_branching.data.inputs.adapter import Batch, InputAdapter, Statistics
 from neural_branching.data.inputs.near_duplicates import CORRELATION, find_near_duplicates
-from neural_branching.errors import ArgumentError, one_of, whole
+from neural_branching.errors import ArgumentError, InputError, one_of, whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NORMALIZE = ("channel", "pixel", "imagenet")
 # Means and deviations of ImageNet's training images that torchvision's weights expect, for pixels 0 … 255.
@@ -75,6 +80,31 @@ class ImageInputs(InputAdapter):
     def find_duplicates(self, content: NDArray[Any], progress: Callable[[float], None]) -> Duplicates:
         """Exact and near duplicates; see ``find_near_duplicates``."""
         return find_near_duplicates(content, mirror=self.mirror_keeps_class, progress=progress)
+
+    def picture(self, example: NDArray[Any]) -> NDArray[np.uint8]:
+        """The image itself."""
+        pixels: NDArray[np.uint8] = example.transpose(1, 2, 0)
+        return pixels
+
+    def checked(self, batch: "NDArray[Any] | Tensor | Sequence[Any]") -> "Tensor":
+        """A batch of images as a tensor; also of files and of Pillow's images, which are decoded.
+
+        Raises:
+            InputError: for another shape or type than the table's, and a file that cannot be decoded.
+        """
+        if isinstance(batch, (list, tuple)) and batch and not hasattr(batch[0], "dtype"):
+            batch = np.stack([self._decoded(one) for one in batch])
+        return super().checked(batch)
+
+    def _decoded(self, one: Any) -> NDArray[np.uint8]:
+        from PIL import Image
+
+        try:
+            if isinstance(one, Image.Image):
+                return as_pixels(one, self.size)
+            return decode(Path(one), self.size)
+        except Exception as error:  # Pillow's plugins raise many kinds
+            raise InputError(f"{one!r} cannot be decoded as an image ({error}).") from error
 
     def read_files(self, places: Sequence[Path], batch: int, max_pixels: int) -> tuple[int, Iterator[Batch]]:
         """Image files, and those below folders, decoded while earlier ones are worked on."""

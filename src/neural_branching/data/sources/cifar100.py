@@ -71,7 +71,7 @@ class Cifar100(Source):
 
     def read(self, classes: Sequence[str]) -> Examples:
         """Decode the images of ``classes``, resized if they are not 32 wide; see ``Source.read``."""
-        pixels, labels, split = [], [], []
+        pixels, labels, split, names = [], [], [], []
         for train in (True, False):
             dataset = self._load(train)
             index = np.full(len(dataset.classes), -1, dtype=np.int64)
@@ -80,6 +80,7 @@ class Cifar100(Source):
             label = index[np.asarray(dataset.targets)]
             pixels.append(dataset.data[label >= 0])
             labels.append(label[label >= 0])
+            names += [f"{'train' if train else 'test'}[{row}]" for row in np.flatnonzero(label >= 0)]
             split.append(np.full(len(labels[-1]), TRAIN if train else TEST, dtype=np.int8))
         images = np.concatenate(pixels)
         if self.input.size != images.shape[1]:
@@ -88,6 +89,7 @@ class Cifar100(Source):
             content=np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
             labels=np.concatenate(labels),
             split=np.concatenate(split),
+            names=names,
         )
 
     def _load(self, train: bool) -> Any:

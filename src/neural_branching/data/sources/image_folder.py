@@ -143,6 +143,7 @@ class ImageFolder(Source):
             labels=np.repeat(labels, sizes)[good],
             split=np.repeat(split, sizes)[good],
             skipped=sorted(broken),
+            names=[printable(file) for file in files if file not in broken],
         )
 
     def _check_unchanged(self, look: Look, files: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ class Examples:
             of "train" is shared out to the splits that it does not have.
         groups: int64, shape (n,), equal for examples that have to stay in one split; None for no groups.
         skipped: what could not be read and was left out, if the source allows that.
+        names: of every example, by which a user finds it again; None if they have none.
     """
 
     content: NDArray[Any]
@@ -34,6 +35,7 @@ class Examples:
     split: NDArray[np.int8]
     groups: NDArray[np.int64] | None = None
     skipped: list[str] = field(default_factory=list)
+    names: Sequence[str] | None = None
 
 
 def root_folder(root: object) -> Path:

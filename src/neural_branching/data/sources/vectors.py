@@ -116,4 +116,5 @@ class Vectors(Source):
             labels=labels[rows],
             split=file.splits[rows],
             groups=None if file.groups is None else file.groups[rows],
+            names=[f"[{row}]" for row in rows.tolist()],
         )
