@@ -239,7 +239,7 @@ class Forgetful(nb.thresholds.Fixed):
 
 
 def test_ones_own_score_and_threshold_are_held_to_what_they_promise(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="The score gives nan: it must give one finite number"):
+    with pytest.raises(InputError, match="The score gives nan: it must give finite numbers"):
         experiment(branch(score=OddScore(-1e9))).run(tmp_path)
     with pytest.raises(InputError, match="Forgetful keeps no attribute 'count'"):
         branch(threshold=Forgetful(3))

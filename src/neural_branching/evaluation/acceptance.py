@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neural_branching.errors import InputError
 from neural_branching.selection import Answers
-from neural_branching.selection.arrays import Floats
+from neural_branching.selection.array_types import Bool, Float64, Int64
 from neural_branching.selection.scores.score import Score, Scorer
 from neural_branching.selection.thresholds.threshold import Choice, HeldOut, Threshold
 
@@ -30,11 +29,11 @@ class Acceptance:
     choice: Choice
     rule: Threshold
 
-    def accepts(self, answers: Answers) -> NDArray[np.bool_]:
-        """Whether each answer is accepted, bool (n,)."""
+    def accepts(self, answers: Answers) -> Bool[np.ndarray, " n"]:
+        """Whether each answer is accepted."""
         if not len(answers):
             return np.ones(0, dtype=bool)
-        accepted: NDArray[np.bool_] = self.scorer(answers) >= self.choice.value
+        accepted: Bool[np.ndarray, " n"] = self.scorer(answers) >= self.choice.value
         return accepted
 
     def numbers(self) -> dict[str, Any]:
@@ -60,7 +59,7 @@ class NothingToLearnError(InputError):
     """No example is left for a score to learn from."""
 
 
-def fit_score(score: Score, answers: Mapping[str, Answers]) -> tuple[Scorer, NDArray[np.bool_]]:
+def fit_score(score: Score, answers: Mapping[str, Answers]) -> tuple[Scorer, Bool[np.ndarray, " n"]]:
     """Fit a score; what learns from calibration leaves half of each class to the threshold.
 
     Args:
@@ -69,7 +68,7 @@ def fit_score(score: Score, answers: Mapping[str, Answers]) -> tuple[Scorer, NDA
             node's own classes are learned from.
 
     Returns:
-        The fitted score; and which calibration examples are left for the threshold, bool (n,).
+        The fitted score; and which calibration examples are left for the threshold.
 
     Raises:
         NothingToLearnError: if there is nothing to learn from.
@@ -94,7 +93,9 @@ def fit_score(score: Score, answers: Mapping[str, Answers]) -> tuple[Scorer, NDA
     return score.fit(learning), left
 
 
-def held_out(scorer: Scorer, calibration: Answers, validation: Answers, foreign: Floats) -> HeldOut:
+def held_out(
+    scorer: Scorer, calibration: Answers, validation: Answers, foreign: Float64[np.ndarray, " m"]
+) -> HeldOut:
     """What a threshold is fitted on.
 
     Args:
@@ -112,13 +113,13 @@ def held_out(scorer: Scorer, calibration: Answers, validation: Answers, foreign:
     )
 
 
-def scores(scorer: Scorer, answers: Answers) -> Floats:
-    """Scores of answers, of which there may be none, float64 (n,)."""
+def scores(scorer: Scorer, answers: Answers) -> Float64[np.ndarray, " n"]:
+    """Scores of answers, of which there may be none."""
     return scorer(answers) if len(answers) else np.empty(0)
 
 
-def every_second(targets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The first, third, … example of each class, bool (n,).
+def every_second(targets: Int64[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """The first, third, … example of each class.
 
     Rows are ordered by the hash of their content, so that this is a draw; and always the same one.
     """

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neural_branching.evaluation.selective import resampled
 from neural_branching.selection import (
@@ -16,7 +15,7 @@ from neural_branching.selection import (
     risk_coverage_curve,
 )
 from neural_branching.selection.area_intervals import failure_auroc_interval
-from neural_branching.selection.arrays import Floats
+from neural_branching.selection.array_types import Bool, Float64
 from neural_branching.selection.intervals import Interval, percentile_interval, share_interval
 from neural_branching.selection.risk_coverage import weighted_curves
 from neural_branching.selection.thresholds.plain import threshold_at_coverage
@@ -53,7 +52,11 @@ class Foreign:
         return "near" if name in self.near else "far"
 
 
-def scod_curve(score: Floats, error: NDArray[np.bool_], foreign_score: Floats) -> RiskCoverageCurve:
+def scod_curve(
+    score: Float64[np.ndarray, " n"],
+    error: Bool[np.ndarray, " n"],
+    foreign_score: Float64[np.ndarray, " m"],
+) -> RiskCoverageCurve:
     """Risk–coverage curve with every foreign example counted as an error when it is answered.
 
     Selective classification in the presence of out-of-distribution data (Xia & Bouganis, 2022).
@@ -63,14 +66,17 @@ def scod_curve(score: Floats, error: NDArray[np.bool_], foreign_score: Floats) -
 
 
 def foreign_numbers(
-    score: Floats, error: NDArray[np.bool_], foreign_score: Floats, threshold: float
+    score: Float64[np.ndarray, " n"],
+    error: Bool[np.ndarray, " n"],
+    foreign_score: Float64[np.ndarray, " m"],
+    threshold: float,
 ) -> dict[str, Any]:
     """False-accept rate at the threshold, AUROC and FPR95 against the subset's examples, SCOD areas.
 
     Args:
-        score: scores of the subset's examples, float64 (n,).
+        score: scores of the subset's examples.
         error: their errors.
-        foreign_score: scores of foreign examples, float64 (m,).
+        foreign_score: scores of foreign examples.
         threshold: accept iff score ≥ threshold.
     """
     curve = scod_curve(score, error, foreign_score)
@@ -87,7 +93,10 @@ def foreign_numbers(
 
 
 def foreign_intervals(
-    score: Floats, error: NDArray[np.bool_], foreign_score: Floats, bootstrap: Bootstrap
+    score: Float64[np.ndarray, " n"],
+    error: Bool[np.ndarray, " n"],
+    foreign_score: Float64[np.ndarray, " m"],
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """95 % intervals of all numbers but the false-accept rate.
 
@@ -95,9 +104,9 @@ def foreign_intervals(
     failure AUROC.
 
     Args:
-        score: scores of the subset's examples, float64 (n,).
+        score: scores of the subset's examples.
         error: their errors.
-        foreign_score: scores of foreign examples, float64 (m,).
+        foreign_score: scores of foreign examples.
         bootstrap: resamples of the subset's examples.
     """
     scores, is_foreign = _against(score, foreign_score)
@@ -121,12 +130,14 @@ def foreign_intervals(
     }
 
 
-def accept_interval(foreign_score: Floats, threshold: float) -> dict[str, Interval]:
+def accept_interval(foreign_score: Float64[np.ndarray, " m"], threshold: float) -> dict[str, Interval]:
     """The interval of the false-accept rate alone, for parts of the foreign examples."""
     return {"false_accept_rate": share_interval(foreign_score >= threshold)}
 
 
-def by_class(foreign: Foreign, answers: Answers, score: Floats, threshold: float) -> dict[str, Any]:
+def by_class(
+    foreign: Foreign, answers: Answers, score: Float64[np.ndarray, " n"], threshold: float
+) -> dict[str, Any]:
     """Distance and false-accept rate of every foreign class."""
     table = {}
     for label, name in enumerate(foreign.classes):
@@ -142,7 +153,11 @@ def by_class(foreign: Foreign, answers: Answers, score: Floats, threshold: float
 
 
 def left_out(
-    rule: Threshold, held_out: HeldOut, calibration: Answers, test: Answers, score: Floats
+    rule: Threshold,
+    held_out: HeldOut,
+    calibration: Answers,
+    test: Answers,
+    score: Float64[np.ndarray, " n"],
 ) -> dict[int, float]:
     """False-accept rate of each foreign class when the rule is fitted without it, as a new class would see.
 
@@ -165,6 +180,8 @@ def left_out(
     return rates
 
 
-def _against(score: Floats, foreign_score: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def _against(
+    score: Float64[np.ndarray, " n"], foreign_score: Float64[np.ndarray, " m"]
+) -> tuple[Float64[np.ndarray, " all"], Bool[np.ndarray, " all"]]:
     scores = np.concatenate([score, foreign_score])
     return scores, np.arange(len(scores)) >= len(score)

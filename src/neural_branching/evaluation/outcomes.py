@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neural_branching.selection import aurc, risk_coverage_curve
 from neural_branching.selection.area_intervals import USUAL_COST
-from neural_branching.selection.arrays import Floats
+from neural_branching.selection.array_types import Bool, Float, Float64, Int64
 from neural_branching.selection.influence import aurc_influence
 from neural_branching.selection.intervals import difference_interval
 from neural_branching.selection.scores.from_logits import softmax
@@ -18,12 +17,12 @@ class Outcome:
     """What a model gets wrong, and its confidence.
 
     Attributes:
-        error: whether each answer is wrong, bool (n,).
-        score: its largest softmax probability, float64 (n,).
+        error: whether each answer is wrong.
+        score: its largest softmax probability.
     """
 
-    error: NDArray[np.bool_]
-    score: Floats
+    error: Bool[np.ndarray, " n"]
+    score: Float64[np.ndarray, " n"]
 
     @property
     def accuracy(self) -> float:
@@ -36,8 +35,8 @@ class Outcome:
         return aurc(self.score, self.error)
 
 
-def outcome(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> Outcome:
-    """Answers (n, classes) against the right ones, int64 (n,)."""
+def outcome(logits: Float[np.ndarray, "n classes"], targets: Int64[np.ndarray, " n"]) -> Outcome:
+    """Answers against the right ones."""
     return Outcome(logits.argmax(1) != targets, softmax(logits).max(1))
 
 

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neural_branching.evaluation.calibrated import REDRAWS, p_value, redrawn_shares
 from neural_branching.selection import Answers, Bootstrap
-from neural_branching.selection.arrays import Floats
+from neural_branching.selection.array_types import Float64, Int64
 from neural_branching.selection.intervals import LEVEL, share_interval
 from neural_branching.selection.scores.from_logits import softmax
 from neural_branching.selection.scores.learned import fit_temperature
@@ -24,21 +23,21 @@ class Bins:
     """A reliability diagram.
 
     Attributes:
-        edges: of the equal-width bins, float64 (bins + 1,).
-        count: examples in each bin, int64 (bins,).
-        confidence: their mean confidence, float64 (bins,); nan in an empty bin.
+        edges: of the equal-width bins, one more than these.
+        count: examples in each bin.
+        confidence: their mean confidence; nan in an empty bin.
         accuracy: their accuracy, likewise.
         low: 2.5 % quantile of the accuracy that a perfectly calibrated classifier with these confidences
             would show, likewise.
         high: its 97.5 % quantile.
     """
 
-    edges: Floats
-    count: NDArray[np.int64]
-    confidence: Floats
-    accuracy: Floats
-    low: Floats
-    high: Floats
+    edges: Float64[np.ndarray, " edges"]
+    count: Int64[np.ndarray, " bins"]
+    confidence: Float64[np.ndarray, " bins"]
+    accuracy: Float64[np.ndarray, " bins"]
+    low: Float64[np.ndarray, " bins"]
+    high: Float64[np.ndarray, " bins"]
 
 
 def reliability(calibration: Answers, test: Answers, bootstrap: Bootstrap) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def reliability(calibration: Answers, test: Answers, bootstrap: Bootstrap) -> di
     }
 
 
-def bins_of(probabilities: Floats, targets: NDArray[np.int64]) -> Bins:
+def bins_of(probabilities: Float64[np.ndarray, "n classes"], targets: Int64[np.ndarray, " n"]) -> Bins:
     """Confidence and accuracy in 15 bins of equal width, (edge, edge]."""
     confidence, right = _top(probabilities, targets)
     members = _equal_width(confidence)
@@ -74,7 +73,9 @@ def bins_of(probabilities: Floats, targets: NDArray[np.int64]) -> Bins:
     )
 
 
-def equal_width_error(probabilities: Floats, targets: NDArray[np.int64]) -> float:
+def equal_width_error(
+    probabilities: Float64[np.ndarray, "n classes"], targets: Int64[np.ndarray, " n"]
+) -> float:
     """Expected calibration error (Guo et al., 2017) over the bins of the reliability diagram.
 
     That of torchmetrics, but in float64: there a confidence that float32 rounds to 1 falls into a
@@ -84,13 +85,17 @@ def equal_width_error(probabilities: Floats, targets: NDArray[np.int64]) -> floa
     return _error(confidence, right, _equal_width(confidence))
 
 
-def equal_mass_error(probabilities: Floats, targets: NDArray[np.int64]) -> float:
+def equal_mass_error(
+    probabilities: Float64[np.ndarray, "n classes"], targets: Int64[np.ndarray, " n"]
+) -> float:
     """Expected calibration error with 15 bins of equally many examples (Nixon et al., 2019)."""
     confidence, right = _top(probabilities, targets)
     return _error(confidence, right, _equal_mass(confidence))
 
 
-def if_calibrated(probabilities: Floats, targets: NDArray[np.int64]) -> dict[str, Any]:
+def if_calibrated(
+    probabilities: Float64[np.ndarray, "n classes"], targets: Int64[np.ndarray, " n"]
+) -> dict[str, Any]:
     """What both errors would be if every answer were right with the probability that it states.
 
     No interval is given around an expected calibration error. The population's own, Σ over the bins of
@@ -116,7 +121,9 @@ def if_calibrated(probabilities: Floats, targets: NDArray[np.int64]) -> dict[str
     return numbers
 
 
-def _judge(probabilities: Floats, targets: NDArray[np.int64], bootstrap: Bootstrap) -> dict[str, Any]:
+def _judge(
+    probabilities: Float64[np.ndarray, "n classes"], targets: Int64[np.ndarray, " n"], bootstrap: Bootstrap
+) -> dict[str, Any]:
     true = np.arange(len(targets)), targets
     squares = probabilities.copy()
     squares[true] -= 1
@@ -144,17 +151,21 @@ def _judge(probabilities: Floats, targets: NDArray[np.int64], bootstrap: Bootstr
     }
 
 
-def _error(confidence: Floats, right: Floats, members: Floats) -> float:
-    """Expected calibration error over bins, members (n, bins) being 1 where an example is in a bin."""
+def _error(
+    confidence: Float64[np.ndarray, " n"],
+    right: Float64[np.ndarray, " n"],
+    members: Float64[np.ndarray, "n bins"],
+) -> float:
+    """Expected calibration error over bins, members being 1 where an example is in a bin."""
     return float(np.abs((right - confidence) @ members).sum() / len(confidence))
 
 
-def _equal_width(confidence: Floats) -> Floats:
+def _equal_width(confidence: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, "n bins"]:
     index = np.clip(np.searchsorted(EDGES, confidence, side="left") - 1, 0, BINS - 1)
     return np.eye(BINS)[index]
 
 
-def _equal_mass(confidence: Floats) -> Floats:
+def _equal_mass(confidence: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, "n bins"]:
     members = np.zeros((len(confidence), BINS))
     parts = np.array_split(np.argsort(confidence, kind="stable"), BINS)
     for column, rows in enumerate(parts):
@@ -162,5 +173,7 @@ def _equal_mass(confidence: Floats) -> Floats:
     return members
 
 
-def _top(probabilities: Floats, targets: NDArray[np.int64]) -> tuple[Floats, Floats]:
+def _top(
+    probabilities: Float64[np.ndarray, "n classes"], targets: Int64[np.ndarray, " n"]
+) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
     return probabilities.max(axis=1), (probabilities.argmax(axis=1) == targets).astype(np.float64)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neural_branching.errors import InputError
 from neural_branching.evaluation.acceptance import (
@@ -15,7 +14,7 @@ from neural_branching.evaluation.acceptance import (
     scores,
 )
 from neural_branching.selection import Answers
-from neural_branching.selection.arrays import Floats
+from neural_branching.selection.array_types import Bool, Float64
 from neural_branching.selection.scores.score import Score, Scorer
 from neural_branching.selection.thresholds.threshold import Choice, HeldOut, Threshold
 
@@ -42,18 +41,18 @@ class ScoredNode:
         score: confidence in an answer.
         scorer: the same, fitted.
         held_out: what the threshold was fitted on.
-        fitted_on: which calibration examples these were, bool (n,); the score learned from the others.
-        known: split → scores of examples of its own classes, float64.
-        foreign: split → scores of foreign examples, float64.
+        fitted_on: which calibration examples these were; the score learned from the others.
+        known: split → scores of examples of its own classes.
+        foreign: split → scores of foreign examples.
     """
 
     answers: NodeAnswers
     score: Score
     scorer: Scorer
     held_out: HeldOut
-    fitted_on: NDArray[np.bool_]
-    known: Mapping[str, Floats]
-    foreign: Mapping[str, Floats]
+    fitted_on: Bool[np.ndarray, " calibration"]
+    known: Mapping[str, Float64[np.ndarray, " _"]]
+    foreign: Mapping[str, Float64[np.ndarray, " _"]]
 
     def with_threshold(self, rule: Threshold) -> "ThresholdedNode":
         """The model with the threshold that a rule chooses."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix
 
 from neural_branching.selection import (
@@ -14,6 +14,7 @@ from neural_branching.selection import (
     risk_coverage_curve,
     selective_accuracy,
 )
+from neural_branching.selection.array_types import Bool, Float64
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.intervals import Interval, proportion_interval, share_interval
 
@@ -22,7 +23,9 @@ ABSTAIN, OTHERS = "abstain", "any other"
 MOST, SHOWN = 100, 25
 
 
-def selective(score: Floats, error: NDArray[np.bool_], threshold: float) -> dict[str, Any]:
+def selective(
+    score: Float64[np.ndarray, " n"], error: Bool[np.ndarray, " n"], threshold: float
+) -> dict[str, Any]:
     """Accuracy, coverage, selective accuracy and the areas under the curves, without intervals."""
     curve = risk_coverage_curve(score, error)
     return {
@@ -39,15 +42,15 @@ def selective(score: Floats, error: NDArray[np.bool_], threshold: float) -> dict
 
 
 def acceptance_intervals(
-    score: Floats, error: NDArray[np.bool_], thresholds: ArrayLike
+    score: Float64[np.ndarray, " n"], error: Bool[np.ndarray, " n"], thresholds: ArrayLike
 ) -> list[dict[str, Interval]]:
     """95 % intervals of coverage and selective accuracy, over examples, the threshold kept.
 
     Both are proportions: of all examples, and of those accepted (given how many these are).
 
     Args:
-        score: finite reals, float64 (n,).
-        error: whether each answer is wrong, bool (n,).
+        score: finite reals.
+        error: whether each answer is wrong.
         thresholds: accept iff score ≥ threshold; shape (k,).
 
     Returns:
@@ -71,7 +74,9 @@ def resampled(
     return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
 
-def per_class(answers: Answers, score: Floats, threshold: float, classes: Sequence[str]) -> dict[str, Any]:
+def per_class(
+    answers: Answers, score: Float64[np.ndarray, " n"], threshold: float, classes: Sequence[str]
+) -> dict[str, Any]:
     """Accuracy, coverage and selective accuracy of each class."""
     table = {}
     for label, name in enumerate(classes):
@@ -91,7 +96,9 @@ def per_class(answers: Answers, score: Floats, threshold: float, classes: Sequen
     return table
 
 
-def confusion(answers: Answers, score: Floats, threshold: float, classes: Sequence[str]) -> dict[str, Any]:
+def confusion(
+    answers: Answers, score: Float64[np.ndarray, " n"], threshold: float, classes: Sequence[str]
+) -> dict[str, Any]:
     """Counts by true class (rows) and answer (columns), abstaining being the last column.
 
     Of more classes than anyone can read only those are counted of which most examples are answered wrongly,

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neural_branching.evaluation.acceptance import Acceptance, NothingToLearnError
 from neural_branching.evaluation.scored_node import NodeAnswers, score_node
@@ -12,6 +11,7 @@ from neural_branching.routing.descent import FittedRouter, descend
 from neural_branching.routing.hierarchy import Tree
 from neural_branching.routing.node_outputs import NodeOutputs
 from neural_branching.selection import Answers
+from neural_branching.selection.array_types import Int64
 from neural_branching.selection.scores.score import Score, Scorer
 from neural_branching.selection.thresholds.plain import Fixed
 from neural_branching.selection.thresholds.threshold import Choice, Shortage, Threshold
@@ -102,8 +102,8 @@ def _nothing(split: str) -> Choice:
     return Choice(float("inf"), 0, shortage=shortage)
 
 
-def _level(labels: NDArray[np.int64], levels: int) -> NDArray[np.int64]:
-    """A level for every example, in turn among the examples of its class, int64 (n,).
+def _level(labels: Int64[np.ndarray, " n"], levels: int) -> Int64[np.ndarray, " n"]:
+    """A level for every example, in turn among the examples of its class.
 
     Rows are ordered by the hash of their content, so that this is a draw; and always the same one.
     """

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neural_branching.evaluation.acceptance import Acceptance
 from neural_branching.evaluation.outcomes import Outcome, accuracy_difference
@@ -23,6 +22,7 @@ from neural_branching.routing.hierarchy import UNCERTAIN, Tree
 from neural_branching.routing.node_outputs import NodeOutputs
 from neural_branching.routing.routers import Router
 from neural_branching.selection import augrc, aurc
+from neural_branching.selection.array_types import Bool, Float, Int64
 from neural_branching.selection.intervals import share_interval
 from neural_branching.selection.scores.from_logits import softmax
 
@@ -42,7 +42,7 @@ class TreeAtThreshold:
     """
 
     numbers: Numbers
-    given: NDArray[np.int64]
+    given: Int64[np.ndarray, " n"]
     acceptances: Mapping[str, Acceptance]
 
 
@@ -73,7 +73,7 @@ def evaluate_tree(
     routers: Mapping[str, Router],
     chosen: str,
     rules: Sequence[Rules],
-    parent: NDArray[np.float32] | None,
+    parent: Float[np.ndarray, "n classes"] | None,
 ) -> TreeEvaluation:
     """Fit routers on validation and thresholds on calibration, and evaluate everything on test.
 
@@ -224,19 +224,19 @@ def _given(
     acceptances: Mapping[str, Acceptance],
     *,
     back_off: bool,
-) -> NDArray[np.int64]:
+) -> Int64[np.ndarray, " n"]:
     """Each example's answer under some thresholds."""
 
-    def accepts(name: str) -> NDArray[np.bool_]:
+    def accepts(name: str) -> Bool[np.ndarray, " n"]:
         if name not in acceptances:
             return np.ones(len(outputs), dtype=bool)
         return acceptances[name].accepts(paths.answers(tree, outputs, tree.nodes[name]))
 
-    given: NDArray[np.int64] = answer(tree, paths, accepts, back_off=back_off)
+    given: Int64[np.ndarray, " n"] = answer(tree, paths, accepts, back_off=back_off)
     return given
 
 
-def _answers(tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64]) -> Numbers:
+def _answers(tree: Tree, given: Int64[np.ndarray, " n"], labels: Int64[np.ndarray, " n"]) -> Numbers:
     """How many examples are answered at each level, how many of them rightly, and how much that says.
 
     Hierarchical coverage (Goren et al., 2024) counts an answer by what it leaves open: 1 for a class, 0
@@ -295,6 +295,6 @@ def _arrivals(
     return numbers
 
 
-def _share(chosen: NDArray[np.bool_]) -> float | None:
+def _share(chosen: Bool[np.ndarray, " n"]) -> float | None:
     """Share of true values; None of none."""
     return float(chosen.mean()) if len(chosen) else None

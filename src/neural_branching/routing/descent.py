@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import array_namespace, device
-from numpy.typing import NDArray
 
 from neural_branching.routing.hierarchy import UNCERTAIN, Node, Tree
-from neural_branching.routing.node_outputs import Array, NodeOutputs, probabilities
+from neural_branching.routing.node_outputs import NodeOutputs, probabilities
 from neural_branching.routing.router_input import router_inputs
 from neural_branching.routing.routers import Router, Weights
 from neural_branching.selection import Answers
+from neural_branching.selection.array_types import Bool, Float, Float64, Int64
+from neural_branching.selection.scores.formulas import Array
+
+Accepts = Callable[[str], Bool[Array, " n"]]
 
 SMALLEST = 1e-12  # no probability is nothing: its logarithm has to be finite
 
@@ -47,24 +50,23 @@ class RoutingPaths:
     """Which label each example follows at each node, if nothing stops it.
 
     Attributes:
-        weights: node → weight of each of its labels, float64 (n, labels).
-        label: node → index of the label with the largest weight, int64 (n,).
-        arrived: node → whether the example gets there, bool (n,).
-        lost: inner node → whether it belongs to none of the nodes below, as the router has it, bool (n,).
-        classes: index among ``Tree.classes`` of the class at the end, int64 (n,).
-        confidence: product of the weights along the path, or of a mixture the class's probability,
-            float64 (n,).
+        weights: node → weight of each of its labels.
+        label: node → index of the label with the largest weight.
+        arrived: node → whether the example gets there.
+        lost: inner node → whether it belongs to none of the nodes below, as the router has it.
+        classes: index among ``Tree.classes`` of the class at the end.
+        confidence: product of the weights along the path, or of a mixture the class's probability.
     """
 
-    weights: Mapping[str, Array]
-    label: Mapping[str, Array]
-    arrived: Mapping[str, Array]
-    lost: Mapping[str, Array]
-    classes: Array
-    confidence: Array
+    weights: Mapping[str, Float64[Array, "n _"]]
+    label: Mapping[str, Int64[Array, " n"]]
+    arrived: Mapping[str, Bool[Array, " n"]]
+    lost: Mapping[str, Bool[Array, " n"]]
+    classes: Int64[Array, " n"]
+    confidence: Float64[Array, " n"]
 
-    def logits(self, outputs: NodeOutputs, node: Node) -> Array:
-        """What a node's score is taken of, float32 (n, labels), also where an example never arrives.
+    def logits(self, outputs: NodeOutputs, node: Node) -> Float[Array, "n labels"]:
+        """What a node's score is taken of, also where an example never arrives.
 
         A leaf answers with its branch's logits, an inner node with the logarithms of its weights.
         """
@@ -79,14 +81,14 @@ class RoutingPaths:
         logits, targets = self.logits(outputs, node), outputs.truth(tree, node)
         return Answers(outputs.rows, targets, logits, outputs.activations[node.name])
 
-    def goes_on(self, node: str) -> Array:
-        """Where the router does not lose an example at a node, bool (n,)."""
+    def goes_on(self, node: str) -> Bool[Array, " n"]:
+        """Where the router does not lose an example at a node."""
         if node in self.lost:
             return ~self.lost[node]
         return array_namespace(self.classes).ones_like(self.classes) > 0
 
-    def routed(self, node: Node, chosen: Array) -> dict[str, Array]:
-        """Label of a node → which of some examples, bool (n,), follow it."""
+    def routed(self, node: Node, chosen: Bool[Array, " n"]) -> dict[str, Bool[Array, " n"]]:
+        """Label of a node → which of some examples follow it."""
         return {label: chosen & (self.label[node.name] == index) for index, label in enumerate(node.labels)}
 
 
@@ -133,24 +135,24 @@ class Visit:
 
     Attributes:
         node: the node.
-        here: whether each example arrives, bool (n,).
-        accepted: whether it is also neither lost by the router nor refused by the node, bool (n,).
-        routed: label → which of the accepted follow it, bool (n,).
+        here: whether each example arrives.
+        accepted: whether it is also neither lost by the router nor refused by the node.
+        routed: label → which of the accepted follow it.
     """
 
     node: Node
-    here: Array
-    accepted: Array
-    routed: Mapping[str, Array]
+    here: Bool[Array, " n"]
+    accepted: Bool[Array, " n"]
+    routed: Mapping[str, Bool[Array, " n"]]
 
 
-def visits(tree: Tree, paths: RoutingPaths, accepts: Callable[[str], Array]) -> Iterator[Visit]:
+def visits(tree: Tree, paths: RoutingPaths, accepts: Accepts) -> Iterator[Visit]:
     """Follow examples down the tree, for as long as the nodes on their paths accept them.
 
     Args:
         tree: the tree.
         paths: which labels the examples follow.
-        accepts: node → whether it accepts each example, bool (n,), those that never arrive there included.
+        accepts: node → whether it accepts each example, those that never arrive there included.
 
     Yields:
         Every node, after the one above it.
@@ -164,8 +166,8 @@ def visits(tree: Tree, paths: RoutingPaths, accepts: Callable[[str], Array]) -> 
             going |= routed
 
 
-def answer(tree: Tree, paths: RoutingPaths, accepts: Callable[[str], Array], *, back_off: bool) -> Array:
-    """What each example is answered, an index into ``answers_of(tree)``, int64 (n,).
+def answer(tree: Tree, paths: RoutingPaths, accepts: Accepts, *, back_off: bool) -> Int64[Array, " n"]:
+    """What each example is answered, an index into ``answers_of(tree)``.
 
     An example goes on as long as the nodes on its path accept it. Where one does not, the last label
     that was accepted is the answer ("some flower"), or, without ``back_off``, "uncertain".
@@ -173,7 +175,7 @@ def answer(tree: Tree, paths: RoutingPaths, accepts: Callable[[str], Array], *, 
     Args:
         tree: the tree.
         paths: which labels the examples follow.
-        accepts: node → whether it accepts each example, bool (n,).
+        accepts: node → whether it accepts each example.
         back_off: whether less than a class is an answer.
     """
     names, xp = answers_of(tree), array_namespace(paths.classes)
@@ -190,8 +192,10 @@ def answers_of(tree: Tree) -> tuple[str, ...]:
     return (UNCERTAIN, *(node.name for node in tree.branches), *tree.classes)
 
 
-def right(tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each example's class is below its answer, bool (n,); false where there is no answer.
+def right(
+    tree: Tree, given: Int64[np.ndarray, " n"], labels: Int64[np.ndarray, " n"]
+) -> Bool[np.ndarray, " n"]:
+    """Whether each example's class is below its answer; false where there is no answer.
 
     Args:
         tree: the tree.
@@ -202,5 +206,5 @@ def right(tree: Tree, given: NDArray[np.int64], labels: NDArray[np.int64]) -> ND
     for index, name in enumerate(answers_of(tree)[1:], start=1):
         classes = tree.nodes[name].classes if name in tree.nodes else (name,)
         holds[index, [tree.classes.index(one) for one in classes]] = True
-    found: NDArray[np.bool_] = holds[given, labels]
+    found: Bool[np.ndarray, " n"] = holds[given, labels]
     return found

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
-from numpy.typing import NDArray
 
 from neural_branching.routing.hierarchy import Node, Tree
+from neural_branching.selection.array_types import Bool, Float, Float64, Int64
 from neural_branching.selection.scores import formulas
-
-Array = Any  # of numpy or torch: an exported program routes with the same code
+from neural_branching.selection.scores.formulas import Array
 
 
 @dataclass(frozen=True)
@@ -19,32 +17,32 @@ class NodeOutputs:
     """Outputs of every node for n examples.
 
     Attributes:
-        rows: row numbers in the data table, int64 (n,).
-        labels: index of each example's class among ``Tree.classes``, int64 (n,); −1 if outside the tree.
-        logits: branch → its logits, float32 (n, labels).
-        activations: node → the vectors that it sees, float32 (n, width).
-        root: the parent's probability of each node below the root, float64 (n, k), 1 less their sum
-            being outside the tree; None if its labels do not tell them apart.
-        gates: inner node → a learned gate's probability of each node below, float64 (n, k).
+        rows: row numbers in the data table.
+        labels: index of each example's class among ``Tree.classes``; −1 if outside the tree.
+        logits: branch → its logits.
+        activations: node → the vectors that it sees.
+        root: the parent's probability of each node below the root, 1 less their sum being outside the tree;
+            None if its labels do not tell them apart.
+        gates: inner node → a learned gate's probability of each node below.
     """
 
-    rows: Array
-    labels: Array
-    logits: Mapping[str, Array]
-    activations: Mapping[str, Array]
-    root: Array | None
-    gates: Mapping[str, Array]
+    rows: Int64[Array, " n"]
+    labels: Int64[Array, " n"]
+    logits: Mapping[str, Float[Array, "n _"]]
+    activations: Mapping[str, Float[Array, "n _"]]
+    root: Float64[Array, "n below"] | None
+    gates: Mapping[str, Float64[Array, "n _"]]
 
     @classmethod
     def of(
         cls,
         tree: Tree,
-        rows: Array,
-        labels: Array,
-        logits: Mapping[str, Array],
-        activations: Mapping[str, Array],
-        gates: Mapping[str, Array],
-        parent: Array | None,
+        rows: Int64[Array, " n"],
+        labels: Int64[Array, " n"],
+        logits: Mapping[str, Float[Array, "n _"]],
+        activations: Mapping[str, Float[Array, "n _"]],
+        gates: Mapping[str, Float[Array, "n _"]],
+        parent: Float[Array, "n _"] | None,
         columns: Sequence[Sequence[int]] | None,
     ) -> "NodeOutputs":
         """From the logits of all networks.
@@ -55,8 +53,9 @@ class NodeOutputs:
             labels: see ``labels``.
             logits: see ``logits``.
             activations: see ``activations``.
-            gates: inner node → its gate's logits, (n, k) or, with "none of them", (n, k + 1).
-            parent: the parent's logits (n, ·); None if nothing asks for them.
+            gates: inner node → its gate's logits of the nodes below and, if it was so trained, of "none of
+                them".
+            parent: the parent's logits; None if nothing asks for them.
             columns: which of these belong to each node below the root; None if they do not tell.
         """
         root = None
@@ -71,7 +70,7 @@ class NodeOutputs:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, chosen: NDArray[np.bool_]) -> "NodeOutputs":
+    def __getitem__(self, chosen: Bool[np.ndarray, " n"]) -> "NodeOutputs":
         """Those of some of the examples."""
         return NodeOutputs(
             self.rows[chosen],
@@ -87,15 +86,15 @@ class NodeOutputs:
         """Those of the examples of the tree's classes."""
         return self[self.labels >= 0]
 
-    def truth(self, tree: Tree, node: Node) -> NDArray[np.int64]:
-        """Index of the label of a node that each example belongs to, int64 (n,); −1 if to none."""
+    def truth(self, tree: Tree, node: Node) -> Int64[np.ndarray, " n"]:
+        """Index of the label of a node that each example belongs to; −1 if to none."""
         index = np.full(len(tree.classes) + 1, -1, dtype=np.int64)  # the last is for examples outside
         for label, group in enumerate(node.groups):
             index[[tree.classes.index(name) for name in group]] = label
         return index[self.labels]
 
 
-def probabilities(logits: Array) -> Array:
-    """Softmax of logits (n, k), float64."""
+def probabilities(logits: Float[Array, "n labels"]) -> Float64[Array, "n labels"]:
+    """Softmax of logits."""
     xp = array_namespace(logits)
     return formulas.softmax(xp.astype(logits, xp.float64))

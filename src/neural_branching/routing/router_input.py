@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import array_namespace
-from numpy.typing import NDArray
 
 from neural_branching.routing.hierarchy import Node, Tree
-from neural_branching.routing.node_outputs import Array, NodeOutputs, probabilities
+from neural_branching.routing.node_outputs import NodeOutputs, probabilities
+from neural_branching.selection.array_types import Float, Float64, Int64
+from neural_branching.selection.scores.formulas import Array
 
 
 @dataclass(frozen=True)
@@ -19,31 +20,29 @@ class RouterInput:
         tree: the tree.
         node: the node.
         outputs: of all nodes.
-        own: the node's own probability of each node below, float64 (n, k); None if it does not tell
-            them apart. Rows may add up to less than 1: the rest is outside the tree.
-        below: logits of the branch of each node below, k arrays (n, ·).
-        reach: largest probability that any single class below each node has, given that node,
-            float64 (n, k).
-        gate: probabilities of the learned gate, float64 (n, k); None if none was trained. The rest
-            is "none of them".
+        own: the node's own probability of each node below; None if it does not tell them apart. Rows may add
+            up to less than 1: the rest is outside the tree.
+        below: logits of the branch of each node below.
+        reach: largest probability that any single class below each node has, given that node.
+        gate: probabilities of the learned gate; None if none was trained. The rest is "none of them".
     """
 
     tree: Tree
     node: Node
     outputs: NodeOutputs
-    own: Array | None
-    below: Sequence[Array]
-    reach: Array
-    gate: Array | None
+    own: Float64[Array, "n below"] | None
+    below: Sequence[Float[Array, "n _"]]
+    reach: Float64[Array, "n below"]
+    gate: Float64[Array, "n below"] | None
 
     @property
-    def truth(self) -> NDArray[np.int64]:
-        """Index of the node below that each example belongs to, int64 (n,); −1 if to none."""
+    def truth(self) -> Int64[np.ndarray, " n"]:
+        """Index of the node below that each example belongs to; −1 if to none."""
         return self.outputs.truth(self.tree, self.node)
 
     @property
-    def targets(self) -> NDArray[np.int64]:
-        """Index of each example's label within the node below that it belongs to, int64 (n,)."""
+    def targets(self) -> Int64[np.ndarray, " n"]:
+        """Index of each example's label within the node below that it belongs to."""
         below = [self.outputs.truth(self.tree, self.tree.nodes[name]) for name in self.node.labels]
         truth = self.truth
         return np.where(truth < 0, -1, np.stack(below)[truth, np.arange(len(truth))])

@@ -12,14 +12,15 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from neural_branching.errors import InputError, whole
-from neural_branching.routing.node_outputs import Array
 from neural_branching.routing.router_input import RouterInput
+from neural_branching.selection.array_types import Float64
 from neural_branching.selection.scores import formulas
+from neural_branching.selection.scores.formulas import Array
 from neural_branching.selection.scores.learned import fit_temperature
 
 __all__ = ["Energy", "Gate", "MaxConfidence", "Oracle", "ParentMass", "Random", "Router", "Soft"]
 
-Weights = Callable[[RouterInput], Array]
+Weights = Callable[[RouterInput], Float64[Array, "n below"]]
 
 
 class Router(ABC):
@@ -50,7 +51,7 @@ class Router(ABC):
                 router that had seen it would void what they guarantee.
 
         Returns:
-            Maps examples at the node to non-negative weights, float64 (n, k), with sums of at most 1.
+            Maps examples at the node to non-negative weights of the nodes below, with sums of at most 1.
             Where more is left than the largest weight, an example belongs to none of the nodes.
 
         Raises:
@@ -59,8 +60,8 @@ class Router(ABC):
         return self.weights
 
     @abstractmethod
-    def weights(self, given: RouterInput) -> Array:
-        """Weights of the nodes below, float64 (n, k)."""
+    def weights(self, given: RouterInput) -> Float64[Array, "n below"]:
+        """Weights of the nodes below."""
 
 
 class ParentMass(Router):
@@ -69,7 +70,7 @@ class ParentMass(Router):
     kind: ClassVar[str] = "parent_mass"
     asks_node: ClassVar[bool] = True
 
-    def weights(self, given: RouterInput) -> Array:
+    def weights(self, given: RouterInput) -> Float64[Array, "n below"]:
         """The node's own probabilities."""
         return _own(given, self.kind)
 
@@ -82,7 +83,7 @@ class Soft(Router):
     asks_branches: ClassVar[bool] = True
     final: ClassVar[bool] = True
 
-    def weights(self, given: RouterInput) -> Array:
+    def weights(self, given: RouterInput) -> Float64[Array, "n below"]:
         """Shares of the largest probability of a single class below each node, of what is inside the tree."""
         own = _own(given, self.kind)
         xp, mixed = array_namespace(own), own * given.reach
@@ -109,7 +110,7 @@ class MaxConfidence(Router):
             temperatures.append(fit_temperature(logits[mine], targets[mine]) if mine.any() else 1.0)
         return ScaledConfidences(tuple(temperatures))
 
-    def weights(self, given: RouterInput) -> Array:
+    def weights(self, given: RouterInput) -> Float64[Array, "n below"]:
         """Shares of the confidences as they come."""
         return ScaledConfidences((1.0,) * len(given.below))(given)
 
@@ -124,8 +125,8 @@ class ScaledConfidences:
 
     temperatures: tuple[float, ...]
 
-    def __call__(self, given: RouterInput) -> Array:
-        """Weights of the nodes below, float64 (n, k)."""
+    def __call__(self, given: RouterInput) -> Float64[Array, "n below"]:
+        """Weights of the nodes below."""
         xp = array_namespace(*given.below)
         pairs = zip(given.below, self.temperatures, strict=True)
         each = [formulas.max_softmax(xp.astype(one, xp.float64), t) for one, t in pairs]
@@ -139,7 +140,7 @@ class Energy(Router):
     kind: ClassVar[str] = "energy"
     asks_branches: ClassVar[bool] = True
 
-    def weights(self, given: RouterInput) -> Array:
+    def weights(self, given: RouterInput) -> Float64[Array, "n below"]:
         """Softmax of the energies."""
         xp = array_namespace(*given.below)
         energies = [formulas.energy(xp.astype(one, xp.float64)) for one in given.below]
@@ -152,7 +153,7 @@ class Gate(Router):
     kind: ClassVar[str] = "gate"
     asks_gate: ClassVar[bool] = True
 
-    def weights(self, given: RouterInput) -> Array:
+    def weights(self, given: RouterInput) -> Float64[Array, "n below"]:
         """The gate's probabilities."""
         assert given.gate is not None
         return given.gate
@@ -164,7 +165,7 @@ class Oracle(Router):
     kind: ClassVar[str] = "oracle"
     bound: ClassVar[bool] = True
 
-    def weights(self, given: RouterInput) -> Array:
+    def weights(self, given: RouterInput) -> Float64[Array, "n below"]:
         """1 for the node that the example belongs to."""
         return (given.truth[:, None] == np.arange(len(given.below))).astype(np.float64)
 
@@ -185,7 +186,7 @@ class Random(Router):
     def __init__(self, seed: int = 0) -> None:
         self.seed = whole(seed, "seed", 0)
 
-    def weights(self, given: RouterInput) -> Array:
+    def weights(self, given: RouterInput) -> Float64[Array, "n below"]:
         """1 for a node drawn evenly."""
         # Every node has a stream of its own, or the choice at one would decide the choices below it.
         generator = np.random.default_rng([self.seed, *given.node.name.encode()])
@@ -198,7 +199,7 @@ ROUTERS: dict[str, type[Router]] = {
 }
 
 
-def _own(given: RouterInput, kind: str) -> Array:
+def _own(given: RouterInput, kind: str) -> Float64[Array, "n below"]:
     if given.own is None:
         raise InputError(
             f"router={kind} asks the parent which node an example belongs to, and the parent's labels do not "

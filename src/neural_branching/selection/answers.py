@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+
+from neural_branching.selection.array_types import Bool, Float, Int64
 
 
 @dataclass(frozen=True)
@@ -12,38 +13,38 @@ class Answers:
     """One model's logits on some examples, and what they were computed from.
 
     Attributes:
-        rows: row numbers in the data table, int64 (n,).
-        targets: indices into the model's classes, int64 (n,); −1 − i for an example of the i-th foreign
-            class, which the model was not trained on.
-        logits: float (n, classes).
-        activations: the vectors at the branch point, float (n, width).
+        rows: row numbers in the data table.
+        targets: indices into the model's classes; −1 − i for an example of the i-th foreign class, which the
+            model was not trained on.
+        logits: the model's logits.
+        activations: the vectors at the branch point.
     """
 
-    rows: NDArray[np.int64]
-    targets: NDArray[np.int64]
-    logits: NDArray[np.float32]
-    activations: NDArray[np.float32]
+    rows: Int64[np.ndarray, " n"]
+    targets: Int64[np.ndarray, " n"]
+    logits: Float[np.ndarray, "n classes"]
+    activations: Float[np.ndarray, "n width"]
 
     @cached_property
-    def predictions(self) -> NDArray[np.int64]:
-        """Most probable class of each example, int64 (n,)."""
-        most_probable: NDArray[np.int64] = self.logits.argmax(axis=1)
+    def predictions(self) -> Int64[np.ndarray, " n"]:
+        """Most probable class of each example."""
+        most_probable: Int64[np.ndarray, " n"] = self.logits.argmax(axis=1)
         return most_probable
 
     @cached_property
-    def error(self) -> NDArray[np.bool_]:
-        """Whether each prediction is wrong, bool (n,); true for every foreign example."""
-        wrong: NDArray[np.bool_] = self.predictions != self.targets
+    def error(self) -> Bool[np.ndarray, " n"]:
+        """Whether each prediction is wrong; true for every foreign example."""
+        wrong: Bool[np.ndarray, " n"] = self.predictions != self.targets
         return wrong
 
     @property
-    def foreign_labels(self) -> NDArray[np.int64]:
-        """Foreign class of each example, int64 (n,), where all are foreign."""
+    def foreign_labels(self) -> Int64[np.ndarray, " n"]:
+        """Foreign class of each example, where all are foreign."""
         return -1 - self.targets
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Answers":
+    def __getitem__(self, chosen: Bool[np.ndarray, " n"] | Int64[np.ndarray, " k"]) -> "Answers":
         """The answers to some of the examples."""
         return Answers(self.rows[chosen], self.targets[chosen], self.logits[chosen], self.activations[chosen])

@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neural_branching.selection.array_types import Float, Float64, Int64
+
 # Numbers of a matrix that are worked on at once: so few that they stay in the processor's cache.
 BLOCK = 100_000
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Counts = NDArray[np.uint16]
 
 
-def as_scores(score: ArrayLike) -> Floats:
-    """Scores as float64 (n,).
+def as_scores(score: ArrayLike) -> Float64[np.ndarray, " n"]:
+    """Scores as an array.
 
     Raises:
         ValueError: if they are empty, not one-dimensional, or not all finite.
@@ -30,8 +31,8 @@ def as_scores(score: ArrayLike) -> Floats:
     return scores
 
 
-def as_pair(score: ArrayLike, error: ArrayLike) -> tuple[Floats, Integers]:
-    """Scores as float64 (n,) and errors, given as booleans or 0/1, as int64 (n,).
+def as_pair(score: ArrayLike, error: ArrayLike) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Scores, and errors given as booleans or 0/1, as arrays.
 
     Raises:
         ValueError: for empty, non-finite or unequally long input, or errors other than 0 and 1.
@@ -45,8 +46,8 @@ def as_pair(score: ArrayLike, error: ArrayLike) -> tuple[Floats, Integers]:
     return scores, errors.astype(np.int64)
 
 
-def as_logits(logits: ArrayLike) -> Floats:
-    """Logits as float64 (n, classes).
+def as_logits(logits: ArrayLike) -> Float64[np.ndarray, "n classes"]:
+    """Logits as an array.
 
     Raises:
         ValueError: if they are no matrix of at least one column, or not all finite.
@@ -59,8 +60,10 @@ def as_logits(logits: ArrayLike) -> Floats:
     return values
 
 
-def by_blocks(function: Callable[[Any], Floats], matrix: NDArray[Any]) -> Floats:
-    """A function of each row of a matrix, float64 (n,); of a large one some rows at a time, in threads."""
+def by_blocks(
+    function: Callable[[Any], Floats], matrix: Float[np.ndarray, "n columns"]
+) -> Float64[np.ndarray, " n"]:
+    """A function of each row of a matrix; of a large one some rows at a time, in threads."""
     rows = max(1, BLOCK // max(1, matrix.shape[1]))
     if len(matrix) <= rows:
         return function(matrix)

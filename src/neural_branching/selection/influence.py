@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from neural_branching.selection.array_types import Float64
 from neural_branching.selection.arrays import Floats, as_pair
 from neural_branching.selection.risk_coverage import RiskCoverageCurve
 
@@ -20,16 +21,16 @@ class Influence:
 
     Attributes:
         curve: the curve that the statistic is computed from.
-        right: influence of a right prediction at each threshold of the curve, float64 (m,).
-        wrong: that of a wrong one, float64 (m,).
+        right: influence of a right prediction at each threshold of the curve.
+        wrong: that of a wrong one.
     """
 
     curve: RiskCoverageCurve
-    right: Floats
-    wrong: Floats
+    right: Float64[np.ndarray, " m"]
+    wrong: Float64[np.ndarray, " m"]
 
-    def of(self, score: ArrayLike, error: ArrayLike) -> Floats:
-        """Influence of each of the examples that the curve was made from, float64 (n,)."""
+    def of(self, score: ArrayLike, error: ArrayLike) -> Float64[np.ndarray, " n"]:
+        """Influence of each of the examples that the curve was made from."""
         scores, errors = as_pair(score, error)
         place = np.searchsorted(self.curve.threshold, scores)
         return np.where(errors == 1, self.wrong[place], self.right[place])
@@ -54,23 +55,25 @@ def augrc_influence(curve: RiskCoverageCurve) -> Influence:
     return Influence(curve, right, right + _beyond(_half_steps(step))[::-1] / curve.n)
 
 
-def _descending(curve: RiskCoverageCurve) -> tuple[Floats, Floats, Floats]:
+def _descending(
+    curve: RiskCoverageCurve,
+) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
     """Accepted examples and errors from the strictest threshold on, and the examples that each one adds."""
     accepted = curve.n_accepted[::-1].astype(np.float64)
     return accepted, curve.n_errors[::-1].astype(np.float64), np.diff(accepted, prepend=0)
 
 
-def _half_steps(step: Floats) -> Floats:
+def _half_steps(step: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:
     half: Floats = (step + np.append(step[1:], 0)) / 2
     return half
 
 
-def _fall(height: Floats) -> Floats:
+def _fall(height: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:
     fall: Floats = height - np.append(height[1:], 0)
     return fall
 
 
-def _beyond(values: Floats) -> Floats:
+def _beyond(values: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:
     """Sums from each place to the end: an example is accepted at its own score and all looser ones."""
     sums: Floats = np.cumsum(values[::-1])[::-1]
     return sums

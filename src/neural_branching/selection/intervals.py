@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import betainc, betainccinv, betaincinv, ndtri
 
-from neural_branching.selection.arrays import Counts, Floats, Integers, as_pair
+from neural_branching.selection.array_types import Float64, Int64, UInt16
+from neural_branching.selection.arrays import Floats, Integers, as_pair
 from neural_branching.selection.risk_coverage import RiskCoverageCurve, weighted_curves
 
 Interval = tuple[float, float]
@@ -20,7 +21,7 @@ COUNTED, MID_P = 3 / 4, 1 / 2
 _DRAWN, _HELD = 4_000_000, 50_000
 
 
-def clopper_pearson_upper(errors: ArrayLike, n: ArrayLike, delta: float) -> Floats:
+def clopper_pearson_upper(errors: ArrayLike, n: ArrayLike, delta: float) -> Float64[np.ndarray, "..."]:
     """Exact one-sided upper confidence bound on a proportion (Clopper & Pearson, 1934).
 
     The (1 − δ)-quantile of Beta(k + 1, n − k); 1 where k = n. The probability that it lies below the
@@ -32,7 +33,7 @@ def clopper_pearson_upper(errors: ArrayLike, n: ArrayLike, delta: float) -> Floa
         delta: probability of failure, within (0, 1).
 
     Returns:
-        float64 of the common shape, within (0, 1].
+        Bounds of the common shape, within (0, 1].
 
     Raises:
         ValueError: for counts that are not integers with 0 ≤ k ≤ n, or δ outside (0, 1).
@@ -63,20 +64,20 @@ class Bootstrap:
     def __init__(self, n: int, resamples: int = RESAMPLES, seed: int = 0) -> None:
         self.n, self.resamples, self.seed = n, resamples, seed
 
-    def draws(self) -> Iterator[NDArray[np.int64]]:
-        """Row numbers of each resample, int64 (n,)."""
+    def draws(self) -> Iterator[Int64[np.ndarray, " n"]]:
+        """Row numbers of each resample."""
         generator = np.random.default_rng(self.seed)
         rows = max(1, _DRAWN // self.n)
         for start in range(0, self.resamples, rows):
             yield from generator.integers(self.n, size=(min(rows, self.resamples - start), self.n))
 
     @property
-    def counts(self) -> Counts:
-        """How often each resample holds each example, (resamples, n)."""
+    def counts(self) -> UInt16[np.ndarray, "resamples n"]:
+        """How often each resample holds each example."""
         return _counts(self.n, self.resamples, self.seed)
 
-    def sums(self, values: ArrayLike) -> Floats:
-        """Sums of values per example, shape (n, …), over each resample, float64 (resamples, …)."""
+    def sums(self, values: ArrayLike) -> Float64[np.ndarray, "resamples ..."]:
+        """Sums of values per example, shape (n, …), over each resample."""
         each = np.asarray(values, dtype=np.float64)
         return np.concatenate([counts @ each for counts in self.chunks(self.n)])
 
@@ -88,7 +89,7 @@ class Bootstrap:
         """Risk–coverage curves of the resamples, some at a time."""
         yield from weighted_curves(score, error, self.chunks(self.n))
 
-    def chunks(self, width: int) -> Iterator[Counts]:
+    def chunks(self, width: int) -> Iterator[UInt16[np.ndarray, "rows n"]]:
         """``counts`` in blocks of rows small enough to work on ``width`` numbers per row at a time."""
         rows = max(1, _HELD // width)
         for start in range(0, self.resamples, rows):
@@ -96,7 +97,7 @@ class Bootstrap:
 
 
 @lru_cache(maxsize=8)  # classes of one size, and the jobs of a sweep, share their resamples
-def _counts(n: int, resamples: int, seed: int) -> Counts:
+def _counts(n: int, resamples: int, seed: int) -> UInt16[np.ndarray, "{resamples} {n}"]:
     counts = np.empty((resamples, n), dtype=np.uint16)
     for row, drawn in zip(counts, Bootstrap(n, resamples, seed).draws(), strict=True):
         row[:] = np.bincount(drawn, minlength=n)
@@ -157,7 +158,7 @@ def difference_interval(difference: float, influence: ArrayLike, imagined: float
 
     Args:
         difference: the estimate d.
-        influence: n times its derivative by the weight of each example, float64 (n,); they sum up to 0.
+        influence: n times its derivative by the weight of each example, shape (n,); they sum up to 0.
         imagined: the influence of an imagined example, positive: 1 for accuracy, on whose scale it is.
 
     Returns:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import xlogy
 
-from neural_branching.selection.arrays import Counts, Floats, Integers, as_pair, as_scores
+from neural_branching.selection.array_types import Float64, Int64
+from neural_branching.selection.arrays import Floats, as_pair, as_scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,29 +25,29 @@ class RiskCoverageCurve:
     method then gives one value per resample.
 
     Attributes:
-        threshold: the distinct scores, float64 (m,).
-        n_accepted: samples with a score of at least the threshold, int64 (…, m), falling from n.
-        n_errors: the wrong ones among them, int64 (…, m).
+        threshold: the distinct scores.
+        n_accepted: samples with a score of at least the threshold, falling from n.
+        n_errors: the wrong ones among them.
     """
 
-    threshold: Floats
-    n_accepted: Integers
-    n_errors: Integers
+    threshold: Float64[np.ndarray, " m"]
+    n_accepted: Int64[np.ndarray, "*resamples m"]
+    n_errors: Int64[np.ndarray, "*resamples m"]
 
     @property
-    def n(self) -> Integers:
-        """Number of samples, int64 (…, 1)."""
+    def n(self) -> Int64[np.ndarray, "*resamples 1"]:
+        """Number of samples."""
         return self.n_accepted[..., :1]
 
     @property
-    def coverage(self) -> Floats:
-        """n_accepted / n, float64 (…, m)."""
+    def coverage(self) -> Float64[np.ndarray, "*resamples m"]:
+        """n_accepted / n."""
         share: Floats = self.n_accepted / self.n
         return share
 
     @property
-    def selective_risk(self) -> Floats:
-        """n_errors / n_accepted, float64 (…, m).
+    def selective_risk(self) -> Float64[np.ndarray, "*resamples m"]:
+        """n_errors / n_accepted.
 
         Above the highest score of a resample, where it accepts nothing, its last risk is carried on.
         """
@@ -57,8 +58,8 @@ class RiskCoverageCurve:
             risk = np.where(accepts, risk, np.take_along_axis(risk, last, -1))
         return risk
 
-    def at(self, threshold: ArrayLike) -> tuple[Integers, Integers]:
-        """Samples accepted at any thresholds (k,) and the errors among them, int64 (…, k) each.
+    def at(self, threshold: ArrayLike) -> tuple[Int64[np.ndarray, "*shape"], Int64[np.ndarray, "*shape"]]:
+        """Samples accepted at any thresholds (k,) and the errors among them, (…, k) each.
 
         Raises:
             ValueError: for a threshold that is nan.
@@ -67,10 +68,11 @@ class RiskCoverageCurve:
         index = np.searchsorted(self.threshold, thresholds, side="left")
         beyond = np.minimum(index, len(self.threshold) - 1)
         inside = index < len(self.threshold)
-        return self.n_accepted[..., beyond] * inside, self.n_errors[..., beyond] * inside
+        accepted, errors = self.n_accepted[..., beyond] * inside, self.n_errors[..., beyond] * inside
+        return np.asarray(accepted), np.asarray(errors)
 
-    def at_coverage(self, level: ArrayLike) -> Floats:
-        """Selective risk at the largest coverage that does not exceed each level (k,), float64 (…, k).
+    def at_coverage(self, level: ArrayLike) -> Float64[np.ndarray, "..."]:
+        """Selective risk at the largest coverage that does not exceed each level (k,), shape (…, k).
 
         nan where every accepted set is larger.
         """
@@ -87,31 +89,31 @@ class RiskCoverageCurve:
         index = index.reshape(*self.n_accepted.shape[:-1], -1)
         return np.asarray(np.take_along_axis(padded, index, axis=-1))
 
-    def accuracy(self) -> Floats:
-        """Share of right predictions among all samples, float64 (…)."""
+    def accuracy(self) -> Float64[np.ndarray, "*resamples"]:
+        """Share of right predictions among all samples."""
         return np.asarray((self.n_accepted[..., 0] - self.n_errors[..., 0]) / self.n[..., 0])
 
-    def aurc(self) -> Floats:
+    def aurc(self) -> Float64[np.ndarray, "*resamples"]:
         """Area under selective risk over coverage; see ``aurc``."""
         # The last risk is carried to coverage 0.
         risk = self.selective_risk
         return _area(risk, risk[..., -1], self.coverage)
 
-    def e_aurc(self) -> Floats:
+    def e_aurc(self) -> Float64[np.ndarray, "*resamples"]:
         """AURC less that of the best ordering; see ``e_aurc``."""
-        return self.aurc() - self.least_aurc()
+        return np.asarray(self.aurc() - self.least_aurc())
 
-    def least_aurc(self) -> Floats:
+    def least_aurc(self) -> Float64[np.ndarray, "*resamples"]:
         """AURC of the ordering that puts every wrong prediction last, in the limit of many samples."""
         risk = 1 - self.accuracy()
         return np.asarray(risk + xlogy(1 - risk, 1 - risk))
 
-    def augrc(self) -> Floats:
+    def augrc(self) -> Float64[np.ndarray, "*resamples"]:
         """Area under generalised risk over coverage; see ``augrc``."""
         risk = self.n_errors / self.n
         return _area(risk, np.zeros_like(risk[..., -1]), self.coverage)
 
-    def failure_auroc(self) -> Floats:
+    def failure_auroc(self) -> Float64[np.ndarray, "*resamples"]:
         """AUROC of right against wrong predictions; see ``failure_auroc``."""
         right, wrong = self.n_accepted - self.n_errors, self.n_errors
         # Wrong predictions here, times right ones above, those of the same score counting one half.
@@ -121,7 +123,7 @@ class RiskCoverageCurve:
 
 
 def risk_coverage_curve(
-    score: ArrayLike, error: ArrayLike, weight: Integers | Counts | None = None
+    score: ArrayLike, error: ArrayLike, weight: ArrayLike | None = None
 ) -> RiskCoverageCurve:
     """The risk–coverage curve (El-Yaniv & Wiener, 2010) by one sort.
 
@@ -140,7 +142,7 @@ def risk_coverage_curve(
 
 
 def weighted_curves(
-    score: ArrayLike, error: ArrayLike, weights: Iterable[Integers | Counts | None]
+    score: ArrayLike, error: ArrayLike, weights: Iterable[ArrayLike | None]
 ) -> Iterator[RiskCoverageCurve]:
     """Curves of many weights, one block (…, n) after another, from one sort; see ``risk_coverage_curve``."""
     scores, errors = as_pair(score, error)
@@ -225,7 +227,7 @@ def failure_auroc(score: ArrayLike, error: ArrayLike) -> float:
     return float(risk_coverage_curve(score, error).failure_auroc())
 
 
-def _checked(weight: Integers | Counts, n: int) -> Integers:
+def _checked(weight: ArrayLike, n: int) -> Int64[np.ndarray, "*resamples {n}"]:
     weights = np.asarray(weight)
     if not np.issubdtype(weights.dtype, np.integer) or weights.shape[-1:] != (n,):
         raise ValueError(
@@ -237,20 +239,25 @@ def _checked(weight: Integers | Counts, n: int) -> Integers:
     return counts
 
 
-def _not_nan(threshold: ArrayLike) -> Floats:
+def _not_nan(threshold: ArrayLike) -> Float64[np.ndarray, "..."]:
     thresholds = np.asarray(threshold, dtype=np.float64)
     if np.isnan(thresholds).any():
         raise ValueError("threshold is nan: it must be a number, or inf to accept nothing.")
     return thresholds
 
 
-def _area(height: Floats, end: Floats, coverage: Floats) -> Floats:
-    """Trapezoids of (…, m) heights over (…, m) falling coverages, and one to a height (…) at coverage 0."""
+def _area(
+    height: Float64[np.ndarray, "*resamples m"],
+    end: Float64[np.ndarray, "*resamples"],
+    coverage: Float64[np.ndarray, "*resamples m"],
+) -> Float64[np.ndarray, "*resamples"]:
+    """Trapezoids of heights over falling coverages, and one to another height at coverage 0."""
     between = ((coverage[..., :-1] - coverage[..., 1:]) * (height[..., :-1] + height[..., 1:])).sum(axis=-1)
     return np.asarray((between + coverage[..., -1] * (height[..., -1] + end)) / 2)
 
 
-def _ratio(part: Integers | Floats, whole: Integers) -> Floats:
+def _ratio(part: ArrayLike, whole: ArrayLike) -> Float64[np.ndarray, "..."]:
     """Part / whole, nan where the whole is 0."""
     result = np.full(np.shape(part), np.nan)
-    return np.divide(part, whole, out=result, where=np.asarray(whole) > 0)
+    np.divide(part, whole, out=result, where=np.asarray(whole) > 0)
+    return result

@@ -1,21 +1,23 @@
 """Confidence scores as formulas of logits, on the Array API standard: one text for numpy and for torch.
 
-Every function takes logits of any such array type, floating point, shape (n, classes), and returns an array
-of the same type, (n,) unless said otherwise. Nothing is checked: ``from_logits`` has the scores that check.
+Every function takes logits of any such array type, and returns an array of the same type. Nothing is checked:
+``from_logits`` has the scores that check.
 """
 
 from typing import Any
 
 from array_api_compat import array_namespace
 
+from neural_branching.selection.array_types import Float
+
 Array = Any  # of numpy, torch, or another library that follows the standard
 
 
-def softmax(logits: Array, temperature: float = 1.0) -> Array:
-    """Probabilities exp(z / T) / Σ exp(z / T), shape (n, classes).
+def softmax(logits: Float[Array, "n classes"], temperature: float = 1.0) -> Float[Array, "n classes"]:
+    """Probabilities exp(z / T) / Σ exp(z / T).
 
     Args:
-        logits: (n, classes).
+        logits: finite reals.
         temperature: positive; above 1 it makes probabilities more even.
     """
     xp = array_namespace(logits)
@@ -24,12 +26,12 @@ def softmax(logits: Array, temperature: float = 1.0) -> Array:
     return exponentials / xp.sum(exponentials, axis=1, keepdims=True)
 
 
-def max_softmax(logits: Array, temperature: float = 1.0) -> Array:
+def max_softmax(logits: Float[Array, "n classes"], temperature: float = 1.0) -> Float[Array, " n"]:
     """max_y p(y), within [1 / classes, 1], at a temperature."""
     return array_namespace(logits).max(softmax(logits, temperature), axis=1)
 
 
-def margin(logits: Array) -> Array:
+def margin(logits: Float[Array, "n classes"]) -> Float[Array, " n"]:
     """p₁ − p₂, within [0, 1]."""
     probabilities = array_namespace(logits).sort(softmax(logits), axis=1)
     if logits.shape[1] == 1:
@@ -37,7 +39,7 @@ def margin(logits: Array) -> Array:
     return probabilities[:, -1] - probabilities[:, -2]
 
 
-def negative_entropy(logits: Array) -> Array:
+def negative_entropy(logits: Float[Array, "n classes"]) -> Float[Array, " n"]:
     """Σ p·ln p, within [−ln(classes), 0]."""
     xp = array_namespace(logits)
     probabilities = softmax(logits)
@@ -46,12 +48,12 @@ def negative_entropy(logits: Array) -> Array:
     return xp.sum(probabilities * xp.log(some), axis=1)
 
 
-def max_logit(logits: Array) -> Array:
+def max_logit(logits: Float[Array, "n classes"]) -> Float[Array, " n"]:
     """max_y z(y)."""
     return array_namespace(logits).max(logits, axis=1)
 
 
-def energy(logits: Array) -> Array:
+def energy(logits: Float[Array, "n classes"]) -> Float[Array, " n"]:
     """Ln Σ exp z(y)."""
     xp = array_namespace(logits)
     largest = xp.max(logits, axis=1, keepdims=True)

@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neural_branching.errors import InputError, whole
 from neural_branching.selection.answers import Answers
+from neural_branching.selection.array_types import Float, Float64, Int64
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.scores.score import INFINITY, Score, Scorer
 
@@ -85,7 +85,7 @@ class NearestNeighbours(Score):
         k = min(self.k, len(answers))
         index = NearestNeighbors(n_neighbors=k).fit(_unit(answers.activations))
 
-        def score(given: Answers) -> Floats:
+        def score(given: Answers) -> Float64[np.ndarray, " n"]:
             distances, _ = index.kneighbors(_unit(given.activations))
             # Rounding may put opposite vectors a bit farther apart than 2.
             negative: Floats = -np.minimum(distances[:, -1].astype(np.float64), 2)
@@ -97,19 +97,21 @@ class NearestNeighbours(Score):
 class _Nearest:
     """Squared Mahalanobis distance to the nearest of some means, under their shared covariance."""
 
-    def __init__(self, means: Floats, covariance: Floats) -> None:
+    def __init__(
+        self, means: Float64[np.ndarray, "groups width"], covariance: Float64[np.ndarray, "width width"]
+    ) -> None:
         # d² = ‖L⁻¹(x − μ)‖² with L Lᵀ the covariance.
         self.root = np.linalg.inv(np.linalg.cholesky(covariance)).T
         self.means = means @ self.root
 
-    def __call__(self, answers: Answers) -> Floats:
+    def __call__(self, answers: Answers) -> Float64[np.ndarray, " n"]:
         projected = answers.activations.astype(np.float64) @ self.root
         distances = [np.square(projected - mean).sum(axis=1) for mean in self.means]
         nearest: Floats = np.min(distances, axis=0)
         return nearest
 
 
-def _nearest_mean(answers: Answers, groups: NDArray[np.int64]) -> _Nearest:
+def _nearest_mean(answers: Answers, groups: Int64[np.ndarray, " n"]) -> _Nearest:
     from sklearn.covariance import LedoitWolf  # slow to import, and few scores need it
 
     activations = answers.activations.astype(np.float64)
@@ -127,7 +129,7 @@ def _nearest_mean(answers: Answers, groups: NDArray[np.int64]) -> _Nearest:
     return _Nearest(means, covariance + floor * np.eye(len(covariance)))
 
 
-def _unit(activations: NDArray[np.float32]) -> Floats:
+def _unit(activations: Float[np.ndarray, "n width"]) -> Float64[np.ndarray, "n width"]:
     vectors = activations.astype(np.float64)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: Floats = vectors / np.where(lengths > 0, lengths, 1)

@@ -1,18 +1,21 @@
 """Scores that are functions of the logits alone."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from neural_branching.selection.answers import Answers
+from neural_branching.selection.array_types import Float, Float64
 from neural_branching.selection.arrays import Floats, as_logits
 from neural_branching.selection.scores import formulas
+from neural_branching.selection.scores.formulas import Array
 from neural_branching.selection.scores.score import INFINITY, Score, Scorer
 
 
-def softmax(logits: ArrayLike, temperature: float = 1.0) -> Floats:
-    """Softmax of logits / temperature over the last axis, float64 (n, classes).
+def softmax(logits: ArrayLike, temperature: float = 1.0) -> Float64[np.ndarray, "n classes"]:
+    """Softmax of logits / temperature over the last axis.
 
     Args:
         logits: finite reals, shape (n, classes).
@@ -30,15 +33,15 @@ class LogitScore(Score):
 
     @staticmethod
     @abstractmethod
-    def formula(logits: Any) -> Any:
-        """The score of logits (n, classes) of any array type, see ``formulas``; unchecked."""
+    def formula(logits: Float[Array, "n classes"]) -> Float[Array, " n"]:
+        """The score of logits of any array type, see ``formulas``; unchecked."""
 
     def fit(self, answers: Answers | None) -> Scorer:
         """Nothing to learn."""
         return Scorer.of_logits(self.formula)
 
-    def of(self, logits: ArrayLike) -> Floats:
-        """The score of logits (n, classes), float64 (n,).
+    def of(self, logits: ArrayLike) -> Float64[np.ndarray, " n"]:
+        """The score of logits (n, classes).
 
         Raises:
             ValueError: for logits that are no matrix or not finite.

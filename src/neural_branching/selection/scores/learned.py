@@ -4,12 +4,13 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 from neural_branching.errors import InputError
 from neural_branching.selection.answers import Answers
+from neural_branching.selection.array_types import Float64, Int64
 from neural_branching.selection.arrays import Floats, as_logits, by_blocks
 from neural_branching.selection.scores import formulas
 from neural_branching.selection.scores.score import Score, Scorer
@@ -18,14 +19,14 @@ from neural_branching.selection.scores.score import Score, Scorer
 COLDEST, HOTTEST = 0.02, 50.0
 
 
-def fit_temperature(logits: ArrayLike, targets: NDArray[np.int64]) -> float:
+def fit_temperature(logits: ArrayLike, targets: Int64[np.ndarray, " n"]) -> float:
     """Temperature of least negative log-likelihood (Guo et al., 2017), within [0.02, 50].
 
     The likelihood is convex in 1/temperature, so that the minimum is the only one.
 
     Args:
         logits: finite reals, shape (n, classes).
-        targets: class indices, int64 (n,).
+        targets: class indices.
 
     Raises:
         ValueError: for logits that are no matrix or not finite.
@@ -91,14 +92,14 @@ class Correctness(Score):
             )
         model = make_pipeline(StandardScaler(), LogisticRegression()).fit(_inputs(answers), right)
 
-        def score(given: Answers) -> Floats:
+        def score(given: Answers) -> Float64[np.ndarray, " n"]:
             probability: Floats = model.predict_proba(_inputs(given))[:, 1]
             return probability
 
         return Scorer(score, {"n": len(answers), "wrong": int((~right).sum())})
 
 
-def _inputs(answers: Answers) -> Floats:
+def _inputs(answers: Answers) -> Float64[np.ndarray, "n 5"]:
     logits = as_logits(answers.logits)
     order = np.sort(logits, axis=1)
     # Log-odds of the most probable class: finite where 1 − p is not.

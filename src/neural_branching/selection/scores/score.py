@@ -3,13 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from neural_branching.errors import InputError
 from neural_branching.selection.answers import Answers
-from neural_branching.selection.arrays import Floats, as_logits, by_blocks
+from neural_branching.selection.array_types import Float, Float64
+from neural_branching.selection.arrays import as_logits, by_blocks
+from neural_branching.selection.scores.formulas import Array
+
+Formula = Callable[[Float[Array, "n classes"]], Float[Array, " n"]]
 
 INFINITY = float("inf")
 
@@ -21,16 +25,16 @@ class Scorer:
     Attributes:
         function: from answers to one finite real each, higher = more confident.
         learned: what was learned, for results: a temperature, a number of examples.
-        formula: the same of logits (n, classes) of any array type, by which an exported program scores;
-            None for a score that looks at more than logits.
+        formula: the same of logits of any array type, by which an exported program scores; None for a score
+            that looks at more than logits.
     """
 
-    function: Callable[[Answers], Floats]
+    function: Callable[[Answers], Float64[np.ndarray, " n"]]
     learned: Mapping[str, float] = field(default_factory=dict)
-    formula: Callable[[Any], Any] | None = None
+    formula: Formula | None = None
 
     @classmethod
-    def of_logits(cls, formula: Callable[[Any], Any], learned: Mapping[str, float] | None = None) -> "Scorer":
+    def of_logits(cls, formula: Formula, learned: Mapping[str, float] | None = None) -> "Scorer":
         """A score that is a formula of the logits alone.
 
         Args:
@@ -43,17 +47,20 @@ class Scorer:
             formula,
         )
 
-    def __call__(self, answers: Answers) -> Floats:
-        """Confidence in each answer, float64 (n,).
+    def __call__(self, answers: Answers) -> Float64[np.ndarray, " n"]:
+        """Confidence in each answer.
 
         Raises:
             InputError: if the score gives something else.
         """
         scores = self.function(answers)
-        if scores.shape != (len(answers.logits),) or not np.isfinite(scores).all():
-            odd = scores[~np.isfinite(scores)][0] if scores.ndim == 1 else f"shape {scores.shape}"
-            raise InputError(f"The score gives {odd}: it must give one finite number for each answer.")
+        if scores.shape != (len(answers.logits),):
+            raise InputError(f"The score gives shape {scores.shape}: it must give one number for each answer.")
+        finite = np.isfinite(scores)
+        if not finite.all():
+            raise InputError(f"The score gives {scores[~finite][0]}: it must give finite numbers.")
         return scores
+
 
 
 class Score(ABC):

@@ -7,14 +7,13 @@ one costs something.
 
 import math
 from abc import abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import betainccinv
 
 from neural_branching.errors import number
-from neural_branching.selection.arrays import Floats, Integers
+from neural_branching.selection.array_types import Bool, Float64, Int64
 from neural_branching.selection.intervals import clopper_pearson_upper
 from neural_branching.selection.risk_coverage import RiskCoverageCurve, risk_coverage_curve
 from neural_branching.selection.scores.score import INFINITY
@@ -84,7 +83,7 @@ class Guaranteed(Threshold):
             return alone
         return type(self)(self.target, self.delta / settings)._fit(held_out, at_least=alone.value)
 
-    def shared(self, levels: int, nodes: int) -> Self:
+    def shared(self, levels: int, nodes: int) -> "Guaranteed":
         """Risk r* / levels and failure δ / nodes: risks add up along a path, failures over the nodes."""
         return type(self)(self.target / levels, self.delta / nodes)
 
@@ -133,8 +132,8 @@ class Guaranteed(Threshold):
         return value, float(clopper_pearson_upper(errors, accepted, self.needs(curve, held_out)[0]))
 
     @abstractmethod
-    def passing(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Floats:
-        """All thresholds that pass, float64 (k,): none of them exceeds the target, with probability 1 − δ."""
+    def passing(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Float64[np.ndarray, " k"]:
+        """All thresholds that pass: none of them exceeds the target, with probability 1 − δ."""
 
     def needs(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, int]:
         """Level of a single test, and accepted examples without any error that pass one."""
@@ -202,7 +201,7 @@ class Sgr(Guaranteed):
         level = self.delta / _steps(curve)
         return level, least_accepted(self.target, level)
 
-    def passing(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Floats:
+    def passing(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Float64[np.ndarray, " k"]:
         """Bisection for the smallest threshold that passes."""
         low, high = 0, len(curve.threshold) - 1
         passed = []
@@ -237,14 +236,14 @@ class FixedSequence(Guaranteed):
 
     kind: ClassVar[str] = "fixed_sequence"
 
-    def passing(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Floats:
+    def passing(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Float64[np.ndarray, " k"]:
         """Walk from the strictest threshold to the first failure."""
         grid = np.array(thresholds_at_coverages(held_out.validation_score, LEVELS))
         accepted, errors = curve.at(grid)
         tested = np.flatnonzero(accepted >= least_accepted(self.target, self.delta))
         bounds = clopper_pearson_upper(errors[tested], accepted[tested], self.delta)
         failed = np.flatnonzero(bounds > self.target)
-        passed: Floats = grid[tested[: failed[0]] if len(failed) else tested]
+        passed: Float64[np.ndarray, " k"] = grid[tested[: failed[0]] if len(failed) else tested]
         return passed
 
 
@@ -263,7 +262,7 @@ def accepted_needed(errors: int, accepted: int, target: float, delta: float) -> 
         delta: δ.
     """
 
-    def passes(sizes: Integers) -> NDArray[np.bool_]:
+    def passes(sizes: Int64[np.ndarray, " m"]) -> Bool[np.ndarray, " m"]:
         return clopper_pearson_upper(-(-errors * sizes // accepted), sizes, delta) <= target
 
     # Without rounding up the errors the bound falls with m, and nothing below its root can pass.

@@ -27,7 +27,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import gammaln, nbdtr
 
-from neural_branching.selection.arrays import Floats, Integers
+from neural_branching.selection.array_types import Float64, Int64
 from neural_branching.selection.risk_coverage import RiskCoverageCurve, risk_coverage_curve
 from neural_branching.selection.thresholds.guaranteed import Guaranteed, least_accepted
 from neural_branching.selection.thresholds.threshold import HeldOut, at_most
@@ -59,11 +59,12 @@ class RandomWalk(Guaranteed):
 
     kind: ClassVar[str] = "random_walk"
 
-    def passing(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Floats:
+    def passing(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Float64[np.ndarray, " k"]:
         """The thresholds within the boundary."""
         _, tolerated = self._boundary(held_out)
-        within: Floats = curve.threshold[curve.n_errors <= tolerated[curve.n_accepted - curve.n_errors]]
-        return within
+        within = curve.n_errors <= tolerated[curve.n_accepted - curve.n_errors]
+        passed: Float64[np.ndarray, " k"] = curve.threshold[within]
+        return passed
 
     def needs(self, curve: RiskCoverageCurve, held_out: HeldOut) -> tuple[float, int]:
         """Nominal level of the boundary, and where it first tolerates 0 errors."""
@@ -71,7 +72,7 @@ class RandomWalk(Guaranteed):
         opened = np.flatnonzero(tolerated >= 0)
         return level, int(opened[0]) if len(opened) else least_accepted(self.target, level)
 
-    def _boundary(self, held_out: HeldOut) -> tuple[float, Integers]:
+    def _boundary(self, held_out: HeldOut) -> tuple[float, Int64[np.ndarray, " m"]]:
         n, least = len(held_out.score), least_accepted(self.target, self.delta)
         validation = risk_coverage_curve(held_out.validation_score, held_out.validation_error)
         within = np.flatnonzero(at_most(validation.n_errors, validation.n_accepted, self.target))
@@ -84,7 +85,9 @@ class RandomWalk(Guaranteed):
 
 
 @lru_cache(maxsize=256)
-def boundary(n: int, target: float, delta: float, first: int, last: int) -> tuple[float, Integers]:
+def boundary(
+    n: int, target: float, delta: float, first: int, last: int
+) -> tuple[float, Int64[np.ndarray, " {n}+1"]]:
     """Nominal level and boundary that a walk of n coin flips ever meets with probability ≤ δ.
 
     Args:
@@ -96,7 +99,7 @@ def boundary(n: int, target: float, delta: float, first: int, last: int) -> tupl
 
     Returns:
         The largest level found by bisection, always from below, and the errors tolerated beside
-        0, 1 … n right answers, int64 (n + 1,), −1 where not even 0 are.
+        0, 1 … n right answers, −1 where not even 0 are.
     """
     # A union bound over n looks is always low enough, a single look at δ never is too low.
     low, high = delta / (n + 1), delta
@@ -111,7 +114,7 @@ def boundary(n: int, target: float, delta: float, first: int, last: int) -> tupl
     return low, tolerated
 
 
-def meeting_probability(tolerated: Integers, target: float) -> float:
+def meeting_probability(tolerated: Int64[np.ndarray, " m"], target: float) -> float:
     """Probability that a walk of coin flips ever has at most the tolerated errors.
 
     P(some m ≤ n has k ≤ h(m − k)), k errors among m flips of probability r*, by an exact recursion
@@ -139,7 +142,7 @@ def meeting_probability(tolerated: Integers, target: float) -> float:
     return met
 
 
-def _tolerated(n: int, target: float, level: float, first: int, last: int) -> Integers:
+def _tolerated(n: int, target: float, level: float, first: int, last: int) -> Int64[np.ndarray, " {n}+1"]:
     right = np.arange(1, n + 1)
     # The largest k with nbdtr(k, g, 1 − r*) ≤ level, for all g at once: nbdtr rises with k.
     low, high = np.full(n, -1), np.full(n, n + 1)
@@ -153,9 +156,11 @@ def _tolerated(n: int, target: float, level: float, first: int, last: int) -> In
 
 
 @lru_cache(maxsize=4096)
-def _binomial(flips: int, target: float) -> Floats:
+def _binomial(flips: int, target: float) -> Float64[np.ndarray, " {flips}+1"]:
     """Probabilities of 0 … flips errors."""
     k = np.arange(flips + 1)
     paths = gammaln(flips + 1) - gammaln(k + 1) - gammaln(flips - k + 1)
-    probabilities: Floats = np.exp(paths + k * math.log(target) + (flips - k) * math.log1p(-target))
+    probabilities: Float64[np.ndarray, " m"] = np.exp(
+        paths + k * math.log(target) + (flips - k) * math.log1p(-target)
+    )
     return probabilities

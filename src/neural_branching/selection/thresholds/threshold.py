@@ -7,10 +7,9 @@ from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neural_branching.errors import InputError
-from neural_branching.selection.arrays import Floats, Integers
+from neural_branching.selection.array_types import Bool, Float64, Int64
 from neural_branching.selection.scores.score import Score
 
 Guarantee = Literal["none", "with high probability", "on average"]
@@ -21,21 +20,20 @@ class HeldOut:
     """What a rule may look at. No model, and no score, has learned from the calibration examples.
 
     Attributes:
-        score: calibration scores, float64 (n,).
-        error: their errors, bool (n,).
-        validation_score: scores of the validation examples, float64 (k,): for what a rule has to settle
-            before it looks at calibration errors.
-        validation_error: their errors, bool (k,). The model stopped early on these examples, so that they
-            may order what is tested, never test it.
-        foreign_score: scores of calibration examples of classes that the branch was not trained on,
-            float64 (m,).
+        score: calibration scores.
+        error: their errors.
+        validation_score: scores of the validation examples: for what a rule has to settle before it looks at
+            calibration errors.
+        validation_error: their errors. The model stopped early on these examples, so that they may order
+            what is tested, never test it.
+        foreign_score: scores of calibration examples of classes that the branch was not trained on.
     """
 
-    score: Floats
-    error: NDArray[np.bool_]
-    validation_score: Floats
-    validation_error: NDArray[np.bool_]
-    foreign_score: Floats
+    score: Float64[np.ndarray, " n"]
+    error: Bool[np.ndarray, " n"]
+    validation_score: Float64[np.ndarray, " k"]
+    validation_error: Bool[np.ndarray, " k"]
+    foreign_score: Float64[np.ndarray, " m"]
 
 
 @dataclass(frozen=True)
@@ -165,8 +163,10 @@ def exact(target: float) -> Fraction:
     return Fraction(repr(float(target)))
 
 
-def at_most(errors: Integers, counts: Integers, target: float) -> NDArray[np.bool_]:
-    """Whether errors ≤ target · counts, in exact arithmetic, bool (m,)."""
+def at_most(
+    errors: Int64[np.ndarray, " m"], counts: Int64[np.ndarray, " m"], target: float
+) -> Bool[np.ndarray, " m"]:
+    """Whether errors ≤ target · counts, in exact arithmetic."""
     share = exact(target)
     # Python's integers are slow, and only targets of very many decimals need them.
     fits = int(counts.max(initial=0)) * share.denominator < 2**62
