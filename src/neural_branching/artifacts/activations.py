@@ -7,11 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
@@ -21,6 +19,7 @@ from neural_branching.data.views import Views
 from neural_branching.errors import InputError
 from neural_branching.files.row_file import RowFile
 from neural_branching.networks.readout import Readout
+from neural_branching.selection.array_types import Float32, Int64, Shaped
 from neural_branching.store.artifact_store import Artifact, Facts
 from neural_branching.training.classifier import Classifier
 
@@ -85,7 +84,7 @@ def mean_tokens(
 
 def extract(
     parent: Classifier,
-    examples: NDArray[Any],
+    examples: Shaped[np.ndarray, "n ..."],
     folder: Path,
     device: torch.device,
     stages: Sequence[str] | None = None,
@@ -98,8 +97,8 @@ def extract(
 
     Args:
         parent: the frozen network: a parent, or a branch that others grow from.
-        examples: as the table holds them, shape (n, …), or of a branch its inputs, float32 (n, width); may
-            be memory-mapped.
+        examples: as the table holds them, or of a branch its inputs, float32 (n, width); may be
+            memory-mapped.
         folder: where ``<stage>.safetensors`` is written, float32 (n, width) under "activations".
         device: where the forward pass runs.
         stages: names of the stages; None for the network's main stages.
@@ -120,8 +119,8 @@ def extract(
 
 def extract_views(
     parent: Classifier,
-    examples: NDArray[Any],
-    rows: NDArray[np.int64],
+    examples: Shaped[np.ndarray, "n ..."],
+    rows: Int64[np.ndarray, " m"],
     views: Views,
     augment: Augment,
     folder: Path,
@@ -133,7 +132,7 @@ def extract_views(
 
     Args:
         parent: the frozen network.
-        examples: as the table holds them, shape (n, …); may be memory-mapped.
+        examples: as the table holds them; may be memory-mapped.
         rows: which of them; row ``v · len(rows) + i`` of every file is view v of example ``rows[i]``.
         views: their number and seed.
         augment: maps a batch of examples and a generator to a changed batch.
@@ -162,7 +161,7 @@ def extract_views(
 def _write(
     parent: Classifier,
     batches: Iterable[Tensor],
-    examples: NDArray[Any],
+    examples: Shaped[np.ndarray, "n ..."],
     n: int,
     folder: Path,
     device: torch.device,
@@ -187,8 +186,10 @@ def _write(
     return {"examples": n, "widths": widths}
 
 
-def read(artifact: Artifact, stage: str, rows: NDArray[np.int64] | None = None) -> Tensor:
-    """Activations of a stage, float32 (rows, width), read through a memory map.
+def read(
+    artifact: Artifact, stage: str, rows: Int64[np.ndarray, " n"] | None = None
+) -> Float32[Tensor, "n width"]:
+    """Activations of a stage, read through a memory map.
 
     Args:
         artifact: stored activations.
@@ -205,8 +206,10 @@ def fits_memory(rows: int, width: int) -> bool:
     return 4 * rows * width <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
 
 
-def gather(parts: Sequence[tuple[Tensor, NDArray[np.int64]]], folder: Path) -> Tensor:
-    """Chosen rows of some tensors (…, width), one after another, float32 (rows, width).
+def gather(
+    parts: Sequence[tuple[Float32[Tensor, "_ width"], Int64[np.ndarray, " _"]]], folder: Path
+) -> Float32[Tensor, "n width"]:
+    """Chosen rows of some tensors, one after another.
 
     Where memory is too small for them they lie in a file without a name, mapped, that goes away with
     the tensor: slower, but training works as ever.
@@ -276,8 +279,10 @@ class ActivationDataModule(TensorDataModule):
         """Read the subset's rows of the training split with its views, and of the validation split."""
         return self.select("train", views=True), self.select("validation")
 
-    def select(self, split: str, *, views: bool = False) -> tuple[Tensor, Tensor]:
-        """Activations float32 (n, width) and targets int64 (n,) of the subset in a split.
+    def select(
+        self, split: str, *, views: bool = False
+    ) -> tuple[Float32[Tensor, "n width"], Int64[Tensor, " n"]]:
+        """Activations and targets of the subset in a split.
 
         Args:
             split: name of the split.
@@ -295,19 +300,20 @@ class ActivationDataModule(TensorDataModule):
             y = y.repeat(1 + len(first))
         return gather(parts, artifact.path.parent), y
 
-    def _rows(self, split: str) -> NDArray[np.int64]:
+    def _rows(self, split: str) -> Int64[np.ndarray, " n"]:
         classes = [name for group in self.groups for name in group]
         return self.table.rows(split, classes, per_class=self.per_class)
 
 
 def subset_targets(
-    table: DataTable, rows: NDArray[np.int64], groups: Sequence[Sequence[str]]
-) -> NDArray[np.int64]:
-    """Index of the group of classes that each row's class is in, int64; -1 where it is in none."""
+    table: DataTable, rows: Int64[np.ndarray, " n"], groups: Sequence[Sequence[str]]
+) -> Int64[np.ndarray, " n"]:
+    """Index of the group of classes that each row's class is in; -1 where it is in none."""
     index = np.full(len(table.classes), -1, dtype=np.int64)
     for label, group in enumerate(groups):
         index[table.indices(group)] = label
-    return index[table.labels[rows]]
+    targets: Int64[np.ndarray, " n"] = index[table.labels[rows]]
+    return targets
 
 
 def _check_room(folder: Path, needed: int) -> None:

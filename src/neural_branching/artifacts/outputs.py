@@ -6,7 +6,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from neural_branching.artifacts import activations as act
@@ -25,6 +24,7 @@ from neural_branching.evaluation.foreign import Foreign
 from neural_branching.evaluation.scored_node import NodeAnswers
 from neural_branching.routing.node_outputs import NodeOutputs
 from neural_branching.selection import Answers
+from neural_branching.selection.array_types import Float32, Int64
 from neural_branching.store.artifact_store import Artifact
 
 # Splits that no parameter is trained on.
@@ -39,12 +39,12 @@ class TrainedBranch:
     Attributes:
         spec: the branch.
         artifacts: "activations" and "branch", and "views" where it learned from any.
-        vectors: its inputs for all rows of the table, float32 (n, width), mapped.
+        vectors: its inputs for all rows of the table, mapped.
     """
 
     spec: BranchSpec
     artifacts: Mapping[str, Artifact]
-    vectors: Tensor
+    vectors: Float32[Tensor, "n width"]
 
     @classmethod
     def of(cls, workspace: Workspace, spec: BranchSpec) -> "TrainedBranch":
@@ -56,13 +56,13 @@ class TrainedBranch:
         return cls(spec, artifacts, act.read(activations, spec.stage))
 
     @torch.inference_mode()
-    def logits(self, vectors: Tensor) -> NDArray[np.float32]:
-        """Its logits, float32 (n, labels)."""
-        logits: NDArray[np.float32] = self._model(vectors).numpy()
+    def logits(self, vectors: Float32[Tensor, "n width"]) -> Float32[np.ndarray, "n labels"]:
+        """Its logits."""
+        logits: Float32[np.ndarray, "n labels"] = self._model(vectors).numpy()
         return logits
 
     @cached_property
-    def all_logits(self) -> NDArray[np.float32]:
+    def all_logits(self) -> Float32[np.ndarray, "n labels"]:
         """Its logits for all rows of the table, from one pass."""
         return self.logits(self.vectors)
 
@@ -109,8 +109,8 @@ class Outputs:
         return found | {f"gate {name}": head.artifacts["branch"] for name, head in self.gates.items()}
 
     @cached_property
-    def _logits(self) -> Tensor:
-        """The parent's logits for all rows of the table, float32 (n, labels); no column if it gives none."""
+    def _logits(self) -> Float32[Tensor, "n labels"]:
+        """The parent's logits for all rows of the table; no column if it gives none."""
         if not self.workspace.parent.labels.names:
             return torch.empty(len(self.workspace.table), 0)
         return act.read(self.parent, "logits")
@@ -173,7 +173,7 @@ class Outputs:
             labels.columns_of(tree.nodes[tree.root].groups),
         )
 
-    def parent_alone(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    def parent_alone(self, rows: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n classes"] | None:
         """The parent's own logits of the tree's classes; None if it does not know each of them."""
         columns = self.workspace.parent.labels.columns(self.experiment.tree.classes)
         return None if columns is None else self._logits[torch.from_numpy(rows)].numpy()[:, columns]
@@ -189,7 +189,7 @@ class Outputs:
         return float(right.mean()), len(everyone)
 
 
-def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+def _blocks(rows: Int64[np.ndarray, " n"]) -> Iterator[Int64[np.ndarray, " m"]]:
     """Rows some at a time, so that memory holds the logits of a few of them."""
     for start in range(0, len(rows), BLOCK):
         yield rows[start : start + BLOCK]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from neural_branching.errors import whole
 from neural_branching.networks.staged import StagedNetwork
+from neural_branching.selection.array_types import Float
 
 
 class ConvNet(StagedNetwork):
@@ -59,7 +60,7 @@ class ResidualBlock(nn.Module):
         )
         self.activation = nn.ReLU()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (n, inputs, h, w) to (n, outputs, h/2, w/2)."""
+    def forward(self, x: Float[Tensor, "n inputs h w"]) -> Float[Tensor, "n outputs half_h half_w"]:
+        """Halve height and width."""
         output: Tensor = self.activation(self.residual(x) + self.shortcut(x))
         return output

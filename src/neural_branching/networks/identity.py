@@ -7,6 +7,7 @@ from torch import Tensor
 
 from neural_branching.errors import InputError
 from neural_branching.networks.network import Network
+from neural_branching.selection.array_types import Shaped
 
 
 class Identity(Network):
@@ -35,7 +36,9 @@ class Identity(Network):
         """Names of the given stages in order."""
         return tuple(self._parts)
 
-    def walk(self, x: Tensor, stages: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    def walk(
+        self, x: Shaped[Tensor, "n width"], stages: Sequence[str]
+    ) -> Iterator[tuple[str, Shaped[Tensor, "n _"]]]:
         """Name and part of some stages."""
         for name, (start, stop) in self._parts.items():
             if name in stages:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 
 from neural_branching.errors import one_of
+from neural_branching.selection.array_types import Shaped
 
 
 class Network(nn.Module):
@@ -39,19 +40,21 @@ class Network(nn.Module):
         return self
 
     @abstractmethod
-    def walk(self, x: Tensor, stages: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    def walk(
+        self, x: Shaped[Tensor, "n ..."], stages: Sequence[str]
+    ) -> Iterator[tuple[str, Shaped[Tensor, "n ..."]]]:
         """Name and output of some stages, in order, from one pass that ends with the last of them.
 
         Args:
-            x: input batch, shape (n, …).
+            x: input batch.
             stages: names among ``stage_names``.
         """
 
-    def forward(self, x: Tensor, until: str | None = None) -> Tensor:
+    def forward(self, x: Shaped[Tensor, "n ..."], until: str | None = None) -> Shaped[Tensor, "n ..."]:
         """Run the network up to and including a stage; later stages cost nothing.
 
         Args:
-            x: input batch, shape (n, …).
+            x: input batch.
             until: name of the last stage to run; None for the last of all.
 
         Raises:

@@ -10,6 +10,8 @@ from neural_branching.errors import ArgumentError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from neural_branching.selection.array_types import Float
+
 
 class Readout:
     """Turns a stage's output into vectors.
@@ -69,8 +71,8 @@ class Readout:
             )
         return self.kind
 
-    def __call__(self, output: Tensor, class_token: bool) -> Tensor:
-        """Map a stage's output (n, …) to vectors (n, width)."""
+    def __call__(self, output: Float[Tensor, "n ..."], class_token: bool) -> Float[Tensor, "n width"]:
+        """Map a stage's output to vectors."""
         from torch.nn import functional as F  # what is typed is checked without torch
 
         kind = self.resolve(tuple(output.shape[1:]), class_token)

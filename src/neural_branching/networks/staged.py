@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from torch import Tensor, nn
 
 from neural_branching.networks.network import Network
+from neural_branching.selection.array_types import Shaped
 
 
 class StagedNetwork(Network):
@@ -25,7 +26,9 @@ class StagedNetwork(Network):
         """Names of the stages in order."""
         return tuple(self.stages)
 
-    def walk(self, x: Tensor, stages: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    def walk(
+        self, x: Shaped[Tensor, "n ..."], stages: Sequence[str]
+    ) -> Iterator[tuple[str, Shaped[Tensor, "n ..."]]]:
         """Name and output of some stages, each as soon as it is computed."""
         left = set(stages)
         for name, stage in self.stages.items():

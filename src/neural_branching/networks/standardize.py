@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from neural_branching.selection.array_types import Float32, Shaped
+
 # Deviations from the mean; of a Gaussian unit one value in two million lies beyond.
 LIMIT = 5.0
 
@@ -43,8 +45,8 @@ class Standardize(nn.Module):
             self.inverse_std.copy_(1 / std)
             self.limit = float("inf")
 
-    def learn(self, x: Tensor, floor: float = 1e-6) -> None:
-        """Set the statistics from training inputs (n, …), averaging where they have size 1.
+    def learn(self, x: Shaped[Tensor, "n ..."], floor: float = 1e-6) -> None:
+        """Set the statistics from training inputs, averaging where they have size 1.
 
         Constants stay as they are.
 
@@ -69,6 +71,6 @@ class Standardize(nn.Module):
         self.mean.copy_(mean)
         self.inverse_std.copy_(torch.where(std > (1e-7 * mean.abs()).clamp_min(floor), 1 / std, 1.0))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Standardise a batch of shape (n, …); the result is float32, within ±5 if it is by statistics."""
+    def forward(self, x: Shaped[Tensor, " n *input"]) -> Float32[Tensor, " n *input"]:
+        """Standardise a batch; the result is within ±5 if it is by statistics."""
         return ((x - self.mean) * self.inverse_std).clamp_(-self.limit, self.limit)

@@ -12,6 +12,7 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 from neural_branching.errors import ArgumentError, InputError, one_of
 from neural_branching.networks.network import Network
 from neural_branching.networks.weights import fill, read_state
+from neural_branching.selection.array_types import Shaped
 
 
 class TorchvisionModel(Network):
@@ -67,7 +68,7 @@ class TorchvisionModel(Network):
         """The module itself."""
         return self.model
 
-    def forward(self, x: Tensor, until: str | None = None) -> Tensor:
+    def forward(self, x: Shaped[Tensor, "n ..."], until: str | None = None) -> Shaped[Tensor, "n ..."]:
         """As in ``Network``; the whole model runs as torchvision wrote it."""
         if until is not None and until != "logits":
             return super().forward(x, until)
@@ -76,7 +77,9 @@ class TorchvisionModel(Network):
         logits: Tensor = getattr(output, "logits", output)
         return logits
 
-    def walk(self, x: Tensor, stages: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    def walk(
+        self, x: Shaped[Tensor, "n ..."], stages: Sequence[str]
+    ) -> Iterator[tuple[str, Shaped[Tensor, "n ..."]]]:
         """Name and output of some nodes, once the truncated pass is over.
 
         Raises:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from neural_branching.errors import ArgumentError, number, whole
 from neural_branching.networks.staged import StagedNetwork
+from neural_branching.selection.array_types import Float
 
 
 class VisionTransformer(StagedNetwork):
@@ -71,8 +72,8 @@ class Patches(nn.Module):
         self.token = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.position = nn.Parameter(0.02 * torch.randn(1, 1 + tokens, width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (n, channels, h, w) to (n, 1 + patches, width)."""
+    def forward(self, x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n tokens width"]:
+        """Make tokens of images."""
         patches = self.embed(x).flatten(2).transpose(1, 2)
         return torch.cat([self.token.expand(x.shape[0], -1, -1), patches], 1) + self.position
 
@@ -88,8 +89,8 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (n, tokens, width) to the same shape."""
+    def forward(self, x: Float[Tensor, "n tokens width"]) -> Float[Tensor, "n tokens width"]:
+        """Map tokens to tokens."""
         n, tokens, width = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, tokens, width)
@@ -105,7 +106,7 @@ class FirstToken(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (n, tokens, width) to (n, width)."""
+    def forward(self, x: Float[Tensor, "n tokens width"]) -> Float[Tensor, "n width"]:
+        """Take the first token."""
         output: Tensor = self.norm(x[:, 0])
         return output

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from neural_branching.errors import InputError
 from neural_branching.networks.network import Network
+from neural_branching.selection.array_types import Shaped
 
 
 class WrappedModule(Network):
@@ -39,7 +40,9 @@ class WrappedModule(Network):
         """The module itself."""
         return self.module
 
-    def walk(self, x: Tensor, stages: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    def walk(
+        self, x: Shaped[Tensor, "n ..."], stages: Sequence[str]
+    ) -> Iterator[tuple[str, Shaped[Tensor, "n ..."]]]:
         """Name and output of some stages, once the pass has reached the last of them.
 
         Raises:

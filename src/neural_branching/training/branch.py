@@ -4,6 +4,7 @@ from torch import Tensor
 
 from neural_branching.networks.network import Network
 from neural_branching.networks.standardize import Standardize
+from neural_branching.selection.array_types import Float32
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.recipe import Recipe
 
@@ -22,6 +23,6 @@ class Branch(Classifier):
     def __init__(self, network: Network, recipe: Recipe, width: int) -> None:
         super().__init__(Standardize((width,)), network, recipe)
 
-    def learn_standardization(self, activations: Tensor) -> None:
-        """Take the statistics from the training activations, float32 (n, width)."""
+    def learn_standardization(self, activations: Float32[Tensor, "n width"]) -> None:
+        """Take the statistics from the training activations."""
         self.standardize.learn(activations)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from neural_branching.data.batches import Batches, TensorDataModule
 from neural_branching.networks.network import Network
 from neural_branching.networks.standardize import Standardize
+from neural_branching.selection.array_types import Float, Int64, Shaped
 from neural_branching.training.recipe import Recipe
 
 
@@ -49,17 +50,19 @@ class Classifier(pl.LightningModule):
         """Where the weights lie; Lightning's own answer misses ``with torch.device(…)`` on torch 2.6."""
         return self.standardize.mean.device
 
-    def forward(self, x: Tensor, until: str | None = None) -> Tensor:
-        """Logits (n, classes) float32, or the output of stage ``until``, for raw inputs (n, …)."""
+    def forward(self, x: Shaped[Tensor, "n ..."], until: str | None = None) -> Shaped[Tensor, "n ..."]:
+        """Logits (n, classes) float32, or the output of stage ``until``, for raw inputs."""
         output: Tensor = self.network(self.standardize(x), until=until)
         return output
 
-    def walk(self, x: Tensor, stages: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-        """Name and output of some stages, in order, from one pass over raw inputs (n, …)."""
+    def walk(
+        self, x: Shaped[Tensor, "n ..."], stages: Sequence[str]
+    ) -> Iterator[tuple[str, Shaped[Tensor, "n ..."]]]:
+        """Name and output of some stages, in order, from one pass over raw inputs."""
         return self.network.walk(self.standardize(x), stages)
 
-    def batch_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Mean loss of one batch (a scalar): the place to change what is optimised."""
+    def batch_loss(self, x: Shaped[Tensor, "n ..."], y: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
+        """Mean loss of one batch: the place to change what is optimised."""
         return F.cross_entropy(self(x), y, label_smoothing=self.recipe.label_smoothing)
 
     def training_step(self, epoch: Batches, index: int) -> None:

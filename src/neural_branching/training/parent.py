@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from neural_branching.networks.standardize import Standardize
 from neural_branching.networks.weights import fill
 from neural_branching.networks.wrapped import as_network
+from neural_branching.selection.array_types import Shaped
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.recipe import Recipe
 
@@ -32,8 +33,8 @@ class Parent(Classifier):
     ) -> None:
         super().__init__(Standardize(shape, constants), as_network(network), recipe)
 
-    def learn_normalization(self, examples: Tensor) -> None:
-        """Take the statistics from the training examples (n, …), unless they are constants."""
+    def learn_normalization(self, examples: Shaped[Tensor, "n ..."]) -> None:
+        """Take the statistics from the training examples, unless they are constants."""
         self.standardize.learn(examples)
 
     def adopt(self, state: Mapping[str, Tensor], what: str) -> bool:
