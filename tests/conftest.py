@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import array_checks
 from tiny import ORDINARY, ClassFolders, GlyphRun, glyphs, networks, recipe
 
 if TYPE_CHECKING:
@@ -38,6 +39,23 @@ LONGEST = (
     "search",
     "groups",
 )
+
+
+# Rooms whose functions have the arrays checked that they take and return.
+CHECKED = (
+    *("selection", "routing", "evaluation", "networks", "training"),
+    *("artifacts.activations", "artifacts.outputs"),
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.markexpr != "benchmark":  # checks take time
+        array_checks.install(CHECKED)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    array_checks.counted.clear()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

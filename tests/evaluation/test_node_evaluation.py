@@ -261,7 +261,7 @@ def test_a_confusion_matrix_of_many_classes_shows_those_that_go_wrong(
     targets = np.array([0, 0, 1, 1, 1, 2, 3, 3])
     predictions = np.array([0, 0, 3, 0, 1, 2, 1, 3])
     answers = Answers(np.arange(8), targets, np.eye(4, dtype=np.float32)[predictions], np.empty((8, 0)))
-    score = np.array([1, 1, 1, 1, 0, 1, 1, 1])
+    score = np.array([1.0, 1, 1, 1, 0, 1, 1, 1])
     assert confusion(answers, score, 0.5, "abcd") == {
         "rows": ["b", "d"],
         "columns": ["b", "d", OTHERS, ABSTAIN],
