@@ -232,11 +232,11 @@ class Predictor:
         """Answer examples.
 
         Args:
-            examples: shape (n, *shape), shape and type being those of ``input``; of images also a list of
-                files or of Pillow's images.
+            examples: shape (n, *shape), shape and type being those of ``input``, or a list of what else it
+                reads, such as files.
 
         Raises:
-            InputError: for another shape or type, and a file that cannot be decoded.
+            InputError: for another shape or type, and what cannot be read.
         """
         batch = self.input.checked(examples)
         if not len(batch):

@@ -114,13 +114,22 @@ def build(node: Mapping[str, Any], where: str, kind: type[T], *, trusted: bool, 
     return made
 
 
+def object_of(name: object) -> Any:
+    """What a full name stands for; its module is imported, so only of whom the user trusts.
+
+    Raises:
+        Exception: of any kind, if there is nothing of the name.
+    """
+    return get_object(name)  # type: ignore[arg-type]  # which refuses what is no text
+
+
 def _target(name: object, where: str, kind: type, trusted: bool) -> tuple[Callable[..., Any], bool]:
     """What a name stands for, and whether it is a class of this package."""
     package = __name__.partition(".")[0]
     if not trusted and (not isinstance(name, str) or name.partition(".")[0] != package):
         raise UntrustedError(where, name)
     try:
-        found = get_object(name)  # type: ignore[arg-type]  # which refuses what is no text
+        found = object_of(name)
     except Exception as error:
         reason = str(error.__cause__ or error).splitlines()[0].rstrip(".")
         raise InputError(f"{where}._target_ is {name!r}, which cannot be imported: {reason}.") from error

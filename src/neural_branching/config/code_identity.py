@@ -10,7 +10,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from hydra.utils import get_object
+from neural_branching.config.build import object_of
 
 _INSTALLED = tuple(
     {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib")}
@@ -48,7 +48,7 @@ def _fingerprint(name: str) -> str | None:
     if name.partition(".")[0] == __name__.partition(".")[0]:
         return None
     try:
-        thing = get_object(name)
+        thing = object_of(name)
     except Exception:  # which building it reports
         return None
     if not _is_own(thing):

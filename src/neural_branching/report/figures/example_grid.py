@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -19,12 +19,12 @@ class Shown:
     """An example to look at.
 
     Attributes:
-        picture: uint8 (height, width, 3).
+        picture: 0 … 255 (height, width, 3).
         caption: what is said of it.
         name: what its source calls it; may be empty.
     """
 
-    picture: NDArray[np.uint8]
+    picture: NDArray[Any]
     caption: str
     name: str
 

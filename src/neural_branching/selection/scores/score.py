@@ -55,12 +55,13 @@ class Scorer:
         """
         scores = self.function(answers)
         if scores.shape != (len(answers.logits),):
-            raise InputError(f"The score gives shape {scores.shape}: it must give one number for each answer.")
+            raise InputError(
+                f"The score gives shape {scores.shape}: it must give one number for each answer."
+            )
         finite = np.isfinite(scores)
         if not finite.all():
             raise InputError(f"The score gives {scores[~finite][0]}: it must give finite numbers.")
         return scores
-
 
 
 class Score(ABC):
