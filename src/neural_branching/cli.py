@@ -21,6 +21,7 @@ COMMANDS = {
         "[OVERRIDES]",
         "the parent's branch points: shape, readout, MACs and parameters, without training",
     ),
+    "init": ("data FOLDER", "the configuration of a data set of yours, with its classes, to fill in"),
     "predict": (
         "RUN FILES ...",
         "what a finished run answers to files or folders of them, with a trace",
@@ -48,6 +49,7 @@ examples:
   neural-branching train -m subset=digits,upper,lower branch_point=hidden1,hidden2
   neural-branching train experiment=cifar100_fish
   neural-branching train subset=lower baselines=all
+  neural-branching init data photos/
   neural-branching stages parent=torchvision parent.model=resnet18
   neural-branching study subset=digits,upper,lower parent=convnet
   neural-branching train -m "score=glob(*)" threshold=coverage

@@ -1,5 +1,7 @@
 """Networks stop where they are told to, and cost what the closed forms say."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -272,3 +274,16 @@ def test_constants_stay_and_cut_nothing_off() -> None:
     assert torch.equal(constant(x), x)
     scaled = Standardize((2, 1), ([1.0, 2.0], [4.0, 0.5]))
     assert torch.equal(scaled(torch.full((1, 2, 3), 101.0))[0, :, 0], torch.tensor([25.0, 198.0]))
+
+
+def test_a_narrow_convnet_learns_and_does_no_harm() -> None:
+    """A fault of oneDNN's would end the process."""
+    code = (
+        "import torch; from neural_branching.networks.convnet import ConvNet\n"
+        "for width in (2, 5, 7):\n"
+        "    network = ConvNet((3, 16, 16), 4, width)\n"
+        "    for size in (64, 12) * 6:\n"
+        "        outputs = dict(network.walk(torch.randn(size, 3, 16, 16), ['logits']))\n"
+        "        outputs['logits'].square().mean().backward()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0

@@ -12,7 +12,7 @@ from neural_branching.errors import InputError, whole
 from neural_branching.networks.readout import Readout
 from neural_branching.training.recipe import Recipe
 
-_KEYS = {"name", "network", "fit", "seed", "examples_per_class"}
+KEYS, POINT_KEYS = {"name", "network", "fit", "seed", "examples_per_class"}, {"stage", "readout"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +85,8 @@ class BranchSpec(Identified):
         Raises:
             InputError: for the first thing that cannot be used.
         """
-        check_keys(branch, _KEYS, f"{where}branch")
-        check_keys(point, {"stage", "readout"}, f"{where}branch_point")
+        check_keys(branch, KEYS, f"{where}branch")
+        check_keys(point, POINT_KEYS, f"{where}branch_point")
         recipe = build(branch["fit"], f"{where}branch.fit", Recipe, trusted=trusted)
         return cls(
             name=name,

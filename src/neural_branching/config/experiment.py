@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from neural_branching.config.branch_spec import BranchSpec, examples_per_class
+from neural_branching.config.branch_spec import KEYS, POINT_KEYS, BranchSpec, examples_per_class
 from neural_branching.config.build import build, check_keys, placed, plain
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.config.objectives import checked
@@ -119,6 +119,8 @@ class Experiment:
         router = build(values["router"], "router", Router, trusted=trusted) if several else None
         outputs = Path(str(values["outputs"])).absolute()
         data = DataSpec.of(values["data"], FileHashes(outputs / "store" / "hashes"), trusted=trusted)
+        check_keys(values["branch"], KEYS, "branch")
+        check_keys(values["branch_point"], POINT_KEYS, "branch_point")
         values = {**values, "branch_point": _point(values["branch_point"], data)}
         tree = _resolved(asked, data)
         classes = tuple(name for name in data.classes if name in set(tree.classes))

@@ -9,6 +9,8 @@ from neural_branching.errors import whole
 from neural_branching.networks.staged import StagedNetwork
 from neural_branching.selection.array_types import Float
 
+NARROWEST = 8
+
 
 class ConvNet(StagedNetwork):
     """Residual network (He et al., 2016): stages stem, block1, block2, block3, pool, logits.
@@ -39,8 +41,10 @@ class ConvNet(StagedNetwork):
                 "logits": nn.Linear(8 * width, num_classes),
             }
         )
-        # Convolutions follow the order of their weights, and this one is the faster.
-        self.to(memory_format=torch.channels_last)
+        # Convolutions follow the order of their weights, and this one is the faster. Of fewer channels oneDNN
+        # corrupts the memory in it, as of torch 2.15 on processors with AVX2.
+        if width >= NARROWEST:
+            self.to(memory_format=torch.channels_last)
 
 
 class ResidualBlock(nn.Module):
