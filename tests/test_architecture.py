@@ -260,7 +260,7 @@ OF_IMAGES = {
         "data.inputs.near_duplicates",
         "data.inputs.vector_inputs",
     ),
-    *("data.sources.cifar100", "data.sources.glyphs", "data.sources.image_folder"),
+    *("data.sources.cifar100", "data.sources.glyphs", "data.sources.image_folder", "data.sources.recognise"),
     *("networks.convnet", "networks.torchvision_model", "networks.vit"),
     *("facade.sources", "facade.parents"),
 }

@@ -231,6 +231,7 @@ def _provenance(outputs: Outputs) -> dict[str, Any]:
         name: {**artifacts[name].provenance(), "built": built}
         for name, built in workspace.store.newly_built(artifacts).items()
     }
+    provenance["data"]["build_seconds"] += workspace.table.read_seconds  # of the source itself
     if len(outputs.heads) == 1:
         [only] = outputs.heads.values()
         # Beside the other seconds, so that the rest of two equal runs compares equal.

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from neural_branching.data import overlap as module
 from neural_branching.data.duplicates import Duplicates
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.inputs import image_inputs as images
@@ -234,17 +233,3 @@ def test_the_list_names_rows_splits_and_classes(tmp_path: Path, caplog: pytest.L
     with caplog.at_level(logging.INFO):
         ensure_list(Store(tmp_path), fewer.duplicates, overlap_of(fewer), PETS, fewer.split_key, fewer.input)
     assert "Duplicates among 41 images (2 more left out): 1 exact and 0 near" in caplog.text
-
-
-def test_work_that_takes_long_says_so(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with caplog.at_level(logging.INFO):
-        with module._progress("Looking") as show:
-            show(0.5)
-        assert not caplog.text
-        monkeypatch.setattr(module, "_PATIENCE", -1)
-        with module._progress("Looking") as show:
-            show(0.5)
-            show(0.6)
-    assert caplog.text.count("Looking.") == 1

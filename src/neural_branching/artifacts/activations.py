@@ -17,6 +17,7 @@ from neural_branching.data.batches import Augment, TensorDataModule
 from neural_branching.data.table import DataTable
 from neural_branching.data.views import Views
 from neural_branching.errors import InputError
+from neural_branching.files.progress import progress
 from neural_branching.files.row_file import RowFile
 from neural_branching.networks.readout import Readout
 from neural_branching.selection.array_types import Float32, Int64, Shaped
@@ -179,10 +180,13 @@ def _write(
             name: stack.enter_context(RowFile(folder / f"{name}.safetensors", n, width, disk))
             for name, width in widths.items()
         }
+        show, done = stack.enter_context(progress(f"Computing the activations of {n:,} examples")), 0
         for batch in batches:
             for name, output in parent.walk(batch.to(device), tuple(widths)):
                 # Written while it is still in the processor's cache.
                 files[name].append(readout(output, token(name)).cpu())
+            done += len(batch)
+            show(done / n)
     return {"examples": n, "widths": widths}
 
 

@@ -114,7 +114,7 @@ def _hashed(root: Path, files: Sequence[str]) -> list[str]:
     def some(numbers: range) -> list[str]:
         return [_sha256(root / files[number]) for number in numbers]
 
-    return [sha for found in in_tasks(some, len(files), "Hashing files") for sha in found]
+    return [sha for found in in_tasks(some, len(files), "Hashing") for sha in found]
 
 
 def _sha256(file: Path) -> str:

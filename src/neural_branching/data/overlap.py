@@ -1,9 +1,7 @@
 """Duplicates in the store, and what splits and classes have in common through them."""
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy.sparse import csr_matrix
 
 from neural_branching.data.duplicates import Duplicates, Rows
 from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.data.split import CODES, LEFT_OUT
 from neural_branching.files.csv_text import write_table
+from neural_branching.files.progress import progress
 from neural_branching.store.artifact_store import Artifact, Facts, Store
 
 log = logging.getLogger(__name__)
@@ -27,7 +24,6 @@ RECIPE = 2
 LIST = "duplicates.csv"
 HEADER = ("row_a", "row_b", "split_a", "split_b", "class_a", "class_b", "correlation", "mirrored", "exact")
 _ARRAYS = tuple(one.name for one in fields(Duplicates) if one.name != "complete")
-_PATIENCE = 3  # seconds before anything is shown
 
 
 def ensure_duplicates(
@@ -44,8 +40,8 @@ def ensure_duplicates(
 
     def build(folder: Path) -> Facts:
         examples = content()
-        with _progress(f"Looking for duplicates among {len(examples):,} {adapter.name}") as progress:
-            found = adapter.find_duplicates(examples, progress)
+        with progress(f"Looking for duplicates among {len(examples):,} {adapter.name}") as show:
+            found = adapter.find_duplicates(examples, show)
         for name in _ARRAYS:
             np.save(folder / f"{name}.npy", getattr(found, name))
         return {"complete": found.complete}
@@ -58,35 +54,6 @@ def read_duplicates(artifact: Artifact) -> Duplicates:
     """Duplicates that ``ensure_duplicates`` has found."""
     arrays = {name: np.load(artifact.path / f"{name}.npy") for name in _ARRAYS}
     return Duplicates(**arrays, complete=artifact.facts["complete"])
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[float], None]]:
-    """A line for work that turns out to take more than a few seconds: on a terminal it moves."""
-    console, start = Console(stderr=True), time.monotonic()
-    line = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    task = line.add_task(title, total=1.0)
-    said = False
-
-    def show(share: float) -> None:
-        nonlocal said
-        if not said and time.monotonic() - start > _PATIENCE:
-            log.info("%s.", title)
-            line.start()
-            said = True
-        line.update(task, completed=share)
-
-    try:
-        yield show
-    finally:
-        line.stop()
 
 
 @dataclass(frozen=True)

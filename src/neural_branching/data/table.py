@@ -44,6 +44,7 @@ class DataTable:
         skipped: number of broken examples that the source left out.
         duplicates: what ``data.overlap.ensure_duplicates`` found; None if it was not asked for.
         names_file: where the names of the examples stand, if they have any.
+        read_seconds: how long reading the source took, when it was read.
     """
 
     artifact: Artifact
@@ -55,6 +56,7 @@ class DataTable:
     skipped: int
     duplicates: Artifact | None = None
     names_file: Path | None = None
+    read_seconds: float = 0.0
 
     def rows(
         self,
@@ -169,6 +171,7 @@ def ensure_table(
         skipped=reading.facts["skipped"],
         duplicates=found,
         names_file=reading.path / NAMES,
+        read_seconds=reading.manifest["seconds"],
     )
 
 

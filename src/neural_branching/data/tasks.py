@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from neural_branching.files.progress import progress
+
 T = TypeVar("T")
 
 # Files per task: small ones take less time than handing one of them to a thread.
 TASK = 32
-
-# With so many files a line of progress can be read.
-MANY = 10_000
 
 
 def in_tasks(work: Callable[[range], T], n: int, title: str) -> Iterator[T]:
@@ -19,14 +18,10 @@ def in_tasks(work: Callable[[range], T], n: int, title: str) -> Iterator[T]:
     Args:
         work: called in threads with ranges of consecutive numbers.
         n: number of files.
-        title: what the line of progress says.
+        title: what is done with them, such as "Decoding".
     """
     tasks = [range(start, min(start + TASK, n)) for start in range(0, n, TASK)]
-    with ThreadPoolExecutor() as pool:
-        done = pool.map(work, tasks)
-        if n < MANY:
-            yield from done
-        else:
-            from rich.progress import track
-
-            yield from track(done, title, len(tasks), transient=True)
+    with ThreadPoolExecutor() as pool, progress(f"{title} {n:,} files") as show:
+        for index, done in enumerate(pool.map(work, tasks), start=1):
+            show(index / len(tasks))
+            yield done

@@ -229,24 +229,32 @@ class ProgressLine(Callback):
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("epoch {task.completed}/{task.total}"),
+            TextColumn("epoch {task.fields[epoch]}/{task.total}"),
             TextColumn("val/accuracy {task.fields[accuracy]:.3f}"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task(title, total=epochs, accuracy=float("nan"))
+        self._task = self._progress.add_task(title, total=epochs, epoch=0, accuracy=float("nan"))
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Show the line."""
         self._progress.start()
 
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Advance it within an epoch."""
+        if not self._progress.disable:
+            epoch, share = trainer.current_epoch, (batch_idx + 1) / trainer.num_training_batches
+            self._progress.update(self._task, completed=epoch + share, epoch=epoch + 1)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Advance it."""
+        """Say the accuracy."""
         if not self._progress.disable:
             accuracy = float(trainer.callback_metrics["val/accuracy"])
-            self._progress.update(self._task, completed=trainer.current_epoch + 1, accuracy=accuracy)
+            self._progress.update(self._task, accuracy=accuracy)
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         """Remove it."""

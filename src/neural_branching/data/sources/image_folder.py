@@ -124,7 +124,7 @@ class ImageFolder(Source):
                     problems[files[row]] = f"{type(error).__name__}: {error}"
             return problems
 
-        broken = dict(ChainMap(*in_tasks(some, len(files), "Decoding image files")))
+        broken = dict(ChainMap(*in_tasks(some, len(files), "Decoding")))
         self._check_unchanged(look, files)
         if broken and self.broken == "refuse":
             file, problem = min(broken.items())

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from neural_branching.errors import printable
+from neural_branching.files.progress import progress
 from neural_branching.files.writing import whole_file
 
 # Okabe & Ito's palette, which stays distinct for colour-blind readers.
@@ -54,12 +55,14 @@ def save(drawn: Mapping[str, Figure], folder: Path, endings: Sequence[str]) -> l
         OSError: if one cannot be written.
     """
     names = []
-    for name, figure in drawn.items():
-        for ending in endings:
-            names.append(f"{name}.{ending}")
-            with whole_file(folder / names[-1]) as temporary:
-                figure.savefig(temporary)
-            figure.set_layout_engine("none")  # as laid out once, in every file
+    with progress("Drawing figures") as show:
+        for name, figure in drawn.items():
+            for ending in endings:
+                names.append(f"{name}.{ending}")
+                with whole_file(folder / names[-1]) as temporary:
+                    figure.savefig(temporary)
+                figure.set_layout_engine("none")  # as laid out once, in every file
+                show(len(names) / (len(drawn) * len(endings)))
     return names
 
 
