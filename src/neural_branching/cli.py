@@ -6,6 +6,8 @@ from importlib import import_module
 from neural_branching.commands import terminal
 from neural_branching.errors import InputError, one_of, refused_file
 
+INTERRUPTED = 130  # the exit code of what Ctrl-C ends
+
 # Name, which is that of its module in ``commands`` → what is typed behind it, and what it does.
 COMMANDS = {
     "train": (
@@ -77,6 +79,9 @@ def main() -> None:
         sys.stdout.flush()
     except InputError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        print("Interrupted: the same command continues with what is finished.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except OSError as error:
         if sentence := refused_file(error):
             sys.exit(str(sentence))

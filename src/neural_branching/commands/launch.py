@@ -180,7 +180,6 @@ def job(config: "DictConfig") -> "Optimised | None":
     except BaseException:
         # Ctrl-C: what was finished is in the store, and the folder would only look like a run.
         discard(folder)
-        log.info("Interrupted: the same command continues with what is finished.")
         raise
     _show(run, folder, alone=sweep is None)
     return _to_optimise(run.results)

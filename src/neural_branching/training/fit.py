@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import os
+import signal
 import time
 import warnings
 from collections.abc import Iterator
@@ -89,6 +90,9 @@ def new_trainer(recipe: Recipe, compute: Compute, callbacks: list[Callback]) -> 
         recipe: the training recipe.
         compute: where to run.
         callbacks: what happens around epochs.
+
+    Raises:
+        KeyboardInterrupt: if somebody presses Ctrl-C.
     """
     device = compute.device()
     if device.type == "cpu":
@@ -118,6 +122,12 @@ def new_trainer(recipe: Recipe, compute: Compute, callbacks: list[Callback]) -> 
         torch.set_float32_matmul_precision(recipe.matmul_precision)
         try:
             yield trainer
+        except SystemExit:
+            if not trainer.interrupted:
+                raise
+            # Lightning has taken Ctrl-C for itself; whoever asked for the training is to hear of it.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from None
         finally:
             torch.set_float32_matmul_precision(before)
 
