@@ -163,7 +163,7 @@ def test_every_room_has_its_place() -> None:
 
 def test_every_command_is_in_the_table_and_has_a_module() -> None:
     there = {module.removeprefix("commands.") for module in MODULES if module.startswith("commands.")}
-    assert there == {*COMMANDS, "callbacks", "composition", "launch", "terminal"}
+    assert there == {*COMMANDS, "callbacks", "composition", "launch", "option_help", "terminal"}
     for name in COMMANDS:
         assert list(signature(import_module(f"{NAME}.commands.{name}").main).parameters) == ["arguments"]
 
@@ -268,6 +268,7 @@ OF_IMAGES = {
 # calls a picture.
 SAID = {
     "config.data_spec": "image_size",
+    "commands.option_help": "image_size",
     "commands.predict": "max[-_]pixels",
     "report.tensorboard": r"Summary\.Image|encoded_image_string|image=picture",
 }

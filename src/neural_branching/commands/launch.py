@@ -60,6 +60,16 @@ def launch(command: str, arguments: list[str]) -> None:
     os.environ["NEURAL_BRANCHING_RUN"] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises what it would print
     typed, _ = get_args_parser().parse_known_args(arguments)
+    if typed.help:
+        from neural_branching.commands.option_help import print_options
+
+        name = typed.config_name or command
+        with hydra_session(typed.config_dir, typed.config_path):
+            try:
+                print_options(command, typed.overrides, name)
+            except REFUSALS as error:
+                raise explained(error, typed.overrides, name) from error
+        return
     sys.argv = [f"neural-branching {command}", *_one_job_for_thresholds(command, arguments, typed)]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
