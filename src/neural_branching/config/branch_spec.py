@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from neural_branching.config.build import build, check_class, check_keys, placed
-from neural_branching.config.code_identity import with_code
 from neural_branching.config.identified import Identified
+from neural_branching.config.own_classes import with_code
 from neural_branching.data.views import Views
 from neural_branching.errors import InputError, whole
 from neural_branching.networks.readout import Readout

@@ -12,6 +12,7 @@ from neural_branching.config.branch_spec import KEYS, POINT_KEYS, BranchSpec, ex
 from neural_branching.config.build import build, check_keys, placed, plain
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.config.objectives import checked
+from neural_branching.config.own_classes import find_own_modules
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.subset import Subset
@@ -90,7 +91,9 @@ class Experiment:
             for name in [name for name in several[0] if OmegaConf.is_missing(config.threshold, name)]:
                 config = copy.deepcopy(config)
                 config.threshold[name] = several[0][name]
-        return cls.from_values(plain(config), trusted=True)
+        values = plain(config)
+        find_own_modules(values)
+        return cls.from_values(values, trusted=True)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], *, trusted: bool) -> "Experiment":

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from neural_branching.config.build import build, check_class, check_keys, placed
-from neural_branching.config.code_identity import with_code
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.config.identified import Identified
+from neural_branching.config.own_classes import with_code
 from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.data.labels import Labels
 from neural_branching.errors import InputError, whole

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import neural_branching as nb
-from neural_branching.config.code_identity import with_code
+from neural_branching.config.own_classes import find_own_modules, with_code
 
 SOURCE = '''
 """A net."""
@@ -117,6 +117,20 @@ def test_installed_classes_are_known_by_their_names(known: Known) -> None:
 def test_nothing_is_imported_that_is_not_trusted(known: Known) -> None:
     assert known(trusted=False) == {"_target_": "own_net.Net", "depth": 1}
     assert "own_net" not in sys.modules
+
+
+def test_modules_of_the_working_folder_are_found_where_nobody_else_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = [*sys.path]
+    (tmp_path / "torch.py").write_text("raise SystemExit")
+    find_own_modules({"network": {"_target_": "torch.nn.Linear"}, "other": {"_target_": "no_such.Class"}})
+    assert sys.path == before
+    (tmp_path / "own_probe.py").write_text("")
+    find_own_modules({"network": [{"_target_": "own_probe.Net"}]})
+    assert sys.path == [*before, str(tmp_path)]
 
 
 def test_a_parent_of_changed_code_is_another_parent(known: Known) -> None:

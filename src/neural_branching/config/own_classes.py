@@ -1,6 +1,10 @@
-"""What the code of a user's own class is, so that nothing is found again that older code has made."""
+"""Classes of the user's own: where they are found, and what their code is.
+
+What their code is goes into keys, so that nothing is found again that older code has made.
+"""
 
 import hashlib
+import importlib.util
 import inspect
 import sys
 import sysconfig
@@ -16,6 +20,22 @@ _INSTALLED = tuple(
     {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib")}
 )
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+def find_own_modules(values: Mapping[str, Any]) -> None:
+    """Let modules of the working folder be imported, as of a script, if some are named that nobody else has.
+
+    The folder comes last, so that it hides nothing that is installed.
+
+    Args:
+        values: plain values of a configuration that the user has written.
+    """
+    for name in sorted(_targets(values)):
+        module, folder = name.partition(".")[0], Path.cwd()
+        there = (folder / f"{module}.py").is_file() or (folder / module).is_dir()
+        if module.isidentifier() and there and importlib.util.find_spec(module) is None:
+            sys.path.append(str(folder))
+            return
 
 
 def with_code(values: Mapping[str, Any], *, trusted: bool) -> dict[str, Any]:
