@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from neural_branching.artifacts import activations as act
@@ -165,6 +164,8 @@ class _Bench:
 
         def vote(folder: Path) -> Facts:
             standardize = load_branch(spec, branch).standardize
+            from sklearn.neighbors import KNeighborsClassifier  # slow to import
+
             x = {name: standardize(act.read(kept, spec.stage, mine)).numpy() for name, mine in rows.items()}
             y = {name: act.subset_targets(table, mine, spec.groups) for name, mine in rows.items()}
             fitted = [

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sklearn.metrics import log_loss
+import numpy as np
+from scipy.special import log_softmax
 
 from neural_branching.evaluation.foreign import Foreign, foreign_intervals, scod_curve
 from neural_branching.evaluation.operating_points import OperatingPoint, usual_points
 from neural_branching.evaluation.reliability import reliability
 from neural_branching.evaluation.scored_node import NodeAnswers, ScoredNode, score_node
-from neural_branching.selection import Bootstrap, RiskCoverageCurve, risk_coverage_curve
+from neural_branching.selection import Answers, Bootstrap, RiskCoverageCurve, risk_coverage_curve
 from neural_branching.selection.area_intervals import area_intervals
 from neural_branching.selection.intervals import Interval, share_interval
-from neural_branching.selection.scores.from_logits import softmax
 from neural_branching.selection.scores.score import Score
 
 
@@ -101,9 +101,7 @@ def evaluate_threshold_free(
         classes=classes,
         foreign=foreign,
         bootstrap=bootstrap,
-        validation_loss=float(
-            log_loss(validation.targets, softmax(validation.logits), labels=range(len(classes)))
-        ),
+        validation_loss=_cross_entropy(validation),
         reliability=reliability(branch.known["calibration"], test, bootstrap),
         curve=risk_coverage_curve(mine.known["test"], test.error),
         scod_curve=scod_curve(mine.known["test"], test.error, mine.foreign["test"]),
@@ -116,3 +114,9 @@ def evaluate_threshold_free(
             else None,
         },
     )
+
+
+def _cross_entropy(answers: Answers) -> float:
+    """Mean over examples of the subset's classes, in nats."""
+    logs = log_softmax(answers.logits.astype(np.float64), axis=1)
+    return float(-logs[np.arange(len(answers)), answers.targets].mean())
