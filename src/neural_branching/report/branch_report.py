@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from neural_branching.report.baseline_table import HEADER, NOTE, baseline_lines
 from neural_branching.report.cells import markdown_table, number, with_interval
 from neural_branching.report.figures.thresholds import HEADER as POINTS_HEADER
 from neural_branching.report.figures.thresholds import threshold_lines
+from neural_branching.report.fitting import print_table
 from neural_branching.report.pictures import pictures
 from neural_branching.report.repeats import repeats
 from neural_branching.report.results import (
@@ -66,9 +65,6 @@ def print_results(results: Mapping[str, Any]) -> None:
     every, screen = records(results), console()
     first, several = every[0], len(every) > 1
     test, published = first["test"], first["published"]
-    table = Table(title=f"{first['subset']} at {first['branch_point']} · {test['n']} test examples")
-    for heading in ("", "accuracy", "AURC", "coverage", "selective accuracy"):
-        table.add_column(heading, justify="left" if not heading else "right")
     rows: list[tuple[str, Row]] = []
     for record in every:
         rule = f", {record['threshold']['rule']}" if several else ""
@@ -77,19 +73,17 @@ def print_results(results: Mapping[str, Any]) -> None:
             rows.append((f"parent restricted to the subset{rule}", parent))
     if published:
         rows.append((published["source"], published))
+    lines = []
     for name, numbers in rows:
         keys = ("accuracy", "aurc", "coverage", "selective_accuracy")
         intervals = numbers.get("intervals", {})
-        table.add_row(name, *(with_interval(numbers.get(key), intervals.get(key)) for key in keys))
-    screen.print(table)
+        lines.append([name, *(with_interval(numbers.get(key), intervals.get(key)) for key in keys)])
+    title = f"{first['subset']} at {first['branch_point']} · {test['n']} test examples"
+    header = ("", "accuracy", "AURC", "coverage", "selective accuracy")
+    print_table(screen, title, header, lines, len(header) - 1)
     screen.print(f"[ ]: 95 % interval over test examples. {AREAS_NOTE}", highlight=False)
     if first["baselines"]:
-        table = Table(title="Baselines")
-        for heading in HEADER:
-            table.add_column(heading, justify="left" if heading == HEADER[0] else "right")
-        for entries in baseline_lines(first["baselines"]):
-            table.add_row(*(entry.replace(" [", "\n[") for entry in entries))
-        screen.print(table)
+        print_table(screen, "Baselines", HEADER, list(baseline_lines(first["baselines"])), len(HEADER) - 1)
         screen.print(NOTE, highlight=False)
     for line in (*(line for record in every for line in _at_threshold(record)), *_beside(first)):
         screen.print(line, highlight=False, soft_wrap=True)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
 
 from neural_branching.errors import InputError, one_of
 from neural_branching.files.csv_text import write_table
 from neural_branching.report.cells import Cell, with_interval
 from neural_branching.report.collect import SEEDS, Summary, cell, collect
+from neural_branching.report.fitting import print_table
 from neural_branching.report.predictions_file import Predictions, read_predictions
 from neural_branching.report.results import Row, read_results
 from neural_branching.report.tables import AREAS_NOTE, console
@@ -127,16 +127,14 @@ def print_comparison(comparisons: Sequence[Comparison], first: str, second: str,
             value for name, value in one.shared.items() if name in varying or len(one.shared) < 3
         )
         title = f"{where + ': ' if where else ''}{one.examples} test examples, {one.pairs} pairs of runs"
-        table = Table(title=title)
-        for heading in ("", f"A: {first}", f"B: {second}", "B − A", "its spread over seeds"):
-            table.add_column(heading, justify="right" if heading else "left")
+        header = ("", f"A: {first}", f"B: {second}", "B − A", "its spread over seeds")
+        lines = []
         for difference in one.differences:
             spread = "–" if difference.deviation is None else f"±{difference.deviation:.3f}"
             change = with_interval(difference.difference, difference.interval)
-            table.add_row(
-                HEADINGS[difference.metric], str(difference.first), str(difference.second), change, spread
-            )
-        screen.print(table)
+            name = HEADINGS[difference.metric]
+            lines.append([name, str(difference.first), str(difference.second), change, spread])
+        print_table(screen, title, header, lines, len(header) - 1)
     screen.print(
         "[ ]: 95 % interval over test examples, paired by example, all seeds together; ±: standard deviation "
         "over seeds.",

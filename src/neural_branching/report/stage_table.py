@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from rich.table import Table
 from torch import Tensor
 
 from neural_branching.artifacts.activations import main_stages, stage_shapes
@@ -15,6 +14,7 @@ from neural_branching.config.experiment import Experiment
 from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.errors import InputError
 from neural_branching.networks.readout import Readout
+from neural_branching.report.fitting import print_table
 from neural_branching.report.tables import console
 from neural_branching.training.parent import Parent
 
@@ -109,25 +109,17 @@ def print_stages(experiment: Experiment, found: list[Stage], *, every: bool) -> 
     screen, branch, inputs = console(), experiment.usual.branch, experiment.data.input
     assert branch
     name, shape = experiment.parent.name, " × ".join(map(str, inputs.shape))
-    table = Table(title=f"Branch points of {name}, {inputs.name} of {shape}")
     timed = [f"ms, batch of {batch}" for batch in found[0].latency]
-    for heading in (
-        "stage",
-        "shape",
-        "readout",
-        "width",
-        "MACs up to there",
-        "parameters up to there",
-        "MACs with the branch",
-        *timed,
-    ):
-        table.add_column(heading, justify="left" if heading in ("stage", "shape", "readout") else "right")
+    header = ["stage", "shape", "readout", "width", "MACs up to there", "parameters up to there"]
+    header += ["MACs with the branch", *timed]
+    lines = []
     for stage in found:
         numbers = (stage.width, stage.macs, stage.parameters, stage.path_macs)
         times = [f"{milliseconds:.2f}" for milliseconds in stage.latency.values()]
-        shape = " × ".join(map(str, stage.shape))
-        table.add_row(stage.name, shape, stage.readout, *(f"{number:,}" for number in numbers), *times)
-    screen.print(table)
+        size = " × ".join(map(str, stage.shape))
+        lines.append([stage.name, size, stage.readout, *(f"{number:,}" for number in numbers), *times])
+    title = f"Branch points of {name}, {inputs.name} of {shape}"
+    print_table(screen, title, header, lines, len(header) - 3)
     whole = "The parent by itself takes those up to its logits."
     if experiment.data.input.stages:
         whole = "What computed given activations is not counted."

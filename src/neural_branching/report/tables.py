@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from neural_branching.report.baseline_table import HEADER, summary_lines
@@ -11,6 +10,7 @@ from neural_branching.report.baseline_table import NOTE as BASELINES_NOTE
 from neural_branching.report.cells import Cell, markdown_table, number
 from neural_branching.report.certificates import Certified
 from neural_branching.report.collect import SEEDS, Summary, cell
+from neural_branching.report.fitting import print_table
 from neural_branching.report.metrics import Metric, shown
 from neural_branching.report.results import Row
 from neural_branching.report.search import Search
@@ -18,9 +18,9 @@ from neural_branching.report.search import Search
 AREAS_NOTE = "AURC: one point per distinct score, trapezoids over coverage (Jaeger et al., 2023)."
 NOTES = f"""\
 {AREAS_NOTE}
-ECE: 15 bins of equal width; scaled: after temperature scaling on the calibration split. Their floors: what a
-calibrated classifier with the same confidences would show on as many examples, on average.
-±: standard deviation over seeds, on the same examples. [ ]: 95 % interval over test examples, for the same
+ECE: 15 bins of equal width; scaled: after temperature scaling on the calibration split. Their floors: what \
+a calibrated classifier with the same confidences would show on as many examples, on average.
+±: standard deviation over seeds, on the same examples. [ ]: 95 % interval over test examples, for the same \
 models; of several seeds, the mean of their intervals, which is at most too wide."""
 
 SEARCH_NOTE = "Chosen on validation examples, from one run each: repeat the winner with several seeds."
@@ -38,22 +38,22 @@ def print_summary(summary: Summary) -> None:
     if summary.completed:
         header, lines = _settings(summary)
         metrics = shown(summary.completed)
-        _print(screen, f"{summary.runs} runs, test examples", header, lines, len(metrics))
+        print_table(screen, f"{summary.runs} runs, test examples", header, lines, len(metrics))
         screen.print(NOTES, highlight=False)
         for line in summary.repeated_examples():
             screen.print(line, highlight=False, soft_wrap=True)
     names = _shown(summary) if summary.completed else []
     if search := Search.of(summary):
         header, lines = search.table(names)
-        _print(screen, search.title(), header, lines, len(search.objectives) + 1)
+        print_table(screen, search.title(), header, lines, len(search.objectives) + 1)
         screen.print(SEARCH_NOTE, highlight=False)
     if lines := summary_lines(summary, names):
         header = [*(name.replace("_", " ") for name in names), *HEADER]
-        _print(screen, "Baselines, test examples", header, lines, len(HEADER) - 1)
+        print_table(screen, "Baselines, test examples", header, lines, len(HEADER) - 1)
         screen.print(BASELINES_NOTE, highlight=False)
     if summary.certificates:
         header, lines = _certificates(summary)
-        _print(screen, "Certificates", header, lines, len(lines[0]) - len(_shown(summary)))
+        print_table(screen, "Certificates", header, lines, len(lines[0]) - len(_shown(summary)))
         screen.print(_certificate_note(summary.certificates), highlight=False)
     for run, reason in summary.uncertified.items():
         screen.print(f"not certified again {run}: {reason}", highlight=False, soft_wrap=True)
@@ -113,19 +113,6 @@ def markdown(summary: Summary) -> str:
         rows += [[run, reason] for run, reason in summary.unread.items()]
         parts += ["## Without results", "", *markdown_table(["run", "why"], rows), ""]
     return "\n".join(parts)
-
-
-def _print(
-    screen: Console, title: str, header: Sequence[str], lines: Sequence[Sequence[str]], numbers: int
-) -> None:
-    table = Table(title=title)
-    for index, heading in enumerate(header):
-        left = index < len(header) - numbers
-        table.add_column(heading, justify="left" if left else "right", overflow="fold")
-    for line in lines:
-        # An interval stands below its number, which keeps the table narrow.
-        table.add_row(*(entry.replace(" [", "\n[") for entry in line))
-    screen.print(table)
 
 
 def _settings(summary: Summary) -> tuple[list[str], list[list[str]]]:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from neural_branching.files.csv_text import write_table
 from neural_branching.report.cells import markdown_table, number, with_interval
 from neural_branching.report.figures.confusion import confusion
 from neural_branching.report.figures.risk_coverage_curves import Line, risk_coverage
 from neural_branching.report.figures.tree_diagram import tree as tree_figure
+from neural_branching.report.fitting import print_table
 from neural_branching.report.repeats import repeats
 from neural_branching.report.results import accepted_columns, records
 from neural_branching.report.tables import console
@@ -21,6 +21,8 @@ from neural_branching.routing.descent import answers_of
 from neural_branching.selection import RiskCoverageCurve, risk_coverage_curve
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from neural_branching.evaluation.tree_evaluation import TreeEvaluation
     from neural_branching.pipeline import Run
 
@@ -117,24 +119,26 @@ def _confusion(run: "Run") -> Mapping[str, Any]:
 def print_results(results: Mapping[str, Any]) -> None:
     """Print the routers side by side, and under each threshold the nodes and what examples are answered."""
     screen, mine = console(), results["routers"][results["router"]]
-    table = Table(title=f"Routers of {results['hierarchy']} · {mine['n']} test examples")
-    header = ("router", "accuracy", "routing", "lost by router", "lost by branch", "regret", "AURC", "AUGRC")
-    for heading in (*header, "lead on parent", "lead on parent_mass"):
-        table.add_column(heading, justify="left" if heading == "router" else "right")
+    header = ["router", "accuracy", "routing", "lost by router", "lost by branch", "regret", "AURC", "AUGRC"]
+    header += ["lead on parent", "lead on parent_mass"]
+    lines = []
     if alone := results["parent_alone"]:
         accuracy = with_interval(alone["accuracy"], alone["accuracy_interval"])
         areas = number(alone["aurc"]), number(alone["augrc"])
-        table.add_row("parent alone", accuracy, *[""] * 4, *areas, "", "")
+        lines.append(["parent alone", accuracy, *[""] * 4, *areas, "", ""])
     for kind, one in results["routers"].items():
         leads = [one["lead_on_parent"], one["lead_on_parent_mass"] if kind != "parent_mass" else None]
         numbers = ("routing_accuracy", "lost_by_router", "lost_by_branch", "regret", "aurc", "augrc")
-        table.add_row(
-            kind + ("*" if one["bound"] else ""),
-            with_interval(one["accuracy"], one["accuracy_interval"]),
-            *(number(one[name]) for name in numbers),
-            *(with_interval(lead["difference"], lead["interval"]) if lead else "" for lead in leads),
+        lines.append(
+            [
+                kind + ("*" if one["bound"] else ""),
+                with_interval(one["accuracy"], one["accuracy_interval"]),
+                *(number(one[name]) for name in numbers),
+                *(with_interval(lead["difference"], lead["interval"]) if lead else "" for lead in leads),
+            ]
         )
-    screen.print(table)
+    title = f"Routers of {results['hierarchy']} · {mine['n']} test examples"
+    print_table(screen, title, header, lines, len(header) - 1)
     screen.print(ROUTERS_NOTE, highlight=False, soft_wrap=True)
     if repeated := repeats(results, accuracy=True):
         screen.print(repeated, highlight=False, soft_wrap=True)
@@ -147,7 +151,7 @@ def print_results(results: Mapping[str, Any]) -> None:
 
 def _print_threshold(record: Mapping[str, Any]) -> None:
     screen = console()
-    screen.print(_answers_table(record))
+    _print_answers(screen, record)
     screen.print(ANSWERS_NOTE, highlight=False, soft_wrap=True)
     promise = record["answers"]["back_off"]["promise"]
     screen.print(
@@ -157,19 +161,17 @@ def _print_threshold(record: Mapping[str, Any]) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    screen.print(_nodes_table(record))
+    _print_nodes(screen, record)
     for name, node in record["arrivals"].items():
         if shortage := node["thresholds"]["back_off"]["shortage"]:
             screen.print(f"{name}: {shortage['sentence']}", highlight=False, soft_wrap=True)
 
 
-def _answers_table(record: Mapping[str, Any]) -> Table:
+def _print_answers(screen: "Console", record: Mapping[str, Any]) -> None:
     answers = record["answers"]
-    table = Table(title=f"Answers of router {record['router']}, threshold {record['threshold']['rule']}")
     levels = list(answers["back_off"]["levels"])
-    heads = ["answered", "selective accuracy", "hierarchical coverage", *levels, "foreign answered"]
-    for heading in ("", *heads):
-        table.add_column(heading, justify="right" if heading else "left")
+    header = ["", "answered", "selective accuracy", "hierarchical coverage", *levels, "foreign answered"]
+    lines = []
     for kind, one in answers.items():
         cells = [
             f"{one['levels'][name]['share']:.3f}" + _at(one["levels"][name]["accuracy"])
@@ -177,46 +179,41 @@ def _answers_table(record: Mapping[str, Any]) -> Table:
             else "–"
             for name in levels
         ]
-        table.add_row(
-            kind.replace("_", "-"),
-            number(one["answered"]),
-            with_interval(one["selective_accuracy"], one["selective_accuracy_interval"]),
-            number(one["hierarchical_coverage"]),
-            *cells,
-            number(one["foreign"]["answered"]),
+        lines.append(
+            [
+                kind.replace("_", "-"),
+                number(one["answered"]),
+                with_interval(one["selective_accuracy"], one["selective_accuracy_interval"]),
+                number(one["hierarchical_coverage"]),
+                *cells,
+                number(one["foreign"]["answered"]),
+            ]
         )
-    return table
+    title = f"Answers of router {record['router']}, threshold {record['threshold']['rule']}"
+    print_table(screen, title, header, lines, len(header) - 1)
 
 
 def _at(accuracy: float | None) -> str:
     return "" if accuracy is None else f" at {accuracy:.3f}"
 
 
-def _nodes_table(record: Mapping[str, Any]) -> Table:
-    table = Table(title="Nodes, with back-off")
-    header = (
-        "node",
-        "arrive",
-        "belong",
-        "accuracy",
-        "threshold",
-        "accepted",
-        "accuracy of these",
-        "fitted on",
-    )
-    for heading in header:
-        table.add_column(heading, justify="left" if heading == "node" else "right")
+def _print_nodes(screen: "Console", record: Mapping[str, Any]) -> None:
+    header = ["node", "arrive", "belong", "accuracy"]
+    header += ["threshold", "accepted", "accuracy of these", "fitted on"]
+    lines = []
     for name, node in record["arrivals"].items():
         threshold = node["thresholds"]["back_off"]
         value = threshold["value"]
-        table.add_row(
-            name,
-            str(node["n"]),
-            str(node["belong"]),
-            number(node["accuracy"]),
-            number(value) if value not in (None, float("inf")) else "accepts nothing",
-            str(node["accepted"]),
-            number(node["selective_accuracy"]),
-            str(threshold["n"]),
+        lines.append(
+            [
+                name,
+                str(node["n"]),
+                str(node["belong"]),
+                number(node["accuracy"]),
+                number(value) if value not in (None, float("inf")) else "accepts nothing",
+                str(node["accepted"]),
+                number(node["selective_accuracy"]),
+                str(threshold["n"]),
+            ]
         )
-    return table
+    print_table(screen, "Nodes, with back-off", header, lines, len(header) - 1)

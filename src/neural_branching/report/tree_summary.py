@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
 from neural_branching.errors import printable
 from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
 from neural_branching.report.cells import Cell, markdown_table
 from neural_branching.report.collect import LEADS, OF_ANSWERS, OF_ROUTERS, SEEDS, Summary, cell
 from neural_branching.report.figures.router_comparison import routers
+from neural_branching.report.fitting import print_table
 from neural_branching.report.results import Row
 from neural_branching.report.tables import console, print_ending
 from neural_branching.selection.thresholds.guaranteed import Guaranteed
@@ -65,9 +64,7 @@ def draw(summary: Summary) -> dict[str, Any]:
 
 def print_trees(summary: Summary) -> None:
     """Print one line per setting and router, then what examples are answered."""
-    screen, answers = console(), Table(title="Answers under thresholds, test examples")
-    for heading in ("setting", "router", "", *(name.replace("_", " ") for name in OF_ANSWERS)):
-        answers.add_column(heading, justify="left" if heading in ("setting", "router", "") else "right")
+    screen, answers = console(), []
     shown: set[str] = set()
     for runs in summary.groups().values():
         setting = _title(summary, runs[0], "router")
@@ -75,17 +72,14 @@ def print_trees(summary: Summary) -> None:
         if routing not in shown:  # the same for whichever router, score and threshold was chosen
             shown.add(routing)
             count = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
-            table = Table(title=f"Routers, test examples, {count}: {routing}")
-            for heading in ROUTER_HEADER:
-                table.add_column(heading, justify="left" if heading == "router" else "right")
-            for line in router_lines(runs):
-                table.add_row(*line)
-            screen.print(table)
+            title = f"Routers, test examples, {count}: {routing}"
+            print_table(screen, title, ROUTER_HEADER, router_lines(runs), len(ROUTER_HEADER) - 1)
         for kind in ("back_off", "outright"):
             cells = [str(cell([run["answers"][kind][metric] for run in runs])) for metric in OF_ANSWERS]
-            answers.add_row(setting, runs[0]["router"], kind.replace("_", "-"), *cells)
+            answers.append([setting, runs[0]["router"], kind.replace("_", "-"), *cells])
     if summary.completed:
-        screen.print(answers)
+        header = ("setting", "router", "answers", *(name.replace("_", " ") for name in OF_ANSWERS))
+        print_table(screen, "Answers under thresholds, test examples", header, answers, len(OF_ANSWERS))
     for sentence in summary.repeated_examples():
         screen.print(sentence, highlight=False, soft_wrap=True)
     kinds = [row["guarantee"] for row in summary.counted()]
