@@ -222,7 +222,7 @@ def test_a_single_run_that_fails_ends_with_its_sentence_and_no_traceback(monkeyp
         (["branch_point=hidden1,block1"], "branch_point.stage is 'block1'"),
         (["subset=digits,fish"], "a class of subset 'fish' is 'crab'"),
         (["branch.fit.epochs=2,0"], "branch.fit.epochs is 0"),
-        (["branch_point=hidden1,hidden9"], "Could not find 'branch_point/hidden9'"),
+        (["branch_point=hidden1,hidden9"], "branch_point is 'hidden9', which is unknown: did you mean"),
     ],
 )
 def test_an_invalid_value_anywhere_in_a_sweep_starts_nothing(monkeypatch, overrides, sentence):
@@ -247,8 +247,8 @@ MISTAKES = (
     (["+trainer.epochs=3"], "trainer has no option 'epochs'"),
     (["+parent.colour=red"], "parent has no option 'colour'"),
     (["parent.fit.optimizer=adma"], "did you mean 'adam'?"),
-    (["branch_pont=hidden1"], "Could not override 'branch_pont'"),
-    (["subset=fishes"], "Could not find 'subset/fishes'"),
+    (["branch_pont=hidden1"], "branch_pont is unknown: did you mean branch_point?"),
+    (["subset=fishes"], "subset is 'fishes', which is unknown: did you mean 'fish'?"),
 )
 
 
@@ -337,7 +337,7 @@ def test_help_and_what_cannot_be_read_need_no_torch():
     assert [failed for _, failed, _ in answers] == [False, False, True, True, True]
     words = (
         "train",
-        "branch_point: block1, block2, block3, block4, block5, block6, first, hidden1, hidden2, logits, norm",
+        "parent.network.widths=[1024, 512]\n      units of the hidden layers.",
         "did you mean 'train'?",
         "has no results.json",
         "does not exist",
@@ -368,8 +368,8 @@ def test_stages_lists_branch_points_without_training(monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["parent=torchvision", "parent.model=resnet81"], "parent.network.model is 'resnet81'"),
-        (["parent=mpl"], "Could not find 'parent/mpl'"),
-        (["parent.model=resnet18"], "Could not override 'parent.model'"),
+        (["parent=mpl"], "parent is 'mpl', which is unknown: did you mean 'mlp'?"),
+        (["parent.model=resnet18"], "parent.model is unknown: parent has"),
     ],
 )
 def test_stages_answers_a_mistake_in_a_sentence(monkeypatch, arguments, message):
@@ -388,7 +388,7 @@ def test_a_study_runs_every_main_stage_from_one_pass(monkeypatch, capsys):
 
 
 def test_a_study_of_an_unknown_subset_starts_nothing(monkeypatch):
-    assert "Could not find 'subset/nope'" in str(run(monkeypatch, "study", "subset=nope"))
+    assert "subset is 'nope', which is unknown" in str(run(monkeypatch, "study", "subset=nope"))
     assert not Path("outputs").exists()
 
 

@@ -73,19 +73,26 @@ def launch(command: str, arguments: list[str]) -> None:
     sys.argv = [f"neural-branching {command}", *_one_job_for_thresholds(command, arguments, typed)]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
-    except REFUSALS as error:
-        with hydra_session(typed.config_dir, typed.config_path):
-            raise explained(error, typed.overrides, typed.config_name or command) from error
-    except SystemExit:
-        from neural_branching.commands.callbacks import RUNNING
-
-        while RUNNING:  # a launcher or a sweeper has given up
-            print(
-                f"The sweep ended early: neural-branching report {RUNNING.pop()} shows what is there, and "
-                "the same command does what is missing.",
-                file=sys.stderr,
-            )
+    except (Exception, SystemExit) as error:
+        if isinstance(error, REFUSALS):
+            with hydra_session(typed.config_dir, typed.config_path):
+                sentence = explained(error, typed.overrides, typed.config_name or command)
+            if sentence is not error:
+                raise sentence from error
+        _say_what_is_there()
         raise
+
+
+def _say_what_is_there() -> None:
+    """Say of a sweep whose launcher or sweeper has given up where its jobs are."""
+    from neural_branching.commands.callbacks import RUNNING
+
+    while RUNNING:
+        print(
+            f"The sweep ended early: neural-branching report {RUNNING.pop()} shows what is there, and the "
+            "same command does what is missing.",
+            file=sys.stderr,
+        )
 
 
 def _one_job_for_thresholds(command: str, arguments: list[str], typed: argparse.Namespace) -> list[str]:

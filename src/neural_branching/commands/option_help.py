@@ -1,10 +1,12 @@
 """``train --help``: every option with its default and what it means, from the docstrings."""
 
-import inspect
+import ast
+import importlib.util
 import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -108,12 +110,20 @@ def _shown(node: DictConfig, key: str) -> str:
 
 
 def _documented(target: str) -> dict[str, str]:
-    """Name → what a class's docstring says of it, as an argument or an attribute."""
-    from neural_branching.config.build import object_of
+    """Name → what a class's docstring says of it, as an argument or an attribute.
 
+    Read from the source: importing a network would take seconds.
+    """
+    module, _, name = target.rpartition(".")
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return {}
+    body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+    docstring = ast.get_docstring(classes[name]) if name in classes else None
     found: dict[str, str] = {}
-    name, inside = "", False
-    for line in (inspect.getdoc(object_of(target)) or "").splitlines():
+    inside = False
+    for line in (docstring or "").splitlines():
         if line and not line.startswith(" "):
             inside = line in ("Args:", "Attributes:")
         elif inside and re.match(r" {4}\w+: ", line):
