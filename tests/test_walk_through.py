@@ -22,7 +22,7 @@ FAST = [
 
 
 def test_the_walk_through_runs_as_it_stands(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], unillustrated: None
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
@@ -58,7 +58,12 @@ def test_the_walk_through_runs_as_it_stands(
     assert list(outputs) == ["init", "stages", "study", "report", "route", "predict"]
     assert "10 classes, 260 images" in outputs["init"]
     assert "reused data, parent" in outputs["route"]
-    assert outputs["report"].strip().endswith("mistakes.png")
+    assert "mistakes.png" in outputs["report"]
+    job = next(Path("outputs/sweeps").rglob("results.json")).parent
+    assert not (job / "confusion.png").exists()  # as in every job of a sweep
+    monkeypatch.setattr("sys.argv", ["neural-branching", "report", str(job), "--figures"])
+    cli.main()
+    assert (job / "confusion.png").exists()
     with Path("answers.csv").open() as stream:
         lines = list(csv.DictReader(stream))
     assert len(lines) == 60

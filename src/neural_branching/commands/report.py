@@ -28,22 +28,38 @@ def main(arguments: list[str]) -> None:
         "and print the differences on the same test examples",
     )
     parser.add_argument(
+        "--where", nargs="+", default=[], metavar="COLUMN=VALUE", help="only these runs; VALUE,VALUE are both"
+    )
+    parser.add_argument(
+        "--by",
+        type=_names,
+        default=[],
+        metavar="COLUMN",
+        help="a line for each value, averaged over the rest",
+    )
+    parser.add_argument(
+        "--sort", metavar="NUMBER", help="best first, by a column of summary.csv such as aurc"
+    )
+    parser.add_argument("--top", type=int, metavar="N", help="only the first N lines")
+    parser.add_argument(
+        "--columns", type=_names, default=[], metavar="NUMBERS", help="columns to show, as in accuracy,aurc"
+    )
+    parser.add_argument(
         "--mistakes",
         type=int,
         metavar="N",
         help="instead, draw the N most confident errors of a run, and the N foreign examples that it accepts "
         "with most confidence, into its folder: mistakes.png",
     )
+    parser.add_argument(
+        "--figures",
+        action="store_true",
+        help="instead, draw the figures of a run, such as a sweep's job, into it",
+    )
     parser.add_argument("--trust", action="store_true", help=TRUST)
     options = parser.parse_args(arguments)
-    if options.mistakes is not None:
-        from neural_branching.load_run import find
-        from neural_branching.report.figures.style import save
-        from neural_branching.report.mistakes import mistakes
-
-        figure = mistakes(find(options.folder, trust=options.trust), whole(options.mistakes, "--mistakes", 1))
-        [name] = save({"mistakes": figure}, options.folder, ["png"])
-        print(options.folder / name)
+    if options.figures or options.mistakes is not None:
+        _draw(options)
         return
     if options.compare:
         from neural_branching.report.paired import compare, print_comparison
@@ -52,13 +68,40 @@ def main(arguments: list[str]) -> None:
         print_comparison(compare(options.folder, first, second), first, second, options.folder)
         return
 
+    from neural_branching.report.choosing import Choice
     from neural_branching.report.collect import collect
     from neural_branching.report.results import command_of
     from neural_branching.report.summary import show, write
+    from neural_branching.report.tables import print_choice
     from neural_branching.store.run_folders import runs_below
 
+    choice = Choice(options.where, options.by, options.sort, options.top, options.columns)
     commands = {command_of(run) for run in runs_below(options.folder)} or {"train"}
     for command in sorted(commands):
         summary = collect(options.folder, command)
-        show(summary)  # first: a folder that cannot be written can still be read
-        write(summary)
+        if choice:
+            print_choice(choice, summary)
+        else:
+            show(summary)
+        write(summary)  # last: a folder that cannot be written can still be read
+
+
+def _draw(options: argparse.Namespace) -> None:
+    """Draw what a run's folder lacks: its answers are worked out again, from the store."""
+    count = None if options.mistakes is None else whole(options.mistakes, "--mistakes", 1)
+
+    from neural_branching.load_run import find
+    from neural_branching.report.figures.style import save
+    from neural_branching.report.mistakes import mistakes
+    from neural_branching.report.run_report import draw
+
+    run = find(options.folder, trust=options.trust)
+    drawn = draw(run) if options.figures else {}
+    if count is not None:
+        drawn["mistakes"] = mistakes(run, count)
+    for name in save(drawn, options.folder, ("png", "svg")):
+        print(options.folder / name)
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")

@@ -17,8 +17,9 @@ from neural_branching.errors import InputError, one_of
 from neural_branching.facade.frames import frame, summary
 from neural_branching.load_run import load
 from neural_branching.predictor import Prediction, Predictor
-from neural_branching.report import branch_report, tree_report
+from neural_branching.report import tree_report
 from neural_branching.report.results import PREDICTIONS
+from neural_branching.report.run_report import draw
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,8 +101,7 @@ class FinishedRun:
 
     def figures(self) -> dict[str, Any]:
         """Name → matplotlib figure, as a single run of the command line draws them."""
-        figures: dict[str, Any] = (tree_report if self.run.tree else branch_report).draw(self.run)
-        return figures
+        return draw(self.run)
 
     @cached_property
     def _predictors(self) -> dict[str | int | None, Predictor]:

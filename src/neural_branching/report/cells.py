@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 Interval = Sequence[float]
 
+LARGE = 10_000
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -28,10 +30,11 @@ class Cell:
 
 
 def number(value: float | None, deviation: float | None = None) -> str:
-    """Three decimals, with ± if there is a deviation, or – where there is no number."""
+    """Three decimals, of large numbers none, ± a deviation if there is one; – where there is no number."""
     if value is None or value != value:
         return "–"
-    return f"{value:.3f}" if deviation is None else f"{value:.3f}±{deviation:.3f}"
+    digits = ",.0f" if abs(value) >= LARGE else ".3f"
+    return f"{value:{digits}}" if deviation is None else f"{value:{digits}}±{deviation:{digits}}"
 
 
 def with_interval(value: float | None, interval: Interval | None, deviation: float | None = None) -> str:

@@ -26,7 +26,7 @@ def write_run(run: "Run", folder: Path, *, draw_figures: bool) -> None:
     part = tree_report if run.tree else branch_report
     write_config(folder, run.experiment.config)
     names = [CONFIG, *part.write_tables(run, folder)]
-    drawn = part.draw(run) if draw_figures else {}
+    drawn = draw(run) if draw_figures else {}
     names += save(drawn, folder, ("png", "svg"))
     curve, tables = part.shown(run)
     every = records(run.results)
@@ -34,6 +34,11 @@ def write_run(run: "Run", folder: Path, *, draw_figures: bool) -> None:
     names += events_of(folder)
     results = {**run.results, "written": written(folder, names, run.experiment.outputs)}
     write_results(folder, results, compact=len(every) > 1)
+
+
+def draw(run: "Run") -> dict[str, Any]:
+    """Name → figure of a run."""
+    return dict((tree_report if run.tree else branch_report).draw(run))
 
 
 def print_run(run: "Run", folder: Path) -> None:

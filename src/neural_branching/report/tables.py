@@ -9,6 +9,7 @@ from neural_branching.report.baseline_table import HEADER, summary_lines
 from neural_branching.report.baseline_table import NOTE as BASELINES_NOTE
 from neural_branching.report.cells import Cell, markdown_table, number
 from neural_branching.report.certificates import Certified
+from neural_branching.report.choosing import Choice
 from neural_branching.report.collect import SEEDS, Summary, cell
 from neural_branching.report.fitting import print_table
 from neural_branching.report.metrics import Metric, shown
@@ -23,6 +24,13 @@ a calibrated classifier with the same confidences would show on as many examples
 ±: standard deviation over seeds, on the same examples. [ ]: 95 % interval over test examples, for the same \
 models; of several seeds, the mean of their intervals, which is at most too wide."""
 
+AVERAGED_NOTE = (
+    f"{AREAS_NOTE}\n±: standard deviation over the runs of a line, which differ in more than seeds."
+)
+CHOSEN_NOTE = (
+    "The best of several on test examples looks better than it is: choose by validation, or rely on "
+    "certificates for the best of all."
+)
 SEARCH_NOTE = "Chosen on validation examples, from one run each: repeat the winner with several seeds."
 
 
@@ -58,6 +66,20 @@ def print_summary(summary: Summary) -> None:
     for run, reason in summary.uncertified.items():
         screen.print(f"not certified again {run}: {reason}", highlight=False, soft_wrap=True)
     print_ending(summary)
+
+
+def print_choice(choice: Choice, summary: Summary) -> None:
+    """Print the lines and columns that were chosen of a summary.
+
+    Raises:
+        InputError: as ``Choice.table``.
+    """
+    screen = console()
+    print_table(screen, *choice.table(summary))
+    screen.print(AVERAGED_NOTE if choice.by else NOTES, highlight=False)
+    if choice.sort:
+        screen.print(CHOSEN_NOTE, highlight=False)
+    screen.print(f"All of them: {summary.folder / 'summary.csv'}", highlight=False, soft_wrap=True)
 
 
 def print_ending(summary: Summary) -> None:
