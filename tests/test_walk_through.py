@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import leave_out_pictures
 from device import TRAINER
 from neural_branching import cli
 from test_docs import DOCS, FENCE
@@ -34,26 +35,28 @@ def test_the_walk_through_runs_as_it_stands(
                 image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
                 image.save(tmp_path / "photos" / split / name / f"{name}_{index}.png")
     page, said = (DOCS / "walk_through.md").read_text(encoding="utf-8"), []
-    for language, code in FENCE.findall(page):
-        if language == "yaml" and code.startswith("superclasses:"):
-            settings = Path("conf/data/photos.yaml")
-            kept = re.sub(
-                r"^superclasses: null.*\n#  NAME.*\n", code, settings.read_text(), flags=re.MULTILINE
-            )
-            assert code in kept
-            settings.write_text(kept)
-        elif language == "yaml":
-            Path("conf/hierarchy").mkdir()
-            Path("conf/hierarchy/photos.yaml").write_text(code)
-        elif not language:
-            words = shlex.split(code)[1:]
-            runs = sorted(Path("outputs").rglob("results.json"), key=lambda file: file.stat().st_mtime)
-            words = [word.replace("outputs/runs/NAME", str(runs and runs[-1].parent)) for word in words]
-            if words[0] in ("stages", "study", "route"):
-                words += FAST
-            monkeypatch.setattr("sys.argv", ["neural-branching", *words])
-            cli.main()
-            said.append((words[0], capsys.readouterr().out))
+    with pytest.MonkeyPatch.context() as without:
+        leave_out_pictures(without)
+        for language, code in FENCE.findall(page):
+            if language == "yaml" and code.startswith("superclasses:"):
+                settings = Path("conf/data/photos.yaml")
+                kept = re.sub(
+                    r"^superclasses: null.*\n#  NAME.*\n", code, settings.read_text(), flags=re.MULTILINE
+                )
+                assert code in kept
+                settings.write_text(kept)
+            elif language == "yaml":
+                Path("conf/hierarchy").mkdir()
+                Path("conf/hierarchy/photos.yaml").write_text(code)
+            elif not language:
+                words = shlex.split(code)[1:]
+                runs = sorted(Path("outputs").rglob("results.json"), key=lambda file: file.stat().st_mtime)
+                words = [word.replace("outputs/runs/NAME", str(runs and runs[-1].parent)) for word in words]
+                if words[0] in ("stages", "study", "route"):
+                    words += FAST
+                monkeypatch.setattr("sys.argv", ["neural-branching", *words])
+                cli.main()
+                said.append((words[0], capsys.readouterr().out))
     outputs = dict(said)
     assert list(outputs) == ["init", "stages", "study", "report", "route", "predict"]
     assert "10 classes, 260 images" in outputs["init"]
