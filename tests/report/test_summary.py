@@ -22,13 +22,13 @@ from neural_branching import pipeline
 from neural_branching.errors import InputError
 from neural_branching.report import comparison
 from neural_branching.report.cells import Cell
-from neural_branching.report.collect import cell, collect
+from neural_branching.report.collect import Summary, cell, collect
 from neural_branching.report.figures.risk_coverage_curves import Line
 from neural_branching.report.metrics import METRICS, SHOWN
 from neural_branching.report.results import read_results, records, write_results
 from neural_branching.report.run_report import write_run
 from neural_branching.report.summary import summarize
-from neural_branching.report.tables import markdown, print_summary
+from neural_branching.report.tables import markdown, print_ending, print_summary
 from neural_branching.store.run_folders import write_jobs
 from sweeps import adopt, record
 
@@ -914,3 +914,11 @@ def test_several_seeds_are_drawn_with_their_band(run: pipeline.Run, tmp_path: Pa
     assert curve.get_ydata()[0] == pytest.approx(record(run.results)["test"]["accuracy"])
     assert mark.get_ydata()[0] == pytest.approx(record(run.results)["test"]["selective_accuracy"])
     assert "standard deviation" in axes.get_legend().get_title().get_text()
+
+
+def test_runs_without_results_for_one_reason_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = Summary(Path("sweep"), "train", unread={f"{index}_a": "unfinished" for index in range(7)})
+    print_ending(summary)
+    text = capsys.readouterr().out
+    assert "skipped 0_a, 1_a, 2_a, 3_a, 4_a, …: unfinished\n" in text
+    assert "Without results: 7 of 7 runs." in text

@@ -10,7 +10,7 @@ from neural_branching.report.baseline_table import NOTE as BASELINES_NOTE
 from neural_branching.report.cells import Cell, markdown_table, number
 from neural_branching.report.certificates import Certified
 from neural_branching.report.choosing import Choice
-from neural_branching.report.collect import SEEDS, Summary, cell
+from neural_branching.report.collect import SEEDS, Summary, cell, listed
 from neural_branching.report.fitting import print_table
 from neural_branching.report.metrics import Metric, shown
 from neural_branching.report.results import Row
@@ -88,8 +88,11 @@ def print_ending(summary: Summary) -> None:
     for row in summary.failed:
         failure = Text(f"{row['status']} {row['run']}: {row['error']}", style="red")
         screen.print(failure, soft_wrap=True)
+    reasons: dict[str, list[str]] = {}
     for run, reason in summary.unread.items():
-        screen.print(f"skipped {run}: {reason}", highlight=False, soft_wrap=True)
+        reasons.setdefault(reason, []).append(run)
+    for reason, runs in reasons.items():  # a sweep that was interrupted leaves many of one kind
+        screen.print(f"skipped {listed(runs)}: {reason}", highlight=False, soft_wrap=True)
     built: dict[str, int] = {}
     for row in summary.completed:
         for part in row["built"].split():
