@@ -1,5 +1,8 @@
 """An own class is known by its code: what older code has made is not found again."""
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,10 @@ from neural_branching.config.own_classes import find_own_modules, with_code
 
 SOURCE = '''
 """A net."""
+import enum
+import functools
+from dataclasses import dataclass
+
 from torch import nn
 
 import own_blocks
@@ -20,6 +27,38 @@ from own_blocks import Base
 WIDTH = 8
 ORDER = ("a", "b")
 Activation = nn.ReLU
+KINDS = {"one", "two", "three"}
+half = functools.partial(nn.Dropout, 0.5)
+
+
+class Depth(enum.Enum):
+    SHALLOW = 1
+
+
+@dataclass
+class Options:
+    scale: float = 1.5
+
+
+OPTIONS = Options(2.5)
+
+
+@functools.lru_cache
+def cached(x):
+    return x + 4
+
+
+def wrapping(function):
+    @functools.wraps(function)
+    def inner(*args):
+        return function(*args) - 5
+
+    return inner
+
+
+@wrapping
+def wrapped(x):
+    return x + 6
 
 
 def activation():
@@ -38,6 +77,15 @@ class Net(Base):
     def size(self):
         return len(ORDER)
 
+    @functools.cached_property
+    def late(self):
+        from own_blocks import later
+
+        return later() + cached(7) + wrapped(8)
+
+    def chosen(self, scale=lambda x: x * 11):
+        return Depth.SHALLOW, OPTIONS.scale, "one" in KINDS, half
+
     @staticmethod
     def twice(x):
         return [2 * one for one in x]
@@ -55,8 +103,12 @@ def block(width):
     return nn.Linear(width, width)
 
 
+def later():
+    return 12
+
+
 def other():
-    return 1
+    return "nothing"
 """
 
 Known = Callable[..., Any]
@@ -93,6 +145,17 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Known:
         ("nn.Linear(width, width)", "nn.Linear(width, width, bias=False)"),
         ("self.body(x)", "self.body(-x)"),
         ("class Net(Base)", "class Net(Base, nn.Identity)"),
+        ('"three"', '"four"'),
+        ("SHALLOW = 1", "SHALLOW = 2"),
+        ("Options(2.5)", "Options(3.5)"),
+        ("scale: float = 1.5", "scale: float = 1.75"),
+        ("return x + 4", "return x + 40"),
+        ("function(*args) - 5", "function(*args) - 50"),
+        ("return x + 6", "return x + 60"),
+        ("cached(7)", "cached(70)"),
+        ("return 12", "return 120"),
+        ("x * 11", "x * 110"),
+        ("nn.Dropout, 0.5", "nn.Dropout, 0.25"),
     ],
 )
 def test_every_change_of_what_it_names_is_another_class(known: Known, old: str, new: str) -> None:
@@ -100,7 +163,8 @@ def test_every_change_of_what_it_names_is_another_class(known: Known, old: str, 
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("\nWIDTH = 8", "\n\n# Wide enough.\nWIDTH = 8"), ("return 1", "return 2")]
+    ("old", "new"),
+    [("\nWIDTH = 8", "\n\n# Wide enough.\nWIDTH = 8"), ('return "nothing"', 'return "something"')],
 )
 def test_comments_and_what_it_does_not_name_do_not_count(known: Known, old: str, new: str) -> None:
     assert known() == known() == known(old, new)
@@ -112,6 +176,22 @@ def test_installed_classes_are_known_by_their_names(known: Known) -> None:
     nested = {"_target_": "torch.nn.Sequential", "first": {"_target_": "own_net.Net"}}
     known()
     assert set(with_code(nested, trusted=True)["code"]) == {"own_net.Net"}
+
+
+def test_another_process_finds_the_same(known: Known, tmp_path: Path) -> None:
+    mine = known()
+    code = (
+        "import json; from neural_branching.config.own_classes import with_code\n"
+        "print(json.dumps(with_code({'_target_': 'own_net.Net', 'depth': 1}, trusted=True)))"
+    )
+    for seed in ("1", "2"):
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
+            "PYTHONHASHSEED": seed,
+        }
+        found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+        assert json.loads(found.stdout) == mine
 
 
 def test_nothing_is_imported_that_is_not_trusted(known: Known) -> None:

@@ -10,6 +10,8 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -19,7 +21,22 @@ from neural_branching.config.build import object_of
 _INSTALLED = tuple(
     {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib")}
 )
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
+_NO_CODE = {
+    "__doc__",
+    "__module__",
+    "__firstlineno__",
+    "__static_attributes__",
+    "__annotations__",
+    "__dict__",
+}
+_NO_CODE |= {
+    "__weakref__",
+    "__annotate__",
+    "__annotate_func__",
+    "__annotations_cache__",
+    "__dataclass_fields__",
+}
 
 
 def find_own_modules(values: Mapping[str, Any]) -> None:
@@ -73,16 +90,18 @@ def _fingerprint(name: str) -> str | None:
         return None
     if not _is_own(thing):
         return None
-    parts: dict[str, str] = {}
-    waiting = [thing]
+    parts: list[tuple[str, list[str]]] = []
+    waiting, seen = [thing], {id(thing)}  # two functions may have one name, as behind a decorator
     while waiting:
         one = waiting.pop()
+        named = list(_of_class(one) if inspect.isclass(one) else _of_function(one))
         place = f"{one.__module__}.{one.__qualname__}"
-        if place not in parts:
-            named = list(_of_class(one) if inspect.isclass(one) else _of_function(one))
-            parts[place] = repr([part for part in named if isinstance(part, str)])
-            waiting += [part for part in named if not isinstance(part, str)]
-    return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
+        parts.append((place, [part for part in named if isinstance(part, str)]))
+        for part in named:
+            if not isinstance(part, str) and id(part) not in seen:
+                seen.add(id(part))
+                waiting.append(part)
+    return hashlib.sha256(repr(sorted(parts)).encode()).hexdigest()
 
 
 def _is_own(thing: Any) -> bool:
@@ -107,13 +126,9 @@ def _of_class(kind: type) -> Iterator[Any]:
     yield from filter(_is_own, kind.__mro__[1:])
     yield repr([f"{base.__module__}.{base.__qualname__}" for base in kind.__bases__])
     for name, member in sorted(vars(kind).items()):
-        if name in ("__doc__", "__module__", "__firstlineno__", "__static_attributes__", "__annotations__"):
-            continue
-        inner = getattr(member, "__func__", member)
-        functions = [inner.fget, inner.fset] if isinstance(inner, property) else [inner]
-        yield name
-        for one in functions:
-            yield from _of_function(one) if isinstance(one, FunctionType) else _of_value(one)
+        if name not in _NO_CODE:
+            yield name
+            yield from _of_value(member)
 
 
 def _of_function(function: FunctionType) -> Iterator[Any]:
@@ -129,31 +144,54 @@ def _of_function(function: FunctionType) -> Iterator[Any]:
 def _of_code(code: CodeType, known: Mapping[str, Any]) -> Iterator[Any]:
     yield repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars))
     for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _of_code(constant, known)
-        else:
-            yield repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
-    for name in code.co_names:
-        value = known.get(name)
-        if isinstance(value, ModuleType) and _is_own_module(value):
-            for inner in code.co_names:
-                yield from _of_value(vars(value).get(inner))
+        yield from _of_code(constant, known) if isinstance(constant, CodeType) else (_text(constant),)
+    # What is imported within a function is no global of it.
+    found = [known.get(name, sys.modules.get(name)) for name in code.co_names]
+    for value in found:
+        if isinstance(value, ModuleType):
+            if _is_own_module(value):  # of whose attributes the code names some, perhaps through a package
+                found += [vars(value)[name] for name in code.co_names if name in vars(value)]
         else:
             yield from _of_value(value)
 
 
 def _of_value(value: Any) -> Iterator[Any]:
-    if _is_own(value):
+    """A function or class with its code, if it is own, else its name; plain values as text."""
+    if isinstance(value, property):
+        yield from (part for one in (value.fget, value.fset) for part in _of_value(one))
+        return
+    if isinstance(value, partial):
+        yield _text([one for one in (*value.args, *value.keywords.items()) if _is_plain(one)])
+    for wrapped in ("__func__", "__wrapped__", "func"):  # of methods, caches and partial functions
+        if not isinstance(value, (type, FunctionType)) and hasattr(value, wrapped):
+            value = getattr(value, wrapped)
+    if isinstance(value, FunctionType) and "<locals>" in value.__qualname__:
+        yield from _of_function(value)  # of which there may be several of one name
+    elif _is_own(value):
         yield value
     elif isinstance(value, (type, FunctionType)):  # under another name, perhaps
         yield f"{value.__module__}.{value.__qualname__}"
-    elif value is not None and _is_plain(value):
+    elif isinstance(value, Enum):
         yield repr(value)
+    elif _is_plain(value):
+        yield _text(value)
+    elif _is_own(type(value)):
+        yield type(value)
+        yield _text({name: one for name, one in getattr(value, "__dict__", {}).items() if _is_plain(one)})
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list, set, frozenset)):
         return all(map(_is_plain, value))
     if isinstance(value, dict):
         return all(map(_is_plain, [*value, *value.values()]))
     return isinstance(value, _PLAIN)
+
+
+def _text(value: Any) -> str:
+    """A plain value as text that is the same in every process."""
+    if isinstance(value, (set, frozenset)):
+        return f"{{{sorted(map(_text, value))}}}"
+    if isinstance(value, (tuple, list)):
+        return f"[{[*map(_text, value)]}]"
+    return repr(value)
