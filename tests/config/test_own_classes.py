@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import neural_branching as nb
 from neural_branching.config.own_classes import find_own_modules, with_code
+from neural_branching.errors import InputError
 
 SOURCE = '''
 """A net."""
@@ -65,6 +67,10 @@ def activation():
     return Activation()
 
 
+def unused():
+    return "nothing"
+
+
 class Net(Base):
     depth = 2
 
@@ -84,11 +90,22 @@ class Net(Base):
         return later() + cached(7) + wrapped(8)
 
     def chosen(self, scale=lambda x: x * 11):
-        return Depth.SHALLOW, OPTIONS.scale, "one" in KINDS, half
+        global made
+        made += 1
+        return Depth.SHALLOW, OPTIONS.scale, "one" in KINDS, half, TABLE
 
     @staticmethod
     def twice(x):
-        return [2 * one for one in x]
+        """As it says."""
+        settings = [2 * one for one in x]
+        return settings
+
+
+made = 0
+TABLE = {"a": nn.ReLU}
+TABLE["b"] = nn.Tanh
+TABLE.update(c=nn.GELU)
+settings = {"epochs": 3}  # of the script, whose name a local variable has too
 '''
 BLOCKS = """
 from torch import nn
@@ -107,8 +124,6 @@ def later():
     return 12
 
 
-def other():
-    return "nothing"
 """
 
 Known = Callable[..., Any]
@@ -155,6 +170,9 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Known:
         ("cached(7)", "cached(70)"),
         ("return 12", "return 120"),
         ("x * 11", "x * 110"),
+        ('"a": nn.ReLU', '"a": nn.SiLU'),
+        ('["b"] = nn.Tanh', '["b"] = nn.SiLU'),
+        ("update(c=nn.GELU)", "update(c=nn.SiLU)"),
         ("nn.Dropout, 0.5", "nn.Dropout, 0.25"),
     ],
 )
@@ -164,7 +182,12 @@ def test_every_change_of_what_it_names_is_another_class(known: Known, old: str, 
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("\nWIDTH = 8", "\n\n# Wide enough.\nWIDTH = 8"), ('return "nothing"', 'return "something"')],
+    [
+        ("\nWIDTH = 8", "\n\n# Wide enough.\nWIDTH = 8"),
+        ('return "nothing"', 'return "something"'),
+        ("As it says.", "As it says it."),
+        ('{"epochs": 3}', '{"epochs": 4}'),
+    ],
 )
 def test_comments_and_what_it_does_not_name_do_not_count(known: Known, old: str, new: str) -> None:
     assert known() == known() == known(old, new)
@@ -176,6 +199,33 @@ def test_installed_classes_are_known_by_their_names(known: Known) -> None:
     nested = {"_target_": "torch.nn.Sequential", "first": {"_target_": "own_net.Net"}}
     known()
     assert set(with_code(nested, trusted=True)["code"]) == {"own_net.Net"}
+    for name in ("own_net.Net.twice", "own_net.half", "own_net.cached", "own_net.wrapped"):
+        assert set(with_code({"_target_": name}, trusted=True)["code"]) == {name}
+
+
+def test_what_a_program_does_changes_nothing(known: Known) -> None:
+    before = known()
+    module = sys.modules["own_net"]
+    module.Net.chosen(None)
+    module.TABLE["d"] = int
+    assert module.made == 1
+    assert with_code({"_target_": "own_net.Net", "depth": 1}, trusted=True) == before
+
+
+def test_a_class_of_a_notebook_is_known_by_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    def code_of(*cells: str) -> Any:
+        notebook = ModuleType("__main__")
+        exec("\n".join(cells[1:]), notebook.__dict__)
+        notebook.In = list(cells)
+        monkeypatch.setitem(sys.modules, "__main__", notebook)
+        return with_code({"_target_": "__main__.Net"}, trusted=True)
+
+    cells = ("%matplotlib inline", "scale = 3", "class Net:\n    size = scale", "shown = 5")
+    assert code_of(*cells)["code"] == code_of(*cells, "shown = 7")["code"]
+    assert code_of(*cells)["code"] != code_of(*cells[:1], "scale = 4", *cells[2:])["code"]
+    del sys.modules["__main__"].In
+    with pytest.raises(InputError, match="typed at a prompt has no source"):
+        with_code({"_target_": "__main__.Net"}, trusted=True)
 
 
 def test_another_process_finds_the_same(known: Known, tmp_path: Path) -> None:

@@ -1,42 +1,26 @@
 """Classes of the user's own: where they are found, and what their code is.
 
-What their code is goes into keys, so that nothing is found again that older code has made.
+What their code is goes into keys, so that nothing is found again that older code has made. It is read from
+the source and not from what has been imported: values change while a program runs, its source does not.
 """
 
+import ast
 import hashlib
 import importlib.util
-import inspect
+import site
+import symtable
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from enum import Enum
-from functools import partial
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from neural_branching.config.build import object_of
+from neural_branching.errors import InputError
 
-_INSTALLED = tuple(
-    {str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib")}
-)
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
-_NO_CODE = {
-    "__doc__",
-    "__module__",
-    "__firstlineno__",
-    "__static_attributes__",
-    "__annotations__",
-    "__dict__",
-}
-_NO_CODE |= {
-    "__weakref__",
-    "__annotate__",
-    "__annotate_func__",
-    "__annotations_cache__",
-    "__dataclass_fields__",
-}
+_INSTALLED = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+_INSTALLED = {str(Path(place).resolve()) for place in {*_INSTALLED, site.getusersitepackages()}}
+_EVERY = "*"  # every name of a module
 
 
 def find_own_modules(values: Mapping[str, Any]) -> None:
@@ -50,7 +34,8 @@ def find_own_modules(values: Mapping[str, Any]) -> None:
     for name in sorted(_targets(values)):
         module, folder = name.partition(".")[0], Path.cwd()
         there = (folder / f"{module}.py").is_file() or (folder / module).is_dir()
-        if module.isidentifier() and there and importlib.util.find_spec(module) is None:
+        known = module in sys.modules or not module.isidentifier() or importlib.util.find_spec(module)
+        if there and not known:
             sys.path.append(str(folder))
             return
 
@@ -64,8 +49,11 @@ def with_code(values: Mapping[str, Any], *, trusted: bool) -> dict[str, Any]:
 
     Returns:
         The values, and under "code" for every ``_target_`` that is neither of this package nor installed the
-        sha256 of its compiled code and of all own code that it names: bases, functions, classes and plain
-        constants. Comments and line numbers do not count.
+        sha256 of its source and of all own source that it names: bases, functions, classes, values. Comments,
+        docstrings and layout do not count.
+
+    Raises:
+        InputError: if there is no source, as of what was typed at a prompt.
     """
     names = sorted(_targets(values)) if trusted else []
     code = {name: found for name in names if (found := _fingerprint(name))}
@@ -81,117 +69,158 @@ def _targets(values: Any) -> set[str]:
     return set()
 
 
-def _fingerprint(name: str) -> str | None:
-    if name.partition(".")[0] == __name__.partition(".")[0]:
+def _fingerprint(target: str) -> str | None:
+    if target.partition(".")[0] == __name__.partition(".")[0]:
         return None
     try:
-        thing = object_of(name)
+        object_of(target)
     except Exception:  # which building it reports
         return None
-    if not _is_own(thing):
+    parts = target.split(".")
+    module = next(
+        ".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1) if ".".join(parts[:end]) in sys.modules
+    )
+    if not _is_own(module):
         return None
-    parts: list[tuple[str, list[str]]] = []
-    waiting, seen = [thing], {id(thing)}  # two functions may have one name, as behind a decorator
+    name = target.removeprefix(f"{module}.").partition(".")[0]
+    texts: set[tuple[str, str]] = set()
+    waiting, sources = [(module, name)], _Sources()
+    seen = set(waiting)
     while waiting:
-        one = waiting.pop()
-        named = list(_of_class(one) if inspect.isclass(one) else _of_function(one))
-        place = f"{one.__module__}.{one.__qualname__}"
-        parts.append((place, [part for part in named if isinstance(part, str)]))
-        for part in named:
-            if not isinstance(part, str) and id(part) not in seen:
-                seen.add(id(part))
-                waiting.append(part)
-    return hashlib.sha256(repr(sorted(parts)).encode()).hexdigest()
+        module, name = waiting.pop()
+        for statement in sources.definitions(module).get(name, ()):
+            texts.add((module, ast.unparse(statement)))
+            for one in _named(statement, module):
+                if one not in seen and _is_own(one[0]):
+                    seen.add(one)
+                    waiting.append(one)
+    return hashlib.sha256(repr(sorted(texts)).encode()).hexdigest()
 
 
-def _is_own(thing: Any) -> bool:
-    """Whether something is a class or function that lies in no installed package, as in a script."""
-    if not isinstance(thing, FunctionType) and not inspect.isclass(thing):
+def _is_own(module: str) -> bool:
+    """Whether a module lies in no installed package, as a script and what lies beside it."""
+    if module.partition(".")[0] == __name__.partition(".")[0]:
         return False
-    module = sys.modules.get(thing.__module__)
-    return module is not None and _is_own_module(module)
+    file = _file_of(module)
+    if file is None:
+        return module == "__main__"  # a notebook
+    return file.suffix == ".py" and not any(file.is_relative_to(place) for place in _INSTALLED)
 
 
-def _is_own_module(module: ModuleType) -> bool:
-    if module.__name__.partition(".")[0] == __name__.partition(".")[0] or module.__name__ == "builtins":
-        return False
-    file = getattr(module, "__file__", None)
-    if file is None:  # a notebook, or a part of the interpreter
-        return module.__name__ == "__main__"
-    return not str(Path(file).resolve()).startswith(_INSTALLED)
+def _file_of(module: str) -> Path | None:
+    """Where a module's source lies; None if it has none, or is not there."""
+    if module in sys.modules:
+        file = getattr(sys.modules[module], "__file__", None)
+    else:
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            return None
+        file = spec.origin if spec else None
+    return Path(file).resolve() if file and Path(file).is_file() else None
 
 
-def _of_class(kind: type) -> Iterator[Any]:
-    """Its members as text, and own classes and functions that they name."""
-    yield from filter(_is_own, kind.__mro__[1:])
-    yield repr([f"{base.__module__}.{base.__qualname__}" for base in kind.__bases__])
-    for name, member in sorted(vars(kind).items()):
-        if name not in _NO_CODE:
-            yield name
-            yield from _of_value(member)
+class _Sources:
+    """The statements of modules, by the names that they define."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, list[ast.stmt]]] = {}
+
+    def definitions(self, module: str) -> dict[str, list[ast.stmt]]:
+        """Name → the statements at the top of a module that bind or change it, in their order.
+
+        Raises:
+            InputError: if the module has no source.
+        """
+        if module not in self._known:
+            found: dict[str, list[ast.stmt]] = {_EVERY: []}
+            for statement in _body(module):
+                plain = _without_docstrings(statement)
+                for name in {*_bound(plain), _EVERY}:
+                    found.setdefault(name, []).append(plain)
+            self._known[module] = found
+        return self._known[module]
 
 
-def _of_function(function: FunctionType) -> Iterator[Any]:
-    """Its code and defaults as text, and own classes and functions that it names."""
-    for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-        yield from _of_value(value)
-    yield from _of_code(function.__code__, function.__globals__)
-    for cell in function.__closure__ or ():
-        with suppress(ValueError):  # it is empty
-            yield from _of_value(cell.cell_contents)
+def _body(module: str) -> list[ast.stmt]:
+    file = _file_of(module)
+    if file is not None:
+        return ast.parse(file.read_text(encoding="utf-8")).body
+    cells = getattr(sys.modules.get(module), "In", None)  # of a notebook
+    if cells is None:
+        raise InputError(
+            "A class that is typed at a prompt has no source: define it in a file or a notebook."
+        )
+    body: list[ast.stmt] = []
+    for cell in cells:
+        try:
+            body += ast.parse(cell).body
+        except SyntaxError:  # a magic command
+            continue
+    return body
 
 
-def _of_code(code: CodeType, known: Mapping[str, Any]) -> Iterator[Any]:
-    yield repr((code.co_code, code.co_names, code.co_varnames, code.co_freevars))
-    for constant in code.co_consts:
-        yield from _of_code(constant, known) if isinstance(constant, CodeType) else (_text(constant),)
-    # What is imported within a function is no global of it.
-    found = [known.get(name, sys.modules.get(name)) for name in code.co_names]
-    for value in found:
-        if isinstance(value, ModuleType):
-            if _is_own_module(value):  # of whose attributes the code names some, perhaps through a package
-                found += [vars(value)[name] for name in code.co_names if name in vars(value)]
-        else:
-            yield from _of_value(value)
+def _without_docstrings(statement: ast.stmt) -> ast.stmt:
+    for node in ast.walk(statement):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return statement
 
 
-def _of_value(value: Any) -> Iterator[Any]:
-    """A function or class with its code, if it is own, else its name; plain values as text."""
-    if isinstance(value, property):
-        yield from (part for one in (value.fget, value.fset) for part in _of_value(one))
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """The names that a statement binds, or whose content it changes, as ``kinds.update(…)`` does."""
+    if isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+        yield statement.name
         return
-    if isinstance(value, partial):
-        yield _text([one for one in (*value.args, *value.keywords.items()) if _is_plain(one)])
-    for wrapped in ("__func__", "__wrapped__", "func"):  # of methods, caches and partial functions
-        if not isinstance(value, (type, FunctionType)) and hasattr(value, wrapped):
-            value = getattr(value, wrapped)
-    if isinstance(value, FunctionType) and "<locals>" in value.__qualname__:
-        yield from _of_function(value)  # of which there may be several of one name
-    elif _is_own(value):
-        yield value
-    elif isinstance(value, (type, FunctionType)):  # under another name, perhaps
-        yield f"{value.__module__}.{value.__qualname__}"
-    elif isinstance(value, Enum):
-        yield repr(value)
-    elif _is_plain(value):
-        yield _text(value)
-    elif _is_own(type(value)):
-        yield type(value)
-        yield _text({name: one for name, one in getattr(value, "__dict__", {}).items() if _is_plain(one)})
+    for node in ast.walk(statement):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node.name
+        elif isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store):
+            yield _root(node)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            yield _root(node.value.func)
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (tuple, list, set, frozenset)):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(map(_is_plain, [*value, *value.values()]))
-    return isinstance(value, _PLAIN)
+def _root(node: ast.AST) -> str:
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
-def _text(value: Any) -> str:
-    """A plain value as text that is the same in every process."""
-    if isinstance(value, (set, frozenset)):
-        return f"{{{sorted(map(_text, value))}}}"
-    if isinstance(value, (tuple, list)):
-        return f"[{[*map(_text, value)]}]"
-    return repr(value)
+def _named(statement: ast.stmt, module: str) -> Iterator[tuple[str, str]]:
+    """What a statement names: names of its own module, and what it imports."""
+    table = symtable.symtable(ast.unparse(statement), module, "exec")
+    yield from ((module, name) for name in _globals(table))
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = alias.name.split(".")
+                yield from ((".".join(parts[:end]), _EVERY) for end in range(1, len(parts) + 1))
+        elif isinstance(node, ast.ImportFrom):
+            origin = _origin(node, module)
+            for alias in node.names:
+                yield origin, alias.name
+                yield f"{origin}.{alias.name}", _EVERY  # if it is a module itself
+
+
+def _globals(table: symtable.SymbolTable) -> Iterator[str]:
+    """Names that are looked up in the module, and in no function."""
+    top = table.get_type() == "module"
+    for symbol in table.get_symbols():
+        if symbol.is_referenced() and (top or symbol.is_global()):
+            yield symbol.get_name()
+    for inner in table.get_children():
+        yield from _globals(inner)
+
+
+def _origin(node: ast.ImportFrom, module: str) -> str:
+    """The module that something is imported from, absolute."""
+    if not node.level:
+        return node.module or ""
+    package = getattr(sys.modules.get(module), "__package__", None) or module.rpartition(".")[0]
+    above = package.split(".")[: len(package.split(".")) - node.level + 1]
+    return ".".join([*above, *([node.module] if node.module else [])])
