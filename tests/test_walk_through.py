@@ -50,8 +50,11 @@ def test_the_walk_through_runs_as_it_stands(
                 Path("conf/hierarchy/photos.yaml").write_text(code)
             elif not language:
                 words = shlex.split(code)[1:]
-                runs = sorted(Path("outputs").rglob("results.json"), key=lambda file: file.stat().st_mtime)
-                words = [word.replace("outputs/runs/NAME", str(runs and runs[-1].parent)) for word in words]
+                made = {kind: sorted(Path("outputs", kind).glob("*")) for kind in ("runs", "sweeps")}
+                for kind, folders in made.items():
+                    words = [
+                        word.replace(f"outputs/{kind}/NAME", str(folders and folders[-1])) for word in words
+                    ]
                 if words[0] in ("stages", "study", "route"):
                     words += FAST
                 monkeypatch.setattr("sys.argv", ["neural-branching", *words])

@@ -50,6 +50,8 @@ def sentence(*overrides: str, command: str = "train") -> str:
             ["parent=convnet", "parent.network.wdth=1"],
             "did you mean parent.network.width? parent.net",
         ),
+        (["++hierarchy.nodes=[]", "hierarchy.nodes.x=mlp"], "invalid literal for int() with base 10: 'x'."),
+        (["hydra.run.dirr=x"], "hydra.run.dirr is unknown: neural-branching train --hydra-help says more."),
         (["seed.first=1"], "seed.first is unknown: seed is a single value."),
         (["subset=ünïcode"], "'subset=ünïcode' cannot be read: write NAME=VALUE"),
         (["seed"], "'seed' cannot be read"),
@@ -83,6 +85,20 @@ def test_a_folder_of_ones_own_comes_first_and_hydra_is_left_alone(tmp_path: Path
     assert not GlobalHydra.instance().is_initialized()
     with pytest.raises(InputError, match="there is no such folder"), hydra_session(tmp_path / "none"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"name: [broken\n", "mine.yaml, line "), (b"name: \xff\n", "no UTF-8 text")],
+)
+def test_a_broken_file_of_ones_own_is_one_sentence(content: bytes, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.yaml").write_bytes(content)
+    with hydra_session(tmp_path), pytest.raises(REFUSALS) as caught:
+        compose("train", ["data=mine"])
+    found = explained(caught.value, ["data=mine"], "train")
+    assert isinstance(found, InputError)
+    assert expected in str(found)
 
 
 KEYS = [

@@ -1,8 +1,11 @@
 """What input adapters say of an example: shape, type, statistics, blank batches, and what is none."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.data.inputs.image_inputs import IMAGENET_MEAN, IMAGENET_STD, ImageInputs
@@ -47,3 +50,20 @@ def test_vectors_are_alike_only_if_they_are_equal() -> None:
     assert found.first.tolist() == found.group.tolist() == [0, 1, 0]
     assert len(found.pairs) == 0
     assert VECTORS.likeness == {"correlation": None, "mirror": False}
+
+
+def test_images_are_also_files_and_pictures_of_pillow(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
+    picture, file = Image.fromarray(pixels), tmp_path / "a.png"
+    picture.save(file)
+    inputs, expected = ImageInputs(8), pixels.transpose(2, 0, 1)
+    for given in (file, str(file), picture):
+        np.testing.assert_array_equal(inputs.checked(given), expected[None])
+        np.testing.assert_array_equal(inputs.checked([given, expected]), np.stack([expected] * 2))
+        np.testing.assert_array_equal(inputs.checked(one for one in [given]), expected[None])
+    assert inputs.checked([]).shape == (0, 3, 8, 8)
+    for wrong in (None, 5, b"abc", {"a": 1}, tmp_path / "none.png"):
+        with pytest.raises(InputError, match=r"is no image|cannot be decoded"):
+            inputs.checked(wrong)
+    with pytest.raises(InputError, match="cannot be read as vectors: give float32 of shape"):
+        VectorInputs({"a": 2}).checked(None)

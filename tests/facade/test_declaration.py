@@ -11,6 +11,7 @@ import torch
 import yaml
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from torch import nn
 
 import neural_branching as nb
 from device import DEVICE
@@ -147,6 +148,10 @@ def test_a_superclass_is_a_subset() -> None:
             lambda: nb.Tree("glyphs", "hidden2", router="soft"),
             "router is 'soft': it must be an object of nb",
         ),
+        (lambda: nb.Tree(5, "hidden2"), "hierarchy is 5: it must be a name, or a mapping"),
+        (lambda: nb.parents.Module(nn.ReLU()), "module is ReLU.*it must be a class"),
+        (lambda: nb.parents.Module(local_class()), "Net is defined within a function: define it at the top"),
+        (lambda: superclasses_by_number(), "data.superclasses has the name 1: names must be text"),
         (lambda: nb.Tree({"a": None}, "hidden2"), "Node 'a' of the hierarchy is None: give a mapping"),
         (lambda: experiment(branch(["digit_0", "${seed}"])), r"subset.classes\[1\] is '\$\{seed\}'"),
         (lambda: experiment(branch(seed=object())), "branch.seed is <object"),
@@ -191,6 +196,24 @@ def test_names_are_there_and_nothing_heavy_comes_with_them() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def local_class() -> type:
+    class Net(nn.Module):
+        pass
+
+    return Net
+
+
+def superclasses_by_number() -> nb.Experiment:
+    source = nb.sources.Glyphs(30, 8, superclasses={1: ["digit_0", "digit_1"]})
+    return nb.Experiment(source, nb.parents.MLP([16, 12]), branch())
+
+
+@pytest.mark.parametrize("outputs", [None, 5, ""])
+def test_outputs_are_a_folder(outputs: object) -> None:
+    with pytest.raises(InputError, match="it must be a folder"):
+        experiment(branch()).spec(outputs)
 
 
 def test_hydra_of_others_is_left_as_it_was() -> None:

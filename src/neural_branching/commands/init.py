@@ -32,8 +32,8 @@ def main(arguments: list[str]) -> None:
     from neural_branching.errors import InputError, folder_name
     from neural_branching.files.writing import write_atomically
 
-    place = options.place.absolute()
-    name = folder_name(options.name or place.stem, "--name")
+    place = options.place.resolve()
+    name = folder_name(options.name or (place.stem if place.is_file() else place.name), "--name")
     file = options.config_dir / "data" / f"{name}.yaml"
     if (conf_dir() / "data" / file.name).exists():
         raise InputError(f"--name is {name!r}, which this package has itself: choose another.")
@@ -43,6 +43,11 @@ def main(arguments: list[str]) -> None:
     hashes = FileHashes(options.config_dir)
     classes = source.class_names(hashes)
     counts = source.counts(classes, hashes)
+    for text in (str(place), *classes):
+        if "${" in text:
+            raise InputError(
+                f"{text!r} cannot stand in a configuration, which takes ${{ for a reference: rename it."
+            )
     found = sum(sum(one.values()) for one in counts.values())
 
     def listed(value: object) -> str:

@@ -59,7 +59,11 @@ def launch(command: str, arguments: list[str]) -> None:
     # environment, since launchers run jobs in other processes.
     os.environ["NEURAL_BRANCHING_RUN"] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises what it would print
-    typed, _ = get_args_parser().parse_known_args(arguments)
+    typed = get_args_parser().parse_intermixed_args(arguments)
+    arguments = [
+        *(one for one in arguments if one not in typed.overrides),
+        *typed.overrides,
+    ]  # as Hydra wants
     if typed.help:
         from neural_branching.commands.option_help import print_options
 

@@ -16,12 +16,13 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from neural_branching.config.build import conf_dir, unresolved
 from neural_branching.errors import InputError, one_of
 
 # What Hydra raises for what was typed: plain errors for a number or a mapping where a name belongs.
-REFUSALS = (HydraException, OmegaConfBaseException, ValueError, TypeError)
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError)
 
 # Groups of which no file need be chosen.
 OPTIONAL = ("experiment", "search")
@@ -68,8 +69,18 @@ def explained(error: Exception, overrides: Sequence[str], config_name: str) -> E
     Returns:
         An InputError; an error that does not come of what was typed comes back as it is.
     """
+    if isinstance(error, YAMLError):
+        mark = getattr(error, "problem_mark", None)
+        place = f"{mark.name}, line {mark.line + 1}" if mark else "A configuration file"
+        problem = getattr(error, "problem", None) or "it is damaged"
+        return InputError(f"{place} is no YAML: {problem}.")
+    if isinstance(error, UnicodeDecodeError):
+        return InputError(f"A configuration file is no UTF-8 text ({error.reason} at byte {error.start}).")
     if not isinstance(error, (HydraException, OmegaConfBaseException)):
-        return _no_name(overrides, config_name) or error
+        if found := _no_name(overrides, config_name):
+            return found
+        if not _raised_by_hydra(error):
+            return error
     words = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
     if isinstance(error, OmegaConfBaseException):
         return unresolved(error)
@@ -78,11 +89,24 @@ def explained(error: Exception, overrides: Sequence[str], config_name: str) -> E
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return _unknown_option(group, name) if group else InputError(f"There is no configuration {name!r}.")
+    if words.startswith("Could not override 'hydra."):
+        return InputError(
+            f"{words.split(chr(39))[1]} is unknown: neural-branching train --hydra-help says more."
+        )
     if words.startswith("Could not override "):
         return _unknown_key(words.split("'")[1], overrides, config_name)
     if "requires --multirun" in words:
         return InputError(f"{words.split(chr(39))[1]} stands for several values: add -m, which runs each.")
     return InputError(f"{words}.")
+
+
+def _raised_by_hydra(error: Exception) -> bool:
+    """Whether an error of a plain type was raised where Hydra reads and merges what was typed."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    module = str(trace.tb_frame.f_globals.get("__name__")) if trace else ""
+    return module.partition(".")[0] in ("hydra", "omegaconf")
 
 
 def _no_name(overrides: Sequence[str], config_name: str) -> InputError | None:

@@ -193,6 +193,10 @@ class Tree(_Grown):
         )
         if isinstance(hierarchy, str):
             self.overrides.append(f"hierarchy={hierarchy}")
+        elif not isinstance(hierarchy, Mapping):
+            raise InputError(
+                f"hierarchy is {hierarchy!r}: it must be a name, or a mapping of nodes to options."
+            )
         else:
             target = f"{Hierarchy.__module__}.{Hierarchy.__qualname__}"
             nodes = {node: _node(node, some) for node, some in hierarchy.items()}
@@ -280,6 +284,8 @@ class Experiment:
         Raises:
             InputError: for the first thing that cannot be used.
         """
+        if not isinstance(outputs, (str, Path)) or not str(outputs):
+            raise InputError(f"outputs is {outputs!r}: it must be a folder.")
         grown = self.branches
         overrides = [f"data={self.data.option}", f"parent={self.parent.option}"]
         overrides += [f"branch={grown.branch.option}", *grown.overrides]

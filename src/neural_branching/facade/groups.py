@@ -47,7 +47,24 @@ def described(thing: object) -> dict[str, Any]:
                 "constructor under the argument's name."
             )
         options[name] = getattr(thing, name)
-    return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **options}
+    return {"_target_": full_name(kind, kind.__name__), **options}
+
+
+def full_name(kind: object, place: str) -> str:
+    """The name by which a class is imported.
+
+    Args:
+        kind: the class.
+        place: for messages.
+
+    Raises:
+        InputError: for what is no class, and a class that is defined within a function.
+    """
+    if not isinstance(kind, type):
+        raise InputError(f"{place} is {kind!r}: it must be a class, or the full name of one.")
+    if "<locals>" in kind.__qualname__:
+        raise InputError(f"{kind.__name__} is defined within a function: define it at the top of a module.")
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def plain(value: Any, place: str) -> Any:
@@ -65,7 +82,10 @@ def plain(value: Any, place: str) -> Any:
     elif hasattr(value, "tolist"):  # arrays and numbers of numpy, tensors
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {plain(name, place): plain(one, f"{place}.{name}") for name, one in value.items()}
+        for name in value:
+            if not isinstance(name, str):
+                raise InputError(f"{place} has the name {name!r}: names must be text.")
+        return {name: plain(one, f"{place}.{name}") for name, one in value.items()}
     if isinstance(value, (list, tuple, range)):
         return [plain(one, f"{place}[{index}]") for index, one in enumerate(value)]
     if isinstance(value, str) and "${" in value:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neural_branching.facade.groups import Group, given
+from neural_branching.facade.groups import Group, full_name, given
 
 
 class Parent(Group):
@@ -104,7 +104,7 @@ class Module(Parent):
     """
 
     def __init__(self, module: type | str, network: Mapping[str, Any] | None = None, **options: Any) -> None:
-        name = module if isinstance(module, str) else f"{module.__module__}.{module.__qualname__}"
+        name = module if isinstance(module, str) else full_name(module, "module")
         super().__init__("custom", {"_target_": name, **(network or {})}, **options)
 
 

@@ -46,7 +46,8 @@ def print_summary(summary: Summary) -> None:
     if summary.completed:
         header, lines = _settings(summary)
         metrics = shown(summary.completed)
-        print_table(screen, f"{summary.runs} runs, test examples", header, lines, len(metrics))
+        title = f"{summary.runs} run{'s' * (summary.runs > 1)}, test examples"
+        print_table(screen, title, header, lines, len(metrics))
         screen.print(NOTES, highlight=False)
         for line in summary.repeated_examples():
             screen.print(line, highlight=False, soft_wrap=True)

@@ -112,7 +112,13 @@ class InputAdapter(ABC):
         """
         import torch
 
-        tensor = torch.as_tensor(batch)
+        try:
+            tensor = torch.as_tensor(batch)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{batch!r:.80} cannot be read as {self.name}: give {self.dtype} of shape "
+                f"({', '.join(map(str, ('n', *self.shape)))})."
+            ) from error
         if tensor.dtype != getattr(torch, self.dtype) or tuple(tensor.shape[1:]) != self.shape:
             needed = ", ".join(map(str, ("n", *self.shape)))
             raise InputError(

@@ -1,7 +1,8 @@
 """Images: square RGB pixels of eight bits."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -87,22 +88,30 @@ class ImageInputs(InputAdapter):
         return pixels
 
     def checked(self, batch: "NDArray[Any] | Tensor | Sequence[Any]") -> "Tensor":
-        """A batch of images as a tensor; also of files and of Pillow's images, which are decoded.
+        """A batch of images as a tensor; also one or several files or Pillow's images, which are decoded.
 
         Raises:
             InputError: for another shape or type than the table's, and a file that cannot be decoded.
         """
-        if isinstance(batch, (list, tuple)) and batch and not hasattr(batch[0], "dtype"):
-            batch = np.stack([self._decoded(one) for one in batch])
+        from PIL import Image
+
+        if not hasattr(batch, "dtype"):
+            one = isinstance(batch, (str, PathLike, Image.Image))
+            some = [batch] if one else list(batch) if isinstance(batch, Iterable) else [batch]
+            decoded = [one if hasattr(one, "dtype") else self._decoded(one) for one in some]
+            batch = np.stack(decoded) if decoded else np.empty((0, *self.shape), np.uint8)
         return super().checked(batch)
 
     def _decoded(self, one: Any) -> NDArray[np.uint8]:
         from PIL import Image
 
+        if not isinstance(one, (str, PathLike, Image.Image)):
+            raise InputError(
+                f"{one!r} is no image: give files, Pillow's images, or uint8 of shape (n, 3, {self.size}, "
+                f"{self.size})."
+            )
         try:
-            if isinstance(one, Image.Image):
-                return as_pixels(one, self.size)
-            return decode(Path(one), self.size)
+            return as_pixels(one, self.size) if isinstance(one, Image.Image) else decode(Path(one), self.size)
         except Exception as error:  # Pillow's plugins raise many kinds
             raise InputError(f"{one!r} cannot be decoded as an image ({error}).") from error
 
