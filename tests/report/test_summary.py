@@ -409,7 +409,7 @@ def test_each_threshold_of_a_run_has_a_row_with_its_own_numbers(
 ) -> None:
     summary = summarize(write_all({"0": several}, tmp_path))
     print_summary(summary)
-    assert "1 runs, test examples" in capsys.readouterr().out
+    assert "1 run, test examples" in capsys.readouterr().out
     table = rows(tmp_path / "summary.csv")
     assert [(row["run"], row["threshold"]) for row in table] == [("0", rule) for rule in BOTH]
     alone = record(run.results)

@@ -414,4 +414,4 @@ def test_what_cannot_be_summarised_on_disk_is_shown(
     copy = shutil.copytree(folder, tmp_path / "copy")
     answer = str(run(monkeypatch, "report", str(copy)))
     assert answer == f"{copy / 'summary.csv'} cannot be read or written (Read-only file system)."
-    assert "1 runs, test examples" in capsys.readouterr().out
+    assert "1 run, test examples" in capsys.readouterr().out
