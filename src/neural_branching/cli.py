@@ -24,6 +24,10 @@ COMMANDS = {
         "the parent's branch points: shape, readout, MACs and parameters, without training",
     ),
     "init": ("data FOLDER", "the configuration of a data set of yours, with its classes, to fill in"),
+    "specialize": (
+        "[-m] [OVERRIDES]",
+        "laboratory: do branches of a layer specialise by themselves, and what is it worth?",
+    ),
     "predict": (
         "RUN FILES ...",
         "what a finished run answers to files or folders of them, with a trace",
@@ -57,6 +61,7 @@ examples:
   neural-branching train -m "score=glob(*)" threshold=coverage
   neural-branching route hierarchy=glyphs_by_case router=soft threshold=risk threshold.target=0.1
   neural-branching predict outputs/runs/NAME photos/ --output answers.csv
+  neural-branching specialize -m parent.network.branches=2,4
   neural-branching report outputs/sweeps/NAME --compare score=margin score=energy
   neural-branching store prune outputs --dry-run
   neural-branching study search=pareto subset=digits

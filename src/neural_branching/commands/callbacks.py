@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from neural_branching.commands.composition import compose_jobs, compose_values, is_grid
+from neural_branching.commands.jobs import JOBS
 from neural_branching.config.build import unresolved
-from neural_branching.config.experiment import Experiment
 from neural_branching.config.hydra_session import REFUSALS, explained
 from neural_branching.config.objectives import check_directions
 from neural_branching.errors import InputError, refused_file
@@ -40,7 +40,7 @@ class CheckAndSummarize(Callback):
     """Refuses a run or a whole sweep before anything starts; writes a sweep's summary at its end.
 
     Args:
-        command: "train" or "route".
+        command: a name of ``JOBS``.
     """
 
     def __init__(self, command: str) -> None:
@@ -48,20 +48,21 @@ class CheckAndSummarize(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check a single run before its folder is made."""
-        _exit_on_bad_input(lambda: check([_task(config)], Path(config.hydra.run.dir)))
+        _exit_on_bad_input(lambda: check(self.command, [_task(config)], Path(config.hydra.run.dir)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Compose and check every job of a sweep before the first one starts."""
         jobs, sweep = _jobs(config, kwargs["config_name"]), Path(config.hydra.sweep.dir)
         if not jobs:
             sys.exit("The sweep has no job: one of its lists of values is empty.")
-        experiments, data = _exit_on_bad_input(lambda: check(jobs, sweep))
+        asked, data = _exit_on_bad_input(lambda: check(self.command, jobs, sweep))
         if "direction" in config.hydra.sweeper:
-            asked = config.hydra.sweeper.direction
+            wanted = config.hydra.sweeper.direction
             directions = [
-                getattr(one, "name", one) for one in (asked if OmegaConf.is_list(asked) else [asked])
+                getattr(one, "name", one) for one in (wanted if OmegaConf.is_list(wanted) else [wanted])
             ]
-            _exit_on_bad_input(lambda: check_directions(experiments[0].objectives, directions))
+            objectives = getattr(asked[0], "objectives", ())
+            _exit_on_bad_input(lambda: check_directions(objectives, directions))
         count = len(jobs) if is_grid(config.hydra.sweeper) else None
         try:
             begin_sweep(sweep)
@@ -73,12 +74,11 @@ class CheckAndSummarize(Callback):
             )
         if is_grid(config.hydra.sweeper) and not config.hydra.launcher._target_.endswith("SlurmLauncher"):
             # Jobs of this machine. Those of a cluster train for themselves, where there is room for it.
-            from neural_branching.artifacts.train_together import train_together
-            from neural_branching.artifacts.workspace import store_of
+            from neural_branching.store.artifact_store import store_at
 
             configure_log(config.hydra.job_logging, config.hydra.verbose)  # as in a job
-            with store_of(experiments[0]).building_ahead():
-                _exit_on_bad_input(lambda: train_together(experiments))
+            with store_at(asked[0].outputs / "store").building_ahead():
+                _exit_on_bad_input(lambda: JOBS[self.command].build_ahead(asked))
         RUNNING.append(sweep)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
@@ -96,7 +96,7 @@ class CheckAndSummarize(Callback):
         if counts:
             print(f"Built before the jobs, by the process that launched them: {counts}.")
         try:
-            finished = self.summarize(folder)
+            finished = JOBS[self.command].summarize(folder)
         except InputError as error:
             sys.exit(str(error))
         except OSError as error:
@@ -110,19 +110,12 @@ class CheckAndSummarize(Callback):
         if not finished:
             sys.exit(1)
 
-    def summarize(self, folder: Path) -> bool:
-        """Write and print the summary of a sweep; whether every job has finished."""
-        from neural_branching.report.summary import show, summarize
 
-        summary = summarize(folder, self.command, events=True)
-        show(summary)
-        return not (summary.failed or summary.unread)
-
-
-def check(jobs: Sequence[DictConfig], folder: Path) -> tuple[list[Experiment], dict[str, str]]:
+def check(command: str, jobs: Sequence[DictConfig], folder: Path) -> tuple[list[Any], dict[str, str]]:
     """Check everything that can be known before a run starts, the cheapest first.
 
     Args:
+        command: a name of ``JOBS``.
         jobs: the composed configurations.
         folder: where results will go.
 
@@ -132,23 +125,23 @@ def check(jobs: Sequence[DictConfig], folder: Path) -> tuple[list[Experiment], d
     Raises:
         InputError: for the first thing that cannot be used.
     """
-    experiments = [Experiment.from_config(job) for job in jobs]
+    kind = JOBS[command]
+    asked = [kind.asked(job) for job in jobs]
     _check_writable(folder)
-    _check_writable(experiments[0].outputs / "store")
-    # Only now torch, for what only the networks know; and data last, which may have to be downloaded.
-    from neural_branching import pipeline
+    _check_writable(asked[0].outputs / "store")
+    for one in asked:  # only now what takes torch
+        kind.check(one)
+    # Data last, which may have to be downloaded.
     from neural_branching.artifacts.ensure_data import ensure_data
-    from neural_branching.artifacts.workspace import store_of
+    from neural_branching.store.artifact_store import store_at
 
-    for one in experiments:
-        pipeline.check(one)
     tables = {}
-    for one in experiments:
+    for one in asked:
         data = digest_of(one.data.described)
         if data not in tables:
-            tables[data] = ensure_data(one.data, store_of(one))
-        pipeline.check_table(one, tables[data])
-    return experiments, {data: table.artifact.key for data, table in tables.items()}
+            tables[data] = ensure_data(one.data, store_at(one.outputs / "store"))
+        kind.check_table(one, tables[data])
+    return asked, {data: table.artifact.key for data, table in tables.items()}
 
 
 def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:

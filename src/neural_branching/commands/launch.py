@@ -16,13 +16,12 @@ from neural_branching.commands import terminal
 from neural_branching.errors import InputError, is_full_disk, refused_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Sequence
 
     from omegaconf import DictConfig
 
+    from neural_branching.commands.jobs import Done
     from neural_branching.config.experiment import Experiment
-    from neural_branching.pipeline import Run
 
     Optimised = float | list[float]
 
@@ -41,7 +40,7 @@ def launch(command: str, arguments: list[str]) -> None:
     """Run or sweep: Hydra composes the configuration and calls ``job``.
 
     Args:
-        command: name of the primary configuration, "train" or "route".
+        command: name of the primary configuration, and of ``JOBS``.
         arguments: what was typed behind it.
 
     Raises:
@@ -176,21 +175,21 @@ def job(config: "DictConfig") -> "Optimised | None":
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from neural_branching.config.experiment import Experiment
-    from neural_branching.execute import execute
+    from neural_branching.commands.jobs import JOBS
     from neural_branching.store.run_folders import begin, discard
 
     terminal.prepare()  # launchers run jobs in other processes
     hydra_config = HydraConfig.get()
+    command = hydra_config.callbacks["check_and_summarize"]["command"]
+    kind = JOBS[command]
     folder, sweep = Path(hydra_config.runtime.output_dir), None
     if hydra_config.mode == RunMode.MULTIRUN:
         sweep = Path(hydra_config.runtime.cwd) / hydra_config.sweep.dir
     try:
         begin(folder)
-        experiment, typed = Experiment.from_config(config), list(hydra_config.overrides.task)
-        run = execute(experiment, folder, typed, sweep, draw_figures=not sweep)
+        done = kind.execute(kind.asked(config), folder, list(hydra_config.overrides.task), sweep)
     except Exception as found:
-        error = _recorded(found, "route" if "hierarchy" in config else "train", folder)
+        error = _recorded(found, command, folder)
         if sweep:
             # One failed job must not stop the others; the summary reports it and exits with 1.
             log.error("%s failed: %s", folder.name, error)
@@ -202,8 +201,11 @@ def job(config: "DictConfig") -> "Optimised | None":
         # Ctrl-C: what was finished is in the store, and the folder would only look like a run.
         discard(folder)
         raise
-    _show(run, folder, alone=sweep is None)
-    return _to_optimise(run.results)
+    if sweep:
+        log.info("%s: %s", folder.name, kind.one_line(done.results))
+    else:
+        _show(done, folder)
+    return _to_optimise(kind.objectives(done.results))
 
 
 def _recorded(found: Exception, command: str, folder: Path) -> Exception:
@@ -222,25 +224,17 @@ def _recorded(found: Exception, command: str, folder: Path) -> Exception:
     return error
 
 
-def _show(run: "Run", folder: Path, *, alone: bool) -> None:
-    """Say what a finished run has found. It is written, whether or not it can be shown."""
-    from neural_branching.report.run_report import one_line, print_run
-
-    if not alone:
-        log.info("%s: %s", folder.name, one_line(run.results))
-        return
+def _show(done: "Done", folder: Path) -> None:
+    """Print a finished run. It is written, whether or not it can be printed."""
     try:
-        print_run(run, folder)
+        done.show()
     except OSError as error:
         sys.exit(f"The results are in {folder}, but cannot be printed ({error.strerror}).")
 
 
-def _to_optimise(results: "Mapping[str, Any]") -> "Optimised | None":
-    """What a sweeper optimises: accuracy on validation, if nothing else is asked for; None if undefined."""
-    from neural_branching.report.results import records
-
-    found = [*results["objectives"].values()] or [records(results)[0]["validation"]["accuracy"]]
-    if None in found:
+def _to_optimise(values: "Sequence[float | None]") -> "Optimised | None":
+    """What a sweeper optimises; None if one of the values is undefined."""
+    found = [value for value in values if value is not None]
+    if not values or len(found) < len(values):
         return None
-    values = [float(value) for value in found]
-    return values if len(values) > 1 else values[0]
+    return found if len(found) > 1 else found[0]

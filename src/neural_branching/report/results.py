@@ -34,6 +34,10 @@ CURVE, SCOD_CURVE, POINTS = "curve.csv", "scod_curve.csv", "thresholds.csv"
 _COMPLETED = ("data", "classes", "nodes", "router", "parent", "seeds", "usual", "artifacts", "overrides")
 _NODE = ("score", "reliability", "thresholds", "branch", "branch_point", "published")
 
+_COMMANDS = {name: name for name in ("train", "route", "specialize")}
+# What only the configuration of a command has.
+_ONLY = {"hierarchy": "route", "divisions": "specialize"}
+
 
 def records(results: Mapping[str, Any]) -> list[Row]:
     """A run as one flat record for each of its thresholds.
@@ -86,11 +90,12 @@ def written(folder: Path, names: Iterable[str], outputs: Path) -> Row:
 
 
 def command_of(folder: Path) -> str:
-    """The command that made a run, "train" or "route"; by its configuration where its results are lost."""
+    """The command that made a run; by its configuration where its results are lost."""
     try:
-        return "route" if read_json(folder / RESULTS)["command"] == "route" else "train"
+        return _COMMANDS[read_json(folder / RESULTS)["command"]]
     except (InputError, KeyError, TypeError):
-        return "route" if "hierarchy" in read_config(folder) else "train"
+        config = read_config(folder)
+        return next((command for key, command in _ONLY.items() if key in config), "train")
 
 
 def read_results(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,211 @@
+"""What the commands that Hydra composes do with a configuration: check it, run it, sum up a sweep of it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from neural_branching.config.data_spec import DataSpec
+    from neural_branching.config.experiment import Experiment
+    from neural_branching.data.table import DataTable
+    from neural_branching.labs.specialization.study_spec import StudySpec
+
+
+class Asked(Protocol):
+    """What every job was asked for, among other things: examples, and a folder of the store and the runs."""
+
+    @property
+    def data(self) -> "DataSpec":
+        """The examples."""
+
+    @property
+    def outputs(self) -> Path:
+        """The folder."""
+
+
+A = TypeVar("A", bound=Asked)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished job.
+
+    Attributes:
+        results: what was written of it.
+        show: prints it.
+    """
+
+    results: Mapping[str, Any]
+    show: Callable[[], None]
+
+
+class Jobs(ABC, Generic[A]):
+    """The jobs of a command. Methods import what takes torch when it is needed."""
+
+    @abstractmethod
+    def asked(self, config: "DictConfig") -> A:
+        """What a composed configuration asks for, checked as far as that takes no torch.
+
+        Raises:
+            InputError: for the first thing that cannot be used.
+        """
+
+    @abstractmethod
+    def check(self, asked: A) -> None:
+        """Check what only networks know.
+
+        Raises:
+            InputError: for the first thing that cannot be used.
+        """
+
+    @abstractmethod
+    def check_table(self, asked: A, table: "DataTable") -> None:
+        """Check what only the examples know.
+
+        Raises:
+            InputError: if they are too few, or are not what is asked for.
+        """
+
+    def build_ahead(self, jobs: Sequence[A]) -> None:
+        """Build what jobs of a sweep are better built together."""
+
+    @abstractmethod
+    def execute(self, asked: A, folder: Path, overrides: Sequence[str], sweep: Path | None) -> Done:
+        """Run into a folder, which exists and is empty.
+
+        Args:
+            asked: what to do.
+            folder: of the run.
+            overrides: what the user typed.
+            sweep: folder of the sweep that the run belongs to; None for a run of its own.
+        """
+
+    @abstractmethod
+    def one_line(self, results: Mapping[str, Any]) -> str:
+        """A finished run as a phrase, for the log of a sweep."""
+
+    def objectives(self, results: Mapping[str, Any]) -> Sequence[float | None]:
+        """What a search optimises."""
+        return ()
+
+    @abstractmethod
+    def summarize(self, folder: Path) -> bool:
+        """Write and print the summary of a sweep; whether every job has finished."""
+
+
+class BranchJobs(Jobs["Experiment"]):
+    """Branches of a parent, alone or as a tree.
+
+    Args:
+        command: "train" or "route".
+    """
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def asked(self, config: "DictConfig") -> "Experiment":
+        """See ``Jobs.asked``."""
+        from neural_branching.config.experiment import Experiment
+
+        return Experiment.from_config(config)
+
+    def check(self, asked: "Experiment") -> None:
+        """See ``pipeline.check``."""
+        from neural_branching import pipeline
+
+        pipeline.check(asked)
+
+    def check_table(self, asked: "Experiment", table: "DataTable") -> None:
+        """See ``pipeline.check_table``."""
+        from neural_branching import pipeline
+
+        pipeline.check_table(asked, table)
+
+    def build_ahead(self, jobs: "Sequence[Experiment]") -> None:
+        """Train parents, and branches of one shape at once."""
+        from neural_branching.artifacts.train_together import train_together
+
+        train_together(jobs)
+
+    def execute(
+        self, asked: "Experiment", folder: Path, overrides: Sequence[str], sweep: Path | None
+    ) -> Done:
+        """See ``execute.execute``."""
+        from neural_branching.execute import execute
+        from neural_branching.report.run_report import print_run
+
+        run = execute(asked, folder, overrides, sweep, draw_figures=not sweep)
+        return Done(run.results, lambda: print_run(run, folder))
+
+    def one_line(self, results: Mapping[str, Any]) -> str:
+        """Accuracy, and what was built."""
+        from neural_branching.report.run_report import one_line
+
+        return one_line(dict(results))
+
+    def objectives(self, results: Mapping[str, Any]) -> Sequence[float | None]:
+        """The objectives of the configuration; accuracy on validation, if there are none."""
+        from neural_branching.report.results import records
+
+        return [*results["objectives"].values()] or [records(results)[0]["validation"]["accuracy"]]
+
+    def summarize(self, folder: Path) -> bool:
+        """Tables and figures that compare the runs."""
+        from neural_branching.report.summary import show, summarize
+
+        summary = summarize(folder, self.command, events=True)
+        show(summary)
+        return not (summary.failed or summary.unread)
+
+
+class SpecializationJobs(Jobs["StudySpec"]):
+    """Studies of branch specialization."""
+
+    def asked(self, config: "DictConfig") -> "StudySpec":
+        """See ``Jobs.asked``."""
+        from neural_branching.labs.specialization.study_spec import StudySpec
+
+        return StudySpec.from_config(config)
+
+    def check(self, asked: "StudySpec") -> None:
+        """See ``study.check``."""
+        from neural_branching.labs.specialization.study import check
+
+        check(asked)
+
+    def check_table(self, asked: "StudySpec", table: "DataTable") -> None:
+        """See ``study.check_table``."""
+        from neural_branching.labs.specialization.study import check_table
+
+        check_table(asked, table)
+
+    def execute(self, asked: "StudySpec", folder: Path, overrides: Sequence[str], sweep: Path | None) -> Done:
+        """See ``study_report.execute``."""
+        from neural_branching.labs.specialization.study_report import execute, print_study
+
+        results = execute(asked, folder, overrides, sweep)
+        return Done(results, lambda: print_study(results, folder))
+
+    def one_line(self, results: Mapping[str, Any]) -> str:
+        """Which claims were seen."""
+        from neural_branching.labs.specialization.study_report import one_line
+
+        return one_line(results)
+
+    def summarize(self, folder: Path) -> bool:
+        """A line per study."""
+        from neural_branching.labs.specialization.study_summary import summarize
+
+        return summarize(folder)
+
+
+# Command → its jobs.
+JOBS: dict[str, Jobs[Any]] = {
+    "train": BranchJobs("train"),
+    "route": BranchJobs("route"),
+    "specialize": SpecializationJobs(),
+}

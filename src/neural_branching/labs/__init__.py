@@ -1,0 +1,1 @@
+"""Laboratories: questions about networks that nothing else in the package rests on."""

@@ -1,0 +1,126 @@
+"""Everything that is measured of one network with branches."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from neural_branching.labs.specialization.lesions import Lesion, LesionEffect, lesion_effect
+from neural_branching.labs.specialization.partition import Partition
+from neural_branching.labs.specialization.permutation_tests import (
+    compare_features,
+    compare_separation,
+    compare_silhouette,
+    holm,
+)
+from neural_branching.labs.specialization.shown import Shown
+from neural_branching.labs.specialization.similarity import compare_similarity, mean_correlation, treves_rolls
+from neural_branching.labs.specialization.stimuli import VARIANTS
+from neural_branching.labs.specialization.unit_features import unit_features
+from neural_branching.labs.specialization.unit_responses import UnitResponses, dead_units, outputs
+from neural_branching.selection.array_types import Float64, Int64, Shaped
+from neural_branching.training.classifier import Classifier
+
+Numbers = dict[str, Any]
+
+
+def measure_stage(
+    model: Classifier,
+    partition: Partition,
+    answers: UnitResponses,
+    labels: Int64[np.ndarray, " n"],
+    permutations: int,
+    divisions: int,
+    *,
+    seed: int,
+) -> tuple[Numbers, Mapping[str, Float64[np.ndarray, " units"]]]:
+    """Features of the units of a stage by branch, and how alike branches respond.
+
+    Args:
+        model: the network.
+        partition: its units; dead ones are left out and counted.
+        answers: what they answer to images.
+        labels: of the images.
+        permutations: of every test.
+        divisions: at random, for similarities.
+        seed: of permutations and divisions.
+
+    Returns:
+        The numbers; and feature → one value per unit of the stage.
+
+    Raises:
+        InputError: if a branch has fewer than 3 live units, or a feature is the same for all.
+    """
+    means = answers.means
+    dead = dead_units(means)
+    alive = partition.without(dead)
+    features = unit_features(model, partition.stage, answers, labels)
+    table = np.stack([values[alive.units] for values in features.values()], 1)
+    table = (table - table.mean(0)) / np.maximum(1e-12, table.std(0))
+    each, together = compare_features(table, alive.owners, permutations, seed)
+    corrected = holm([one.p for one in each])
+    numbers: Numbers = {
+        "units": len(alive.units),
+        "dead": len(partition.units) - len(alive.units),
+        "omnibus": asdict(together),
+        "features": {},
+    }
+    for column, (name, one) in enumerate(zip(features, each, strict=True)):
+        apart = compare_separation(table[:, column], alive.owners, permutations, seed)
+        numbers["features"][name] = {
+            **asdict(one),
+            "holm": corrected[column],
+            "auroc": apart and asdict(apart),
+            "means": {
+                branch: float(features[name][units].mean()) for branch, units in alive.branches.items()
+            },
+        }
+    within, between = mean_correlation(means, alive)
+    numbers |= {
+        "silhouette": asdict(compare_silhouette(means[:, alive.units], alive.owners, permutations, seed)),
+        "cka": asdict(compare_similarity(means, alive, divisions, seed)),
+        "correlation": {"within": within, "between": between},
+        "treves_rolls": treves_rolls(means[:, partition.units]),
+    }
+    return numbers, features
+
+
+def measure_function(
+    model: Classifier, partition: Partition, shown: Shown, fill: str, divisions: int, *, seed: int
+) -> Numbers:
+    """Accuracy, and what lesions of branches cost on coloured, grey and blurred images.
+
+    Raises:
+        InputError: as ``lesion_effect``.
+    """
+    with torch.inference_mode():
+        training = torch.cat(list(outputs(model, shown.training, partition.stage)))
+    lesion = Lesion(fill, training, seed)
+    found = {
+        name: lesion_effect(model, partition, variant(shown.test), shown.test_labels, lesion, divisions, seed)
+        for name, variant in VARIANTS.items()
+    }
+    return {
+        "accuracy": {name: effect.accuracy for name, effect in found.items()},
+        "lesions": {name: _numbers(effect) for name, effect in found.items()},
+    }
+
+
+def accuracy(
+    model: Classifier, images: Shaped[torch.Tensor, "n ..."], labels: Int64[np.ndarray, " n"]
+) -> float:
+    """Share of images whose largest logit is their label's."""
+    predictions = [batch.argmax(1).cpu() for batch in outputs(model, images, "logits")]
+    return float((torch.cat(predictions).numpy() == labels).mean())
+
+
+def _numbers(effect: LesionEffect) -> Numbers:
+    return {
+        "without": dict(effect.without),
+        "excess": effect.excess,
+        "p": effect.random.p,
+        "random": effect.accuracy_without_random,
+        "by_class": {name: one.tolist() for name, one in effect.by_class.items()},
+    }

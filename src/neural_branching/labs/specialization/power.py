@@ -1,0 +1,57 @@
+"""How many units and seeds it takes to see a division: simulated before a study claims to have seen none."""
+
+import numpy as np
+
+from neural_branching.errors import ArgumentError, whole
+from neural_branching.labs.specialization.permutation_tests import (
+    ALPHA,
+    explained_variance,
+    fisher,
+    permuted,
+)
+from neural_branching.selection.array_types import Float64
+
+NOISE = 0.2  # standard deviation of a feature around 0 and 1
+
+
+def planted(
+    units: int, marked: int, inside: int, generator: np.random.Generator
+) -> Float64[np.ndarray, " units"]:
+    """A feature of units of two equal branches, about 1 for the marked ones and about 0 for the rest.
+
+    Args:
+        units: number of units, even; the first half is the first branch.
+        marked: how many of them are marked.
+        inside: how many of these lie in the first branch.
+        generator: of the noise.
+
+    Raises:
+        InputError: if a branch has no room for so many.
+    """
+    half = units // 2
+    if not 0 <= inside <= marked or max(inside, marked - inside) > half:
+        raise ArgumentError(
+            "inside", f"is {inside} of {marked} marked units: a branch of {half} has no room."
+        )
+    feature = generator.normal(0, NOISE, units)
+    feature[:inside] += 1
+    feature[half : half + marked - inside] += 1
+    return np.asarray(feature)
+
+
+def p_values(
+    units: int, marked: int, inside: int, repeats: int, draws: int = 999, seed: int = 0
+) -> Float64[np.ndarray, " repeats"]:
+    """p-values of η² for a planted division, over draws of the noise."""
+    generator = np.random.default_rng(seed)
+    owners = np.repeat([0, 1], whole(units, "units", 2) // 2)
+    features = np.stack([planted(len(owners), marked, inside, generator) for _ in range(repeats)], 1)
+    value = explained_variance(features, owners[None])[0]
+    null = explained_variance(features, permuted(owners, draws, seed))
+    return np.asarray((1 + (null >= value - 1e-9).sum(0)) / (1 + draws))
+
+
+def power(units: int, marked: int, inside: int, seeds: int, repeats: int = 1000) -> float:
+    """Probability that Fisher's combination over seeds is at most .05 for a planted division."""
+    p = p_values(units, marked, inside, repeats * whole(seeds, "seeds", 1)).reshape(repeats, seeds)
+    return float(np.mean([fisher(row.tolist()) <= ALPHA for row in p]))

@@ -1,0 +1,60 @@
+"""What the units of a network are shown: some training and some test images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neural_branching.config.parent_spec import ParentSpec
+from neural_branching.data.table import DataTable
+from neural_branching.selection.array_types import Int64, Shaped
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Images and labels.
+
+    Attributes:
+        training: images that the network may have learned from, raw uint8.
+        training_labels: their labels as the network has them.
+        test: images that it has not.
+        test_labels: their labels.
+        names: of the labels.
+    """
+
+    training: Shaped[Tensor, "n c h w"]
+    training_labels: Int64[np.ndarray, " n"]
+    test: Shaped[Tensor, "m c h w"]
+    test_labels: Int64[np.ndarray, " m"]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, table: DataTable, parent: ParentSpec, most: int) -> "Shown":
+        """At most so many images of each split, of all labels alike, the same for every network.
+
+        Args:
+            table: the examples.
+            parent: whose labels count.
+            most: number of images of a split.
+        """
+        targets, content = parent.labels.targets(table.classes), table.examples()
+
+        def some(split: str) -> tuple[Tensor, Int64[np.ndarray, " n"]]:
+            rows = table.rows(split, tuple(parent.labels.of), training_source="parent")
+            if len(rows) > most:  # evenly spaced, as rows are ordered by class
+                rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
+            return torch.from_numpy(content[rows]), targets[table.labels[rows]]
+
+        training, test = some("train"), some("test")
+        return cls(*training, *test, tuple(parent.labels.names))
+
+    @property
+    def size(self) -> int:
+        """Side of an image in pixels."""
+        return int(self.test.shape[-1])
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether no image has any colour."""
+        return bool((self.training == self.training[:, :1]).all())

@@ -1,0 +1,256 @@
+"""A study on one page: networks with branches, the same untrained, plain ones of equal cost → measures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from neural_branching.artifacts.build_networks import check_parent, outline
+from neural_branching.artifacts.ensure_data import ensure_data
+from neural_branching.artifacts.ensure_parent import ensure_parent
+from neural_branching.artifacts.macs import cost
+from neural_branching.artifacts.trained_weights import HISTORY
+from neural_branching.artifacts.workspace import Workspace, load_parent
+from neural_branching.config.parent_spec import ParentSpec
+from neural_branching.data.table import DataTable
+from neural_branching.errors import InputError, one_of
+from neural_branching.files.progress import progress
+from neural_branching.labs.specialization.claims import claims
+from neural_branching.labs.specialization.filter_features import FILTER_FEATURES
+from neural_branching.labs.specialization.measurement import accuracy, measure_function, measure_stage
+from neural_branching.labs.specialization.partition import Partition
+from neural_branching.labs.specialization.shown import Shown
+from neural_branching.labs.specialization.study_spec import StudySpec
+from neural_branching.labs.specialization.unit_features import filters
+from neural_branching.labs.specialization.unit_responses import respond
+from neural_branching.labs.specialization.weight_svd import connections, singular_vectors
+from neural_branching.networks.branched import BranchedNet
+from neural_branching.store.artifact_store import store_at
+from neural_branching.store.environment import environment
+from neural_branching.training.classifier import Classifier
+
+Numbers = dict[str, Any]
+ROLES = ("branched", "untrained", "plain")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study found.
+
+    Attributes:
+        results: what results.json will hold.
+        units: of every seed and role: stage → feature → one value per unit.
+        owners: of every seed and role: stage → unit → branch.
+        kernels: of every seed and role the first layer's filters.
+        singular: of every seed the singular vectors of the plain network.
+    """
+
+    results: Numbers
+    units: Mapping[tuple[int, str], Mapping[str, Mapping[str, np.ndarray]]]
+    owners: Mapping[tuple[int, str], Mapping[str, Mapping[int, str]]]
+    kernels: Mapping[tuple[int, str], np.ndarray]
+    singular: Mapping[int, Sequence[Any]]
+
+
+def check(spec: StudySpec) -> None:
+    """Check what only the network knows.
+
+    Raises:
+        InputError: as ``check_parent``, for a network without branches, and a stage that is not divided.
+    """
+    spec.compute.device()
+    check_parent(spec.parent)
+    stages = divided_stages(outline(spec.parent))
+    one_of(spec.stage, stages, "branch_point.stage")
+    check_parent(plain_of_equal_cost(spec.parent))
+
+
+def check_table(spec: StudySpec, table: DataTable) -> None:
+    """Check that there is colour, of which half of the measures speak.
+
+    Raises:
+        InputError: if no training image has any.
+    """
+    if Shown.of(table, spec.parent, spec.examples).is_grey:
+        raise InputError(
+            f"The images of data {spec.data.name!r} are grey: a study of specialization asks who sees colour."
+        )
+
+
+def divided_stages(model: Classifier) -> dict[str, Partition]:
+    """The divided stages of a network in order.
+
+    Raises:
+        InputError: if there is none.
+    """
+    network = model.network
+    if not isinstance(network, BranchedNet) or len(network.shares) == 1:
+        raise InputError(
+            f"parent.network, a {type(network).__name__} of one branch, has no branches to compare: choose "
+            "parent=branched with parent.network.branches of 2 or more."
+        )
+    return {
+        stage: Partition.of(stage, branches, sum(map(len, branches.values())))
+        for stage, branches in network.branch_units().items()
+    }
+
+
+def plain_of_equal_cost(spec: ParentSpec) -> ParentSpec:
+    """The same network without branches, of the width whose multiply–accumulates come nearest.
+
+    Of kernels of several sizes it has the largest.
+    """
+    kernel = spec.network.get("kernel", 5)
+    largest = kernel if isinstance(kernel, int) else max(kernel)
+
+    def of_width(width: int) -> ParentSpec:
+        network = {**spec.network, "branches": 1, "join": "logits", "kernel": largest, "width": width}
+        return replace(spec, network=network)
+
+    wanted, blank = cost(outline(spec), spec.input.blank()).macs, spec.input.blank()
+    low, high = 1, int(spec.network.get("width", 32))
+    while low < high:  # MACs rise with the width
+        middle = (low + high) // 2
+        if cost(outline(of_width(middle)), blank).macs < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    nearest = min(
+        (width for width in (low - 1, low) if width),
+        key=lambda width: abs(cost(outline(of_width(width)), blank).macs - wanted),
+    )
+    return of_width(nearest)
+
+
+def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None = None) -> Study:
+    """Train what is missing and measure everything.
+
+    Args:
+        spec: what to do.
+        overrides: what the user typed.
+        fingerprint: of the data that is expected; None for any.
+
+    Raises:
+        InputError: as ``check`` and ``check_table``, and for a network that cannot be measured.
+    """
+    check(spec)
+    spec.compute.apply()
+    store = store_at(spec.outputs / "store")
+    table = ensure_data(spec.data, store, content=True, fingerprint=fingerprint)
+    check_table(spec, table)
+    shown = Shown.of(table, spec.parent, spec.examples)
+    weights, networks = {}, {}
+    for parent in spec.parents:
+        for role, one in _roles(parent).items():
+            found = ensure_parent(store, spec.data, table, spec.compute, one)
+            weights[f"{role} {parent.seed}"] = found
+            workspace = Workspace(store, spec.data, table, spec.compute, one, found)
+            networks[parent.seed, role] = load_parent(workspace).to(spec.compute.device())
+    seeds: dict[int, Numbers] = {}
+    units, owners, kernels, singular = {}, {}, {}, {}
+    with progress("Measuring units, branches and lesions") as show:
+        for number, ((seed, role), model) in enumerate(networks.items()):
+            partitions = _partitions(networks[seed, "branched"], model)
+            owners[seed, role] = {stage: one.owner_of for stage, one in partitions.items()}
+            seeds.setdefault(seed, {})[role], units[seed, role] = _measure(
+                spec, model, partitions, shown, trained=role != "untrained", seed=seed
+            )
+            history = weights[f"{role} {seed}"].json(HISTORY)
+            seeds[seed][role]["validation_accuracy"] = [epoch["val/accuracy"] for epoch in history]
+            if (weights_of := filters(model)) is not None:
+                kernels[seed, role] = weights_of
+            if role == "plain":
+                singular[seed] = _singular_vectors(spec, model, seed)
+                seeds[seed][role]["singular_vectors"] = [
+                    {
+                        "centred": one.centred,
+                        "number": one.number,
+                        "share": one.share,
+                        "features": {name: asdict(tested) for name, tested in one.features.items()},
+                    }
+                    for one in singular[seed]
+                ]
+            show((number + 1) / len(networks))
+    results = {
+        "command": "specialize",
+        "status": "completed",
+        "data": spec.data.name,
+        "stage": spec.stage,
+        "lesion": spec.lesion,
+        "examples": {"training": len(shown.training), "test": len(shown.test)},
+        "labels": list(shown.names),
+        "networks": {role: _described(one, spec) for role, one in _roles(spec.parent).items()},
+        "seeds": {str(seed): found for seed, found in seeds.items()},
+        "claims": [asdict(claim) for claim in claims(seeds, spec.stage)],
+        "environment": environment(spec.compute.device()),
+        "artifacts": {
+            name: {**weights[name].provenance(), "built": built}
+            for name, built in store.newly_built(weights).items()
+        },
+        "used": store.take_used(),
+        "overrides": list(overrides),
+    }
+    return Study(results, units, owners, kernels, singular)
+
+
+def _roles(parent: ParentSpec) -> dict[str, ParentSpec]:
+    """The network, its initial weights, and the plain one."""
+    return dict(zip(ROLES, (parent, replace(parent, recipe=None), plain_of_equal_cost(parent)), strict=True))
+
+
+def _partitions(branched: Classifier, model: Classifier) -> dict[str, Partition]:
+    """The divided stages; of a plain network its units in as many equal parts, by their order."""
+    network = model.network
+    assert isinstance(network, BranchedNet)
+    divided = divided_stages(branched)
+    if len(network.shares) > 1:
+        return divided
+    plain = {}
+    for stage, partition in divided.items():
+        count = network.unit_count(stage)
+        parts = np.array_split(np.arange(count), len(partition.branches))
+        plain[stage] = Partition.of(
+            stage, {name: part.tolist() for name, part in zip(partition.branches, parts, strict=True)}, count
+        )
+    return plain
+
+
+def _measure(
+    spec: StudySpec,
+    model: Classifier,
+    partitions: Mapping[str, Partition],
+    shown: Shown,
+    *,
+    trained: bool,
+    seed: int,
+) -> tuple[Numbers, dict[str, Mapping[str, np.ndarray]]]:
+    answers = respond(model, shown.test, tuple(partitions))
+    stages, units = {}, {}
+    for stage, partition in partitions.items():
+        stages[stage], units[stage] = measure_stage(
+            model, partition, answers[stage], shown.test_labels, spec.permutations, spec.divisions, seed=seed
+        )
+    numbers: Numbers = {"stages": stages}
+    if trained:
+        numbers |= measure_function(
+            model, partitions[spec.stage], shown, spec.lesion, spec.divisions, seed=seed
+        )
+        numbers["training_accuracy"] = accuracy(model, shown.training, shown.training_labels)
+    return numbers, units
+
+
+def _singular_vectors(spec: StudySpec, model: Classifier, seed: int) -> list[Any]:
+    network = model.network
+    assert isinstance(network, BranchedNet)
+    weights = filters(model)
+    assert weights is not None
+    table = connections(network.next_weights().detach().double().cpu().numpy(), len(weights))
+    features = {name: feature(weights) for name, feature in FILTER_FEATURES.items()}
+    features["norm"] = np.sqrt((weights**2).sum((1, 2, 3)))
+    return singular_vectors(table, features, min(spec.permutations, 500), seed=seed)
+
+
+def _described(parent: ParentSpec, spec: StudySpec) -> Numbers:
+    macs, parameters = cost(outline(parent), spec.parent.input.blank())
+    return {"network": dict(parent.network), "macs": macs, "parameters": parameters}

@@ -1,0 +1,113 @@
+"""Studies of a folder side by side: a sweep over branches, where they meet, widths, data."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from neural_branching.errors import InputError
+from neural_branching.files.csv_text import write_table
+from neural_branching.files.reading import read_json
+from neural_branching.report.cells import number
+from neural_branching.report.results import SCHEMA_VERSION, command_of
+from neural_branching.report.tables import console
+from neural_branching.store.run_folders import RESULTS, missing_jobs, runs_below
+
+COMMAND = "specialize"
+_NUMBERS = ("accuracy", "plain_accuracy", "excess", "excess_seeds", "cka", "cka_random", "eta2", "eta2_null")
+_HEADINGS = ("accuracy", "plain", "excess", "seeds p≤.05", "CKA", "random", "η²", "permuted")
+
+
+def summarize(folder: Path) -> bool:
+    """Write summary.csv, and print a line per study.
+
+    Args:
+        folder: a sweep, a run, or any folder of them.
+
+    Returns:
+        Whether every study has finished.
+
+    Raises:
+        InputError: if no study below the folder has results.
+        OSError: if the table cannot be written.
+    """
+    finished, broken = {}, {str(place): why for place, why in missing_jobs(folder, COMMAND).items()}
+    for run in sorted(runs_below(folder)):
+        if command_of(run) != COMMAND:
+            continue
+        name = str(run.relative_to(folder))
+        try:
+            finished[name] = _record(run)
+        except InputError as error:
+            broken[name] = str(error)
+    if not finished:
+        why = next(iter(broken.values()), "there is no study of specialization")
+        raise InputError(f"{folder} has no finished study: {why}")
+    columns = ["run", "overrides", "seeds", *_NUMBERS]
+    write_table(
+        folder / "summary.csv",
+        columns,
+        [[name, *(one[column] for column in columns[1:])] for name, one in finished.items()],
+    )
+    screen = console()
+    table = Table(title=f"{len(finished)} {'studies' if len(finished) > 1 else 'study'}, means over seeds")
+    table.add_column("setting", overflow="fold")
+    for heading in ("seeds", *_HEADINGS):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, one in finished.items():
+        table.add_row(
+            one["overrides"] or name, str(one["seeds"]), *(number(one[column]) for column in _NUMBERS)
+        )
+    screen.print(table)
+    for name, why in broken.items():
+        screen.print(f"{name}: {why}", highlight=False, soft_wrap=True)
+    screen.print(f"Table: {folder / 'summary.csv'}", highlight=False, soft_wrap=True)
+    return not broken
+
+
+def _record(run: Path) -> dict[str, Any]:
+    """A study as one line of numbers.
+
+    Raises:
+        InputError: if it failed, or its results cannot be read.
+    """
+    results = read_json(run / RESULTS)
+    try:
+        if results["status"] != "completed":
+            raise InputError(str(results["error"]["message"]))
+        if results["schema_version"] != SCHEMA_VERSION:
+            raise InputError(f"{run / RESULTS} is of another version: repeat the run that made it.")
+        seeds, stage = list(results["seeds"].values()), results["stage"]
+        first = next(iter(seeds[0]["branched"]["stages"]))
+
+        def mean(*path: str) -> float:
+            return float(np.mean([_at(one, path) for one in seeds]))
+
+        p = [_at(one, ("branched", "lesions", "colour", "p")) for one in seeds]
+        values = (
+            mean("branched", "accuracy", "colour"),
+            mean("plain", "accuracy", "colour"),
+            mean("branched", "lesions", "colour", "excess"),
+            float(sum(one <= 0.05 for one in p)),
+            mean("branched", "stages", stage, "cka", "value"),
+            mean("branched", "stages", stage, "cka", "null_mean"),
+            mean("branched", "stages", first, "omnibus", "value"),
+            mean("branched", "stages", first, "omnibus", "null_mean"),
+        )
+        overrides = " ".join(str(one) for one in results["overrides"])
+    except (AttributeError, KeyError, TypeError, ValueError, StopIteration, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{run / RESULTS} is not a study's ({type(error).__name__}): repeat the run that made it."
+        ) from error
+    return {"overrides": overrides, "seeds": len(seeds), **dict(zip(_NUMBERS, values, strict=True))}
+
+
+def _at(one: Mapping[str, Any], path: tuple[str, ...]) -> float:
+    value: Any = one
+    for name in path:
+        value = value[name]
+    return float(value)

@@ -1,0 +1,96 @@
+"""Are there hidden branches in a layer that has none? The singular vectors of what it sends to the next.
+
+Voss et al. (2021) order the units of a layer by the singular vectors of the weights to the next one. Summing
+absolute weights over the kernel is our choice.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from neural_branching.errors import InputError
+from neural_branching.labs.specialization.permutation_tests import Tested
+from neural_branching.selection.array_types import Float64
+
+
+@dataclass(frozen=True)
+class SingularVector:
+    """A left singular vector beside the features of the units.
+
+    Attributes:
+        centred: whether the mean of every column was taken away before.
+        number: which one, 0 being that of the largest singular value.
+        share: of the squared singular values.
+        vector: one entry per unit.
+        features: name → |Spearman's ρ| with it, against weights whose every column is permuted.
+    """
+
+    centred: bool
+    number: int
+    share: float
+    vector: Float64[np.ndarray, " units"]
+    features: dict[str, Tested]
+
+
+def connections(
+    weights: Float64[np.ndarray, "next units k k"], units: int
+) -> Float64[np.ndarray, "units next"]:
+    """Σ|w| over the kernel from every unit to every unit of the next layer.
+
+    Raises:
+        InputError: for a grouped layer, which sees no more than its part of the units.
+    """
+    if weights.shape[1] != units:
+        raise InputError(
+            f"The next layer is grouped: each of its units sees {weights.shape[1]} of {units}. Singular "
+            "vectors look for branches in a layer without any."
+        )
+    return np.asarray(np.abs(weights).sum((2, 3)).T)
+
+
+def singular_vectors(
+    table: Float64[np.ndarray, "units next"],
+    features: dict[str, Float64[np.ndarray, " units"]],
+    draws: int,
+    count: int = 2,
+    seed: int = 0,
+) -> list[SingularVector]:
+    """The first singular vectors, raw and centred, beside features of the units.
+
+    Args:
+        table: ``connections``.
+        features: name → one value per unit; filter norm among them, by which large weights explain
+            themselves.
+        draws: permutations of the null.
+        count: vectors of each kind.
+        seed: of the permutations.
+    """
+    generator = np.random.default_rng(seed)
+    shuffled = [generator.permuted(table, axis=0) for _ in range(draws)]
+    found = []
+    for centred in (False, True):
+        left, values = _vectors(table, count, centred=centred)
+        null = [_vectors(one, count, centred=centred)[0] for one in shuffled]
+        for number in range(count):
+            tested = {
+                name: Tested.of(
+                    _spearman(left[:, number], values_of),
+                    np.array([_spearman(one[:, number], values_of) for one in null]),
+                )
+                for name, values_of in features.items()
+            }
+            share = values[number] ** 2 / (values**2).sum()
+            found.append(SingularVector(centred, number, float(share), left[:, number], tested))
+    return found
+
+
+def _vectors(
+    table: Float64[np.ndarray, "units next"], count: int, *, centred: bool
+) -> tuple[Float64[np.ndarray, "units count"], Float64[np.ndarray, " values"]]:
+    left, values, _ = np.linalg.svd(table - table.mean(0) if centred else table, full_matrices=False)
+    return left[:, :count], values
+
+
+def _spearman(one: Float64[np.ndarray, " n"], other: Float64[np.ndarray, " n"]) -> float:
+    return float(abs(np.corrcoef(rankdata(one), rankdata(other))[0, 1]))
