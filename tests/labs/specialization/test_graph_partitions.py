@@ -27,6 +27,11 @@ def without_values(name: str) -> nn.Module:
     return model
 
 
+@cache
+def found_in(name: str) -> list[FoundPartition]:
+    return found(without_values(name), 299 if name == "inception_v3" else 224)
+
+
 def found(module: nn.Module, size: int = 224, channels: int = 3) -> list[FoundPartition]:
     return graph_partitions(module, torch.zeros(1, channels, size, size))
 
@@ -49,31 +54,28 @@ def widths(one: FoundPartition) -> dict[str, int]:
     ],
 )
 def test_as_many_as_the_architecture_has(name: str, expected: dict[tuple[str, int], int]) -> None:
-    model = without_values(name)
-    ones = found(model, 299 if name == "inception_v3" else 224)
-    assert Counter((one.kind, len(one.partition.branches)) for one in ones) == expected
+    assert Counter((one.kind, len(one.partition.branches)) for one in found_in(name)) == expected
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "resnext50_32x4d", "vit_b_16"])
 def test_stages_can_be_run(name: str) -> None:
-    model = without_values(name)
-    nodes = get_graph_node_names(model, suppress_diff_warning=True)[1]
-    assert {stage for one in found(model) for stage in (one.partition.stage, *one.stages)} <= set(nodes)
+    nodes = get_graph_node_names(without_values(name), suppress_diff_warning=True)[1]
+    assert {stage for one in found_in(name) for stage in (one.partition.stage, *one.stages)} <= set(nodes)
 
 
 def test_groups_of_a_block_that_is_one_node() -> None:
-    ones = [one for one in found(without_values("regnet_y_400mf")) if one.kind == "grouped convolution"]
+    ones = [one for one in found_in("regnet_y_400mf") if one.kind == "grouped convolution"]
     assert [len(one.partition.branches) for one in ones] == [6] + 3 * [13] + 6 * [26] + 6 * [55]
     assert all(set(widths(one).values()) == {8} for one in ones)
     assert ones[0].stages == ("trunk_output.block1.block1-0.f.b",)
 
 
 def test_branches_are_named_after_their_modules() -> None:
-    first = found(without_values("googlenet"))[0]
+    first = found_in("googlenet")[0]
     assert (first.partition.stage, first.axis) == ("inception3a.cat", 1)
     assert widths(first) == {"branch1": 64, "branch2": 128, "branch3": 32, "branch4": 32}
     assert np.array_equal(first.partition.branches["branch3"], np.arange(192, 224))
-    last = found(without_values("inception_v3"), 299)[-1]
+    last = found_in("inception_v3")[-1]
     assert widths(last) == {
         "branch1x1": 320,
         "branch3x3_2a+branch3x3_2b": 768,
