@@ -43,7 +43,7 @@ LONGEST = (
 
 # Rooms whose functions have the arrays checked that they take and return.
 CHECKED = (
-    *("selection", "routing", "evaluation", "networks", "training"),
+    *("selection", "routing", "evaluation", "networks", "training", "labs"),
     *("artifacts.activations", "artifacts.outputs"),
 )
 

@@ -172,14 +172,14 @@ class SpecializationJobs(Jobs["StudySpec"]):
         return StudySpec.from_config(config)
 
     def check(self, asked: "StudySpec") -> None:
-        """See ``study.check``."""
-        from neural_branching.labs.specialization.study import check
+        """See ``run_study.check``."""
+        from neural_branching.labs.specialization.run_study import check
 
         check(asked)
 
     def check_table(self, asked: "StudySpec", table: "DataTable") -> None:
-        """See ``study.check_table``."""
-        from neural_branching.labs.specialization.study import check_table
+        """See ``run_study.check_table``."""
+        from neural_branching.labs.specialization.run_study import check_table
 
         check_table(asked, table)
 

@@ -68,6 +68,7 @@ def main(arguments: list[str]) -> None:
         print_comparison(compare(options.folder, first, second), first, second, options.folder)
         return
 
+    from neural_branching.commands.jobs import JOBS
     from neural_branching.report.choosing import Choice
     from neural_branching.report.collect import collect
     from neural_branching.report.results import command_of
@@ -78,6 +79,9 @@ def main(arguments: list[str]) -> None:
     choice = Choice(options.where, options.by, options.sort, options.top, options.columns)
     commands = {command_of(run) for run in runs_below(options.folder)} or {"train"}
     for command in sorted(commands):
+        if command not in ("train", "route"):  # a laboratory's runs have columns of their own
+            JOBS[command].summarize(options.folder)
+            continue
         summary = collect(options.folder, command)
         if choice:
             print_choice(choice, summary)

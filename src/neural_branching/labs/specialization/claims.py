@@ -52,7 +52,7 @@ def claims(seeds: Seeds, stage: str) -> list[Claim]:
     """Every claim.
 
     Args:
-        seeds: seed → role → numbers, as ``study.run`` makes them.
+        seeds: seed → role → numbers, as ``run_study.run`` makes them.
         stage: where lesions and similarities were measured.
     """
     first = next(iter(next(iter(seeds.values()))["branched"]["stages"]))

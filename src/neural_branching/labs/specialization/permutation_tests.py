@@ -141,7 +141,7 @@ def cramers_v(
         mine = owners == branch
         for kind in kinds:
             expected = mine[0].sum() * (labels == kind).sum() / n
-            statistic += ((mine @ (labels == kind)) - expected) ** 2 / expected
+            statistic += ((mine @ (labels == kind).astype(np.float64)) - expected) ** 2 / expected
     return np.sqrt(statistic / (n * (min(len(kinds), len(branches)) - 1)))
 
 

@@ -12,7 +12,7 @@ from neural_branching.report.figures.style import PALETTE, blank
 from neural_branching.selection.array_types import Float64
 
 if TYPE_CHECKING:
-    from neural_branching.labs.specialization.study import Study
+    from neural_branching.labs.specialization.run_study import Study
 
 _COLUMNS = 16  # filters in a row
 
@@ -86,7 +86,9 @@ def features(seeds: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_title(stage, fontsize=9, loc="left")
         axes.invert_yaxis()
     grid[-1].set_xlabel("η²: share of the variance between units that branches explain")
-    grid[0].legend(fontsize=7, frameon=False, loc="lower right")
+    figure.legend(
+        *grid[0].get_legend_handles_labels(), fontsize=7, frameon=False, loc="outside upper right", ncols=3
+    )
     return figure
 
 

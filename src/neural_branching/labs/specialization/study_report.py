@@ -10,7 +10,7 @@ from rich.table import Table
 from neural_branching.errors import printable
 from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
-from neural_branching.labs.specialization import study
+from neural_branching.labs.specialization import run_study
 from neural_branching.labs.specialization.claims import SEEN
 from neural_branching.labs.specialization.specialization_figures import draw
 from neural_branching.labs.specialization.study_spec import StudySpec
@@ -36,11 +36,11 @@ def execute(spec: StudySpec, folder: Path, overrides: Sequence[str], sweep: Path
         sweep: folder of the sweep that the run belongs to; None for none.
 
     Raises:
-        InputError: as ``study.run``.
+        InputError: as ``run_study.run``.
     """
     write_config(folder, spec.config)
     fingerprint = planned_data(sweep, spec.data.described) if sweep else None
-    done = study.run(spec, overrides, fingerprint)
+    done = run_study.run(spec, overrides, fingerprint)
     write_atomically(folder / CLAIMS, printable("\n".join(claims_lines(done.results["claims"])) + "\n"))
     _write_units(folder / UNITS, done)
     drawn = draw(done)
@@ -69,7 +69,7 @@ def claims_lines(claims: Sequence[Mapping[str, Any]]) -> list[str]:
     return markdown_table(header, lines)
 
 
-def _write_units(file: Path, done: study.Study) -> None:
+def _write_units(file: Path, done: run_study.Study) -> None:
     """One line per unit of every network: its branch, or in a plain network its part by order."""
     features = list(
         dict.fromkeys(name for stages in done.units.values() for one in stages.values() for name in one)
@@ -93,7 +93,7 @@ def print_study(results: Mapping[str, Any], folder: Path) -> None:
         title=f"Networks: {several}, {results['examples']['test']} test images, stage {results['stage']}"
     )
     table.add_column("")
-    for role in study.ROLES:
+    for role in run_study.ROLES:
         table.add_column(role, justify="right")
     for name, cells in _networks(results).items():
         table.add_row(name, *cells)
@@ -125,7 +125,7 @@ def _networks(results: Mapping[str, Any]) -> dict[str, list[str]]:
             return "–"
         return number(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
 
-    rows = {"MACs": [f"{results['networks'][role]['macs']:,}" for role in study.ROLES]}
+    rows = {"MACs": [f"{results['networks'][role]['macs']:,}" for role in run_study.ROLES]}
     for name, path in {
         "test accuracy": ("accuracy", "colour"),
         "… on grey images": ("accuracy", "grey"),
@@ -139,7 +139,7 @@ def _networks(results: Mapping[str, Any]) -> dict[str, list[str]]:
         f"silhouette at {stage}": ("stages", stage, "silhouette", "value"),
         f"Treves–Rolls at {stage}": ("stages", stage, "treves_rolls"),
     }.items():
-        rows[name] = [over_seeds(role, *path) for role in study.ROLES]
+        rows[name] = [over_seeds(role, *path) for role in run_study.ROLES]
     return rows
 
 

@@ -1,0 +1,86 @@
+"""Labels of units × branches, tested and printed: for labels that somebody else has given."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from neural_branching.labs.specialization.labels_file import UnitLabels, read_unit_labels
+from neural_branching.labs.specialization.permutation_tests import (
+    ALPHA,
+    Localised,
+    Tested,
+    compare_labels,
+    localise,
+)
+from neural_branching.report.tables import console
+
+
+def locate_labels(found: UnitLabels, permutations: int) -> tuple[list[Localised], Tested | None]:
+    """Where each label lies, among all units of the branches; and Cramér's V of all labels together.
+
+    Units of no label count for where a label lies, and not for V: they are no label of their own.
+
+    Args:
+        found: labels and branches.
+        permutations: of V.
+
+    Returns:
+        Every label × branch, the most surprising first; and V, None where fewer than two labels or branches
+        have labelled units.
+    """
+    partition = found.partition
+    places = localise(found.labels, partition.branches)
+    label_of = {
+        int(unit): number for number, units in enumerate(found.labels.values()) for unit in units.tolist()
+    }
+    labelled = np.array([int(unit) in label_of for unit in partition.units])
+    labels = np.array([label_of[int(unit)] for unit in partition.units[labelled]], dtype=np.int64)
+    owners = partition.owners[labelled]
+    if min(len(np.unique(labels)), len(np.unique(owners))) < 2:
+        return places, None
+    return places, compare_labels(labels, owners, permutations)
+
+
+def print_labels(file: Path, permutations: int) -> None:
+    """Test the labels of a file, and print what was found.
+
+    Raises:
+        InputError: as ``read_unit_labels``.
+    """
+    found = read_unit_labels(file)
+    places, together = locate_labels(found, permutations)
+    screen = console()
+    total = len(found.partition.units)
+    screen.print(
+        _table(places, f"{found.partition.stage}: {total} units in {len(found.partition.branches)} branches")
+    )
+    if together:
+        screen.print(
+            f"Labels × branches: Cramér's V {together.value:.3f}, of units permuted {together.null_mean:.3f} "
+            f"(95 %: {together.null_high:.3f}), p {together.p:.2g}.",
+            highlight=False,
+        )
+    screen.print(
+        "p: hypergeometric, of at least as many units of a label in the branch; Holm: over all labels × "
+        "branches.",
+        highlight=False,
+    )
+
+
+def _table(places: Sequence[Localised], title: str) -> Table:
+    """Labels that lie in one branch more than chance allows; the best of each other label."""
+    table = Table(title=title)
+    for name in ("label", "branch", "in it", "p", "Holm"):
+        text = name in ("label", "branch")
+        table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=not text)
+    said = set()
+    for one in places:
+        if one.label in said and one.holm > ALPHA:
+            continue
+        said.add(one.label)
+        table.add_row(
+            one.label, one.branch, f"{one.found} of {one.labelled}", f"{one.p:.4g}", f"{one.holm:.2g}"
+        )
+    return table

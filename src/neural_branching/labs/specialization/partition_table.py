@@ -1,0 +1,48 @@
+"""The divided stages of a network as a table."""
+
+from rich.table import Table
+
+from neural_branching.artifacts.build_networks import outline
+from neural_branching.config.parent_spec import ParentSpec
+from neural_branching.errors import InputError
+from neural_branching.labs.specialization.attention_heads import with_separate_heads
+from neural_branching.labs.specialization.graph_partitions import FoundPartition, graph_partitions
+from neural_branching.networks.branched import BranchedNet
+from neural_branching.networks.staged import StagedNetwork
+from neural_branching.report.tables import console
+
+_MOST = 6  # branches that are listed
+
+
+def print_partitions(spec: ParentSpec) -> None:
+    """Find and print where a network is divided.
+
+    Raises:
+        InputError: if it is nowhere, or cannot be looked into.
+    """
+    network = outline(spec).network
+    if isinstance(network, BranchedNet):
+        lines = [
+            ("branches", stage, [f"{name}: {len(units)}" for name, units in branches.items()])
+            for stage, branches in network.branch_units().items()
+        ]
+    elif isinstance(network, StagedNetwork):  # written stage by stage, without branches
+        lines = []
+    else:
+        found = graph_partitions(with_separate_heads(network.bare), spec.input.blank().float())
+        lines = [(one.kind, one.partition.stage, _sizes(one)) for one in found]
+    if not lines:
+        raise InputError(
+            f"parent.network, a {type(network.bare).__name__}, is divided nowhere: it has no branches."
+        )
+    table = Table(title=f"{len(lines)} divided stages of {spec.name}")
+    for name in ("stage", "divided by", "branches: units"):
+        table.add_column(name, overflow="fold")
+    for kind, stage, sizes in lines:
+        listed = ", ".join(sizes[:_MOST]) + (f" and {len(sizes) - _MOST} more" if len(sizes) > _MOST else "")
+        table.add_row(stage, kind, listed)
+    console().print(table)
+
+
+def _sizes(one: FoundPartition) -> list[str]:
+    return [f"{name}: {len(units)}" for name, units in one.partition.branches.items()]

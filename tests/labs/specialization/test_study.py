@@ -1,0 +1,207 @@
+"""The command as it is typed: studies, sweeps of them, labels and partitions."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device import TRAINER
+from neural_branching.cli import main
+from neural_branching.files.reading import read_json
+from neural_branching.labs.specialization.run_study import ROLES
+from tiny import glyphs
+
+TINY = (
+    *glyphs(3, size=12, train=40, test=20),
+    *("parent.network.width=16", "parent.network.kernel=3", "parent.fit.epochs=3", "repeats=2"),
+    *("permutations=119", "divisions=19", "examples=100", "trainer.progress=false", *TRAINER),
+)
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["neural-branching", "specialize", *arguments])
+    main()
+
+
+def only_run(outputs: Path) -> Path:
+    [results] = outputs.rglob("results.json")
+    return results.parent
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("studies")
+    with pytest.MonkeyPatch.context() as patch:
+        typed(patch, f"outputs={folder}", *TINY)
+    return folder
+
+
+def test_a_study_leaves_numbers_claims_units_and_pictures(outputs: Path) -> None:
+    run = only_run(outputs)
+    results = read_json(run / "results.json")
+    assert list(results["seeds"]) == ["0", "1"]
+    for one in results["seeds"].values():
+        assert list(one) == list(ROLES)
+        assert list(one["branched"]["stages"]) == ["conv1", "conv2", "conv3", "pool"]
+        assert "lesions" not in one["untrained"]
+    branched, plain = (results["networks"][role]["macs"] for role in ("branched", "plain"))
+    assert plain == pytest.approx(branched, rel=0.1)
+    assert results["networks"]["branched"]["macs"] == results["networks"]["untrained"]["macs"]
+    claims = (run / "claims.md").read_text(encoding="utf-8")
+    assert claims.count("\n") == len(results["claims"]) + 2
+    header, *units = (run / "units.csv").read_text(encoding="utf-8").splitlines()
+    assert header.startswith("seed,network,stage,unit,branch,chroma,frequency,orientation")
+    width = results["networks"]["plain"]["network"]["width"]
+    assert len(units) == 2 * (2 * (16 + 32 + 64 + 64) + width * (1 + 2 + 4 + 4))
+    for name in ("filters", "features", "lesions", "classes", "singular_vectors"):
+        assert (run / f"{name}.png").stat().st_size > 1000
+        assert (run / f"{name}.svg").exists()
+    assert set(results["written"]["files"]) >= {"claims.md", "units.csv", "config.yaml"}
+
+
+def test_what_was_trained_is_found_again_and_kept(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = read_json(only_run(outputs) / "results.json")
+    typed(monkeypatch, f"outputs={outputs}", "lesion=zero", *TINY)
+    said = capsys.readouterr().out
+    assert "reused branched 0, untrained 0, plain 0, branched 1" in said
+    assert "Claims" in said
+    [again] = [
+        one for one in outputs.rglob("results.json") if "zero" in one.with_name("config.yaml").read_text()
+    ]
+    after = read_json(again)
+    assert after["seeds"]["0"]["untrained"] == before["seeds"]["0"]["untrained"]
+    monkeypatch.setattr("sys.argv", ["neural-branching", "store", "prune", str(outputs), "--dry-run"])
+    main()
+    assert "parent" not in capsys.readouterr().out
+    again.parent.rename(outputs.parent / "elsewhere")  # for the other tests
+
+
+def test_initial_weights_are_those_that_training_starts_from(outputs: Path) -> None:
+    results = read_json(only_run(outputs) / "results.json")
+    first = results["seeds"]["0"]
+    assert first["untrained"]["stages"]["conv1"] != first["branched"]["stages"]["conv1"]
+    assert first["untrained"]["validation_accuracy"] == []
+    assert len(first["branched"]["validation_accuracy"]) == 3
+
+
+def test_a_sweep_is_summed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed(
+        monkeypatch,
+        "-m",
+        f"outputs={tmp_path}",
+        *TINY,
+        "repeats=1",
+        "parent.network.join=conv3,logits",
+        "branch_point.stage=conv2",
+    )
+    said = capsys.readouterr().out
+    assert "2 studies, means over seeds" in said
+    [table] = tmp_path.rglob("summary.csv")
+    lines = table.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 3
+    assert "parent.network.join=conv3" in lines[1]
+    monkeypatch.setattr("sys.argv", ["neural-branching", "report", str(table.parent)])
+    main()
+    assert "2 studies" in capsys.readouterr().out
+    sweep = table.parent
+    (next(sweep.glob("0_*")) / "results.json").write_text("{}")
+    monkeypatch.setattr("sys.argv", ["neural-branching", "report", str(sweep)])
+    main()
+    assert "repeat the run that made it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["parent=mlp"], "has no branches to compare"),
+        (["parent.network.branches=1"], "has no branches to compare"),
+        (["parent.network.branches=3"], "which branches of 1 : 1 : 1 do not divide"),
+        (["parent.network.width=4"], "has 2 units: a branch needs 3 at least"),
+        (["parent.network.join=conv9"], "parent.network.join is 'conv9', which is unknown"),
+        (["parent.network.join=conv2"], "branch_point.stage is 'pool', which is unknown: allowed are conv1"),
+        (["permutations=50"], "needs at least 119"),
+        (["lesion=knife"], "lesion is 'knife', which is unknown"),
+        (["divisions=3"], "divisions is 3"),
+        (["repeats=0"], "repeats is 0"),
+        (["score=margin"], "score is unknown"),
+    ],
+)
+def test_what_cannot_be_studied_is_refused_before_training(
+    overrides: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        typed(
+            monkeypatch,
+            f"outputs={tmp_path}",
+            *(overrides if "parent=mlp" in overrides else (*TINY, *overrides)),
+        )
+    assert said in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+    assert not list(tmp_path.rglob("parent/*"))
+
+
+def test_grey_images_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, class_folders: object
+) -> None:
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 4)):
+        for name in ("a", "b"):
+            folder = tmp_path / "data" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(0, 256, (12, 12), dtype=np.uint8)
+                Image.fromarray(np.stack([pixels] * 3, -1)).save(folder / f"{index}.png")
+    with pytest.raises(SystemExit) as refused:
+        typed(
+            monkeypatch,
+            f"outputs={tmp_path}",
+            "data=image_folder",
+            f"data.root={tmp_path / 'data'}",
+            "data.image_size=12",
+            "parent.network.kernel=3",
+        )
+    assert "are grey" in str(refused.value)
+    assert not list(tmp_path.rglob("parent/*"))
+
+
+def test_labels_of_a_file_are_located(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "labels.json"
+    content = {
+        "stage": "mixed3a",
+        "units": 256,
+        "branches": {"1x1": ["0-63"], "3x3": ["64-191"], "5x5": ["192-223"], "pool": ["224-255"]},
+        "labels": {"colour": ["224-232"], "lines": [0, 1, 70]},
+    }
+    file.write_text(json.dumps(content), encoding="utf-8")
+    typed(monkeypatch, "--labels", str(file))
+    said = capsys.readouterr().out
+    assert "2.485e-09" in said
+    assert "9 of 9" in said
+    value = re.search(r"Cramér's V ([\d.]+)", said)
+    assert value
+    assert float(value[1]) <= 1
+    content |= {"units": 480, "branches": {"a": ["0-95"], "b": ["96-479"]}, "labels": {"curves": ["0-29"]}}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    typed(monkeypatch, "--labels", str(file))
+    assert "1.679e-23" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="--labels needs nothing but the file"):
+        typed(monkeypatch, "--labels", str(file), "parent=mlp")
+
+
+def test_partitions_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    typed(monkeypatch, "--partitions", "parent=torchvision", "parent.model=squeezenet1_1")
+    assert "8 divided stages" in capsys.readouterr().out
+    typed(monkeypatch, "--partitions", "parent=branched")
+    assert "0: 8, 1: 8" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="it has no branches"):
+        typed(monkeypatch, "--partitions", "parent=convnet")
