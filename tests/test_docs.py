@@ -26,7 +26,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", re.MULTILINE)
-COMPOSED = ("train", "route", "study", "stages")
+COMPOSED = ("train", "route", "study", "stages", "specialize")
+NOT_COMPOSED = {"--labels", "--partitions"}  # of a command that otherwise is
 # Folders that a reader has, and the repository has not.
 READERS = ("FOLDER", "outputs", "site", "test", "train")
 
@@ -139,6 +140,10 @@ def test_what_python_imports_is_there() -> None:
                 assert {alias.name for alias in node.names} <= there
 
 
+def is_composed(words: list[str]) -> bool:
+    return words[0] in COMPOSED and not NOT_COMPOSED & {*words}
+
+
 @pytest.fixture(scope="module")
 def _composing() -> Iterator[None]:
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
@@ -146,7 +151,7 @@ def _composing() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_composing")
-@pytest.mark.parametrize("line", [line for line, words in COMMANDS.items() if words[0] in COMPOSED])
+@pytest.mark.parametrize("line", [line for line, words in COMMANDS.items() if is_composed(words)])
 def test_every_experiment_composes(line: str) -> None:
     """The first of its values; of the others, that the options exist."""
     command, *words = COMMANDS[line]
@@ -163,14 +168,14 @@ def test_every_experiment_composes(line: str) -> None:
         first.append(f"{override.input_line.partition('=')[0]}={values[0]}")
         options = loader.get_group_options(override.key_or_group)
         assert not options or set(values) <= set(options)
-    compose("route" if command == "route" else "train", first)
+    compose(command if command in ("route", "specialize") else "train", first)
 
 
 class _ParsedError(Exception):
     """Raised once the words of a command are understood, before it runs."""
 
 
-@pytest.mark.parametrize("line", [line for line, words in COMMANDS.items() if words[0] not in COMPOSED])
+@pytest.mark.parametrize("line", [line for line, words in COMMANDS.items() if not is_composed(words)])
 def test_every_other_command_is_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     parse = argparse.ArgumentParser.parse_args
 
@@ -179,7 +184,8 @@ def test_every_other_command_is_understood(line: str, monkeypatch: pytest.Monkey
         raise _ParsedError
 
     monkeypatch.setattr(sys, "argv", ["neural-branching", *COMMANDS[line]])
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
+    for name in ("parse_args", "parse_intermixed_args"):
+        monkeypatch.setattr(argparse.ArgumentParser, name, parse_only)
     with pytest.raises(_ParsedError):
         cli.main()
 
