@@ -79,7 +79,7 @@ def _found_again(folder: Path, results: Mapping[str, Any], trust: bool) -> Itera
     """
     outputs = _outputs(folder, results)
     config = read_yaml(folder / CONFIG)
-    config |= {"outputs": str(outputs), "baselines": None}
+    config |= {"outputs": str(outputs), "baselines": None, "logger": None}
     try:
         with store_at(outputs / "store").only_finding():
             yield _parsed(config, trust)

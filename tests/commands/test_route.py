@@ -76,12 +76,14 @@ def test_three_levels_from_the_command_line(monkeypatch, capsys):
     events = EventAccumulator(str(folder)).Reload()
     tags = events.Tags()
     assert {f"test/{name}" for name in ("tree", "confusion", "risk_coverage")} == set(tags["images"])
-    shown = {name: events.Scalars(f"test/{name}")[0].value for name in ("accuracy", "regret")}
+    row = EventAccumulator(str(folder / "threshold_0")).Reload()
+    tags_of = {"accuracy": "test/accuracy", "regret": "test_more/regret"}
+    shown = {name: row.Scalars(tag)[0].value for name, tag in tags_of.items()}
     assert shown == pytest.approx({name: found["routers"]["soft"][name] for name in shown}, abs=1e-6)
     for artifact in ("parent", "branch/upper", "gate/letter"):
         assert [event.step for event in events.Scalars(f"{artifact}/val/accuracy")] == [1, 2, 3]
     [table] = [events.Tensors(tag)[0] for tag in tags["tensors"] if "routers" in tag]
-    assert b"| parent alone |" in table.tensor_proto.string_val[0]
+    assert "| parent\N{NO-BREAK SPACE}alone |" in table.tensor_proto.string_val[0].decode()
     assert found["environment"]["versions"].keys() >= {"torch", "neural-branching"}
     screen = capsys.readouterr().out
     assert "Routers of glyphs_by_case · 90 test examples" in screen

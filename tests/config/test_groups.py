@@ -35,6 +35,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "threshold": ("selection.thresholds",),
     "fit": ("training.recipe",),
     "trainer": ("training.compute",),
+    "logger": ("training.loggers",),
     "views": ("data.views", "data.augment"),
     "hierarchy": ("routing.hierarchy",),
     "router": ("routing.routers",),
@@ -44,7 +45,7 @@ HOMES: dict[str, tuple[str, ...]] = {
 }
 
 # What only the code knows: the arguments that `build` is given beside the configuration.
-LATE = {"in_shape", "num_classes", "stages"}
+LATE = {"in_shape", "num_classes", "stages", "logger", "folder"}
 
 # What stands beside an object's own options and is built for itself, later.
 BESIDE = {"neural_branching.data.views.Views": {"augment"}}

@@ -397,7 +397,7 @@ def test_a_folder_without_guarantees_has_no_certificates(
 def test_results_and_predictions_are_all_that_is_needed(sweep: Path, summary: Summary) -> None:
     for name in GUARANTEED:
         assert record(read_results(sweep / name))["threshold"]["guarantee"] == "with high probability"
-        for file in (sweep / name).iterdir():
+        for file in (sweep / name).rglob("*.*"):
             if file.name not in ("results.json", "predictions.csv", "config.yaml"):
                 file.unlink()
     again = {one.row["run"]: (one.alone, one.adjusted) for one in collect(sweep).certificates}

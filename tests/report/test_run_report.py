@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import math
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from neural_branching.report.figures.thresholds import HEADER, threshold_lines
 from neural_branching.report.metrics import METRICS
 from neural_branching.report.pictures import pictures
 from neural_branching.report.results import read_config, read_results, records, write_results
+from neural_branching.report.run_logs import settings_of
 from neural_branching.report.run_report import print_run, provenance, write_run
 from neural_branching.selection import Bootstrap, clopper_pearson_upper
 from sweeps import only, record
@@ -58,7 +60,7 @@ def points_of(file: Path) -> list[dict[str, float]]:
 
 
 def files(folder: Path) -> set[str]:
-    return {file.name for file in folder.iterdir() if not file.name.startswith("events.")}
+    return {file.name for file in folder.iterdir() if file.is_file() and not file.name.startswith("events.")}
 
 
 def threshold_of(results: dict[str, Any]) -> float:
@@ -184,8 +186,8 @@ def test_a_run_leaves_these_files(folder: Path, run: pipeline.Run, tmp_path: Pat
     assert mine["number"] < theirs["number"]
     for place, block in ((folder, mine), (tmp_path, theirs)):
         assert block["files"] == {
-            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in place.iterdir()
+            file.relative_to(place).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in place.rglob("*.*")
             if file.name != "results.json"
         }
 
@@ -458,11 +460,9 @@ def test_bands_contain_their_lines(run: pipeline.Run) -> None:
 
 
 @BOTH
-def test_events_hold_curves_scalars_and_the_hparams_row(place: Path, run: pipeline.Run) -> None:
+def test_events_hold_the_curves(place: Path, run: pipeline.Run) -> None:
     results = record(read_results(place))
-    events = EventAccumulator(str(place))
-    events.Reload()
-    tags = events.Tags()
+    events = loaded(place)
     for part, history in run.histories.items():
         for metric in ("train/loss", "val/loss", "val/accuracy"):
             scalars = events.Scalars(f"{part}/{metric}")
@@ -480,22 +480,51 @@ def test_events_hold_curves_scalars_and_the_hparams_row(place: Path, run: pipeli
         assert scalar.value == pytest.approx(1 - at["selective_risk"], rel=1e-6)
     assert scalars[-1].value == pytest.approx(results["test"]["accuracy"], rel=1e-6)
 
+
+def loaded(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return events
+
+
+@BOTH
+def test_a_row_of_hparams_has_the_metrics(place: Path) -> None:
+    results, events = record(read_results(place)), loaded(place / "threshold_0")
     metrics = {metric.tag: metric.of(results) for metric in METRICS if metric.tag}
-    assert {"test/accuracy", "test/aurc", "test/ece", "test/false_accept_rate"} <= metrics.keys()
-    assert metrics["test/parent_restricted_accuracy"] == results["test"]["parent_restricted"]["accuracy"]
     for tag, value in metrics.items():
         [scalar] = events.Scalars(tag)
         assert math.isnan(scalar.value) if value is None else scalar.value == pytest.approx(value, rel=1e-6)
-    by_epoch = {tag for tag in tags["scalars"] if tag.startswith(("parent/", "branch/"))}
-    assert set(tags["scalars"]) - by_epoch == {*metrics, "test/selective_accuracy_by_coverage"}
+    # What lies in the row's folder is a column, so that curves lie elsewhere; the first five are shown.
+    names = sorted(events.Tags()["scalars"])
+    assert set(names) == set(metrics)
+    assert names[:5] == [
+        f"test/{name}" for name in ("accuracy", "aurc", "coverage", "false_accept_rate", "selective_accuracy")
+    ]
+    # A list of names would hide what other runs have beside it.
+    assert "_hparams_/experiment" not in events.Tags()["tensors"]
+
+
+def test_a_row_of_hparams_has_the_settings_by_the_names_that_one_types(folder: Path) -> None:
+    results, events = record(read_results(folder)), loaded(folder / "threshold_0")
     chosen = _hparams(events, "_hparams_/session_start_info").session_start_info.hparams
-    assert chosen["branch/subset"].string_value == "digits"
-    assert chosen["branch/point"].string_value == "hidden2"
-    assert chosen["branch/score"].string_value == "max_softmax"
-    assert chosen["branch/threshold"].string_value == results["threshold"]["rule"]
-    assert chosen["seed/branch"].number_value == 0
-    infos = _hparams(events, "_hparams_/experiment").experiment.metric_infos
-    assert {info.name.tag for info in infos} == set(metrics)
+    told = {name: value.string_value or value.number_value for name, value in chosen.items()}
+    assert told == {
+        **{"data": "glyphs", "subset": "digits", "branch_point": "hidden2", "score": "max_softmax"},
+        **{"parent": "mlp", "parent.labels": "fine", "branch": "mlp"},
+        **{"parent.seed": 0, "branch.seed": 0, "data.split.seed": 0},
+        **{"threshold": "coverage", "threshold.target": 0.6},
+        "threshold.value": pytest.approx(results["threshold"]["value"]),
+    }
+
+
+def test_settings_are_what_was_typed_numbers_as_numbers(run: pipeline.Run) -> None:
+    typed = ["+branch.fit.lr=0.01", "parent.network.widths=[8]", "outputs=x", "seed=3", "threshold.value=9"]
+    results = record(run.results) | {"overrides": [*typed, "hydra.verbose=true", "trainer.threads=1"]}
+    told = settings_of(results)
+    assert told.keys() - settings_of(record(run.results)).keys() == {"branch.fit.lr", "parent.network.widths"}
+    assert (told["branch.fit.lr"], told["parent.network.widths"]) == (0.01, "[8]")
+    results["threshold"] = {**results["threshold"], "value": math.inf}  # accepts nothing
+    assert "threshold.value" not in settings_of(results)
 
 
 def test_events_hold_the_figures_if_there_are_any(folder: Path, silent: Path) -> None:
@@ -519,13 +548,40 @@ def test_events_hold_the_thresholds_as_a_table(folder: Path, run: pipeline.Run) 
     [tag] = [tag for tag in events.Tags()["tensors"] if tag.startswith("test/thresholds")]
     [entry] = events.Tensors(tag)
     text = entry.tensor_proto.string_val[0].decode()
-    assert text.splitlines() == markdown_table(list(HEADER), threshold_lines(only(run).operating_points))
-    assert text.count("(this run)") == 1
+    lines = markdown_table(list(HEADER), threshold_lines(only(run).operating_points))
+    assert [re.sub(r"\s+", " ", line) for line in lines] == text.replace(
+        "\N{NO-BREAK SPACE}", " "
+    ).splitlines()
+    assert all(re.fullmatch(r"\|( [^ ]+ \|)+", line) for line in text.splitlines()[2:])  # no cell is broken
+    assert text.count("(this\N{NO-BREAK SPACE}run)") == 1
 
 
 def _hparams(events: EventAccumulator, tag: str) -> Any:
     content = events.SummaryMetadata(tag).plugin_data.content
     return plugin_data_pb2.HParamsPluginData.FromString(content)
+
+
+def test_another_logger_gets_the_same_numbers(glyph_run: Any, tmp_path: Path) -> None:
+    done = glyph_run("logger=csv")
+    write_run(done, tmp_path, draw_figures=False)
+    assert files(tmp_path) == FILES | {"metrics.csv"}
+    assert not list(tmp_path.rglob("events.*"))
+    assert "metrics.csv" in read_results(tmp_path)["written"]["files"]
+    *epochs, last = rows(tmp_path / "metrics.csv")
+    for part, history in done.histories.items():
+        for metric in ("train/loss", "val/accuracy"):
+            assert [float(line[f"{part}/{metric}"]) for line in epochs if line[f"{part}/{metric}"]] == [
+                entry[metric] for entry in history
+            ]
+    assert [int(line["step"]) for line in epochs] == list(range(1, len(epochs) + 1))
+    assert float(last["test/accuracy"]) == record(done.results)["test"]["accuracy"]
+    write_run(done, tmp_path, draw_figures=False)  # once more, into the same folder
+    assert len(rows(tmp_path / "metrics.csv")) == len(epochs) + 1
+
+
+def test_without_a_logger_a_run_has_its_files_alone(glyph_run: Any, tmp_path: Path) -> None:
+    write_run(glyph_run("~logger"), tmp_path, draw_figures=False)
+    assert {file.name for file in tmp_path.iterdir()} == FILES
 
 
 # On the screen.
@@ -675,7 +731,8 @@ def test_a_run_of_several_thresholds_leaves_files_in_which_each_has_its_place(
         events.Reload()
         assert events.Scalars("test/coverage")[0].value == pytest.approx(found["test"]["coverage"])
         start = _hparams(events, "_hparams_/session_start_info").session_start_info.hparams
-        assert start["branch/threshold"].string_value == found["threshold"]["rule"]
+        assert start["threshold.target"].number_value == found["threshold"]["settings"]["target"]
+        assert start["threshold.value"].number_value == pytest.approx(found["threshold"]["value"])
     assert {name for name in results["written"]["files"] if name.startswith("threshold_")} == {
         file.relative_to(tmp_path).as_posix() for file in tmp_path.glob("threshold_*/*")
     }
@@ -711,8 +768,7 @@ def test_a_subset_of_every_class_has_nothing_foreign(
     text = capsys.readouterr().out
     assert "foreign" not in text
     assert "fitted on" not in text
-    events = EventAccumulator(str(tmp_path))
-    events.Reload()
+    events = loaded(tmp_path / "threshold_0")
     assert math.isnan(events.Scalars("test/false_accept_rate")[0].value)
     drawn = pictures(record(complete.results), only(complete))
     assert drawn.keys() == FIGURES - {"scod"}

@@ -90,11 +90,15 @@ def test_pruning_removes_leftovers_and_what_no_run_refers_to(outputs: Path) -> N
     aside = outputs / "store" / "aside"
     aside.mkdir()
     (aside / "thing-abc-5678").mkdir()
-    assert len(prune(outputs, really=False)) == 4
+    curves = outputs / "training" / "parent_mlp-abc"
+    curves.mkdir(parents=True)
+    assert len(prune(outputs, really=False)) == 5
+    assert "curves of a training" in {one.what for one in contents(outputs)}
     assert len(keys(outputs)) == 4
     assert {one.kind for one in prune(outputs)} == {"thing", "leftover"}
     assert keys(outputs) == {kept}
     assert not list(aside.iterdir())
+    assert not list(curves.parent.iterdir())
     assert not prune(outputs)
     assert [one.runs for one in prune(outputs, everything=True)] == [1]
     assert not keys(outputs)

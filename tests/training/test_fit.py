@@ -23,6 +23,7 @@ from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
 from neural_branching.training.fit import History, best_epoch
 from neural_branching.training.recipe import Recipe
+from noise import Noise
 from sweeps import close
 
 QUIET = Compute(DEVICE, progress=False)
@@ -37,18 +38,6 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-class Noise(TensorDataModule):
-    """Inputs and labels that have nothing to do with each other."""
-
-    def __init__(self, batch_size: int = 8, train: int = 40) -> None:
-        super().__init__(batch_size, seed=0)
-        draw = torch.Generator().manual_seed(0)
-        self.train, self.validation = (
-            (torch.randn(n, 4, generator=draw), torch.randint(0, 3, (n,), generator=draw))
-            for n in (train, 30)
-        )
 
 
 def classifier(**options: object) -> Classifier:

@@ -23,6 +23,7 @@ from neural_branching.config.hydra_session import REFUSALS, explained
 from neural_branching.config.objectives import check_directions
 from neural_branching.errors import InputError, refused_file
 from neural_branching.store.run_folders import begin_sweep, digest_of, write_jobs
+from neural_branching.training.loggers import TensorBoard
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ class CheckAndSummarize(Callback):
     """
 
     def __init__(self, command: str) -> None:
-        self.command = command
+        self.command, self.events = command, True
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check a single run before its folder is made."""
@@ -56,6 +57,7 @@ class CheckAndSummarize(Callback):
         if not jobs:
             sys.exit("The sweep has no job: one of its lists of values is empty.")
         asked, data = _exit_on_bad_input(lambda: check(self.command, jobs, sweep))
+        self.events = isinstance(asked[0].compute.logger, TensorBoard)
         if "direction" in config.hydra.sweeper:
             wanted = config.hydra.sweeper.direction
             directions = [
@@ -96,7 +98,7 @@ class CheckAndSummarize(Callback):
         if counts:
             print(f"Built before the jobs, by the process that launched them: {counts}.")
         try:
-            finished = JOBS[self.command].summarize(folder)
+            finished = JOBS[self.command].summarize(folder, events=self.events)
         except InputError as error:
             sys.exit(str(error))
         except OSError as error:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from neural_branching.config.experiment import Experiment
     from neural_branching.data.table import DataTable
     from neural_branching.labs.specialization.study_spec import StudySpec
+    from neural_branching.training.compute import Compute
 
 
 class Asked(Protocol):
@@ -21,6 +22,10 @@ class Asked(Protocol):
     @property
     def data(self) -> "DataSpec":
         """The examples."""
+
+    @property
+    def compute(self) -> "Compute":
+        """Where it runs."""
 
     @property
     def outputs(self) -> Path:
@@ -93,8 +98,16 @@ class Jobs(ABC, Generic[A]):
         return ()
 
     @abstractmethod
-    def summarize(self, folder: Path) -> bool:
-        """Write and print the summary of a sweep; whether every job has finished."""
+    def summarize(self, folder: Path, *, events: bool) -> bool:
+        """Write and print the summary of a sweep.
+
+        Args:
+            folder: the sweep.
+            events: also show its figures in TensorBoard.
+
+        Returns:
+            Whether every job has finished.
+        """
 
 
 class BranchJobs(Jobs["Experiment"]):
@@ -153,11 +166,11 @@ class BranchJobs(Jobs["Experiment"]):
 
         return [*results["objectives"].values()] or [records(results)[0]["validation"]["accuracy"]]
 
-    def summarize(self, folder: Path) -> bool:
+    def summarize(self, folder: Path, *, events: bool) -> bool:
         """Tables and figures that compare the runs."""
         from neural_branching.report.summary import show, summarize
 
-        summary = summarize(folder, self.command, events=True)
+        summary = summarize(folder, self.command, events=events)
         show(summary)
         return not (summary.failed or summary.unread)
 
@@ -196,7 +209,7 @@ class SpecializationJobs(Jobs["StudySpec"]):
 
         return one_line(results)
 
-    def summarize(self, folder: Path) -> bool:
+    def summarize(self, folder: Path, *, events: bool) -> bool:
         """A line per study."""
         from neural_branching.labs.specialization.study_summary import summarize
 

@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> None:
     commands = {command_of(run) for run in runs_below(options.folder)} or {"train"}
     for command in sorted(commands):
         if command not in ("train", "route"):  # a laboratory's runs have columns of their own
-            JOBS[command].summarize(options.folder)
+            JOBS[command].summarize(options.folder, events=False)
             continue
         summary = collect(options.folder, command)
         if choice:

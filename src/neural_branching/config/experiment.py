@@ -22,10 +22,12 @@ from neural_branching.routing.hierarchy import Hierarchy, Node, Tree
 from neural_branching.routing.routers import Router
 from neural_branching.selection.scores.score import Score
 from neural_branching.selection.thresholds.threshold import Threshold
+from neural_branching.store.run_folders import TRAINING
 from neural_branching.training.compute import Compute
+from neural_branching.training.loggers import Logger
 
 _TOP = {"data", "subset", "parent", "branch_point", "views", "branch", "score", "threshold", "trainer"}
-_TOP |= {"thresholds", "seed", "outputs", "published", "baselines", "baseline_epochs", "objectives"}
+_TOP |= {"thresholds", "seed", "outputs", "published", "baselines", "baseline_epochs", "objectives", "logger"}
 BASELINES = ("restricted", "linear_probe", "knn", "random_parent", "scratch", "fine_tuned", "random_labels")
 
 
@@ -112,7 +114,7 @@ class Experiment:
             values,
             _TOP | ({"hierarchy", "router"} if several else set()),
             "The configuration",
-            {"objectives", *({"subset"} if several else set())},
+            {"objectives", "logger", *({"subset"} if several else set())},
         )
         score = build(values["score"], "score", Score, trusted=trusted)
         thresholds = tuple(
@@ -153,7 +155,7 @@ class Experiment:
             nodes=_nodes(tree, usual, values) if several else {tree.root: usual},
             router=router,
             usual=usual,
-            compute=build(values["trainer"], "trainer", Compute, trusted=trusted),
+            compute=_compute(values, outputs, trusted=trusted),
             outputs=outputs,
             objectives=checked(values.get("objectives")),
             baselines=() if several else _baselines(values["baselines"]),
@@ -181,6 +183,12 @@ class Experiment:
                 groups = (*node.groups, others) if others else node.groups
                 gates[name] = replace(self.usual.branch, name=f"gate_{name}", groups=groups)
         return gates
+
+
+def _compute(values: Mapping[str, Any], outputs: Path, *, trusted: bool) -> Compute:
+    node = values.get("logger")
+    logger = node and build(node, "logger", Logger, trusted=trusted, folder=outputs / TRAINING)
+    return build(values["trainer"], "trainer", Compute, trusted=trusted, logger=logger)
 
 
 def _tree(values: Mapping[str, Any], *, several: bool, trusted: bool) -> Hierarchy | Subset:

@@ -243,6 +243,7 @@ class Experiment:
         baselines: what to compare a branch with: "all", or names of ``config.experiment.BASELINES``.
         baseline_epochs: epochs of baselines that learn as the parent does; None for as many as it has.
         trainer: where it runs: options of ``conf/trainer``, such as ``accelerator`` and ``threads``.
+        logger: where curves appear: a name in ``conf/logger``; None for nowhere.
 
     Raises:
         InputError: for data, a parent or branches of another type.
@@ -258,6 +259,7 @@ class Experiment:
         baselines: str | Sequence[str] | None = None,
         baseline_epochs: int | None = None,
         trainer: Mapping[str, Any] | None = None,
+        logger: str | None = "tensorboard",
     ) -> None:
         for place, thing, kind, allowed in (
             ("data", data, Data, "one of nb.sources, such as nb.sources.Glyphs()"),
@@ -266,7 +268,7 @@ class Experiment:
         ):
             if not isinstance(thing, kind):
                 raise InputError(f"{place} is {thing!r}: it must be {allowed}.")
-        self.data, self.parent, self.branches = data, parent, branches
+        self.data, self.parent, self.branches, self.logger = data, parent, branches, logger
         self.changes = {
             "seed": seed,
             **given(baselines=baselines, baseline_epochs=baseline_epochs, trainer=trainer),
@@ -288,7 +290,7 @@ class Experiment:
             raise InputError(f"outputs is {outputs!r}: it must be a folder.")
         grown = self.branches
         overrides = [f"data={self.data.option}", f"parent={self.parent.option}"]
-        overrides += [f"branch={grown.branch.option}", *grown.overrides]
+        overrides += [f"branch={grown.branch.option}", f"logger={self.logger or 'null'}", *grown.overrides]
         changes = {
             **self.changes,
             "outputs": outputs,

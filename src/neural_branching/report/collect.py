@@ -39,6 +39,7 @@ _KNOWN |= {
     "hierarchy",
     "router",
     "trainer",
+    "logger",
     "data.root",
     "score.k",
     "seed",
@@ -49,7 +50,7 @@ _KNOWN |= {
 # Of a run that has a configuration and no results.
 UNFINISHED = "unfinished: still running, or killed"
 # Settings that change no result, or that columns show.
-_ELSEWHERE = ("outputs", "trainer", "published", "seed", "parent.seed", "branch.seed", "data.root")
+_ELSEWHERE = ("outputs", "trainer", "logger", "published", "seed", "parent.seed", "branch.seed", "data.root")
 
 _LEAD = {"difference": Maybe(NUMBER), "interval": [Maybe(NUMBER), Maybe(NUMBER)]}
 _MODEL = {

@@ -13,7 +13,8 @@ class Metric:
         name: column of summary.csv.
         path: where it stands in results.json.
         heading: column of the tables; None if they leave it out.
-        tag: TensorBoard scalar and HParams metric; None if there is none.
+        tag: what loggers call it; None if they leave it out. The HParams tab of TensorBoard shows the first
+            five by name: those of "test/".
         may_lack: whether a run may be without it.
         beside: a count, by name: tables leave the number out where that is 0 in all runs.
         bare: whether no interval belongs to it, whatever older results hold.
@@ -66,9 +67,9 @@ METRICS = (
     ),
     Metric("distinct_aurc", ("duplicates", "without", "aurc"), may_lack=True),
     Metric("test_aurc", ("test", "aurc"), "AURC", "test/aurc"),
-    Metric("test_e_aurc", ("test", "e_aurc"), None, "test/e_aurc"),
-    Metric("test_augrc", ("test", "augrc"), None, "test/augrc"),
-    Metric("test_failure_auroc", ("test", "failure_auroc"), None, "test/failure_auroc", may_lack=True),
+    Metric("test_e_aurc", ("test", "e_aurc"), None, "test_more/e_aurc"),
+    Metric("test_augrc", ("test", "augrc"), None, "test_more/augrc"),
+    Metric("test_failure_auroc", ("test", "failure_auroc"), None, "test_more/failure_auroc", may_lack=True),
     Metric("test_coverage", ("test", "coverage"), "coverage", "test/coverage"),
     Metric("test_n_accepted", ("test", "n_accepted")),
     Metric(
@@ -79,12 +80,16 @@ METRICS = (
         may_lack=True,
     ),
     Metric("temperature", ("reliability", "temperature")),
-    Metric("test_ece", ("reliability", "before", "ece"), "ECE", "test/ece", bare=True),
-    Metric("test_ece_floor", (*_FLOOR, "mean"), "its floor", "test/ece_floor", may_lack=True),
-    Metric("test_ece_p_value", (*_FLOOR, "p_value"), None, "test/ece_p_value", may_lack=True),
-    Metric("test_ece_scaled", ("reliability", "after", "ece"), "scaled", "test/ece_scaled", bare=True),
-    Metric("test_ece_scaled_floor", (*_SCALED, "mean"), "its floor", "test/ece_scaled_floor", may_lack=True),
-    Metric("test_ece_scaled_p_value", (*_SCALED, "p_value"), None, "test/ece_scaled_p_value", may_lack=True),
+    Metric("test_ece", ("reliability", "before", "ece"), "ECE", "test_more/ece", bare=True),
+    Metric("test_ece_floor", (*_FLOOR, "mean"), "its floor", "test_more/ece_floor", may_lack=True),
+    Metric("test_ece_p_value", (*_FLOOR, "p_value"), None, "test_more/ece_p_value", may_lack=True),
+    Metric("test_ece_scaled", ("reliability", "after", "ece"), "scaled", "test_more/ece_scaled", bare=True),
+    Metric(
+        "test_ece_scaled_floor", (*_SCALED, "mean"), "its floor", "test_more/ece_scaled_floor", may_lack=True
+    ),
+    Metric(
+        "test_ece_scaled_p_value", (*_SCALED, "p_value"), None, "test_more/ece_scaled_p_value", may_lack=True
+    ),
     Metric("test_confident_n", ("reliability", "before", "confident", "n")),
     Metric("test_confident_accuracy", ("reliability", "before", "confident", "accuracy"), may_lack=True),
     Metric("test_confident_n_scaled", ("reliability", "after", "confident", "n")),
@@ -98,21 +103,21 @@ METRICS = (
         "test/false_accept_rate",
         may_lack=True,
     ),
-    Metric("foreign_auroc", ("foreign", "auroc"), None, "test/foreign_auroc", may_lack=True),
-    Metric("foreign_fpr95", ("foreign", "fpr95"), None, "test/foreign_fpr95", may_lack=True),
-    Metric("scod_aurc", ("foreign", "scod_aurc"), None, "test/scod_aurc", may_lack=True),
+    Metric("foreign_auroc", ("foreign", "auroc"), None, "test_more/foreign_auroc", may_lack=True),
+    Metric("foreign_fpr95", ("foreign", "fpr95"), None, "test_more/foreign_fpr95", may_lack=True),
+    Metric("scod_aurc", ("foreign", "scod_aurc"), None, "test_more/scod_aurc", may_lack=True),
     Metric(
         "restricted_accuracy",
         ("test", "parent_restricted", "accuracy"),
         "parent restricted",
-        "test/parent_restricted_accuracy",
+        "test_more/parent_restricted_accuracy",
         may_lack=True,
     ),
     Metric(
         "restricted_aurc",
         ("test", "parent_restricted", "aurc"),
         "its AURC",
-        "test/parent_restricted_aurc",
+        "test_more/parent_restricted_aurc",
         may_lack=True,
     ),
     Metric("parent_test_accuracy", ("parent", "test_accuracy"), may_lack=True),
@@ -138,13 +143,26 @@ def tree_metrics(router: str) -> tuple[Metric, ...]:
     """The same for a tree of branches, evaluated by its chosen router."""
     routed, answers = ("routers", router), ("answers", "back_off")
     return (
+        Metric("test_accuracy", (*routed, "accuracy"), None, "test/accuracy"),
+        Metric("test_aurc", (*routed, "aurc"), None, "test/aurc"),
         *(
-            Metric(f"test_{name}", (*routed, name), None, f"test/{name}")
-            for name in ("accuracy", "aurc", "augrc", "routing_accuracy", "regret")
+            Metric(f"test_{name}", (*routed, name), None, f"test_more/{name}")
+            for name in ("augrc", "routing_accuracy", "regret")
         ),
-        *(
-            Metric(f"test_{name}", (*answers, name), None, f"test/{name}", may_lack=True)
-            for name in ("answered", "selective_accuracy", "hierarchical_coverage")
+        Metric("test_answered", (*answers, "answered"), None, "test/coverage", may_lack=True),
+        Metric(
+            "test_selective_accuracy",
+            (*answers, "selective_accuracy"),
+            None,
+            "test/selective_accuracy",
+            may_lack=True,
         ),
-        Metric("path_macs", ("cost", "macs", "path"), None, "cost/path_macs"),
+        Metric(
+            "test_hierarchical_coverage",
+            (*answers, "hierarchical_coverage"),
+            None,
+            "test_more/hierarchical_coverage",
+            may_lack=True,
+        ),
+        Metric("path_macs", ("cost", "macs", "path"), None, "test_more/path_macs"),
     )

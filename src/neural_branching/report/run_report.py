@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 from neural_branching.report import branch_report, tree_report
 from neural_branching.report.figures.style import save
 from neural_branching.report.results import records, write_config, write_results, written
+from neural_branching.report.run_logs import log_run
 from neural_branching.report.tables import console
 from neural_branching.report.tensorboard import write_events
-from neural_branching.store.run_folders import CONFIG, events_of
+from neural_branching.store.run_folders import CONFIG, LOGGED, events_of
+from neural_branching.training.loggers import TensorBoard
 
 if TYPE_CHECKING:
     from neural_branching.pipeline import Run
@@ -20,7 +22,7 @@ def write_run(run: "Run", folder: Path, *, draw_figures: bool) -> None:
     Args:
         run: the finished run.
         folder: its folder, which exists.
-        draw_figures: also draw the figures, as files and in TensorBoard. A sweep leaves this to its
+        draw_figures: also draw the figures, as files and for the logger. A sweep leaves this to its
             summary: drawing takes longer than a job that finds everything in the store.
     """
     part = tree_report if run.tree else branch_report
@@ -28,12 +30,18 @@ def write_run(run: "Run", folder: Path, *, draw_figures: bool) -> None:
     names = [CONFIG, *part.write_tables(run, folder)]
     drawn = draw(run) if draw_figures else {}
     names += save(drawn, folder, ("png", "svg"))
-    curve, tables = part.shown(run)
-    every = records(run.results)
-    write_events(folder, every, run.histories, curve, tables, drawn)
-    names += events_of(folder)
+    every, logger = records(run.results), run.experiment.compute.logger
+    if isinstance(logger, TensorBoard):
+        curve, tables = part.shown(run)
+        write_events(folder, every, run.histories, curve, tables, drawn)
+        names += events_of(folder)
+    elif logger:
+        log_run(logger, folder, every, run.histories)
+        names += [LOGGED] if (folder / LOGGED).exists() else []
     results = {**run.results, "written": written(folder, names, run.experiment.outputs)}
     write_results(folder, results, compact=len(every) > 1)
+    if logger:
+        logger.forget(one.rpartition("/")[2] for one in run.results["used"])
 
 
 def draw(run: "Run") -> dict[str, Any]:

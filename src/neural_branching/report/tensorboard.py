@@ -1,5 +1,6 @@
 """What runs show in TensorBoard: curves by epoch, risk–coverage curves, tables, figures, HParams rows."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from neural_branching.report.metrics import METRICS, Metric, tree_metrics
+from neural_branching.report.run_logs import epochs_of, metrics_of, settings_of
 from neural_branching.selection import RiskCoverageCurve
-from neural_branching.store.run_folders import EVENTS
 from neural_branching.training.fit import History
+from neural_branching.training.loggers import TensorBoard
 
 
 def write_events(
@@ -27,8 +28,8 @@ def write_events(
 
     Args:
         folder: the run's folder.
-        records: the run under each of its thresholds; of several each is a row of the HParams tab, with
-            events of its own in a folder below.
+        records: the run under each of its thresholds, each a row of the HParams tab, with events of its own
+            in a folder below.
         histories: epochs of the parent and every branch; written also when they were found in the
             store, so that a run that trained nothing still shows its curves (x = epoch).
         curve: risk–coverage curve of the test split, written with step = coverage in percent, so
@@ -37,28 +38,26 @@ def write_events(
         drawn: names of pictures to show beside them, as of ``write_figures``.
     """
     with _writer(folder) as writer:
-        _write_histories(writer, histories)
+        for epoch, metrics in epochs_of(histories):
+            for tag, value in metrics.items():
+                writer.add_scalar(tag, value, epoch)
         _write_curve(writer, curve)
         for name, lines in tables.items():
-            writer.add_text(f"test/{name}", "\n".join(lines))
-        if len(records) == 1:
-            _write_hparams(writer, records[0])
-    for index, record in enumerate(records if len(records) > 1 else ()):
+            writer.add_text(f"test/{name}", "\n".join(map(_unbroken, lines)))
+    for index, record in enumerate(records):
         with _writer(folder / f"threshold_{index}") as writer:
             _write_hparams(writer, record)
     write_figures(folder, drawn)
 
 
 def _writer(folder: Path) -> SummaryWriter:
-    # A short queue has the run wait for the thread that writes.
-    return SummaryWriter(str(folder), max_queue=10_000, filename_suffix=EVENTS)
+    writer: SummaryWriter = TensorBoard().start(folder).experiment
+    return writer
 
 
-def _write_histories(writer: SummaryWriter, histories: Mapping[str, History]) -> None:
-    for name, history in histories.items():
-        for epoch, metrics in enumerate(history, start=1):
-            for tag, value in metrics.items():
-                writer.add_scalar(f"{name}/{tag}", value, epoch)
+def _unbroken(line: str) -> str:
+    """A line of a Markdown table whose cells the browser does not break: a number stays with its interval."""
+    return re.sub(r"(?<=[^|\s])\s+(?=[^|\s])", "\N{NO-BREAK SPACE}", line)
 
 
 def _write_curve(writer: SummaryWriter, curve: RiskCoverageCurve) -> None:
@@ -82,30 +81,15 @@ def write_figures(folder: Path, drawn: Collection[str]) -> None:
 
 
 def _write_hparams(writer: SummaryWriter, record: Mapping[str, Any]) -> None:
-    """A row of the HParams tab, which sorts by name and shows the first five unasked."""
-    tree = record["router"] is not None
-    own = {"hierarchy": record["hierarchy"], "router": record["router"]} if tree else {
-        "branch/subset": record["subset"]
-    }  # fmt: skip
-    chosen = {
-        "branch/network": record["branch"]["name"],
-        "branch/point": record["branch_point"],
-        "branch/score": record["score"]["name"],
-        "branch/threshold": record["threshold"]["rule"],
-        "data": record["data"],
-        "parent": record["parent"]["name"],
-        "seed/branch": record["seeds"]["branch"],
-        "seed/parent": record["seeds"]["parent"],
-        **own,
-    }
-    shown: Sequence[Metric] = tree_metrics(record["router"]) if tree else METRICS
-    # The same names in every run: the HParams tab drops what only some runs have.
-    metrics = {metric.tag: _number(metric.of(record)) for metric in shown if metric.tag is not None}
-    for summary in hparams(chosen, metrics):  # type: ignore[no-untyped-call]
+    """A row of the HParams tab.
+
+    No list of names is written, since TensorBoard would take one run's list for all runs. It finds the names
+    of settings in the rows, and shows those first that differ; and those of metrics in the folders of the
+    rows, where curves would be among them. Of the metrics it shows the first five.
+    """
+    chosen, metrics = settings_of(record), metrics_of(record)
+    _, start, end = hparams(chosen, metrics)  # type: ignore[no-untyped-call]
+    for summary in (start, end):
         writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
     for tag, value in metrics.items():
         writer.add_scalar(tag, value, 0)
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)

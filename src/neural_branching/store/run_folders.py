@@ -18,6 +18,10 @@ RESULTS, CONFIG, JOBS = "results.json", "config.yaml", "jobs.json"
 MOST_JOBS = 1_000_000
 # Ends the names of our TensorBoard events, so that those of a killed run are known for what they are.
 EVENTS = ".neural-branching"
+# Folder beside those of runs and sweeps: the curves of a training, until a run shows them.
+TRAINING = "training"
+# What a run's folder has in their place, where numbers alone are logged.
+LOGGED = "metrics.csv"
 # What summaries write into a sweep's folder.
 TABLES = ("summary.csv", "summary.md", "baselines.csv", "routers.csv", "routers.md")
 FIGURES = ("risk_coverage", "accuracy", "aurc", "depth", "pareto", "learning_curve", "routers")

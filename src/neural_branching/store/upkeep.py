@@ -14,12 +14,13 @@ from typing import Any
 from neural_branching.errors import InputError
 from neural_branching.files.reading import read_json
 from neural_branching.store.artifact_store import MANIFEST, Store
-from neural_branching.store.run_folders import RESULTS, missing_jobs, runs_below
+from neural_branching.store.run_folders import RESULTS, TRAINING, missing_jobs, runs_below
 
 # Folders of a store that hold no artifacts.
 LOCKS, ASIDE, HASHES, CHECKPOINTS = "locks", "aside", "hashes", "checkpoints"
 # Kinds of entries beside the kinds of artifacts.
 CHECKPOINT, LEFTOVER, UNKNOWN = "checkpoint", "leftover", "unknown"
+_LEFT = {ASIDE: "damaged, set aside", TRAINING: "curves of a training"}
 _KEY = re.compile(r"[0-9a-f]{20}")
 
 
@@ -68,7 +69,7 @@ def contents(outputs: Path) -> list[Entry]:
         for path in _checkpoints(root)
     ]
     entries += [
-        _other(path, LEFTOVER, "damaged, set aside" if path.parent.name == ASIDE else "of a killed process")
+        _other(path, LEFTOVER, _LEFT.get(path.parent.name, "of a killed process"))
         for path in _leftovers(root)
     ]
     entries += [_other(path, UNKNOWN, "not of this store: left alone") for path in _unknown(root)]
@@ -189,7 +190,12 @@ def _leftovers(root: Path) -> list[Path]:
     aside = sorted((root / ASIDE).iterdir()) if (root / ASIDE).is_dir() else []
     torn = sorted(root.glob(f"{CHECKPOINTS}/*.tmp"))
     killed = [path for kind in _kinds(root) for path in sorted(kind.iterdir()) if _is_leftover(path)]
-    return killed + aside + torn
+    return killed + aside + torn + _curves(root)
+
+
+def _curves(root: Path) -> list[Path]:
+    """Folders that show trainings which no finished run has come of: they last, or were killed."""
+    return sorted((root.parent / TRAINING).iterdir()) if (root.parent / TRAINING).is_dir() else []
 
 
 def _is_leftover(path: Path) -> bool:

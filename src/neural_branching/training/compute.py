@@ -9,6 +9,8 @@ from neural_branching.errors import ArgumentError, InputError, number, one_of, w
 if TYPE_CHECKING:
     import torch
 
+    from neural_branching.training.loggers import Logger
+
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 
 
@@ -23,6 +25,7 @@ class Compute:
         together: train the branches of one shape that a sweep or a tree needs at once.
         checkpoint_seconds: least time between two checkpoints of a training, from which it continues
             when it is interrupted.
+        logger: where curves appear while something trains, and what a run has found; None for nowhere.
 
     Raises:
         InputError: for values outside what is listed, and for an accelerator that is not there.
@@ -36,6 +39,7 @@ class Compute:
         progress: bool = True,
         together: bool = True,
         checkpoint_seconds: float = 60.0,
+        logger: Logger | None = None,
     ) -> None:
         self.accelerator = one_of(accelerator, ACCELERATORS, "accelerator")
         self.devices = whole(devices, "devices", 0)
@@ -43,6 +47,7 @@ class Compute:
         self.progress = _switch(progress, "progress")
         self.together = _switch(together, "together")
         self.checkpoint_seconds = number(checkpoint_seconds, "checkpoint_seconds", 0, float("inf"))
+        self.logger = logger
 
     def device(self) -> torch.device:
         """The device that this means on this machine.

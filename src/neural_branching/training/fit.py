@@ -25,6 +25,7 @@ from neural_branching.errors import InputError
 from neural_branching.store.checkpoint import Checkpoint
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
+from neural_branching.training.live_curves import LiveCurves, live_curves
 from neural_branching.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def fit(
     Args:
         module: the classifier; trained in place, moved back to the CPU.
         data: training and validation tensors.
-        compute: where to run.
+        compute: where to run, and where its curves are shown while it lasts.
         title: what is being trained, for messages.
         checkpoint: where an interrupted fit left its last state, and this one leaves its own: it comes to
             the weights that it would have come to undisturbed.
@@ -70,7 +71,10 @@ def fit(
     if checkpoint is not None:
         callbacks.append(_Saver(checkpoint, data, title, compute.checkpoint_seconds))
         start = checkpoint.latest(compute.device().type)
-    with new_trainer(module.recipe, compute, callbacks) as trainer:
+    with (
+        live_curves(compute.logger, title, checkpoint) as recorder.curves,
+        new_trainer(module.recipe, compute, callbacks) as trainer,
+    ):
         try:
             trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         except InputError:
@@ -146,6 +150,7 @@ class _Recorder(Callback):
     def __init__(self, recipe: Recipe, title: str) -> None:
         self.recipe = recipe
         self.title = title
+        self.curves: LiveCurves | None = None  # of an epoch's metrics, while it lasts
         self.history: History = []
         self._best: dict[str, Any] | None = None
 
@@ -161,6 +166,8 @@ class _Recorder(Callback):
             )
         if self.recipe.keep == "best" and best_epoch(self.history, self.recipe) == len(self.history):
             self._best = copy.deepcopy(module.state_dict())
+        if self.curves:
+            self.curves.show(self.history)
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history, "best": self._best}
