@@ -21,6 +21,7 @@ from neural_branching.errors import InputError
 from neural_branching.facade.groups import described
 from neural_branching.routing.routers import ROUTERS
 from neural_branching.selection.scores.score import Scorer
+from neural_branching.training.loggers import Csv, TensorBoard
 from tiny import glyphs, networks
 
 TRAINER = {"accelerator": DEVICE, "threads": 1, "progress": False}
@@ -266,3 +267,11 @@ def test_ones_own_score_and_threshold_are_held_to_what_they_promise(tmp_path: Pa
         experiment(branch(score=OddScore(-1e9))).run(tmp_path)
     with pytest.raises(InputError, match="Forgetful keeps no attribute 'count'"):
         branch(threshold=Forgetful(3))
+
+
+def test_the_logger_is_one_of_the_groups(tmp_path: Path) -> None:
+    for name, kind in (("tensorboard", TensorBoard), ("csv", Csv), (None, type(None))):
+        spec = experiment(branch(), logger=name).spec(tmp_path)
+        assert type(spec.compute.logger) is kind
+    with pytest.raises(InputError, match="logger is 'tensorbord', which is unknown"):
+        experiment(branch(), logger="tensorbord").spec(tmp_path)

@@ -580,7 +580,7 @@ def test_another_logger_gets_the_same_numbers(glyph_run: Any, tmp_path: Path) ->
 
 
 def test_without_a_logger_a_run_has_its_files_alone(glyph_run: Any, tmp_path: Path) -> None:
-    write_run(glyph_run("~logger"), tmp_path, draw_figures=False)
+    write_run(glyph_run("logger=none"), tmp_path, draw_figures=False)
     assert {file.name for file in tmp_path.iterdir()} == FILES
 
 

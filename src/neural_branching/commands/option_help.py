@@ -31,6 +31,7 @@ OTHERS = {
     "parent.model": "name of the model",
     "parent.weights": "a file or the name of published weights; null for new ones",
     "hierarchy.nodes": "node to classes, superclass or the node within which it lies, and its own options",
+    "logger": "where curves appear; null for nowhere",
     "logger.seconds": "least time between two looks at a training; one that takes less is shown with its run",
     "branch.name": "how the branch is called in tables",
 }

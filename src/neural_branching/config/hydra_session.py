@@ -25,7 +25,7 @@ from neural_branching.errors import InputError, one_of
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError)
 
 # Groups of which no file need be chosen.
-OPTIONAL = ("experiment", "search", "logger")
+OPTIONAL = ("experiment", "search")
 
 # Mappings whose names are the user's own.
 FREE = ("data.superclasses", "hierarchy.nodes", "published")

@@ -290,7 +290,7 @@ class Experiment:
             raise InputError(f"outputs is {outputs!r}: it must be a folder.")
         grown = self.branches
         overrides = [f"data={self.data.option}", f"parent={self.parent.option}"]
-        overrides += [f"branch={grown.branch.option}", f"logger={self.logger or 'null'}", *grown.overrides]
+        overrides += [f"branch={grown.branch.option}", f"logger={self.logger or 'none'}", *grown.overrides]
         changes = {
             **self.changes,
             "outputs": outputs,
