@@ -198,6 +198,10 @@ def test_a_run_that_is_killed_leaves_no_results_of_an_earlier_one(
     assert len(collect(mine).completed) == 1
 
 
+def names(folder: Path) -> set[str]:
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*.*")}
+
+
 def test_nothing_of_an_earlier_run_stays_beside_a_later_one(
     mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,23 +209,25 @@ def test_nothing_of_an_earlier_run_stays_beside_a_later_one(
     everything = "subset.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z]"
     assert run(monkeypatch, "train", *TINY, PLACE, "subset=custom", everything) == 0
     files = set(json.loads((mine / "results.json").read_text())["written"]["files"])
-    assert {file.name for file in mine.iterdir()} == files | {"results.json", "notes.txt"}
+    assert names(mine) == files | {"results.json", "notes.txt"}
     assert not (mine / "scod_curve.csv").exists()
 
 
 def test_events_of_a_run_that_was_killed_are_not_shown_with_those_of_the_next(
     mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = set(mine.glob("events.out.tfevents.*"))
+    before = set(mine.rglob("events.out.tfevents.*"))
     stranger = mine / "events.out.tfevents.1.elsewhere.2.0"
     stranger.write_bytes(min(before).read_bytes())
     (mine / "results.json").unlink()  # as if killed before it was written
     assert run(monkeypatch, "train", *TINY, PLACE, "threshold.value=0.99") == 0
-    events = set(mine.glob("events.out.tfevents.*"))
+    events = set(mine.rglob("events.out.tfevents.*"))
     assert before
     assert not before & events
     named = json.loads((mine / "results.json").read_text())["written"]["files"]
-    assert {file.name for file in events} - {stranger.name} == {name for name in named if "tfevents" in name}
+    assert {name for name in names(mine) if "tfevents" in name} - {stranger.name} == {
+        name for name in named if "tfevents" in name
+    }
     assert stranger in events
 
 

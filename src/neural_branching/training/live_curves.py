@@ -68,9 +68,8 @@ class LiveCurves:
                     {f"{self.part}/{name}": value for name, value in metrics.items()}, epoch
                 )
             self._opened.save()
-        except (
-            Exception
-        ) as error:  # a full disk, or whatever else: the training is worth more than its curves
+        except Exception as error:
+            # A full disk, or whatever else: the training is worth more than its curves.
             reason = error.__cause__ or error  # Lightning has words of its own for what it catches
             log.warning("Training the %s goes on without its curves: %s.", self.title, reason)
             self._broken = True
