@@ -155,7 +155,7 @@ class Experiment:
             nodes=_nodes(tree, usual, values) if several else {tree.root: usual},
             router=router,
             usual=usual,
-            compute=_compute(values, outputs, trusted=trusted),
+            compute=compute_of(values, outputs, trusted=trusted),
             outputs=outputs,
             objectives=checked(values.get("objectives")),
             baselines=() if several else _baselines(values["baselines"]),
@@ -185,7 +185,12 @@ class Experiment:
         return gates
 
 
-def _compute(values: Mapping[str, Any], outputs: Path, *, trusted: bool) -> Compute:
+def compute_of(values: Mapping[str, Any], outputs: Path, *, trusted: bool) -> Compute:
+    """Where a configuration runs, and what shows its trainings.
+
+    Raises:
+        InputError: for what the groups "trainer" and "logger" do not offer.
+    """
     node = values.get("logger")
     logger = node and build(node, "logger", Logger, trusted=trusted, folder=outputs / TRAINING)
     return build(values["trainer"], "trainer", Compute, trusted=trusted, logger=logger)

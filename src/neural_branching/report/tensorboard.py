@@ -38,9 +38,7 @@ def write_events(
         drawn: names of pictures to show beside them, as of ``write_figures``.
     """
     with _writer(folder) as writer:
-        for epoch, metrics in epochs_of(histories):
-            for tag, value in metrics.items():
-                writer.add_scalar(tag, value, epoch)
+        _write_histories(writer, histories)
         _write_curve(writer, curve)
         for name, lines in tables.items():
             writer.add_text(f"test/{name}", "\n".join(map(_unbroken, lines)))
@@ -48,6 +46,18 @@ def write_events(
         with _writer(folder / f"threshold_{index}") as writer:
             _write_hparams(writer, record)
     write_figures(folder, drawn)
+
+
+def write_histories(folder: Path, histories: Mapping[str, History]) -> None:
+    """Show the epochs of networks by their names."""
+    with _writer(folder) as writer:
+        _write_histories(writer, histories)
+
+
+def _write_histories(writer: SummaryWriter, histories: Mapping[str, History]) -> None:
+    for epoch, metrics in epochs_of(histories):
+        for tag, value in metrics.items():
+            writer.add_scalar(tag, value, epoch)
 
 
 def _writer(folder: Path) -> SummaryWriter:

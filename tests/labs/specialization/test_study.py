@@ -10,7 +10,6 @@ import pytest
 from device import TRAINER
 from neural_branching.cli import main
 from neural_branching.files.reading import read_json
-from neural_branching.labs.specialization.run_study import ROLES
 from tiny import glyphs
 
 TINY = (
@@ -43,7 +42,7 @@ def test_a_study_leaves_numbers_claims_units_and_pictures(outputs: Path) -> None
     results = read_json(run / "results.json")
     assert list(results["seeds"]) == ["0", "1"]
     for one in results["seeds"].values():
-        assert list(one) == list(ROLES)
+        assert list(one) == ["branched", "untrained", "plain"]
         assert list(one["branched"]["stages"]) == ["conv1", "conv2", "conv3", "pool"]
         assert "lesions" not in one["untrained"]
     branched, plain = (results["networks"][role]["macs"] for role in ("branched", "plain"))
@@ -144,6 +143,30 @@ def test_what_cannot_be_studied_is_refused_before_training(
     assert said in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
     assert not list(tmp_path.rglob("parent/*"))
+
+
+def test_a_model_of_others_is_measured_without_lesions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [one for one in TINY if not one.startswith(("parent.network", "data.image_size"))]
+    typed(
+        monkeypatch,
+        f"outputs={tmp_path}",
+        *options,
+        *("data.image_size=32", "parent=torchvision", "parent.model=squeezenet1_1", "parent.fit.epochs=1"),
+        *("parent.network.weights=null", "branch_point.stage=features.3.cat", "repeats=1"),
+    )
+    results = read_json(only_run(tmp_path) / "results.json")
+    [one] = results["seeds"].values()
+    assert list(one) == ["branched", "untrained"]
+    assert set(one["branched"]) == {"stages", "accuracy", "training_accuracy", "validation_accuracy"}
+    assert len(one["branched"]["stages"]) == 8
+    reasons = {claim["claim"]: claim["reason"] for claim in results["claims"]}
+    assert reasons["More accurate at equal computation"] == "it takes a network of parent=branched"
+    capsys.readouterr()
+    monkeypatch.setattr("sys.argv", ["neural-branching", "report", str(tmp_path)])
+    main()
+    assert "1 study" in capsys.readouterr().out
 
 
 def test_grey_images_are_refused(

@@ -139,7 +139,10 @@ def _groups(seeds: Seeds, stage: str) -> Claim:
 
 
 def _tested(seeds: Seeds, claim: str, measure: str, of: Callable[[Any], Mapping[str, float]]) -> Claim:
-    found = [of(one["branched"]) for one in seeds.values()]
+    try:
+        found = [of(one["branched"]) for one in seeds.values()]
+    except KeyError:
+        return _unmeasured(claim, measure, seeds)
     return _combined(claim, False, measure, found, enough=len(seeds) >= ENOUGH_SEEDS)
 
 
@@ -185,6 +188,8 @@ def _paired(
     sign: int = 1,
 ) -> Claim:
     """The network against another one of the same seed; ``of`` None counts epochs."""
+    if any(other not in one for one in seeds.values()):
+        return _unmeasured(claim, measure, seeds)
     if of is None:
         mine, theirs = _epochs(seeds)
     else:
@@ -212,6 +217,9 @@ def _epochs(seeds: Seeds) -> tuple[list[float], list[float]]:
 
 def _compensation(seeds: Seeds) -> Claim:
     """Seen if a branch costs less than random units do, in accuracy."""
+    claim = "Other branches make up for a lost one"
+    if any("lesions" not in one["branched"] for one in seeds.values()):
+        return _unmeasured(claim, "what dropping a branch costs beyond random units", seeds)
     found = [one["branched"]["lesions"]["colour"] for one in seeds.values()]
     excess = [one["excess"] for one in found]
     plain = [one["plain"]["lesions"]["colour"]["excess"] for one in seeds.values()]
@@ -225,7 +233,7 @@ def _compensation(seeds: Seeds) -> Claim:
     if p > ALPHA and against > ALPHA and len(seeds) < ENOUGH_SEEDS:
         verdict, reason = UNDECIDED, _few(len(seeds))
     return Claim(
-        "Other branches make up for a lost one",
+        claim,
         False,
         measure,
         _mean(excess),
@@ -239,9 +247,13 @@ def _compensation(seeds: Seeds) -> Claim:
 
 def _grey(seeds: Seeds, stage: str) -> Claim:
     """On grey images the branch of lower chroma should matter more than on coloured ones."""
+    claim = "On grey images the branch of lowest chroma matters more"
+    measure = "what dropping it costs beyond the others, on grey − on coloured images"
     shifts = []
     for one in seeds.values():
         numbers = one["branched"]
+        if "lesions" not in numbers:
+            return _unmeasured(claim, measure, seeds)
         means = numbers["stages"][stage]["features"]["chroma"]["means"]
         dullest = min(means, key=means.__getitem__)
         costs = {}
@@ -255,9 +267,9 @@ def _grey(seeds: Seeds, stage: str) -> Claim:
     if 2.0 ** -len(seeds) > ALPHA:
         verdict, reason = UNDECIDED, f"{len(seeds)} seeds cannot give p ≤ {ALPHA}: it takes 5"
     return Claim(
-        "On grey images the branch of lowest chroma matters more",
+        claim,
         False,
-        "what dropping it costs beyond the others, on grey − on coloured images",
+        measure,
         _mean(shifts),
         0.0,
         p,
@@ -278,6 +290,12 @@ def _not_measured(n: int) -> list[Claim]:
             ("As pathways of the visual cortex", False, "an analogy, which nothing here can test"),
         )
     ]
+
+
+def _unmeasured(claim: str, measure: str, seeds: Seeds) -> Claim:
+    """A claim on what such a network does not have: a plain twin, lesions, filters that are known."""
+    reason = "it takes a network of parent=branched"
+    return Claim(claim, False, measure, None, None, None, len(seeds), UNDECIDED, reason)
 
 
 def _few(n: int) -> str:

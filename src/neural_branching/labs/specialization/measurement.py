@@ -87,10 +87,10 @@ def measure_stage(
     return numbers, features
 
 
-def measure_function(
+def measure_lesions(
     model: Classifier, partition: Partition, shown: Shown, fill: str, divisions: int, *, seed: int
 ) -> Numbers:
-    """Accuracy, and what lesions of branches cost on coloured, grey and blurred images.
+    """What lesions of branches cost on coloured, grey and blurred images.
 
     Raises:
         InputError: as ``lesion_effect``.
@@ -102,10 +102,7 @@ def measure_function(
         name: lesion_effect(model, partition, variant(shown.test), shown.test_labels, lesion, divisions, seed)
         for name, variant in VARIANTS.items()
     }
-    return {
-        "accuracy": {name: effect.accuracy for name, effect in found.items()},
-        "lesions": {name: _numbers(effect) for name, effect in found.items()},
-    }
+    return {name: _numbers(effect) for name, effect in found.items()}
 
 
 def accuracy(

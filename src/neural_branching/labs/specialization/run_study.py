@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from neural_branching.artifacts.build_networks import check_parent, outline
 from neural_branching.artifacts.ensure_data import ensure_data
@@ -18,20 +19,24 @@ from neural_branching.errors import InputError, one_of
 from neural_branching.files.progress import progress
 from neural_branching.labs.specialization.claims import claims
 from neural_branching.labs.specialization.filter_features import FILTER_FEATURES
-from neural_branching.labs.specialization.measurement import accuracy, measure_function, measure_stage
+from neural_branching.labs.specialization.graph_partitions import graph_partitions
+from neural_branching.labs.specialization.measurement import accuracy, measure_lesions, measure_stage
 from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.shown import Shown
+from neural_branching.labs.specialization.stimuli import VARIANTS
 from neural_branching.labs.specialization.study_spec import StudySpec
 from neural_branching.labs.specialization.unit_features import filters
 from neural_branching.labs.specialization.unit_responses import respond
 from neural_branching.labs.specialization.weight_svd import connections, singular_vectors
 from neural_branching.networks.branched import BranchedNet
+from neural_branching.networks.staged import StagedNetwork
+from neural_branching.selection.array_types import Shaped
 from neural_branching.store.artifact_store import store_at
 from neural_branching.store.environment import environment
 from neural_branching.training.classifier import Classifier
+from neural_branching.training.fit import History
 
 Numbers = dict[str, Any]
-ROLES = ("branched", "untrained", "plain")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Study:
         units: of every seed and role: stage → feature → one value per unit.
         owners: of every seed and role: stage → unit → branch.
         kernels: of every seed and role the first layer's filters.
+        histories: of every network that was trained, its epochs.
         singular: of every seed the singular vectors of the plain network.
     """
 
@@ -51,6 +57,7 @@ class Study:
     owners: Mapping[tuple[int, str], Mapping[str, Mapping[int, str]]]
     kernels: Mapping[tuple[int, str], np.ndarray]
     singular: Mapping[int, Sequence[Any]]
+    histories: Mapping[str, History]
 
 
 def check(spec: StudySpec) -> None:
@@ -61,9 +68,10 @@ def check(spec: StudySpec) -> None:
     """
     spec.compute.device()
     check_parent(spec.parent)
-    stages = divided_stages(outline(spec.parent))
+    stages = divided_stages(outline(spec.parent), spec.parent.input.blank().float())
     one_of(spec.stage, stages, "branch_point.stage")
-    check_parent(plain_of_equal_cost(spec.parent))
+    for one in _roles(spec.parent).values():
+        check_parent(one)
 
 
 def check_table(spec: StudySpec, table: DataTable) -> None:
@@ -78,22 +86,32 @@ def check_table(spec: StudySpec, table: DataTable) -> None:
         )
 
 
-def divided_stages(model: Classifier) -> dict[str, Partition]:
+def divided_stages(model: Classifier, blank: Shaped[Tensor, "1 ..."]) -> dict[str, Partition]:
     """The divided stages of a network in order.
+
+    Of networks that others have written these are what ``graph_partitions`` finds along the channels.
 
     Raises:
         InputError: if there is none.
     """
     network = model.network
-    if not isinstance(network, BranchedNet) or len(network.shares) == 1:
+    divided: dict[str, Partition] = {}
+    if isinstance(network, BranchedNet):
+        divided = {
+            stage: Partition.of(stage, branches, sum(map(len, branches.values())))
+            for stage, branches in network.branch_units().items()
+        }
+    elif not isinstance(network, StagedNetwork):  # those of this package have no other branches
+        found = graph_partitions(network.bare, blank)
+        divided = {
+            one.partition.stage: one.partition for one in found if one.axis == 1 and len(one.stages) == 1
+        }
+    if not divided:
         raise InputError(
-            f"parent.network, a {type(network).__name__} of one branch, has no branches to compare: choose "
-            "parent=branched with parent.network.branches of 2 or more."
+            f"parent.network, a {type(network.bare).__name__}, has no branches to compare: choose "
+            "parent=branched with parent.network.branches of 2 or more, or a model whose layers are divided."
         )
-    return {
-        stage: Partition.of(stage, branches, sum(map(len, branches.values())))
-        for stage, branches in network.branch_units().items()
-    }
+    return divided
 
 
 def plain_of_equal_cost(spec: ParentSpec) -> ParentSpec:
@@ -149,9 +167,10 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
             networks[parent.seed, role] = load_parent(workspace).to(spec.compute.device())
     seeds: dict[int, Numbers] = {}
     units, owners, kernels, singular = {}, {}, {}, {}
+    divided = divided_stages(outline(spec.parent), spec.parent.input.blank().float())
     with progress("Measuring units, branches and lesions") as show:
         for number, ((seed, role), model) in enumerate(networks.items()):
-            partitions = _partitions(networks[seed, "branched"], model)
+            partitions = by_order(divided, model) if role == "plain" else divided
             owners[seed, role] = {stage: one.owner_of for stage, one in partitions.items()}
             seeds.setdefault(seed, {})[role], units[seed, role] = _measure(
                 spec, model, partitions, shown, trained=role != "untrained", seed=seed
@@ -191,21 +210,24 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
         "used": store.take_used(),
         "overrides": list(overrides),
     }
-    return Study(results, units, owners, kernels, singular)
+    histories = {
+        name.replace(" ", "/"): found for name, one in weights.items() if (found := one.json(HISTORY))
+    }
+    return Study(results, units, owners, kernels, singular, histories)
 
 
 def _roles(parent: ParentSpec) -> dict[str, ParentSpec]:
-    """The network, its initial weights, and the plain one."""
-    return dict(zip(ROLES, (parent, replace(parent, recipe=None), plain_of_equal_cost(parent)), strict=True))
+    """The network, its initial weights, and the plain one where the network can be one."""
+    roles = {"branched": parent, "untrained": replace(parent.anew(), recipe=None)}
+    if isinstance(outline(parent).network, BranchedNet):
+        roles["plain"] = plain_of_equal_cost(parent)
+    return roles
 
 
-def _partitions(branched: Classifier, model: Classifier) -> dict[str, Partition]:
-    """The divided stages; of a plain network its units in as many equal parts, by their order."""
+def by_order(divided: Mapping[str, Partition], model: Classifier) -> dict[str, Partition]:
+    """The same stages of a plain network, their units in as many equal parts, by their order."""
     network = model.network
     assert isinstance(network, BranchedNet)
-    divided = divided_stages(branched)
-    if len(network.shares) > 1:
-        return divided
     plain = {}
     for stage, partition in divided.items():
         count = network.unit_count(stage)
@@ -233,10 +255,15 @@ def _measure(
         )
     numbers: Numbers = {"stages": stages}
     if trained:
-        numbers |= measure_function(
+        numbers["accuracy"] = {
+            name: accuracy(model, variant(shown.test), shown.test_labels)
+            for name, variant in VARIANTS.items()
+        }
+        numbers["training_accuracy"] = accuracy(model, shown.training, shown.training_labels)
+    if trained and isinstance(model.network, StagedNetwork):  # which can start from a stage
+        numbers["lesions"] = measure_lesions(
             model, partitions[spec.stage], shown, spec.lesion, spec.divisions, seed=seed
         )
-        numbers["training_accuracy"] = accuracy(model, shown.training, shown.training_labels)
     return numbers, units
 
 

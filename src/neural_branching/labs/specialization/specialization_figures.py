@@ -20,16 +20,15 @@ _COLUMNS = 16  # filters in a row
 def draw(done: "Study") -> dict[str, Figure]:
     """Name → figure; filters and singular vectors are those of the first seed."""
     results = done.results
-    seed = next(iter(done.kernels))[0]
     seeds = list(results["seeds"].values())
-    drawn = {
-        "filters": filters_by_branch(done.kernels[seed, "branched"], done.owners[seed, "branched"]["conv1"]),
-        "features": features(seeds),
-        "lesions": lesions(seeds),
-        "classes": classes(seeds, results["labels"]),
-    }
-    if vectors := [one for one in done.singular[seed] if one.centred]:
-        drawn["singular_vectors"] = singular_vector(vectors[0], done.kernels[seed, "plain"])
+    drawn = {"features": features(seeds)}
+    if "lesions" in seeds[0]["branched"]:
+        drawn |= {"lesions": lesions(seeds), "classes": classes(seeds, results["labels"])}
+    for seed, vectors in list(done.singular.items())[:1]:
+        owners = done.owners[seed, "branched"]
+        drawn["filters"] = filters_by_branch(done.kernels[seed, "branched"], owners[next(iter(owners))])
+        centred = next(one for one in vectors if one.centred)
+        drawn["singular_vectors"] = singular_vector(centred, done.kernels[seed, "plain"])
     return drawn
 
 

@@ -19,8 +19,9 @@ from neural_branching.report.figures.style import save
 from neural_branching.report.results import write_config, write_results, written
 from neural_branching.report.run_report import provenance
 from neural_branching.report.tables import console
-from neural_branching.report.tensorboard import write_figures
+from neural_branching.report.tensorboard import write_figures, write_histories
 from neural_branching.store.run_folders import CONFIG, events_of, planned_data
+from neural_branching.training.loggers import TensorBoard
 
 CLAIMS, UNITS = "claims.md", "units.csv"
 _CLAIM = ("claim", "in_article", "measure", "value", "null", "p", "n", "verdict", "reason")
@@ -45,10 +46,15 @@ def execute(spec: StudySpec, folder: Path, overrides: Sequence[str], sweep: Path
     _write_units(folder / UNITS, done)
     drawn = draw(done)
     names = [CONFIG, CLAIMS, UNITS, *save(drawn, folder, ("png", "svg"))]
-    write_figures(folder, drawn)
-    names += events_of(folder)
+    logger = spec.compute.logger
+    if isinstance(logger, TensorBoard):
+        write_histories(folder, done.histories)
+        write_figures(folder, drawn)
+        names += events_of(folder)
     results = {**done.results, "written": written(folder, names, spec.outputs)}
     write_results(folder, results)
+    if logger:
+        logger.forget(one.rpartition("/")[2] for one in results["used"])
     return results
 
 
@@ -93,7 +99,7 @@ def print_study(results: Mapping[str, Any], folder: Path) -> None:
         title=f"Networks: {several}, {results['examples']['test']} test images, stage {results['stage']}"
     )
     table.add_column("")
-    for role in run_study.ROLES:
+    for role in results["networks"]:
         table.add_column(role, justify="right")
     for name, cells in _networks(results).items():
         table.add_row(name, *cells)
@@ -125,7 +131,7 @@ def _networks(results: Mapping[str, Any]) -> dict[str, list[str]]:
             return "–"
         return number(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
 
-    rows = {"MACs": [f"{results['networks'][role]['macs']:,}" for role in run_study.ROLES]}
+    rows = {"MACs": [f"{results['networks'][role]['macs']:,}" for role in results["networks"]]}
     for name, path in {
         "test accuracy": ("accuracy", "colour"),
         "… on grey images": ("accuracy", "grey"),
@@ -139,7 +145,7 @@ def _networks(results: Mapping[str, Any]) -> dict[str, list[str]]:
         f"silhouette at {stage}": ("stages", stage, "silhouette", "value"),
         f"Treves–Rolls at {stage}": ("stages", stage, "treves_rolls"),
     }.items():
-        rows[name] = [over_seeds(role, *path) for role in run_study.ROLES]
+        rows[name] = [over_seeds(role, *path) for role in results["networks"]]
     return rows
 
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from neural_branching.config.build import build, check_keys, plain
 from neural_branching.config.data_spec import DataSpec
+from neural_branching.config.experiment import compute_of
 from neural_branching.config.own_classes import find_own_modules
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.hashes import FileHashes
@@ -20,7 +21,7 @@ from neural_branching.labs.specialization.unit_features import FEATURES
 from neural_branching.training.compute import Compute
 
 _KEYS = {"data", "subset", "parent", "branch_point", "trainer", "seed", "repeats", "outputs"}
-_KEYS |= {"permutations", "divisions", "lesion", "examples"}
+_KEYS |= {"logger", "permutations", "divisions", "lesion", "examples"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class StudySpec:
             divisions=whole(values["divisions"], "divisions", 19),
             lesion=one_of(values["lesion"], FILLS, "lesion"),
             examples=whole(values["examples"], "examples", 100),
-            compute=build(values["trainer"], "trainer", Compute, trusted=True),
+            compute=compute_of(values, outputs, trusted=True),
             outputs=outputs,
             config=values,
         )

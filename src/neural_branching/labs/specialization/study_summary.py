@@ -10,6 +10,7 @@ from rich.table import Table
 from neural_branching.errors import InputError
 from neural_branching.files.csv_text import write_table
 from neural_branching.files.reading import read_json
+from neural_branching.labs.specialization.permutation_tests import ALPHA
 from neural_branching.report.cells import number
 from neural_branching.report.results import SCHEMA_VERSION, command_of
 from neural_branching.report.tables import console
@@ -82,15 +83,16 @@ def _record(run: Path) -> dict[str, Any]:
         seeds, stage = list(results["seeds"].values()), results["stage"]
         first = next(iter(seeds[0]["branched"]["stages"]))
 
-        def mean(*path: str) -> float:
-            return float(np.mean([_at(one, path) for one in seeds]))
+        def mean(*path: str) -> float | None:
+            values = [_at(one, path) for one in seeds]
+            return None if None in values else float(np.mean(np.array(values, dtype=np.float64)))
 
         p = [_at(one, ("branched", "lesions", "colour", "p")) for one in seeds]
         values = (
             mean("branched", "accuracy", "colour"),
             mean("plain", "accuracy", "colour"),
             mean("branched", "lesions", "colour", "excess"),
-            float(sum(one <= 0.05 for one in p)),
+            None if None in p else sum(one is not None and one <= ALPHA for one in p),
             mean("branched", "stages", stage, "cka", "value"),
             mean("branched", "stages", stage, "cka", "null_mean"),
             mean("branched", "stages", first, "omnibus", "value"),
@@ -106,8 +108,9 @@ def _record(run: Path) -> dict[str, Any]:
     return {"overrides": overrides, "seeds": len(seeds), **dict(zip(_NUMBERS, values, strict=True))}
 
 
-def _at(one: Mapping[str, Any], path: tuple[str, ...]) -> float:
+def _at(one: Mapping[str, Any], path: tuple[str, ...]) -> float | None:
+    """A number of a seed; None if the study could not measure it."""
     value: Any = one
     for name in path:
-        value = value[name]
-    return float(value)
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return None if value is None else float(value)
