@@ -199,6 +199,19 @@ def test_a_gpu_that_was_not_chosen_is_not_spoken_of(monkeypatch: pytest.MonkeyPa
             training.fit(classifier(**OVERFIT), Noise(), Compute("cpu", progress=False), "toy")
 
 
+@pytest.mark.skipif(DEVICE != "cpu", reason="of processors")
+@pytest.mark.parametrize(
+    ("precision", "there"), [("bf16-mixed", False), ("bf16-mixed", True), ("32-true", False)]
+)
+def test_who_imitates_bfloat16_is_told(
+    precision: str, there: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "has_bfloat16", lambda: there)
+    with caplog.at_level(logging.INFO):
+        fit(classifier(epochs=1, batch_size=8, lr=0.01, precision=precision))
+    assert ("imitates" in caplog.text) == (precision == "bf16-mixed" and not there)
+
+
 def test_lightning_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         fit(classifier(epochs=1, batch_size=8, lr=0.01))

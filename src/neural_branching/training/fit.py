@@ -60,6 +60,12 @@ def fit(
     Raises:
         InputError: if the loss stops being finite.
     """
+    if module.recipe.precision == "bf16-mixed" and compute.device().type == "cpu" and not has_bfloat16():
+        log.info(
+            "This processor has no bfloat16 and imitates it: training the %s with fit.precision=32-true may "
+            "be many times faster, and gives other weights.",
+            title,
+        )
     recorder = _Recorder(module.recipe, title)
     callbacks: list[Callback] = [recorder]
     if module.recipe.patience is not None:
@@ -84,6 +90,11 @@ def fit(
     recorder.restore(module)
     module.cpu()
     return recorder.history
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16, as far as torch says."""
+    return bool(torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @contextmanager
