@@ -22,7 +22,8 @@ from neural_branching.report.metrics import SHOWN
 from neural_branching.report.results import read_results
 from neural_branching.report.run_report import write_run
 from neural_branching.report.summary import summarize
-from neural_branching.report.tables import markdown, print_summary
+from neural_branching.report.summary_screen import print_summary
+from neural_branching.report.tables import markdown
 from neural_branching.selection import coverage, selective_accuracy
 from neural_branching.selection.thresholds.guaranteed import Sgr
 from sweeps import adopt, only, record

@@ -28,7 +28,8 @@ from neural_branching.report.metrics import METRICS, SHOWN
 from neural_branching.report.results import read_results, records, write_results
 from neural_branching.report.run_report import write_run
 from neural_branching.report.summary import summarize
-from neural_branching.report.tables import markdown, print_ending, print_summary
+from neural_branching.report.summary_screen import print_ending, print_summary
+from neural_branching.report.tables import markdown
 from neural_branching.store.run_folders import write_jobs
 from sweeps import adopt, record
 
@@ -920,5 +921,5 @@ def test_runs_without_results_for_one_reason_are_one_line(capsys: pytest.Capture
     summary = Summary(Path("sweep"), "train", unread={f"{index}_a": "unfinished" for index in range(7)})
     print_ending(summary)
     text = capsys.readouterr().out
-    assert "skipped 0_a, 1_a, 2_a, 3_a, 4_a, …: unfinished\n" in text
+    assert "skipped 7 runs (0_a, 1_a, 2_a, 3_a, 4_a, …): unfinished\n" in text
     assert "Without results: 7 of 7 runs." in text

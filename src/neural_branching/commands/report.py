@@ -14,10 +14,43 @@ def main(arguments: list[str]) -> None:
         arguments: the folder and options.
 
     Raises:
-        InputError: if the folder holds no results, or no runs to compare.
+        InputError: if the folder holds no results, or no runs to compare, or not what an option names.
     """
+    options = _parser().parse_args(arguments)
+    if options.figures or options.mistakes is not None:
+        _draw(options)
+        return
+    if options.compare:
+        from neural_branching.report.paired import compare, print_comparison
+
+        first, second = options.compare
+        print_comparison(compare(options.folder, first, second), first, second, options.folder)
+        return
+
+    from neural_branching.commands.jobs import JOBS
+    from neural_branching.report.collect import collect
+    from neural_branching.report.results import command_of
+    from neural_branching.report.summary import show, write
+    from neural_branching.report.view import View
+    from neural_branching.store.run_folders import runs_below
+
+    view = View(options.where, options.by, options.sort, options.top, options.columns)
+    commands = {command_of(run) for run in runs_below(options.folder)} or {"train"}
+    for command in sorted(commands):
+        if command not in ("train", "route"):  # a laboratory's runs have columns of their own
+            JOBS[command].summarize(options.folder, events=False)
+            continue
+        summary = collect(options.folder, command)
+        show(summary, view)
+        write(summary)  # last: a folder that cannot be written can still be read
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="neural-branching report", description="Write and print the summary of every run below a folder."
+        prog="neural-branching report",
+        description="Write and print the summary of every run below a folder. Files hold every run; --where, "
+        "--by, --sort, --top and --columns choose what is printed. Columns are those of summary.csv, test_ "
+        "may be left out.",
     )
     parser.add_argument("folder", type=Path, help="a run, a sweep, or any folder of them")
     parser.add_argument(
@@ -37,12 +70,10 @@ def main(arguments: list[str]) -> None:
         metavar="COLUMN",
         help="a line for each value, averaged over the rest",
     )
+    parser.add_argument("--sort", metavar="COLUMN", help="the best first, as in aurc")
+    parser.add_argument("--top", type=int, metavar="N", help="only the first N lines of a table")
     parser.add_argument(
-        "--sort", metavar="NUMBER", help="best first, by a column of summary.csv such as aurc"
-    )
-    parser.add_argument("--top", type=int, metavar="N", help="only the first N lines")
-    parser.add_argument(
-        "--columns", type=_names, default=[], metavar="NUMBERS", help="columns to show, as in accuracy,aurc"
+        "--columns", type=_names, default=[], metavar="NUMBERS", help="numbers to show, as in accuracy,aurc"
     )
     parser.add_argument(
         "--mistakes",
@@ -57,37 +88,7 @@ def main(arguments: list[str]) -> None:
         help="instead, draw the figures of a run, such as a sweep's job, into it",
     )
     parser.add_argument("--trust", action="store_true", help=TRUST)
-    options = parser.parse_args(arguments)
-    if options.figures or options.mistakes is not None:
-        _draw(options)
-        return
-    if options.compare:
-        from neural_branching.report.paired import compare, print_comparison
-
-        first, second = options.compare
-        print_comparison(compare(options.folder, first, second), first, second, options.folder)
-        return
-
-    from neural_branching.commands.jobs import JOBS
-    from neural_branching.report.choosing import Choice
-    from neural_branching.report.collect import collect
-    from neural_branching.report.results import command_of
-    from neural_branching.report.summary import show, write
-    from neural_branching.report.tables import print_choice
-    from neural_branching.store.run_folders import runs_below
-
-    choice = Choice(options.where, options.by, options.sort, options.top, options.columns)
-    commands = {command_of(run) for run in runs_below(options.folder)} or {"train"}
-    for command in sorted(commands):
-        if command not in ("train", "route"):  # a laboratory's runs have columns of their own
-            JOBS[command].summarize(options.folder, events=False)
-            continue
-        summary = collect(options.folder, command)
-        if choice:
-            print_choice(choice, summary)
-        else:
-            show(summary)
-        write(summary)  # last: a folder that cannot be written can still be read
+    return parser
 
 
 def _draw(options: argparse.Namespace) -> None:

@@ -8,13 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.table import Table
-
 from neural_branching.errors import InputError, printable
 from neural_branching.files.csv_text import csv_lines, text_cell
 from neural_branching.files.writing import whole_file
 from neural_branching.report.cells import number
-from neural_branching.report.tables import console
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 from neural_branching.store.run_folders import is_of_a_run
 
 if TYPE_CHECKING:
@@ -119,12 +117,10 @@ class Writer:
     def finish(self, output: Path | None, seconds: float) -> None:
         """Print the first predictions, how many of each kind there are, and what could not be read."""
         screen, total = console(), sum(self.counts.values())
-        table = Table(title=f"{total} examples" + (f", the first {SHOWN}" if total > SHOWN else ""))
-        for heading in ("example", "answer", "confidence", "accepted", "trace (✗: not accepted)"):
-            table.add_column(heading, justify="right" if heading == "confidence" else "left")
-        for line in self.shown:
-            table.add_row(*line)
-        screen.print(table)
+        title = f"{total} examples" + (f", the first {SHOWN}" if total > SHOWN else "")
+        columns = [Column("example", "name"), Column("answer", "name"), Column("confidence")]
+        columns += [Column("accepted", "name"), Column("trace (✗: not accepted)", "name")]
+        print_table(screen, ScreenTable(title, columns, self.shown))
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
         screen.print(f"{kinds}; {total / max(seconds, 1e-9):,.0f} examples per second.", highlight=False)
         for file, reason in self.errors.items():

@@ -1,14 +1,13 @@
 """What a run of a single branch leaves in its folder and on the screen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural_branching.report.baseline_table import HEADER, NOTE, baseline_lines
-from neural_branching.report.cells import markdown_table, number, with_interval
+from neural_branching.report.baseline_table import NOTE, baseline_columns, baseline_lines
+from neural_branching.report.cells import Cell, Entry, markdown_table, number, with_interval
 from neural_branching.report.figures.thresholds import HEADER as POINTS_HEADER
 from neural_branching.report.figures.thresholds import threshold_lines
-from neural_branching.report.fitting import print_table
 from neural_branching.report.pictures import pictures
 from neural_branching.report.repeats import repeats
 from neural_branching.report.results import (
@@ -22,7 +21,9 @@ from neural_branching.report.results import (
     write_points,
     write_predictions,
 )
-from neural_branching.report.tables import AREAS_NOTE, console
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
+from neural_branching.report.tables import notes
+from neural_branching.store.run_folders import RESULTS
 
 if TYPE_CHECKING:
     from neural_branching.evaluation.node_evaluation import NodeEvaluation
@@ -63,30 +64,56 @@ def _only(run: "Run") -> "NodeEvaluation":
 def print_results(results: Mapping[str, Any]) -> None:
     """Print a short table: the branch beside its parent, and what is guaranteed."""
     every, screen = records(results), console()
-    first, several = every[0], len(every) > 1
-    test, published = first["test"], first["published"]
-    rows: list[tuple[str, Row]] = []
-    for record in every:
-        rule = f", {record['threshold']['rule']}" if several else ""
-        rows.append((f"branch{rule}", record["test"]))
-        if parent := record["test"]["parent_restricted"]:
-            rows.append((f"parent restricted to the subset{rule}", parent))
-    if published:
-        rows.append((published["source"], published))
-    lines = []
-    for name, numbers in rows:
-        keys = ("accuracy", "aurc", "coverage", "selective_accuracy")
-        intervals = numbers.get("intervals", {})
-        lines.append([name, *(with_interval(numbers.get(key), intervals.get(key)) for key in keys)])
-    title = f"{first['subset']} at {first['branch_point']} · {test['n']} test examples"
-    header = ("", "accuracy", "AURC", "coverage", "selective accuracy")
-    print_table(screen, title, header, lines, len(header) - 1)
-    screen.print(f"[ ]: 95 % interval over test examples. {AREAS_NOTE}", highlight=False)
+    first = every[0]
+    title = f"{first['subset']} at {first['branch_point']} · {first['test']['n']} test examples"
+    if len(every) == 1:
+        said = print_table(screen, _models(title, first, OF_MODELS | OF_THRESHOLDS))
+    else:
+        said = print_table(screen, _models(title, first, OF_MODELS))
+        said += print_table(screen, _thresholds(every))
+    for note in notes(said):
+        screen.print(note, highlight=False)
     if first["baselines"]:
-        print_table(screen, "Baselines", HEADER, list(baseline_lines(first["baselines"])), len(HEADER) - 1)
+        columns = baseline_columns()
+        print_table(screen, ScreenTable("Baselines", columns, baseline_lines(first["baselines"]), RESULTS))
         screen.print(NOTE, highlight=False)
     for line in (*(line for record in every for line in _at_threshold(record)), *_beside(first)):
-        screen.print(line, highlight=False, soft_wrap=True)
+        screen.print(line, highlight=False)
+
+
+# Key of results.json → heading.
+OF_MODELS = {"accuracy": "accuracy", "aurc": "AURC"}
+OF_THRESHOLDS = {"coverage": "coverage", "selective_accuracy": "selective accuracy"}
+
+
+def _models(title: str, record: Row, keys: Mapping[str, str]) -> ScreenTable:
+    """The branch, its parent and what was published."""
+    columns = [Column("model", "name"), *map(Column, keys.values())]
+    rows = [[name, *_entries(numbers, keys)] for name, numbers in _compared(record).items()]
+    return ScreenTable(title, columns, rows, RESULTS)
+
+
+def _thresholds(every: Sequence[Row]) -> ScreenTable:
+    """What several thresholds make of the same models."""
+    columns = [Column("threshold", "name"), Column("model", "name"), *map(Column, OF_THRESHOLDS.values())]
+    rows = [
+        [record["threshold"]["rule"], name, *_entries(numbers, OF_THRESHOLDS)]
+        for record in every
+        for name, numbers in _compared(record).items()
+    ]
+    return ScreenTable("Their thresholds, test examples", columns, rows, RESULTS)
+
+
+def _compared(record: Row) -> dict[str, Row]:
+    test, published = record["test"], record["published"]
+    found = {"branch": test, "parent restricted": test["parent_restricted"]}
+    if published:
+        found[published["source"]] = published
+    return {name: numbers for name, numbers in found.items() if numbers}
+
+
+def _entries(numbers: Row, keys: Iterable[str]) -> list[Entry]:
+    return [Cell(numbers.get(key), None, numbers.get("intervals", {}).get(key)) for key in keys]
 
 
 def _at_threshold(record: Row) -> list[str]:

@@ -1,5 +1,6 @@
 """How numbers are written in tables."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,21 +20,30 @@ class Cell:
         interval: 95 % interval over test examples: how much other examples would differ. Of several seeds,
             the mean of their intervals, which is at most too wide: it is right for seeds that err on the same
             examples, and the standard deviation of a mean never exceeds the mean of the deviations.
+        mark: stands before the number.
     """
 
     mean: float | None
     deviation: float | None = None
     interval: Interval | None = None
+    mark: str = ""
 
     def __str__(self) -> str:
-        return with_interval(self.mean, self.interval, self.deviation)
+        return self.mark + with_interval(self.mean, self.interval, self.deviation)
+
+    def without_interval(self) -> str:
+        """The number as narrow as it can be."""
+        return self.mark + number(self.mean, self.deviation)
+
+
+Entry = Cell | str  # of a table
 
 
 def number(value: float | None, deviation: float | None = None) -> str:
-    """Three decimals, of large numbers none, ± a deviation if there is one; – where there is no number."""
+    """Three decimals, of counts and large numbers none, ± a deviation; – where there is no number."""
     if value is None or value != value:
         return "–"
-    digits = ",.0f" if abs(value) >= LARGE else ".3f"
+    digits = ",.0f" if isinstance(value, int) or abs(value) >= LARGE else ".3f"
     return f"{value:{digits}}" if deviation is None else f"{value:{digits}}±{deviation:{digits}}"
 
 
@@ -44,7 +54,12 @@ def with_interval(value: float | None, interval: Interval | None, deviation: flo
     return f"{number(value, deviation)} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
-def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+def setting(value: object) -> str:
+    """A setting as tables show it: of a number with many digits four."""
+    return re.sub(r"\d*\.\d{5,}(e[-+]?\d+)?", lambda found: f"{float(found[0]):.4g}", str(value))
+
+
+def markdown_table(header: Sequence[str], lines: Sequence[Sequence[object]]) -> list[str]:
     """Lines of a Markdown table."""
     rule = f"|{'---|' * len(header)}"
-    return [f"| {' | '.join(header)} |", rule, *(f"| {' | '.join(line)} |" for line in lines)]
+    return [f"| {' | '.join(header)} |", rule, *(f"| {' | '.join(map(str, line))} |" for line in lines)]

@@ -186,18 +186,30 @@ class Summary:
         """Settings and seeds of a run."""
         return tuple(row[name] for name in (*self.setting, *SEEDS))
 
-    def settings(self) -> list[Row]:
-        """One record per setting, its runs over seeds aggregated: every metric becomes a ``Cell``."""
+    def settings(self, by: Sequence[str] = ()) -> list[Row]:
+        """One record per setting, its runs over seeds aggregated: every metric becomes a ``Cell``.
+
+        Args:
+            by: instead one per combination of their values, averaged over whatever else differs. Such a
+                record has no intervals: they are of one model's test examples.
+        """
+        groups = self.averaged(by) if by else self.groups()
         records = []
-        for key, rows in self.groups().items():
-            record: Row = dict(zip(self.setting, key, strict=True))
+        for key, rows in groups.items():
+            record: Row = dict(zip(by or self.setting, key, strict=True))
             record["seeds"] = len(rows)
             for metric in METRICS:
-                record[metric.name] = cell(
-                    [row[metric.name] for row in rows], [row[f"{metric.name}_interval"] for row in rows]
-                )
+                intervals = () if by else [row[f"{metric.name}_interval"] for row in rows]
+                record[metric.name] = cell([row[metric.name] for row in rows], intervals)
             records.append(record)
         return records
+
+    def averaged(self, by: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
+        """The records that count, by their values of some settings."""
+        groups: dict[tuple[Any, ...], list[Row]] = {}
+        for row in self.counted():
+            groups.setdefault(tuple(row[name] for name in by), []).append(row)
+        return groups
 
 
 def last(one: Row | None, other: Row) -> Row:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from rich.progress import track
-from rich.table import Table
 
 from neural_branching.errors import InputError, printable, whole
 from neural_branching.files.csv_text import write_table
@@ -18,7 +17,7 @@ from neural_branching.report.figures.guarantee_levels import simulation
 from neural_branching.report.figures.style import save
 from neural_branching.report.predictions_file import Predictions, read_predictions
 from neural_branching.report.results import Row, read_results
-from neural_branching.report.tables import console
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 from neural_branching.selection import risk_coverage_curve
 from neural_branching.selection.scores.score import INFINITY
 from neural_branching.selection.thresholds.guaranteed import FixedSequence, Guaranteed, Sgr
@@ -102,12 +101,8 @@ def write_simulation(folder: Path, records: Sequence[Kept], figure: Any) -> None
     write_atomically(folder / "simulation.md", printable(text))
     save({"simulation": figure}, folder, ("png", "svg"))
     screen = console()
-    table = Table(title=figure.get_suptitle())
-    for index, heading in enumerate(header):
-        table.add_column(heading, justify="right" if index else "left")
-    for line in lines:
-        table.add_row(*line)
-    screen.print(table)
+    columns = [Column("setting", "setting"), Column("rule", "name"), *map(Column, header[2:])]
+    print_table(screen, ScreenTable(figure.get_suptitle(), columns, lines, "simulation.md"))
     screen.print(NOTE, highlight=False)
     screen.print(f"Table and figure: {folder}", highlight=False, soft_wrap=True)
 

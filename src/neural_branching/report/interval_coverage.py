@@ -12,7 +12,7 @@ from scipy.special import ndtri
 from neural_branching.errors import whole
 from neural_branching.files.writing import write_atomically
 from neural_branching.report.cells import markdown_table
-from neural_branching.report.tables import console
+from neural_branching.report.screen_table import console
 from neural_branching.selection import risk_coverage_curve
 from neural_branching.selection.area_intervals import area_intervals
 from neural_branching.selection.arrays import Floats

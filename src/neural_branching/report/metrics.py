@@ -18,6 +18,8 @@ class Metric:
         may_lack: whether a run may be without it.
         beside: a count, by name: tables leave the number out where that is 0 in all runs.
         bare: whether no interval belongs to it, whatever older results hold.
+        rank: on a narrow screen the highest ranks leave first.
+        of_threshold: whether it changes with a threshold.
     """
 
     name: str
@@ -27,6 +29,13 @@ class Metric:
     may_lack: bool = False
     beside: str | None = None
     bare: bool = False
+    rank: int = 0
+    of_threshold: bool = False
+
+    @property
+    def rises(self) -> bool:
+        """Whether more is better."""
+        return any(word in self.name for word in ("accuracy", "auroc", "coverage", "accepted", "p_value"))
 
     def of(self, results: Mapping[str, Any]) -> Any:
         """The number; None where it is missing or undefined."""
@@ -51,8 +60,8 @@ def at(results: Any, path: tuple[str, ...]) -> Any:
 _FLOOR, _SCALED = (("reliability", key, "if_calibrated", "ece") for key in ("before", "after"))
 
 METRICS = (
-    Metric("threshold_value", ("threshold", "value"), may_lack=True),
-    Metric("threshold_n", ("threshold", "n")),
+    Metric("threshold_value", ("threshold", "value"), may_lack=True, of_threshold=True),
+    Metric("threshold_n", ("threshold", "n"), of_threshold=True),
     Metric("validation_accuracy", ("validation", "accuracy")),
     Metric("test_n", ("test", "n")),
     Metric("test_accuracy", ("test", "accuracy"), "accuracy", "test/accuracy"),
@@ -64,32 +73,40 @@ METRICS = (
         "without duplicates",
         may_lack=True,
         beside="test_duplicates",
+        rank=3,
     ),
     Metric("distinct_aurc", ("duplicates", "without", "aurc"), may_lack=True),
     Metric("test_aurc", ("test", "aurc"), "AURC", "test/aurc"),
     Metric("test_e_aurc", ("test", "e_aurc"), None, "test_more/e_aurc"),
     Metric("test_augrc", ("test", "augrc"), None, "test_more/augrc"),
     Metric("test_failure_auroc", ("test", "failure_auroc"), None, "test_more/failure_auroc", may_lack=True),
-    Metric("test_coverage", ("test", "coverage"), "coverage", "test/coverage"),
-    Metric("test_n_accepted", ("test", "n_accepted")),
+    Metric("test_coverage", ("test", "coverage"), "coverage", "test/coverage", rank=1, of_threshold=True),
+    Metric("test_n_accepted", ("test", "n_accepted"), of_threshold=True),
     Metric(
         "test_selective_accuracy",
         ("test", "selective_accuracy"),
         "selective accuracy",
         "test/selective_accuracy",
         may_lack=True,
+        rank=1,
+        of_threshold=True,
     ),
     Metric("temperature", ("reliability", "temperature")),
-    Metric("test_ece", ("reliability", "before", "ece"), "ECE", "test_more/ece", bare=True),
-    Metric("test_ece_floor", (*_FLOOR, "mean"), "its floor", "test_more/ece_floor", may_lack=True),
+    Metric("test_ece", ("reliability", "before", "ece"), "ECE", "test_more/ece", bare=True, rank=3),
+    Metric("test_ece_floor", (*_FLOOR, "mean"), "ECE floor", "test_more/ece_floor", may_lack=True, rank=5),
     Metric("test_ece_p_value", (*_FLOOR, "p_value"), None, "test_more/ece_p_value", may_lack=True),
-    Metric("test_ece_scaled", ("reliability", "after", "ece"), "scaled", "test_more/ece_scaled", bare=True),
     Metric(
-        "test_ece_scaled_floor", (*_SCALED, "mean"), "its floor", "test_more/ece_scaled_floor", may_lack=True
+        "test_ece_scaled", ("reliability", "after", "ece"), "scaled ECE", "test_more/ece_scaled", bare=True, rank=4
     ),
     Metric(
-        "test_ece_scaled_p_value", (*_SCALED, "p_value"), None, "test_more/ece_scaled_p_value", may_lack=True
+        "test_ece_scaled_floor",
+        (*_SCALED, "mean"),
+        "scaled floor",
+        "test_more/ece_scaled_floor",
+        may_lack=True,
+        rank=5,
     ),
+    Metric("test_ece_scaled_p_value", (*_SCALED, "p_value"), None, "test_more/ece_scaled_p_value", may_lack=True),
     Metric("test_confident_n", ("reliability", "before", "confident", "n")),
     Metric("test_confident_accuracy", ("reliability", "before", "confident", "accuracy"), may_lack=True),
     Metric("test_confident_n_scaled", ("reliability", "after", "confident", "n")),
@@ -102,6 +119,8 @@ METRICS = (
         "false accepts",
         "test/false_accept_rate",
         may_lack=True,
+        rank=2,
+        of_threshold=True,
     ),
     Metric("foreign_auroc", ("foreign", "auroc"), None, "test_more/foreign_auroc", may_lack=True),
     Metric("foreign_fpr95", ("foreign", "fpr95"), None, "test_more/foreign_fpr95", may_lack=True),
@@ -112,15 +131,17 @@ METRICS = (
         "parent restricted",
         "test_more/parent_restricted_accuracy",
         may_lack=True,
+        rank=2,
     ),
     Metric(
         "restricted_aurc",
         ("test", "parent_restricted", "aurc"),
-        "its AURC",
+        "restricted AURC",
         "test_more/parent_restricted_aurc",
         may_lack=True,
+        rank=3,
     ),
-    Metric("parent_test_accuracy", ("parent", "test_accuracy"), may_lack=True),
+    Metric("parent_test_accuracy", ("parent", "test_accuracy"), "parent, all classes", may_lack=True, rank=4),
     Metric("prefix_macs", ("cost", "macs", "to_branch_point"), may_lack=True),
     Metric("path_macs", ("cost", "macs", "path"), may_lack=True),
     Metric("parent_macs", ("cost", "macs", "parent"), may_lack=True),

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_branching.errors import InputError, one_of
+from neural_branching.errors import InputError
 from neural_branching.files.csv_text import write_table
-from neural_branching.report.cells import Cell, with_interval
+from neural_branching.report.cells import Cell, Entry
 from neural_branching.report.collect import SEEDS, Summary, cell, collect
-from neural_branching.report.fitting import print_table
 from neural_branching.report.predictions_file import Predictions, read_predictions
 from neural_branching.report.results import Row, read_results
-from neural_branching.report.tables import AREAS_NOTE, console
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
+from neural_branching.report.tables import AREAS_NOTE
+from neural_branching.report.view import having
 from neural_branching.selection import risk_coverage_curve
 from neural_branching.selection.area_intervals import USUAL_AUROC, USUAL_COST
 from neural_branching.selection.arrays import Floats
@@ -127,14 +128,19 @@ def print_comparison(comparisons: Sequence[Comparison], first: str, second: str,
             value for name, value in one.shared.items() if name in varying or len(one.shared) < 3
         )
         title = f"{where + ': ' if where else ''}{one.examples} test examples, {one.pairs} pairs of runs"
-        header = ("", f"A: {first}", f"B: {second}", "B − A", "its spread over seeds")
-        lines = []
-        for difference in one.differences:
-            spread = "–" if difference.deviation is None else f"±{difference.deviation:.3f}"
-            change = with_interval(difference.difference, difference.interval)
-            name = HEADINGS[difference.metric]
-            lines.append([name, str(difference.first), str(difference.second), change, spread])
-        print_table(screen, title, header, lines, len(header) - 1)
+        headings = (f"A: {first}", f"B: {second}", "B − A", "its spread over seeds")
+        rows: list[list[Entry]] = [
+            [
+                HEADINGS[change.metric],
+                change.first,
+                change.second,
+                Cell(change.difference, None, change.interval),
+                "–" if change.deviation is None else f"±{change.deviation:.3f}",
+            ]
+            for change in one.differences
+        ]
+        columns = [Column("", "name"), *map(Column, headings)]
+        print_table(screen, ScreenTable(title, columns, rows, COMPARISON))
     screen.print(
         "[ ]: 95 % interval over test examples, paired by example, all seeds together; ±: standard deviation "
         "over seeds.",
@@ -159,11 +165,7 @@ def _filter(text: str) -> dict[str, str]:
 def _matching(summary: Summary, text: str) -> list[Row]:
     rows = summary.completed if "run" in _filter(text) else summary.counted()
     for name, value in _filter(text).items():
-        one_of(name, ("run", *summary.setting), f"The column in {text!r}")
-        one_of(value, dict.fromkeys(str(row[name]) for row in rows), f"{name} in {text!r}")
-        rows = [row for row in rows if str(row[name]) == value]
-    if not rows:
-        raise InputError(f"No run in {summary.folder} has all of {text}.")
+        rows = having(rows, ("run", *summary.setting), name, [value], repr(text))
     return rows
 
 

@@ -7,7 +7,7 @@ from neural_branching.report import branch_report, tree_report
 from neural_branching.report.figures.style import save
 from neural_branching.report.results import records, write_config, write_results, written
 from neural_branching.report.run_logs import log_run
-from neural_branching.report.tables import console
+from neural_branching.report.screen_table import console
 from neural_branching.report.tensorboard import write_events
 from neural_branching.store.run_folders import CONFIG, LOGGED, events_of
 from neural_branching.training.loggers import TensorBoard

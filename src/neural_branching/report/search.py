@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neural_branching.config.objectives import DIRECTIONS
-from neural_branching.report.cells import number
+from neural_branching.report.cells import Cell, Entry, setting
 from neural_branching.report.collect import Summary
 from neural_branching.report.results import Row
 from neural_branching.selection.arrays import Floats
@@ -59,10 +59,10 @@ class Search:
         kind = "The best" if len(self.objectives) == 1 else "Pareto front"
         return f"{kind} of {len(self.rows)} runs: {wanted}"
 
-    def table(self, names: list[str]) -> tuple[list[str], list[list[str]]]:
+    def table(self, names: list[str]) -> tuple[list[str], list[list[Entry]]]:
         """Header and lines of the front: the settings of these names, and every objective."""
-        lines = [
-            [*(str(row[name]) for name in names), *(_text(value) for value in self.values(row)), row["run"]]
+        lines: list[list[Entry]] = [
+            [*(setting(row[name]) for name in names), *map(Cell, self.values(row)), row["run"]]
             for row in self.front
         ]
         return [*(name.replace("_", " ") for name in names), *self.objectives, "run"], lines
@@ -85,7 +85,3 @@ def undominated(losses: Floats) -> NDArray[np.bool_]:
 
 def _values(row: Row) -> list[float]:
     return [*row["objectives"].values()]
-
-
-def _text(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else number(value)

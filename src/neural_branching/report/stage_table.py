@@ -14,8 +14,7 @@ from neural_branching.config.experiment import Experiment
 from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.errors import InputError
 from neural_branching.networks.readout import Readout
-from neural_branching.report.fitting import print_table
-from neural_branching.report.tables import console
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 from neural_branching.training.parent import Parent
 
 # One example as it comes, and as many as keep a processor busy.
@@ -109,17 +108,27 @@ def print_stages(experiment: Experiment, found: list[Stage], *, every: bool) -> 
     screen, branch, inputs = console(), experiment.usual.branch, experiment.data.input
     assert branch
     name, shape = experiment.parent.name, " × ".join(map(str, inputs.shape))
-    timed = [f"ms, batch of {batch}" for batch in found[0].latency]
-    header = ["stage", "shape", "readout", "width", "MACs up to there", "parameters up to there"]
-    header += ["MACs with the branch", *timed]
-    lines = []
-    for stage in found:
-        numbers = (stage.width, stage.macs, stage.parameters, stage.path_macs)
-        times = [f"{milliseconds:.2f}" for milliseconds in stage.latency.values()]
-        size = " × ".join(map(str, stage.shape))
-        lines.append([stage.name, size, stage.readout, *(f"{number:,}" for number in numbers), *times])
-    title = f"Branch points of {name}, {inputs.name} of {shape}"
-    print_table(screen, title, header, lines, len(header) - 3)
+    columns = [
+        Column("stage", "name"),
+        Column("shape"),
+        Column("readout", "setting"),
+        Column("width"),
+        Column("MACs up to there"),
+        Column("parameters up to there", rank=1),
+        Column("MACs with the branch", rank=2),
+        *(Column(f"ms, batch of {batch}") for batch in found[0].latency),
+    ]
+    rows = [
+        [
+            stage.name,
+            " × ".join(map(str, stage.shape)),
+            stage.readout,
+            *(f"{number:,}" for number in (stage.width, stage.macs, stage.parameters, stage.path_macs)),
+            *(f"{milliseconds:.2f}" for milliseconds in stage.latency.values()),
+        ]
+        for stage in found
+    ]
+    print_table(screen, ScreenTable(f"Branch points of {name}, {inputs.name} of {shape}", columns, rows))
     whole = "The parent by itself takes those up to its logits."
     if experiment.data.input.stages:
         whole = "What computed given activations is not counted."

@@ -2,23 +2,28 @@
 
 from collections.abc import Iterable, Sequence
 
-from rich.table import Table
-
-from neural_branching.report.tables import console
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 from neural_branching.store.upkeep import Entry
 
 
 def print_contents(entries: Sequence[Entry]) -> None:
     """A line for each artifact and leftover, and what they take."""
-    table = Table()
-    for heading in ("kind", "key", "size", "built (UTC)", "in", "runs", "what"):
-        table.add_column(heading, justify="right" if heading in ("size", "in", "runs") else "left")
+    columns = [
+        Column("kind", "name"),
+        Column("key", "name"),
+        Column("size"),
+        Column("built (UTC)", "name", rank=3),
+    ]
+    columns += [Column("in", rank=2), Column("runs", rank=1), Column("what", "name")]
+    rows = []
     for one in entries:
         seconds = f"{one.seconds:.1f} s" if one.created else "–"
         runs = str(one.runs) if one.created else "–"
-        table.add_row(one.kind, one.name, _size(one.bytes), one.created or "–", seconds, runs, one.what)
+        rows.append(
+            [one.kind, one.name, _size(one.bytes), one.created or "–", seconds, runs, _breakable(one.what)]
+        )
     screen = console()
-    screen.print(table)
+    print_table(screen, ScreenTable("", columns, rows))
     screen.print(f"{len(entries)} entries, {_size(sum(one.bytes for one in entries))}.", highlight=False)
 
 
@@ -45,6 +50,11 @@ def print_pruned(pruned: Sequence[Entry], *, really: bool) -> None:
     verb = "removed" if really else "would be removed"
     total = _size(sum(one.bytes for one in pruned))
     screen.print(f"{len(pruned)} entries {verb}, {total}.", highlight=False, soft_wrap=True)
+
+
+def _breakable(text: str) -> str:
+    """Long lists of classes, which can then be broken between them."""
+    return text.replace("+", " + ")
 
 
 def _size(count: int) -> str:

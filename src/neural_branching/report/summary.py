@@ -14,7 +14,9 @@ from neural_branching.report.figures.style import save
 from neural_branching.report.metrics import METRICS
 from neural_branching.report.results import Row
 from neural_branching.report.search import Search
-from neural_branching.report.tables import markdown, print_summary
+from neural_branching.report.summary_screen import USUAL, print_summary
+from neural_branching.report.tables import markdown
+from neural_branching.report.view import View
 
 
 def summarize(folder: Path, command: str = "train", *, events: bool = False) -> Summary:
@@ -59,9 +61,9 @@ def write(summary: Summary, *, events: bool = False) -> None:
         write_figures(folder, drawn)
 
 
-def show(summary: Summary) -> None:
-    """Print a summary."""
-    (trees.print_trees if summary.command == "route" else print_summary)(summary)
+def show(summary: Summary, view: View = USUAL) -> None:
+    """Print a summary, or what a view shows of it."""
+    (trees.print_trees if summary.command == "route" else print_summary)(summary, view)
 
 
 def table(summary: Summary) -> tuple[list[str], list[list[Any]]]:

@@ -8,21 +8,20 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from neural_branching.files.csv_text import write_table
-from neural_branching.report.cells import markdown_table, number, with_interval
+from neural_branching.report.cells import Cell, Entry, markdown_table
+from neural_branching.report.collect import OF_ROUTERS
 from neural_branching.report.figures.confusion import confusion
 from neural_branching.report.figures.risk_coverage_curves import Line, risk_coverage
 from neural_branching.report.figures.tree_diagram import tree as tree_figure
-from neural_branching.report.fitting import print_table
 from neural_branching.report.repeats import repeats
 from neural_branching.report.results import accepted_columns, records
-from neural_branching.report.tables import console
-from neural_branching.report.tree_summary import ROUTER_HEADER, router_lines
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
+from neural_branching.report.tree_summary import ROUTER_COLUMNS, ROUTER_HEADER, router_lines
 from neural_branching.routing.descent import answers_of
 from neural_branching.selection import RiskCoverageCurve, risk_coverage_curve
+from neural_branching.store.run_folders import RESULTS
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from neural_branching.evaluation.tree_evaluation import TreeEvaluation
     from neural_branching.pipeline import Run
 
@@ -119,29 +118,25 @@ def _confusion(run: "Run") -> Mapping[str, Any]:
 def print_results(results: Mapping[str, Any]) -> None:
     """Print the routers side by side, and under each threshold the nodes and what examples are answered."""
     screen, mine = console(), results["routers"][results["router"]]
-    header = ["router", "accuracy", "routing", "lost by router", "lost by branch", "regret", "AURC", "AUGRC"]
-    header += ["lead on parent", "lead on parent_mass"]
-    lines = []
+    rows: list[list[Entry]] = []
     if alone := results["parent_alone"]:
-        accuracy = with_interval(alone["accuracy"], alone["accuracy_interval"])
-        areas = number(alone["aurc"]), number(alone["augrc"])
-        lines.append(["parent alone", accuracy, *[""] * 4, *areas, "", ""])
+        accuracy = Cell(alone["accuracy"], None, alone["accuracy_interval"])
+        rows.append(["parent alone", accuracy, *[""] * 4, Cell(alone["aurc"]), Cell(alone["augrc"]), "", ""])
     for kind, one in results["routers"].items():
         leads = [one["lead_on_parent"], one["lead_on_parent_mass"] if kind != "parent_mass" else None]
-        numbers = ("routing_accuracy", "lost_by_router", "lost_by_branch", "regret", "aurc", "augrc")
-        lines.append(
+        rows.append(
             [
                 kind + ("*" if one["bound"] else ""),
-                with_interval(one["accuracy"], one["accuracy_interval"]),
-                *(number(one[name]) for name in numbers),
-                *(with_interval(lead["difference"], lead["interval"]) if lead else "" for lead in leads),
+                Cell(one["accuracy"], None, one["accuracy_interval"]),
+                *(Cell(one[name]) for name in OF_ROUTERS[1:]),
+                *(Cell(lead["difference"], None, lead["interval"]) if lead else "" for lead in leads),
             ]
         )
     title = f"Routers of {results['hierarchy']} · {mine['n']} test examples"
-    print_table(screen, title, header, lines, len(header) - 1)
-    screen.print(ROUTERS_NOTE, highlight=False, soft_wrap=True)
+    print_table(screen, ScreenTable(title, ROUTER_COLUMNS, rows, RESULTS))
+    screen.print(ROUTERS_NOTE, highlight=False)
     if repeated := repeats(results, accuracy=True):
-        screen.print(repeated, highlight=False, soft_wrap=True)
+        screen.print(repeated, highlight=False)
     for record in records(results):
         _print_threshold(record)
     macs = results["cost"]["macs"]
@@ -151,69 +146,69 @@ def print_results(results: Mapping[str, Any]) -> None:
 
 def _print_threshold(record: Mapping[str, Any]) -> None:
     screen = console()
-    _print_answers(screen, record)
-    screen.print(ANSWERS_NOTE, highlight=False, soft_wrap=True)
+    print_table(screen, _answers_table(record))
+    screen.print(ANSWERS_NOTE, highlight=False)
     promise = record["answers"]["back_off"]["promise"]
     screen.print(
         f"Of the whole tree, for new examples of its classes: {promise}."
         if promise
         else "Nothing is promised of the whole tree: its thresholds guarantee nothing, or not the same.",
         highlight=False,
-        soft_wrap=True,
     )
-    _print_nodes(screen, record)
+    print_table(screen, _nodes_table(record))
     for name, node in record["arrivals"].items():
         if shortage := node["thresholds"]["back_off"]["shortage"]:
-            screen.print(f"{name}: {shortage['sentence']}", highlight=False, soft_wrap=True)
+            screen.print(f"{name}: {shortage['sentence']}", highlight=False)
 
 
-def _print_answers(screen: "Console", record: Mapping[str, Any]) -> None:
+def _answers_table(record: Mapping[str, Any]) -> ScreenTable:
     answers = record["answers"]
     levels = list(answers["back_off"]["levels"])
-    header = ["", "answered", "selective accuracy", "hierarchical coverage", *levels, "foreign answered"]
-    lines = []
-    for kind, one in answers.items():
-        cells = [
-            f"{one['levels'][name]['share']:.3f}" + _at(one["levels"][name]["accuracy"])
-            if name in one["levels"]
-            else "–"
-            for name in levels
+    heads = ["answered", "selective accuracy", "hierarchical coverage", *levels, "foreign answered"]
+    rows: list[list[Entry]] = [
+        [
+            kind.replace("_", "-"),
+            Cell(one["answered"]),
+            Cell(one["selective_accuracy"], None, one["selective_accuracy_interval"]),
+            Cell(one["hierarchical_coverage"]),
+            *(
+                f"{one['levels'][name]['share']:.3f}" + _at(one["levels"][name]["accuracy"])
+                if name in one["levels"]
+                else "–"
+                for name in levels
+            ),
+            Cell(one["foreign"]["answered"]),
         ]
-        lines.append(
-            [
-                kind.replace("_", "-"),
-                number(one["answered"]),
-                with_interval(one["selective_accuracy"], one["selective_accuracy_interval"]),
-                number(one["hierarchical_coverage"]),
-                *cells,
-                number(one["foreign"]["answered"]),
-            ]
-        )
+        for kind, one in answers.items()
+    ]
+    ranks = dict.fromkeys(levels, 1)
+    columns = [Column("", "name"), *(Column(heading, rank=ranks.get(heading, 0)) for heading in heads)]
     title = f"Answers of router {record['router']}, threshold {record['threshold']['rule']}"
-    print_table(screen, title, header, lines, len(header) - 1)
+    return ScreenTable(title, columns, rows, RESULTS)
 
 
 def _at(accuracy: float | None) -> str:
     return "" if accuracy is None else f" at {accuracy:.3f}"
 
 
-def _print_nodes(screen: "Console", record: Mapping[str, Any]) -> None:
-    header = ["node", "arrive", "belong", "accuracy"]
-    header += ["threshold", "accepted", "accuracy of these", "fitted on"]
-    lines = []
+def _nodes_table(record: Mapping[str, Any]) -> ScreenTable:
+    columns = [Column("node", "name"), Column("arrive", rank=1), Column("belong", rank=1), Column("accuracy")]
+    columns += [Column("threshold"), Column("accepted", rank=1), Column("accuracy of these")]
+    columns.append(Column("fitted on", rank=2))
+    rows: list[list[Entry]] = []
     for name, node in record["arrivals"].items():
         threshold = node["thresholds"]["back_off"]
         value = threshold["value"]
-        lines.append(
+        rows.append(
             [
                 name,
                 str(node["n"]),
                 str(node["belong"]),
-                number(node["accuracy"]),
-                number(value) if value not in (None, float("inf")) else "accepts nothing",
+                Cell(node["accuracy"]),
+                Cell(value) if value not in (None, float("inf")) else "accepts nothing",
                 str(node["accepted"]),
-                number(node["selective_accuracy"]),
+                Cell(node["selective_accuracy"]),
                 str(threshold["n"]),
             ]
         )
-    print_table(screen, "Nodes, with back-off", header, lines, len(header) - 1)
+    return ScreenTable("Nodes, with back-off", columns, rows, RESULTS)

@@ -1,22 +1,34 @@
 """Trees of several branches in the summary of a folder: routers and answers, mean ± deviation over seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from neural_branching.errors import printable
 from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
-from neural_branching.report.cells import Cell, markdown_table
+from neural_branching.report.cells import Cell, Entry, markdown_table, setting
 from neural_branching.report.collect import LEADS, OF_ANSWERS, OF_ROUTERS, SEEDS, Summary, cell
 from neural_branching.report.figures.router_comparison import routers
-from neural_branching.report.fitting import print_table
 from neural_branching.report.results import Row
-from neural_branching.report.tables import console, print_ending
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
+from neural_branching.report.summary_screen import USUAL, print_ending, setting_columns
+from neural_branching.report.view import View
 from neural_branching.selection.thresholds.guaranteed import Guaranteed
 
-ROUTER_HEADER = ("router", *(name.replace("_", " ") for name in (*OF_ROUTERS, *LEADS)))
-# What does not change how routers do without thresholds.
-_BEYOND_ROUTERS = ("router", "score", "threshold")
+_RANKS = {"accuracy": 0, "routing_accuracy": 0, "lead_on_parent": 0, "regret": 2, "augrc": 3}
+ROUTER_COLUMNS = (
+    Column("router", "name"),
+    *(
+        Column(
+            {"aurc": "AURC", "augrc": "AUGRC"}.get(name, name.replace("_", " ")),
+            rank=_RANKS.get(name, 1),
+            name=name,
+            rises=name.endswith("accuracy") or name in LEADS,
+        )
+        for name in (*OF_ROUTERS, *LEADS)
+    ),
+)
+ROUTER_HEADER = [column.heading for column in ROUTER_COLUMNS]
 
 
 def table(summary: Summary) -> tuple[list[str], list[list[Any]]]:
@@ -38,8 +50,9 @@ def write_tables(summary: Summary) -> None:
         OSError: if something cannot be written.
     """
     write_table(summary.folder / "routers.csv", *table(summary))
+    names = [name for name in summary.setting if name != "router"]
     lines = [
-        [_title(summary, runs[0], "router"), *line]
+        [_title(summary, runs[0], names), *line]
         for runs in summary.groups().values()
         if runs[0]["index"] == 0
         for line in router_lines(runs)
@@ -54,7 +67,7 @@ def draw(summary: Summary) -> dict[str, Any]:
     """The accuracies of all routers; nothing if no run has completed."""
     found: dict[str, dict[str, list[float]]] = {}
     for runs in summary.groups().values():
-        mine = found.setdefault(_title(summary, runs[0], *_BEYOND_ROUTERS), {})
+        mine = found.setdefault(_title(summary, runs[0], filter(_is_of_routers, summary.setting)), {})
         if all(run["parent_alone"] for run in runs):
             mine["parent alone"] = [run["parent_alone"]["accuracy"] for run in runs]
         for kind, one in runs[0]["routers"].items():
@@ -62,26 +75,28 @@ def draw(summary: Summary) -> dict[str, Any]:
     return {"routers": routers(found)} if found else {}
 
 
-def print_trees(summary: Summary) -> None:
-    """Print one line per setting and router, then what examples are answered."""
-    screen, answers = console(), []
-    shown: set[str] = set()
-    for runs in summary.groups().values():
-        setting = _title(summary, runs[0], "router")
-        routing = _title(summary, runs[0], *_BEYOND_ROUTERS)
-        if routing not in shown:  # the same for whichever router, score and threshold was chosen
-            shown.add(routing)
-            count = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
-            title = f"Routers, test examples, {count}: {routing}"
-            print_table(screen, title, ROUTER_HEADER, router_lines(runs), len(ROUTER_HEADER) - 1)
-        for kind in ("back_off", "outright"):
-            cells = [str(cell([run["answers"][kind][metric] for run in runs])) for metric in OF_ANSWERS]
-            answers.append([setting, runs[0]["router"], kind.replace("_", "-"), *cells])
+def print_trees(summary: Summary, view: View = USUAL) -> None:
+    """Print one line per setting and router, then what examples are answered.
+
+    Args:
+        summary: the runs.
+        view: what of it.
+
+    Raises:
+        InputError: if the view names a column or value that is not there.
+    """
+    screen, runs = console(), summary.runs
+    summary = view.narrowed(summary)
     if summary.completed:
-        header = ("setting", "router", "answers", *(name.replace("_", " ") for name in OF_ANSWERS))
-        print_table(screen, "Answers under thresholds, test examples", header, answers, len(OF_ANSWERS))
+        names = view.names(summary)
+        tables = [_routers(summary, names), _answers(summary, names)]
+        view.check(tables)
+        for table in view.of(tables):
+            print_table(screen, table)
+    if view.where:
+        screen.print(f"Runs with {' '.join(view.where)}: {summary.runs} of {runs}.", highlight=False)
     for sentence in summary.repeated_examples():
-        screen.print(sentence, highlight=False, soft_wrap=True)
+        screen.print(sentence, highlight=False)
     kinds = [row["guarantee"] for row in summary.counted()]
     certified = kinds.count(Guaranteed.guarantee)
     what = "runs" if all(row["index"] == 0 for row in summary.counted()) else "thresholds"
@@ -91,38 +106,70 @@ def print_trees(summary: Summary) -> None:
             "results needs all to hold at once: repeat them with threshold.delta, for which 0.1 is usual, "
             f"divided by {certified}; nothing is trained again.",
             highlight=False,
-            soft_wrap=True,
         )
     print_ending(summary)
 
 
-def router_lines(runs: Sequence[Row]) -> list[list[str]]:
+def _routers(summary: Summary, names: Sequence[str]) -> ScreenTable:
+    """One line per setting and router, whichever router, score and threshold was chosen."""
+    trees: dict[tuple[Any, ...], Row] = {}
+    for row in summary.counted():
+        key = tuple(row[name] for name in (*filter(_is_of_routers, summary.setting), *SEEDS))
+        trees.setdefault(key, row)
+    shown = [*filter(_is_of_routers, names)]
+    lines: dict[tuple[str, ...], list[Row]] = {}
+    for row in trees.values():
+        lines.setdefault(tuple(setting(row[name]) for name in shown), []).append(row)
+    rows = [[*key, str(len(runs)), *line] for key, runs in lines.items() for line in router_lines(runs)]
+    columns = [*setting_columns(shown), Column("trees", "setting"), *ROUTER_COLUMNS]
+    return ScreenTable("Routers, test examples", columns, rows, "routers.csv")
+
+
+def _answers(summary: Summary, names: Sequence[str]) -> ScreenTable:
+    rows: list[list[Entry]] = [
+        [
+            *(setting(runs[0][name]) for name in names),
+            kind.replace("_", "-"),
+            *(cell([run["answers"][kind][metric] for run in runs]) for metric in OF_ANSWERS),
+        ]
+        for runs in summary.averaged(names).values()
+        for kind in ("back_off", "outright")
+    ]
+    columns = [*setting_columns(names), Column("answers", "name")]
+    columns += [Column(name.replace("_", " "), name=name, rises=True) for name in OF_ANSWERS]
+    return ScreenTable("Answers under thresholds, test examples", columns, rows, "results.json of each run")
+
+
+def router_lines(runs: Sequence[Row]) -> list[list[Entry]]:
     """The parent alone, then one line per router, aggregated over seeds."""
-    lines = []
+    lines: list[list[Entry]] = []
     alone = [run["parent_alone"] for run in runs]
     if all(alone):
-        numbers = [
-            str(cell([one[metric] for one in alone])) if metric in alone[0] else "" for metric in OF_ROUTERS
+        numbers: list[Entry] = [
+            cell([one[metric] for one in alone]) if metric in alone[0] else "" for metric in OF_ROUTERS
         ]
         lines.append(["parent alone", *numbers, *[""] * len(LEADS)])
     for kind in runs[0]["routers"]:
         routed = [run["routers"][kind] for run in runs]
         leads = [_lead([one[lead] for one in routed]) for lead in LEADS]
         name = kind + ("*" if routed[0]["bound"] else "")
-        numbers = [str(cell([one[metric] for one in routed])) for metric in OF_ROUTERS]
+        numbers = [cell([one[metric] for one in routed]) for metric in OF_ROUTERS]
         lines.append([name, *numbers, *leads])
     return lines
 
 
-def _lead(leads: list[Mapping[str, Any] | None]) -> str:
+def _lead(leads: list[Mapping[str, Any] | None]) -> Entry:
     found: Cell = cell([lead["difference"] if lead else None for lead in leads])
-    return "" if found.mean is None else str(found)
+    return "" if found.mean is None else found
 
 
-def _title(summary: Summary, row: Row, *left_out: str) -> str:
-    """A setting as one text."""
+def _is_of_routers(name: str) -> bool:
+    """Whether a setting changes how routers do without thresholds."""
+    return name not in ("router", "score", "threshold") and not name.startswith("threshold.")
+
+
+def _title(summary: Summary, row: Row, names: Iterable[str]) -> str:
+    """Some of a setting as one text."""
     return " · ".join(
-        f"{name}={row[name]}" if name in summary.swept else str(row[name])
-        for name in summary.setting
-        if name not in left_out
+        f"{name}={setting(row[name])}" if name in summary.swept else setting(row[name]) for name in names
     )

@@ -14,7 +14,7 @@ from neural_branching.labs.specialization.permutation_tests import (
     compare_labels,
     localise,
 )
-from neural_branching.report.tables import console
+from neural_branching.report.screen_table import console
 
 
 def locate_labels(found: UnitLabels, permutations: int) -> tuple[list[Localised], Tested | None]:

@@ -9,7 +9,7 @@ from neural_branching.labs.specialization.attention_heads import with_separate_h
 from neural_branching.labs.specialization.graph_partitions import FoundPartition, graph_partitions
 from neural_branching.networks.branched import BranchedNet
 from neural_branching.networks.staged import StagedNetwork
-from neural_branching.report.tables import console
+from neural_branching.report.screen_table import console
 
 _MOST = 6  # branches that are listed
 

@@ -18,7 +18,7 @@ from neural_branching.report.cells import markdown_table, number
 from neural_branching.report.figures.style import save
 from neural_branching.report.results import write_config, write_results, written
 from neural_branching.report.run_report import provenance
-from neural_branching.report.tables import console
+from neural_branching.report.screen_table import console
 from neural_branching.report.tensorboard import write_figures, write_histories
 from neural_branching.store.run_folders import CONFIG, events_of, planned_data
 from neural_branching.training.loggers import TensorBoard

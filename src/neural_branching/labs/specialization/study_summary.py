@@ -13,7 +13,7 @@ from neural_branching.files.reading import read_json
 from neural_branching.labs.specialization.permutation_tests import ALPHA
 from neural_branching.report.cells import number
 from neural_branching.report.results import SCHEMA_VERSION, command_of
-from neural_branching.report.tables import console
+from neural_branching.report.screen_table import console
 from neural_branching.store.run_folders import RESULTS, missing_jobs, runs_below
 
 COMMAND = "specialize"
