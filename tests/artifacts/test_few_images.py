@@ -22,6 +22,8 @@ from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.training_examples import ExampleDataModule
 from neural_branching.errors import InputError
 from neural_branching.pipeline import Run
+from neural_branching.report.cells import Cell
+from neural_branching.report.collect import cell
 from neural_branching.report.figures.learning_curve import learning_curve
 from neural_branching.report.run_report import write_run
 from neural_branching.report.summary import summarize
@@ -159,15 +161,20 @@ def test_a_sweep_over_images_draws_a_learning_curve(glyph_run: GlyphRun, few: Ru
 
 
 def test_the_learning_curve_draws_means_over_its_images() -> None:
-    curves = {"branch": {25: [0.4, 0.6], 400: [0.8, 0.8]}, "scratch": {25: [0.3], 400: [0.9]}}
-    figure = learning_curve({"test accuracy": {"fish": curves}, "seconds": {"fish": {"branch": {25: [3.0]}}}})
+    curves = {
+        "branch": {25: cell([0.4, 0.6]), 400: cell([0.8, 0.8])},
+        "scratch": {25: Cell(0.3), 400: Cell(0.9)},
+    }
+    seconds = {"branch": {25: Cell(3.0)}, "probe": {25: Cell(2.0)}}
+    figure = learning_curve({"test accuracy": {"fish": curves}, "seconds": {"fish": seconds}})
     above, below = figure.axes
     assert [bar.lines[0].get_xydata().tolist() for bar in above.containers] == [
         [[25, 0.5], [400, 0.8]],
         [[25, 0.3], [400, 0.9]],
     ]
     assert above.get_title() == "fish"
-    assert [text.get_text() for text in above.get_legend().get_texts()] == ["branch", "scratch"]
+    listed = [text.get_text() for text in above.get_legend().get_texts()]
+    assert listed == ["branch", "scratch", "probe"]  # whichever panel they are in
     assert (above.get_ylabel(), below.get_ylabel()) == ("test accuracy", "seconds")
 
 

@@ -24,7 +24,7 @@ HELP = "import sys; sys.argv = ['neural-branching', '--help']; from neural_branc
 JOB = """
 import logging, sys
 from neural_branching.commands import terminal
-from neural_branching.report.tables import console
+from neural_branching.report.screen_table import console
 terminal.prepare()
 logging.basicConfig(stream=sys.stdout, level=logging.INFO)
 print("first", flush=True)

@@ -15,14 +15,28 @@ from matplotlib.table import Table
 
 from neural_branching.evaluation.operating_points import OperatingPoint
 from neural_branching.evaluation.reliability import Bins, bins_of
+from neural_branching.report.cells import Cell
+from neural_branching.report.collect import cell
 from neural_branching.report.figures.confusion import confusion
-from neural_branching.report.figures.depth import depth
+from neural_branching.report.figures.heat_maps import HeatMap, heat_maps
 from neural_branching.report.figures.histograms import BINS, histograms
+from neural_branching.report.figures.pareto import pareto
 from neural_branching.report.figures.reliability_diagram import reliability
-from neural_branching.report.figures.risk_coverage_curves import Line, risk_coverage
-from neural_branching.report.figures.style import FOREIGN, MARKERS, PALETTE, RIGHT, STYLES, WRONG, save
-from neural_branching.report.figures.sweep_comparison import comparison
+from neural_branching.report.figures.risk_coverage_curves import Line, risk_coverage, risk_coverages
+from neural_branching.report.figures.router_comparison import routers
+from neural_branching.report.figures.style import (
+    FOREIGN,
+    MARKERS,
+    PALETTE,
+    REST,
+    RIGHT,
+    STYLES,
+    WRONG,
+    Group,
+    save,
+)
 from neural_branching.report.figures.thresholds import HEADER, threshold_lines, thresholds
+from neural_branching.report.figures.trends import Panel, trends
 
 NOTHING = np.empty(0)
 
@@ -165,36 +179,162 @@ def test_a_class_without_images_has_an_empty_row() -> None:
     assert axes.images[0].get_array()[0].tolist() == [0, 0, 0]
 
 
-# Comparison.
+# Trends.
 
 
-def test_the_comparison_figure_shows_mean_and_standard_deviation() -> None:
-    values = {"fish": {"hidden1": [0.5, 0.7], "hidden2": [0.8]}, "flowers": {"hidden2": [0.4]}}
-    baselines = {"fish": {"hidden1": [0.3], "hidden2": [0.3]}, "flowers": {"hidden2": [0.2]}}
-    figure = comparison(values, baselines, ["hidden1", "hidden2"], "accuracy")
+def cells(**points: Sequence[float]) -> dict[str, Cell]:
+    return {point: cell(seeds) for point, seeds in points.items()}
+
+
+def drawn_means(axes: Axes) -> list[list[float]]:
+    return [container[0].get_ydata().tolist() for container in axes.containers]
+
+
+def test_trends_show_mean_and_standard_deviation() -> None:
+    values = {
+        ("", "fish"): cells(hidden1=[0.5, 0.7], hidden2=[0.8]),
+        ("", "flowers"): cells(hidden2=[0.4]),
+    }
+    beside = {("", "fish"): 0.3, ("", "flowers"): 0.2}
+    panel = Panel("accuracy", "branch point", values, beside)
+    figure = trends([panel], dict.fromkeys(values, 0.0), ["hidden1", "hidden2"], "the parent")
     [axes] = figure.axes
-    means = [container[0].get_ydata().tolist() for container in axes.containers]
-    assert means == [[pytest.approx(0.6), 0.8], [0.3, 0.3], [0.4], [0.2]]
+    assert drawn_means(axes) == [[pytest.approx(0.6), 0.8], [0.4]]
     [bars] = axes.containers[0][2]
     low, high = bars.get_segments()[0][:, 1]
     assert (high - low) / 2 == pytest.approx(np.std([0.5, 0.7], ddof=1))
     assert not axes.containers[1][2]  # nothing varies, no error bars
     assert texts(axes.get_xticklabels()) == ["hidden1", "hidden2"]
-    assert axes.get_xlabel() == "branch point (bars: standard deviation over seeds)"
+    assert axes.get_xlabel() == "branch point"
+    assert figure.get_supxlabel() == "bars: standard deviation over seeds; dashed: the parent"
     assert axes.get_ylabel() == "accuracy"
-    names = ["fish", "fish, parent restricted", "flowers", "flowers, parent restricted"]
-    assert texts(axes.get_legend().get_texts()) == names
+    assert texts(axes.get_legend().get_texts()) == ["fish", "flowers"]
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert [line.get_ydata()[0] for line in dashed] == [0.3, 0.2]
+    assert [line.get_color() for line in dashed] == list(PALETTE[:2])
     assert draws_without_a_warning(figure)
 
 
-def test_groups_of_the_comparison_stand_side_by_side_at_their_branch_point() -> None:
-    values = {"a": {"x": [0.1], "z": [0.1]}, "b": {"y": [0.2]}}
-    [axes] = comparison(values, values, ["x", "y", "z"], "accuracy").axes
-    places = [container[0].get_xdata().tolist() for container in axes.containers]
-    assert places == [
-        pytest.approx([-0.045, 1.955]), pytest.approx([-0.015, 1.985]),
-        pytest.approx([1.015]), pytest.approx([1.045]),
-    ]  # fmt: skip
+def test_a_single_seed_shows_the_interval_over_examples() -> None:
+    line = {0.5: Cell(0.8, None, (0.7, 0.85)), 0.9: Cell(0.6, None, (0.5, 0.7))}
+    figure = trends([Panel("coverage", "threshold", {("", "fish"): line})], {("", "fish"): 0.0})
+    [axes] = figure.axes
+    [bars] = axes.containers[0][2]
+    assert np.array(bars.get_segments())[:, :, 1].tolist() == [
+        pytest.approx([0.7, 0.85]),
+        pytest.approx([0.5, 0.7]),
+    ]
+    assert axes.containers[0][0].get_xdata().tolist() == [0.5, 0.9]
+    assert figure.get_supxlabel() == "bars: 95 % interval over test examples"
+    assert draws_without_a_warning(figure)
+
+
+def test_groups_stand_side_by_side_at_their_branch_point() -> None:
+    values = {("", "a"): cells(x=[0.1], z=[0.1]), ("", "b"): cells(y=[0.2])}
+    figure = trends([Panel("accuracy", "", values)], dict.fromkeys(values, 0.0), ["x", "y", "z"])
+    places = [container[0].get_xdata().tolist() for container in figure.axes[0].containers]
+    assert places == [pytest.approx([-0.04, 1.96]), pytest.approx([1.04])]
+    assert figure.get_supxlabel() == ""  # neither bars nor dashed lines
+
+
+def many(subsets: int, settings: int) -> dict[Group, float]:
+    return {
+        (f"subset {row}", f"{'a rather long name ' * 3}{place}"): float(-place)
+        for row in range(subsets)
+        for place in range(settings)
+    }
+
+
+def test_of_more_settings_than_colours_the_best_have_one() -> None:
+    loss = many(2, 20)
+    values = {group: cells(x=[0.1], y=[0.2 + area / 100]) for group, area in loss.items()}
+    panels = [Panel(name, "branch point", values) for name in ("accuracy", "AURC")]
+    figure = trends(panels, loss, ["x", "y"])
+    assert len(figure.axes) == 4
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["subset 0", "", "subset 1", ""]
+    for axes in figure.axes[1::2]:
+        looks = [(one[0].get_color(), one[0].get_marker()) for one in axes.containers]
+        assert looks[:7] == list(zip(PALETTE[:7], MARKERS[:7], strict=True))
+        assert {colour for colour, _ in looks[7:]} == {REST}
+        *best, others = texts(axes.get_legend().get_texts())
+        assert [name.split()[-1] for name in best] == [str(place) for place in range(13, 20)]
+        assert others == "13 others (larger AURC)"
+    assert draws_without_a_warning(figure)
+
+
+@pytest.mark.parametrize("subsets", [1, 20])
+def test_many_panels_have_room(subsets: int) -> None:
+    loss = many(subsets, 3)
+    values = {group: cells(x=[0.1], y=[0.2]) for group in loss}
+    assert draws_without_a_warning(trends([Panel(str(n), "", values) for n in range(3)], loss, ["x", "y"]))
+    lines = {name: Line([1, 0.5], [0.8, 0.9]) for _, name in loss}
+    assert draws_without_a_warning(risk_coverages({f"subset {row}": lines for row in range(subsets)}))
+
+
+def test_curves_that_are_not_told_apart_are_grey_and_counted() -> None:
+    line = Line([1.0, 0.5], [0.7, 0.9], {"fixed": (0.5, 0.9)}, ([0.6, 0.8], [0.8, 0.95]))
+    lines = {"a": replace(line, told=False), "b": line, "c": replace(line, told=False)}
+    figure = risk_coverages({"fish": lines, "flowers": {"d": line}}, "bands")
+    fish, flowers = figure.axes[:2]
+    assert [axes.get_title() for axes in (fish, flowers)] == ["fish", "flowers"]
+    assert texts(fish.get_legend().get_texts()) == ["b", "2 others (larger AURC)"]
+    curves = [one for one in fish.lines if len(one.get_xdata()) == 2]
+    assert [one.get_color() for one in curves] == [PALETTE[0], REST, REST]
+    assert len(fish.collections) == 1  # the others have neither band
+    assert len(fish.lines) == 4  # nor mark
+
+
+# Heat maps.
+
+
+def test_heat_maps_say_every_number_and_leave_out_what_was_not_run() -> None:
+    values = np.array([[0.1, 0.2, 0.3], [0.4, math.nan, 0.5]])
+    maps = [
+        HeatMap(subset, ("lr", ["0.1", "0.2", "0.3"]), ("branch point", ["stem", "pool"]), values + place)
+        for place, subset in enumerate(("fish", "flowers"))
+    ]
+    figure = heat_maps(maps, "AURC")
+    fish, flowers = figure.axes
+    shown = {tuple(map(round, text.get_position())): text.get_text() for text in fish.texts}
+    assert shown == {(0, 0): "0.100", (1, 0): "0.200", (2, 0): "0.300", (0, 1): "0.400", (2, 1): "0.500"}
+    assert [text.get_color() for text in fish.texts] == ["white", "white", "white", "black", "black"]
+    assert texts(fish.get_xticklabels()) == ["0.1", "0.2", "0.3"]
+    assert (fish.get_xlabel(), fish.get_ylabel()) == ("lr", "branch point")
+    assert [axes.get_title(loc="left") for axes in (fish, flowers)] == ["fish", "flowers"]
+    assert draws_without_a_warning(figure)
+
+
+def test_a_heat_map_of_one_number_is_drawn() -> None:
+    one = HeatMap("fish", ("lr", ["1", "2"]), ("a", ["1", "2"]), np.full((2, 2), math.nan))
+    one.values[0, 0] = 0.5
+    assert draws_without_a_warning(heat_maps([one], "AURC"))
+
+
+# Routers and searches.
+
+
+def test_routers_of_more_settings_than_colours_are_told_apart_by_the_best() -> None:
+    values = {
+        f"lr {place}": {"soft": Cell(place / 100, 0.01), "oracle*": Cell(place / 50, 0.01)}
+        for place in range(12)
+    }
+    figure = routers(values, "glyphs")
+    [axes] = figure.axes
+    assert axes.get_title() == "glyphs"
+    [legend] = figure.legends
+    assert texts(legend.get_texts()) == [*(f"lr {place}" for place in range(5, 12)), "5 others"]
+    assert axes.get_xlabel() == "test accuracy (bars: standard deviation over seeds)"
+    assert draws_without_a_warning(figure)
+
+
+def test_a_search_over_more_branch_points_than_colours_names_those_of_the_front() -> None:
+    points = {f"block{place}": [(float(place), place / 20)] for place in range(12)}
+    figure = pareto(points, [(10.0, 0.5), (11.0, 0.55)], ("MACs", "accuracy"), cheap=True)
+    [axes] = figure.axes
+    names = texts(axes.get_legend().get_texts())
+    assert {"Pareto front", "block10", "block11", "5 others"} <= set(names)
+    assert len(names) == 1 + 7 + 1
+    assert draws_without_a_warning(figure)
 
 
 # Reliability.
@@ -382,22 +522,6 @@ def test_without_foreign_classes_the_table_has_no_number_for_them() -> None:
     assert [line[:-1] for line in lines] == [line[:-1] for line in CELLS]
 
 
-@pytest.mark.parametrize("beside", [{}, {"accuracy": {"fish": [0.8]}}])
-def test_depth_shares_branch_points_and_says_what_is_dashed(beside: dict) -> None:
-    panels = {
-        "accuracy": {"fish": {"stem": [0.7, 0.8], "pool": [0.9]}, "flowers": {"pool": [0.6]}},
-        "MACs": {"fish": {"stem": [0.1], "pool": [1.0]}},
-    }
-    figure = depth(panels, beside, ["stem", "pool"])
-    first, last = figure.axes
-    assert [label.get_text() for label in last.get_xticklabels()] == ["stem", "pool"]
-    assert [axes.get_ylabel() for axes in figure.axes] == list(panels)
-    assert ("dashed" in last.get_xlabel()) == bool(beside)
-    [stem, _] = first.containers[0].lines[0].get_ydata()
-    assert stem == pytest.approx(0.75)
-    assert draws_without_a_warning(figure)
-
-
 NAMES = ("$\\foo$", "$a", "$x_1$ and $y$", "a\\b", "{x}", "caf\udce9", "two\nlines")
 
 
@@ -408,7 +532,7 @@ def test_names_of_users_are_drawn_as_they_are(name: str, tmp_path: Path) -> None
     drawn = {
         "confusion": confusion(counts, f"{name} at hidden1"),
         "curve": risk_coverage({name: line, "other": line}, name, name),
-        "comparison": comparison({name: {"hidden1": [0.5]}}, {name: {}}, ["hidden1"], name),
+        "trends": trends([Panel(name, name, {(name, name): {name: Cell(0.5)}})], {(name, name): 0.0}, [name]),
     }
     files = save(drawn, tmp_path, ("png", "svg"))
     assert {file.name for file in tmp_path.iterdir()} == set(files)

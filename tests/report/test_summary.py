@@ -762,7 +762,7 @@ OTHERS = [
 ]
 SEEDS = [{"seeds": {"parent": 1}}, {"seeds": {"branch": 1}}]
 
-Captured = tuple[dict[str, Line], dict[str, dict[str, dict[str, list[float]]]], str]
+Captured = tuple[dict[str, Line], dict[str, dict[str, dict[str, Cell]]], str]
 
 
 @pytest.fixture
@@ -771,7 +771,7 @@ def capture(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Captured]:
 
     def captured(folder: Path) -> Captured:
         lines: dict[str, Line] = {}
-        compared: dict[str, dict[str, dict[str, list[float]]]] = {}
+        compared: dict[str, dict[str, dict[str, Cell]]] = {}
         bands: list[str] = []
         with monkeypatch.context() as patch:
             patch.setattr(
@@ -779,7 +779,13 @@ def capture(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Captured]:
                 "risk_coverage",
                 lambda drawn, title, band: (lines.update(drawn), bands.append(band)),
             )
-            patch.setattr(comparison, "comparison", lambda values, *rest: compared.update({rest[-1]: values}))
+            patch.setattr(
+                comparison,
+                "trends",
+                lambda panels, *_: compared.update(
+                    {panel.label: {group[1]: line for group, line in panel.lines.items()} for panel in panels}
+                ),
+            )
             comparison.draw(collect(folder))
         return lines, compared, bands[0]
 
@@ -803,7 +809,8 @@ def test_every_setting_has_a_curve_and_values_of_its_own(
     assert all(line.band is None for line in lines.values())
     assert band == ""
     groups = list(compared["test accuracy"].values())
-    assert groups == [{"hidden2": [record(run.results)["test"]["accuracy"]]}, {"hidden2": [0.125]}]
+    assert [line["hidden2"].mean for line in groups] == [record(run.results)["test"]["accuracy"], 0.125]
+    assert groups[0]["hidden2"].interval == tuple(record(run.results)["test"]["intervals"]["accuracy"])
 
 
 @pytest.mark.parametrize("change", SEEDS, ids=str)
@@ -814,11 +821,12 @@ def test_seeds_are_averaged_in_the_comparison(
     assert list(lines) == ["digits · hidden2"]
     assert lines["digits · hidden2"].band is not None
     assert "standard deviation" in band
-    assert compared["test accuracy"] == {
-        "digits": {"hidden2": [record(run.results)["test"]["accuracy"], 0.125]}
-    }
-    aurc = record(run.results)["test"]["aurc"]
-    assert compared["test AURC (smaller is better)"] == {"digits": {"hidden2": [aurc, aurc]}}
+    accuracy, aurc = (record(run.results)["test"][name] for name in ("accuracy", "aurc"))
+    both = cell([accuracy, 0.125])
+    found = compared["test accuracy"]["digits"]["hidden2"]
+    assert (found.mean, found.deviation) == (both.mean, both.deviation)
+    found = compared["test AURC (smaller is better)"]["digits"]["hidden2"]
+    assert (found.mean, found.deviation) == (pytest.approx(aurc), 0)
 
 
 def with_rule(run: pipeline.Run, rule: str, coverage: float, accuracy: float, seed: int = 0) -> pipeline.Run:
@@ -845,7 +853,8 @@ def test_thresholds_change_no_curve_but_mark_it(
     assert line.points == {"coverage 0.6": (0.6, 0.8), "risk 0.1": (0.25, 0.9)}  # sgr answers nothing
     assert line.band is None
     assert band == ""
-    assert compared["test accuracy"] == {"digits": {"hidden2": [record(run.results)["test"]["accuracy"]]}}
+    [[line]] = [one.values() for one in compared["test accuracy"].values()]
+    assert line.mean == record(run.results)["test"]["accuracy"]
     assert len(collect(summary_folder).settings()) == 3
 
 

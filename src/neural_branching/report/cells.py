@@ -59,6 +59,14 @@ def setting(value: object) -> str:
     return re.sub(r"\d*\.\d{5,}(e[-+]?\d+)?", lambda found: f"{float(found[0]):.4g}", str(value))
 
 
+def short_name(name: str, every: Sequence[str]) -> str:
+    """A setting in words; of ``branch.fit.lr`` the end that tells it from the others."""
+    parts = name.split(".")
+    ends = [".".join(parts[place:]) for place in reversed(range(len(parts)))]
+    alone = next(end for end in ends if sum(f".{one}".endswith(f".{end}") for one in every) == 1)
+    return alone if "." in name else name.replace("_", " ")
+
+
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[object]]) -> list[str]:
     """Lines of a Markdown table."""
     rule = f"|{'---|' * len(header)}"

@@ -54,7 +54,7 @@ def write(summary: Summary, *, events: bool = False) -> None:
         write_atomically(folder / "summary.md", printable(markdown(summary)))
         _write_baselines(summary)
         drawn = draw(summary)
-    save(drawn, folder, ("png",))
+    save(drawn, folder, ("png", "svg"))
     if events:
         from neural_branching.report.tensorboard import write_figures  # takes torch, the rest does not
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from neural_branching.report.baseline_table import NOTE as BASELINES_NOTE
 from neural_branching.report.baseline_table import baseline_columns, summary_lines
-from neural_branching.report.cells import Cell, Entry, Interval, setting
+from neural_branching.report.cells import Cell, Entry, Interval, setting, short_name
 from neural_branching.report.collect import Summary, listed
 from neural_branching.report.metrics import METRICS, Metric, shown
 from neural_branching.report.results import Row
@@ -82,14 +82,7 @@ def print_ending(summary: Summary) -> None:
 def setting_columns(names: Iterable[str]) -> list[Column]:
     """Columns of settings; of ``branch.fit.lr`` the heading is the end that tells it from the others."""
     every = list(names)
-    return [Column(_heading(name, every), "setting", name=name) for name in every]
-
-
-def _heading(name: str, every: Sequence[str]) -> str:
-    parts = name.split(".")
-    ends = [".".join(parts[place:]) for place in reversed(range(len(parts)))]
-    alone = next(end for end in ends if sum(f".{one}".endswith(f".{end}") for one in every) == 1)
-    return alone if "." in name else name.replace("_", " ")
+    return [Column(short_name(name, every), "setting", name=name) for name in every]
 
 
 def _summed_up(reasons: dict[str, str]) -> list[str]:

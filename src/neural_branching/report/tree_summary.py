@@ -6,7 +6,7 @@ from typing import Any
 from neural_branching.errors import printable
 from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
-from neural_branching.report.cells import Cell, Entry, markdown_table, setting
+from neural_branching.report.cells import Cell, Entry, markdown_table, setting, short_name
 from neural_branching.report.collect import LEADS, OF_ANSWERS, OF_ROUTERS, SEEDS, Summary, cell
 from neural_branching.report.figures.router_comparison import routers
 from neural_branching.report.results import Row
@@ -65,14 +65,21 @@ def write_tables(summary: Summary) -> None:
 
 def draw(summary: Summary) -> dict[str, Any]:
     """The accuracies of all routers; nothing if no run has completed."""
-    found: dict[str, dict[str, list[float]]] = {}
+    rows = summary.completed
+    names = [*filter(_is_of_routers, summary.setting)]
+    differing = [name for name in names if len({row[name] for row in rows}) > 1]
+    found: dict[str, dict[str, Cell]] = {}
     for runs in summary.groups().values():
-        mine = found.setdefault(_title(summary, runs[0], filter(_is_of_routers, summary.setting)), {})
+        label = ", ".join(f"{short_name(name, names)} {setting(runs[0][name])}" for name in differing)
+        mine = found.setdefault(label, {})
         if all(run["parent_alone"] for run in runs):
-            mine["parent alone"] = [run["parent_alone"]["accuracy"] for run in runs]
+            mine["parent alone"] = cell([run["parent_alone"]["accuracy"] for run in runs])
         for kind, one in runs[0]["routers"].items():
-            mine[kind + "*" * one["bound"]] = [run["routers"][kind]["accuracy"] for run in runs]
-    return {"routers": routers(found)} if found else {}
+            mine[kind + "*" * one["bound"]] = cell([run["routers"][kind]["accuracy"] for run in runs])
+    if not found:
+        return {}
+    shared = " · ".join(dict.fromkeys(setting(rows[0][name]) for name in names if name not in differing))
+    return {"routers": routers(found, shared)}
 
 
 def print_trees(summary: Summary, view: View = USUAL) -> None:
@@ -89,7 +96,7 @@ def print_trees(summary: Summary, view: View = USUAL) -> None:
     summary = view.narrowed(summary)
     if summary.completed:
         names = view.names(summary)
-        tables = [_routers(summary, names), _answers(summary, names)]
+        tables = [_routers(summary, names, averaged=bool(view.by)), _answers(summary, names)]
         view.check(tables)
         for table in view.of(tables):
             print_table(screen, table)
@@ -110,7 +117,7 @@ def print_trees(summary: Summary, view: View = USUAL) -> None:
     print_ending(summary)
 
 
-def _routers(summary: Summary, names: Sequence[str]) -> ScreenTable:
+def _routers(summary: Summary, names: Sequence[str], *, averaged: bool) -> ScreenTable:
     """One line per setting and router, whichever router, score and threshold was chosen."""
     trees: dict[tuple[Any, ...], Row] = {}
     for row in summary.counted():
@@ -121,7 +128,7 @@ def _routers(summary: Summary, names: Sequence[str]) -> ScreenTable:
     for row in trees.values():
         lines.setdefault(tuple(setting(row[name]) for name in shown), []).append(row)
     rows = [[*key, str(len(runs)), *line] for key, runs in lines.items() for line in router_lines(runs)]
-    columns = [*setting_columns(shown), Column("trees", "setting"), *ROUTER_COLUMNS]
+    columns = [*setting_columns(shown), Column("runs" if averaged else "seeds", "setting"), *ROUTER_COLUMNS]
     return ScreenTable("Routers, test examples", columns, rows, "routers.csv")
 
 

@@ -1,21 +1,27 @@
 """What a branch and its baselines make of few and of many examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from neural_branching.report.figures.style import MARKERS, PALETTE, blank, deviation, legend_of_bars
+from neural_branching.report.cells import Cell
+from neural_branching.report.figures.style import (
+    MARKERS,
+    PALETTE,
+    blank,
+    error_bars,
+    explained_bars,
+    legend_beside,
+)
 
-Curve = Mapping[int, Sequence[float]]
+Curve = Mapping[int, Cell]
 
 
 def learning_curve(panels: Mapping[str, Mapping[str, Mapping[str, Curve]]]) -> Figure:
     """One row of panels per metric, one column per group, over the training examples of each class.
 
     Args:
-        panels: label of a metric → group → model → examples per class → values, one per seed; mean and
-            standard deviation are drawn.
+        panels: label of a metric → group → model → examples per class → the metric, over its seeds.
     """
     groups = list(dict.fromkeys(group for curves in panels.values() for group in curves))
     models = list(
@@ -31,11 +37,10 @@ def learning_curve(panels: Mapping[str, Mapping[str, Mapping[str, Curve]]]) -> F
         for panel, group in zip(row, groups, strict=True):
             for model, curve in curves.get(group, {}).items():
                 index, there = models.index(model), sorted(curve)
-                spread = [deviation(curve[n]) for n in there]
                 panel.errorbar(
                     there,
-                    [np.mean(curve[n]) for n in there],
-                    spread if any(spread) else None,
+                    [curve[n].mean for n in there],
+                    error_bars([curve[n] for n in there], of_seeds=True),
                     color=PALETTE[index % len(PALETTE)],
                     marker=MARKERS[index % len(MARKERS)],
                     markersize=5,
@@ -49,7 +54,7 @@ def learning_curve(panels: Mapping[str, Mapping[str, Mapping[str, Curve]]]) -> F
     for panel, group in zip(axes[0], groups, strict=True):
         panel.set_title(group, fontsize=10)
     everything = (curve for curves in panels.values() for of in curves.values() for curve in of.values())
-    bars = legend_of_bars(seeds for curve in everything for seeds in curve.values())
-    figure.supxlabel(f"training examples per class{bars}", fontsize=10)
-    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+    bars = explained_bars(cell for curve in everything for cell in curve.values())
+    figure.supxlabel("training examples per class" + (f" ({bars})" if bars else ""), fontsize=10)
+    legend_beside([*axes.ravel(), axes[0][-1]])
     return figure

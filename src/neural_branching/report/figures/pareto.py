@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from neural_branching.report.figures.style import MARKERS, PALETTE, blank
+from neural_branching.report.figures.style import MARKERS, PALETTE, REST, blank, others_label, told_apart
 
 Point = tuple[float, float]
 
@@ -39,15 +39,20 @@ def pareto(
     axes.scatter(
         [x for x, _ in steps], [y for _, y in steps], s=90, facecolors="none", edgecolors="black", zorder=2
     )
-    for index, (group, runs) in enumerate(points.items()):
+    # Of more groups than colours those with the most of the front have one.
+    share = {group: -float(len(set(runs) & set(front))) for group, runs in points.items()}
+    told = told_apart(list(points), share)
+    others = [group for group in points if group not in told]
+    for group, runs in ((group, points[group]) for group in (*told, *others)):
+        index = told.index(group) if group in told else 0
         axes.scatter(
             [x for x, _ in runs],
             [y for _, y in runs],
             s=24,
-            color=PALETTE[index % len(PALETTE)],
-            marker=MARKERS[index % len(MARKERS)],
-            label=group,
-            zorder=3,
+            color=PALETTE[index] if group in told else REST,
+            marker=MARKERS[index] if group in told else ".",
+            label=group if group in told else others_label(others, "") if group == others[0] else None,
+            zorder=4 if group in told else 3,
         )
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
