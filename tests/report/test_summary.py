@@ -248,6 +248,7 @@ def test_the_summary_draws_comparisons(written: Path) -> None:
         "aurc.png",
         "depth.png",
     }
+    assert {file.stem for file in written.glob("*.svg")} == {file.stem for file in written.glob("*.png")}
     for file in written.glob("*.png"):
         with Image.open(file) as example:
             assert len(np.unique(np.asarray(example.convert("L")))) > 20
@@ -827,6 +828,41 @@ def test_seeds_are_averaged_in_the_comparison(
     assert (found.mean, found.deviation) == (both.mean, both.deviation)
     found = compared["test AURC (smaller is better)"]["digits"]["hidden2"]
     assert (found.mean, found.deviation) == (pytest.approx(aurc), 0)
+
+
+def test_two_swept_settings_have_a_heat_map(run: pipeline.Run, tmp_path: Path) -> None:
+    areas = {("0.01", "0"): 0.1, ("0.01", "0.5"): 0.2, ("0.0013718126", "0"): 0.3}
+    runs = {
+        str(place): changed(
+            run, overrides=[f"branch.fit.lr={lr}", f"branch.dropout={dropout}"], test=on_test(run, aurc=area)
+        )
+        for place, ((lr, dropout), area) in enumerate(areas.items())
+    }
+    drawn = comparison.draw(collect(write_all(runs, tmp_path)))
+    assert drawn.keys() == {"risk_coverage", "accuracy", "aurc", "heat_maps"}
+    [axes] = drawn["heat_maps"].axes
+    shown = {tuple(map(round, text.get_position())): text.get_text() for text in axes.texts}
+    assert shown == {(0, 0): "0.300", (0, 1): "0.100", (1, 1): "0.200"}  # and nothing where nothing was run
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["0.001372", "0.01"]
+    names = [text.get_text() for text in drawn["accuracy"].axes[0].get_legend().get_texts()]
+    assert names == [
+        "digits · lr 0.01 · dropout 0",
+        "digits · lr 0.01 · dropout 0.5",
+        "digits · lr 0.001372 · dropout 0",
+    ]
+
+
+def test_values_of_a_threshold_have_a_figure(several: pipeline.Run, tmp_path: Path) -> None:
+    drawn = comparison.draw(collect(write_all({"0": several}, tmp_path)))
+    assert drawn.keys() == {"risk_coverage", "accuracy", "aurc", "by_threshold", "pareto"}
+    found = records(several.results)[::-1]  # from 0.3 to 0.6
+    for axes, name in zip(drawn["by_threshold"].axes, ("coverage", "selective_accuracy"), strict=True):
+        [line] = axes.containers
+        assert line[0].get_xdata().tolist() == [0.3, 0.6]
+        assert line[0].get_ydata().tolist() == pytest.approx([one["test"][name] for one in found])
+        ends = np.array(line[2][0].get_segments())[:, :, 1]
+        assert ends == pytest.approx(np.array([one["test"]["intervals"][name] for one in found]))
+        assert axes.get_xlabel() == "threshold: coverage"
 
 
 def with_rule(run: pipeline.Run, rule: str, coverage: float, accuracy: float, seed: int = 0) -> pipeline.Run:
