@@ -113,6 +113,18 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys):
     assert "seeds 2" in screen
     assert run(monkeypatch, "report", str(sweep)) is None
     assert "seeds 2" in capsys.readouterr().out
+    view = ["--where", "router=oracle", "--sort", "accuracy", "--top", "2", "--columns", "accuracy,answered"]
+    assert run(monkeypatch, "report", str(sweep), *view) is None
+    screen = capsys.readouterr().out
+    assert "largest accuracy first: 2 of 8 lines" in screen
+    assert "AURC" not in screen
+    assert "Answers" not in screen  # a table that has no accuracy to be sorted by
+    assert run(monkeypatch, "report", str(sweep), "--by", "router", "--sort", "answered") is None
+    screen = capsys.readouterr().out
+    assert "Routers" not in screen
+    assert "over the runs of a line" in screen
+    refused = run(monkeypatch, "report", str(sweep), "--columns", "aurk")
+    assert str(refused).startswith("--columns is 'aurk', which is unknown: did you mean 'aurc'?")
     assert len(summarize(sweep, "route").completed) == 4
     assert EventAccumulator(str(sweep)).Reload().Tags()["images"] == ["test/routers"]
 

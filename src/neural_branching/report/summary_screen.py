@@ -47,14 +47,16 @@ def print_summary(summary: Summary, view: View = USUAL) -> None:
         said = _print_settings(screen, summary, view)
         if view.where:
             screen.print(f"Runs with {' '.join(view.where)}: {summary.runs} of {runs}.", highlight=False)
-        explained = notes(said)
-        if view.by:
-            explained = [AVERAGED_NOTE if note == NOTES["±"] else note for note in explained]
-        for line in (*explained, *summary.repeated_examples()):
+        for line in (*legend(said, view), *summary.repeated_examples()):
             screen.print(line, highlight=False)
     if not view.is_chosen:
         _print_others(screen, summary)
     print_ending(summary)
+
+
+def legend(said: str, view: View) -> list[str]:
+    """What explains what stands in tables, and no more."""
+    return [AVERAGED_NOTE if view.by and note == NOTES["±"] else note for note in notes(said)]
 
 
 def print_ending(summary: Summary) -> None:
