@@ -17,7 +17,7 @@ from neural_branching.config.experiment import Experiment
 from neural_branching.errors import InputError
 from neural_branching.report.run_report import print_run, write_run
 from neural_branching.report.summary import summarize
-from neural_branching.report.tables import print_summary
+from neural_branching.report.summary_screen import print_summary
 from sweeps import only, record
 from tiny import GlyphRun, networks
 

@@ -253,9 +253,7 @@ def test_jobs_of_an_earlier_sweep_are_not_those_of_a_later_one(monkeypatch: pyte
         "jobs.json",
         "summary.csv",
         "summary.md",
-        "risk_coverage.png",
-        "accuracy.png",
-        "aurc.png",
+        *(f"{name}.{end}" for name in ("risk_coverage", "accuracy", "aurc") for end in ("png", "svg")),
     }
     assert {file.name for file in old if file.exists() and file.is_file()} == of_now
     assert (sweep / "notes.txt").exists()

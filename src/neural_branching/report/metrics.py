@@ -96,7 +96,12 @@ METRICS = (
     Metric("test_ece_floor", (*_FLOOR, "mean"), "ECE floor", "test_more/ece_floor", may_lack=True, rank=5),
     Metric("test_ece_p_value", (*_FLOOR, "p_value"), None, "test_more/ece_p_value", may_lack=True),
     Metric(
-        "test_ece_scaled", ("reliability", "after", "ece"), "scaled ECE", "test_more/ece_scaled", bare=True, rank=4
+        "test_ece_scaled",
+        ("reliability", "after", "ece"),
+        "scaled ECE",
+        "test_more/ece_scaled",
+        bare=True,
+        rank=4,
     ),
     Metric(
         "test_ece_scaled_floor",
@@ -106,7 +111,9 @@ METRICS = (
         may_lack=True,
         rank=5,
     ),
-    Metric("test_ece_scaled_p_value", (*_SCALED, "p_value"), None, "test_more/ece_scaled_p_value", may_lack=True),
+    Metric(
+        "test_ece_scaled_p_value", (*_SCALED, "p_value"), None, "test_more/ece_scaled_p_value", may_lack=True
+    ),
     Metric("test_confident_n", ("reliability", "before", "confident", "n")),
     Metric("test_confident_accuracy", ("reliability", "before", "confident", "accuracy"), may_lack=True),
     Metric("test_confident_n_scaled", ("reliability", "after", "confident", "n")),

@@ -24,7 +24,10 @@ TRAINING = "training"
 LOGGED = "metrics.csv"
 # What summaries write into a sweep's folder.
 TABLES = ("summary.csv", "summary.md", "baselines.csv", "routers.csv", "routers.md")
-FIGURES = ("risk_coverage", "accuracy", "aurc", "depth", "pareto", "learning_curve", "routers")
+FIGURES = (
+    *("risk_coverage", "accuracy", "aurc", "depth", "heat_maps", "by_threshold"),
+    *("pareto", "learning_curve", "routers"),
+)
 
 # Of a job that its sweep was to have.
 NOTHING = "has left nothing: not started yet, or died at once"
@@ -80,7 +83,10 @@ def begin_sweep(folder: Path) -> None:
     """
     if not (folder / JOBS).exists():
         return
-    _unlink(folder, {*TABLES, *(f"{name}.png" for name in FIGURES), *events_of(folder)})
+    _unlink(
+        folder,
+        {*TABLES, *(f"{name}.{end}" for name in FIGURES for end in ("png", "svg")), *events_of(folder)},
+    )
     for run in runs_below(folder):
         if run.parent == folder and _number(run).isdecimal():
             begin(run)
