@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
 
 from neural_branching.labs.specialization.labels_file import UnitLabels, read_unit_labels
 from neural_branching.labs.specialization.permutation_tests import (
@@ -14,7 +13,7 @@ from neural_branching.labs.specialization.permutation_tests import (
     compare_labels,
     localise,
 )
-from neural_branching.report.screen_table import console
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 
 
 def locate_labels(found: UnitLabels, permutations: int) -> tuple[list[Localised], Tested | None]:
@@ -52,10 +51,8 @@ def print_labels(file: Path, permutations: int) -> None:
     found = read_unit_labels(file)
     places, together = locate_labels(found, permutations)
     screen = console()
-    total = len(found.partition.units)
-    screen.print(
-        _table(places, f"{found.partition.stage}: {total} units in {len(found.partition.branches)} branches")
-    )
+    branches, total = found.partition.branches, len(found.partition.units)
+    print_table(screen, _table(places, f"{found.partition.stage}: {total} units in {len(branches)} branches"))
     if together:
         screen.print(
             f"Labels × branches: Cramér's V {together.value:.3f}, of units permuted {together.null_mean:.3f} "
@@ -69,18 +66,15 @@ def print_labels(file: Path, permutations: int) -> None:
     )
 
 
-def _table(places: Sequence[Localised], title: str) -> Table:
+def _table(places: Sequence[Localised], title: str) -> ScreenTable:
     """Labels that lie in one branch more than chance allows; the best of each other label."""
-    table = Table(title=title)
-    for name in ("label", "branch", "in it", "p", "Holm"):
-        text = name in ("label", "branch")
-        table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=not text)
-    said = set()
+    rows, said = [], set()
     for one in places:
         if one.label in said and one.holm > ALPHA:
             continue
         said.add(one.label)
-        table.add_row(
-            one.label, one.branch, f"{one.found} of {one.labelled}", f"{one.p:.4g}", f"{one.holm:.2g}"
+        rows.append(
+            [one.label, one.branch, f"{one.found} of {one.labelled}", f"{one.p:.4g}", f"{one.holm:.2g}"]
         )
-    return table
+    columns = [Column("label", "name"), Column("branch", "name"), *map(Column, ("in it", "p", "Holm"))]
+    return ScreenTable(title, columns, rows)

@@ -1,7 +1,5 @@
 """The divided stages of a network as a table."""
 
-from rich.table import Table
-
 from neural_branching.artifacts.build_networks import outline
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.errors import InputError
@@ -9,7 +7,7 @@ from neural_branching.labs.specialization.attention_heads import with_separate_h
 from neural_branching.labs.specialization.graph_partitions import FoundPartition, graph_partitions
 from neural_branching.networks.branched import BranchedNet
 from neural_branching.networks.staged import StagedNetwork
-from neural_branching.report.screen_table import console
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 
 _MOST = 6  # branches that are listed
 
@@ -35,13 +33,12 @@ def print_partitions(spec: ParentSpec) -> None:
         raise InputError(
             f"parent.network, a {type(network.bare).__name__}, is divided nowhere: it has no branches."
         )
-    table = Table(title=f"{len(lines)} divided stages of {spec.name}")
-    for name in ("stage", "divided by", "branches: units"):
-        table.add_column(name, overflow="fold")
+    rows = []
     for kind, stage, sizes in lines:
         listed = ", ".join(sizes[:_MOST]) + (f" and {len(sizes) - _MOST} more" if len(sizes) > _MOST else "")
-        table.add_row(stage, kind, listed)
-    console().print(table)
+        rows.append([stage, kind, listed])
+    columns = [Column("stage", "name"), Column("divided by", "setting"), Column("branches: units", "name")]
+    print_table(console(), ScreenTable(f"{len(lines)} divided stages of {spec.name}", columns, rows))
 
 
 def _sizes(one: FoundPartition) -> list[str]:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from neural_branching.errors import printable
 from neural_branching.files.csv_text import write_table
@@ -14,11 +13,11 @@ from neural_branching.labs.specialization import run_study
 from neural_branching.labs.specialization.claims import SEEN
 from neural_branching.labs.specialization.specialization_figures import draw
 from neural_branching.labs.specialization.study_spec import StudySpec
-from neural_branching.report.cells import markdown_table, number
+from neural_branching.report.cells import Cell, Entry, markdown_table, number
 from neural_branching.report.figures.style import save
 from neural_branching.report.results import write_config, write_results, written
 from neural_branching.report.run_report import provenance
-from neural_branching.report.screen_table import console
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 from neural_branching.report.tensorboard import write_figures, write_histories
 from neural_branching.store.run_folders import CONFIG, events_of, planned_data
 from neural_branching.training.loggers import TensorBoard
@@ -93,45 +92,37 @@ def _write_units(file: Path, done: run_study.Study) -> None:
 def print_study(results: Mapping[str, Any], folder: Path) -> None:
     """Print the networks side by side, and the claims with their verdicts."""
     screen = console()
-    seeds = results["seeds"].values()
-    several = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
-    table = Table(
-        title=f"Networks: {several}, {results['examples']['test']} test images, stage {results['stage']}"
-    )
-    table.add_column("")
-    for role in results["networks"]:
-        table.add_column(role, justify="right")
-    for name, cells in _networks(results).items():
-        table.add_row(name, *cells)
-    screen.print(table)
-    table = Table(title="Claims")
-    for name in ("claim", "value", "without it", "p", "verdict"):
-        right = name in ("value", "without it", "p")
-        table.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
-    for one in results["claims"]:
-        table.add_row(one["claim"], *(number(one[name]) for name in ("value", "null", "p")), one["verdict"])
-    screen.print(table)
+    print_table(screen, _networks(results))
+    columns = [
+        Column("claim", "name"),
+        Column("value"),
+        Column("without it"),
+        Column("p"),
+        Column("verdict", "name"),
+    ]
+    rows = [
+        [
+            one["claim"],
+            *(number(one[name]) for name in ("value", "null", "p")),
+            _short(one["verdict"]),
+        ]
+        for one in results["claims"]
+    ]
+    print_table(screen, ScreenTable("Claims", columns, rows))
     screen.print(f"How each was measured, and why not: {folder / CLAIMS}", highlight=False, soft_wrap=True)
     screen.print(f"{provenance(dict(results))}. Results in {folder}", highlight=False, soft_wrap=True)
 
 
-def _networks(results: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Name of a measure → one cell per role."""
-    stage, seeds = results["stage"], [*results["seeds"].values()]
+def _short(verdict: str) -> str:
+    """A verdict that stays on one line."""
+    return verdict.removesuffix(" here").replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _networks(results: Mapping[str, Any]) -> ScreenTable:
+    """A row per measure, a column per network: means and deviations over seeds."""
+    stage, seeds, networks = results["stage"], [*results["seeds"].values()], results["networks"]
     first = next(iter(seeds[0]["branched"]["stages"]))
-
-    def over_seeds(role: str, *path: str) -> str:
-        values = []
-        for one in seeds:
-            value = one[role]
-            for name in path:
-                value = value.get(name) if isinstance(value, Mapping) else None
-            values.append(value)
-        if None in values:
-            return "–"
-        return number(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
-
-    rows = {"MACs": [f"{results['networks'][role]['macs']:,}" for role in results["networks"]]}
+    rows: list[list[Entry]] = [["MACs", *(Cell(one["macs"]) for one in networks.values())]]
     for name, path in {
         "test accuracy": ("accuracy", "colour"),
         "… on grey images": ("accuracy", "grey"),
@@ -145,8 +136,27 @@ def _networks(results: Mapping[str, Any]) -> dict[str, list[str]]:
         f"silhouette at {stage}": ("stages", stage, "silhouette", "value"),
         f"Treves–Rolls at {stage}": ("stages", stage, "treves_rolls"),
     }.items():
-        rows[name] = [over_seeds(role, *path) for role in results["networks"]]
-    return rows
+        rows.append([name, *(over_seeds(seeds, role, *path) for role in networks)])
+    several = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
+    title = f"Networks: {several}, {results['examples']['test']} test images, stage {stage}"
+    return ScreenTable(title, [Column("", "name"), *map(Column, networks)], rows)
+
+
+def over_seeds(seeds: Sequence[Mapping[str, Any]], *path: str) -> Cell:
+    """Mean and deviation of a number of every seed; empty if a seed lacks it."""
+    values = [at(one, *path) for one in seeds]
+    if None in values:
+        return Cell(None)
+    known = np.array(values, dtype=np.float64)
+    return Cell(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else None)
+
+
+def at(one: Mapping[str, Any], *path: str) -> float | None:
+    """A number by the names that lead to it; None if there is none."""
+    value: Any = one
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return None if value is None else float(value)
 
 
 def one_line(results: Mapping[str, Any]) -> str:

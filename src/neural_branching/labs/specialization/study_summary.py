@@ -1,19 +1,17 @@
 """Studies of a folder side by side: a sweep over branches, where they meet, widths, data."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from rich.table import Table
 
 from neural_branching.errors import InputError
 from neural_branching.files.csv_text import write_table
 from neural_branching.files.reading import read_json
 from neural_branching.labs.specialization.permutation_tests import ALPHA
-from neural_branching.report.cells import number
+from neural_branching.labs.specialization.study_report import at, over_seeds
+from neural_branching.report.cells import Cell, Entry
 from neural_branching.report.results import SCHEMA_VERSION, command_of
-from neural_branching.report.screen_table import console
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 from neural_branching.store.run_folders import RESULTS, missing_jobs, runs_below
 
 COMMAND = "specialize"
@@ -50,22 +48,33 @@ def summarize(folder: Path) -> bool:
     write_table(
         folder / "summary.csv",
         columns,
-        [[name, *(one[column] for column in columns[1:])] for name, one in finished.items()],
+        [
+            [name, " ".join(one["overrides"]), *(one[column] for column in columns[2:])]
+            for name, one in finished.items()
+        ],
     )
     screen = console()
-    table = Table(title=f"{len(finished)} {'studies' if len(finished) > 1 else 'study'}, means over seeds")
-    table.add_column("setting", overflow="fold")
-    for heading in ("seeds", *_HEADINGS):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, one in finished.items():
-        table.add_row(
-            one["overrides"] or name, str(one["seeds"]), *(number(one[column]) for column in _NUMBERS)
-        )
-    screen.print(table)
+    columns_shown = [Column("setting", "name"), Column("seeds"), *map(Column, _HEADINGS)]
+    shared = set.intersection(*(set(one["overrides"]) for one in finished.values()))
+    rows: list[list[Entry]] = [
+        [
+            _setting(one["overrides"], shared) or name,
+            Cell(one["seeds"]),
+            *(Cell(one[column]) for column in _NUMBERS),
+        ]
+        for name, one in finished.items()
+    ]
+    title = f"{len(finished)} {'studies' if len(finished) > 1 else 'study'}, means over seeds"
+    print_table(screen, ScreenTable(title, columns_shown, rows, "summary.csv"))
     for name, why in broken.items():
         screen.print(f"{name}: {why}", highlight=False, soft_wrap=True)
     screen.print(f"Table: {folder / 'summary.csv'}", highlight=False, soft_wrap=True)
     return not broken
+
+
+def _setting(overrides: Sequence[str], shared: set[str]) -> str:
+    """What tells a study from the others."""
+    return " ".join(one for one in overrides if one not in shared)
 
 
 def _record(run: Path) -> dict[str, Any]:
@@ -84,10 +93,9 @@ def _record(run: Path) -> dict[str, Any]:
         first = next(iter(seeds[0]["branched"]["stages"]))
 
         def mean(*path: str) -> float | None:
-            values = [_at(one, path) for one in seeds]
-            return None if None in values else float(np.mean(np.array(values, dtype=np.float64)))
+            return over_seeds(seeds, *path).mean
 
-        p = [_at(one, ("branched", "lesions", "colour", "p")) for one in seeds]
+        p = [at(one, "branched", "lesions", "colour", "p") for one in seeds]
         values = (
             mean("branched", "accuracy", "colour"),
             mean("plain", "accuracy", "colour"),
@@ -98,7 +106,7 @@ def _record(run: Path) -> dict[str, Any]:
             mean("branched", "stages", first, "omnibus", "value"),
             mean("branched", "stages", first, "omnibus", "null_mean"),
         )
-        overrides = " ".join(str(one) for one in results["overrides"])
+        overrides = [str(one) for one in results["overrides"]]
     except (AttributeError, KeyError, TypeError, ValueError, StopIteration, IndexError) as error:
         if isinstance(error, InputError):
             raise
@@ -106,11 +114,3 @@ def _record(run: Path) -> dict[str, Any]:
             f"{run / RESULTS} is not a study's ({type(error).__name__}): repeat the run that made it."
         ) from error
     return {"overrides": overrides, "seeds": len(seeds), **dict(zip(_NUMBERS, values, strict=True))}
-
-
-def _at(one: Mapping[str, Any], path: tuple[str, ...]) -> float | None:
-    """A number of a seed; None if the study could not measure it."""
-    value: Any = one
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return None if value is None else float(value)
