@@ -61,7 +61,7 @@ examples:
   neural-branching train -m "score=glob(*)" threshold=coverage
   neural-branching route hierarchy=glyphs_by_case router=soft threshold=risk threshold.target=0.1
   neural-branching predict outputs/runs/NAME photos/ --output answers.csv
-  neural-branching specialize -m parent.network.branches=2,4
+  neural-branching specialize -m parent.network.branches=2,4 parent.network.width=32
   neural-branching report outputs/sweeps/NAME --where subset=digits --sort aurc --top 10
   neural-branching report outputs/sweeps/NAME --compare score=margin score=energy
   neural-branching store prune outputs --dry-run

@@ -24,7 +24,8 @@ def network(*, effect: bool, accuracy: float, seed: int) -> dict[str, Any]:
         "correlation": {"within": 0.5 + noise + 0.2 * effect, "between": 0.3},
         "treves_rolls": 0.5 - 0.1 * effect + noise,
     }
-    lesion = {"without": {"0": 0.3, "1": 0.4}, "excess": 0.1 * effect + noise, "p": p}
+    costs = {"": [0.9, 0.9], "0": [0.2, 0.8], "1": [0.8, 0.3 + noise]}
+    lesion = {"by_class": costs, "without": {"0": 0.3, "1": 0.4}, "excess": 0.1 * effect + noise, "p": p}
     grey = {"without": {"0": 0.2, "1": 0.4 - noise}, "excess": 0.0, "p": p}
     return {
         "stages": {"conv1": stage, "pool": stage},
@@ -64,6 +65,7 @@ def test_what_every_seed_shows_is_seen() -> None:
     assert found["Less energy"].verdict == UNDECIDED
     assert [one.claim for one in found.values() if one.in_article] == [
         "Units of a branch form coherent groups",
+        "Branches divide the work alike in every seed",
         "The same in other architectures and tasks",
     ]
 

@@ -122,6 +122,10 @@ def test_a_sweep_is_summed_up(
         (["parent.network.branches=1"], "has no branches to compare"),
         (["parent.network.branches=3"], "which branches of 1 : 1 : 1 do not divide"),
         (["parent.network.width=4"], "has 2 units: a branch needs 3 at least"),
+        (
+            ["parent.network.branches=4", "parent.network.width=12"],
+            "units at conv1, too few for 4 parts of 3",
+        ),
         (["parent.network.join=conv9"], "parent.network.join is 'conv9', which is unknown"),
         (["parent.network.join=conv2"], "branch_point.stage is 'pool', which is unknown: allowed are conv1"),
         (["permutations=50"], "needs at least 119"),

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from neural_branching.errors import InputError
+from neural_branching.labs.specialization.consistency import consistency, match_branches
 from neural_branching.labs.specialization.filter_features import (
     FILTER_FEATURES,
     chroma,
@@ -21,7 +22,6 @@ from neural_branching.labs.specialization.similarity import (
     treves_rolls,
 )
 from neural_branching.labs.specialization.stimuli import VARIANTS, arcs, lines
-from neural_branching.labs.specialization.unit_matching import match_branches
 from neural_branching.labs.specialization.unit_responses import class_selectivity, dead_units
 from neural_branching.labs.specialization.weight_svd import connections, singular_vectors
 
@@ -115,6 +115,20 @@ def test_activity_is_shared_or_not() -> None:
 def test_branches_of_two_seeds_are_matched_by_what_they_are() -> None:
     one = np.array([[0.0, 0.0], [5.0, 5.0], [9.0, 0.0]])
     assert match_branches(one, one[[2, 0, 1]] + 0.1).tolist() == [1, 2, 0]
+
+
+def test_seeds_that_divide_the_work_alike_are_told_from_those_that_do_not() -> None:
+    generator = np.random.default_rng(0)
+    features = np.array([[0.0, 1.0], [1.0, 0.0]])
+    work = np.array([[0.5] * 5 + [0.1] * 5, [0.1] * 5 + [0.5] * 5])
+    orders = [generator.permutation(2) for _ in range(6)]
+    alike = consistency(
+        [features[o] for o in orders], [work[o] + generator.normal(0, 0.02, (2, 10)) for o in orders], 500
+    )
+    assert alike.value > 0.95
+    assert alike.p <= 0.05
+    other = consistency([features[o] for o in orders], [work[generator.permutation(2)] for _ in orders], 500)
+    assert other.value < alike.value
 
 
 def test_a_hidden_branch_is_in_the_first_centred_vector() -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from neural_branching.labs.specialization.consistency import consistency
 from neural_branching.labs.specialization.permutation_tests import ALPHA, fisher
 from neural_branching.selection.array_types import Float64
 
 SEEN, NOT_SEEN, UNDECIDED = "seen here", "not seen here", "not decidable here"
 # With which a division of 8 : 4 among 32 units is found in most studies (power.power).
 ENOUGH_SEEDS, ENOUGH_UNITS = 10, 64
+_DRAWS = 1000  # orders of branches
 EXACT = 20  # seeds up to which all signs are tried
 
 Seeds = Mapping[int, Mapping[str, Any]]
@@ -103,6 +105,7 @@ def claims(seeds: Seeds, stage: str) -> list[Claim]:
         ),
         _compensation(seeds),
         _grey(seeds, first),
+        _consistency(seeds, first),
         *_not_measured(len(seeds)),
     ]
 
@@ -277,6 +280,31 @@ def _grey(seeds: Seeds, stage: str) -> Claim:
         verdict,
         reason,
     )
+
+
+def _consistency(seeds: Seeds, stage: str) -> Claim:
+    """Branches of several seeds, matched by the features of their units, should do the same."""
+    claim = "Branches divide the work alike in every seed"
+    measure = (
+        f"correlation of what branches cost each class, over seeds, branches matched by features at {stage}; "
+        "branches of each seed in random order"
+    )
+    found = [one["branched"] for one in seeds.values()]
+    if any("lesions" not in one for one in found):
+        return _unmeasured(claim, measure, seeds)
+    if len(found) < 2:
+        return Claim(claim, True, measure, None, None, None, 1, UNDECIDED, "it takes two seeds")
+    features, profiles = [], []
+    for one in found:
+        means = [feature["means"] for feature in one["stages"][stage]["features"].values()]
+        by_class = one["lesions"]["colour"]["by_class"]
+        features.append(np.array([[mean[name] for mean in means] for name in means[0]]))
+        profiles.append(np.array([np.array(by_class[""]) - by_class[name] for name in means[0]]))
+    tested = consistency(features, profiles, _DRAWS)
+    verdict, reason = (SEEN, "") if tested.p <= ALPHA else (NOT_SEEN, "")
+    if tested.p > ALPHA and len(found) < ENOUGH_SEEDS:
+        verdict, reason = UNDECIDED, _few(len(found))
+    return Claim(claim, True, measure, tested.value, tested.null_mean, tested.p, len(found), verdict, reason)
 
 
 def _not_measured(n: int) -> list[Claim]:

@@ -21,7 +21,7 @@ from neural_branching.labs.specialization.claims import claims
 from neural_branching.labs.specialization.filter_features import FILTER_FEATURES
 from neural_branching.labs.specialization.graph_partitions import graph_partitions
 from neural_branching.labs.specialization.measurement import accuracy, measure_lesions, measure_stage
-from neural_branching.labs.specialization.partition import Partition
+from neural_branching.labs.specialization.partition import FEWEST_UNITS, Partition
 from neural_branching.labs.specialization.shown import Shown
 from neural_branching.labs.specialization.stimuli import VARIANTS
 from neural_branching.labs.specialization.study_spec import StudySpec
@@ -70,8 +70,11 @@ def check(spec: StudySpec) -> None:
     check_parent(spec.parent)
     stages = divided_stages(outline(spec.parent), spec.parent.input.blank().float())
     one_of(spec.stage, stages, "branch_point.stage")
-    for one in _roles(spec.parent).values():
+    roles = _roles(spec.parent)
+    for one in roles.values():
         check_parent(one)
+    if "plain" in roles:
+        by_order(stages, outline(roles["plain"]))
 
 
 def check_table(spec: StudySpec, table: DataTable) -> None:
@@ -225,16 +228,24 @@ def _roles(parent: ParentSpec) -> dict[str, ParentSpec]:
 
 
 def by_order(divided: Mapping[str, Partition], model: Classifier) -> dict[str, Partition]:
-    """The same stages of a plain network, their units in as many equal parts, by their order."""
+    """The same stages of a plain network, their units in parts of the same shares, by their order.
+
+    Raises:
+        InputError: if a part has fewer than 3 units.
+    """
     network = model.network
     assert isinstance(network, BranchedNet)
     plain = {}
     for stage, partition in divided.items():
-        count = network.unit_count(stage)
-        parts = np.array_split(np.arange(count), len(partition.branches))
-        plain[stage] = Partition.of(
-            stage, {name: part.tolist() for name, part in zip(partition.branches, parts, strict=True)}, count
-        )
+        count, sizes = network.unit_count(stage), [len(units) for units in partition.branches.values()]
+        ends = np.round(np.cumsum([0, *sizes]) / sum(sizes) * count).astype(np.int64).tolist()
+        parts = {name: range(*ends[i : i + 2]) for i, name in enumerate(partition.branches)}
+        if min(map(len, parts.values())) < FEWEST_UNITS:
+            raise InputError(
+                f"The plain network of equal cost has {count} units at {stage}, too few for {len(parts)} "
+                f"parts of {FEWEST_UNITS} at least: raise parent.network.width."
+            )
+        plain[stage] = Partition.of(stage, parts, count)
     return plain
 
 
