@@ -17,12 +17,15 @@ from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment
 from neural_branching.data.sources import cifar100, glyphs
 from neural_branching.errors import InputError
+from neural_branching.labs.specialization.study_spec import StudySpec
 from vector_writing import examples, write
 
 CONF = conf_dir()
 FILES = sorted(file.relative_to(CONF).with_suffix("").as_posix() for file in CONF.rglob("*.yaml"))
 OPTIONS = [file for file in FILES if "/" in file and not file.startswith(("experiment/", "hydra/"))]
 EXPERIMENTS = [file.removeprefix("experiment/") for file in FILES if file.startswith("experiment/")]
+STUDIES = [name for name in EXPERIMENTS if name.endswith("specialization")]
+EXPERIMENTS = [name for name in EXPERIMENTS if name not in STUDIES]
 
 # Where the objects of each group live. Groups of plain values name no object.
 HOMES: dict[str, tuple[str, ...]] = {
@@ -182,6 +185,14 @@ def test_every_experiment_composes_and_can_be_used(name: str, tmp_path: Path) ->
     published = settings.config["published"] or {}
     for numbers in published.values():
         assert numbers.keys() == {"source", "accuracy", "coverage", "selective_accuracy"}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_composes_and_can_be_used(name: str, tmp_path: Path) -> None:
+    config = compose("specialize", [f"experiment={name}", f"outputs={tmp_path}"])
+    for place, node in targets(raw(config)):
+        bind(f"experiment={name}: {place}", node)
+    assert len(StudySpec.from_config(config).parents) == 10
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

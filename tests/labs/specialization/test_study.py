@@ -14,7 +14,7 @@ from tiny import glyphs
 
 TINY = (
     *glyphs(3, size=12, train=40, test=20),
-    *("parent.network.width=16", "parent.network.kernel=3", "parent.fit.epochs=3", "repeats=2"),
+    *("subset=all", "parent.network.width=16", "parent.network.kernel=3", "parent.fit.epochs=3", "repeats=2"),
     *("permutations=119", "divisions=19", "examples=100", "trainer.progress=false", *TRAINER),
 )
 
@@ -119,6 +119,7 @@ def test_a_sweep_is_summed_up(
     ("overrides", "said"),
     [
         (["parent=mlp"], "has no branches to compare"),
+        (["parent.classes=others"], "subset says which classes networks learn"),
         (["parent.network.branches=1"], "has no branches to compare"),
         (["parent.network.branches=3"], "which branches of 1 : 1 : 1 do not divide"),
         (["parent.network.width=4"], "has 2 units: a branch needs 3 at least"),
@@ -193,6 +194,7 @@ def test_grey_images_are_refused(
             "data=image_folder",
             f"data.root={tmp_path / 'data'}",
             "data.image_size=12",
+            "subset=all",
             "parent.network.kernel=3",
         )
     assert "are grey" in str(refused.value)

@@ -67,9 +67,10 @@ class StudySpec:
         outputs = Path(str(values["outputs"])).absolute()
         data = DataSpec.of(values["data"], FileHashes(outputs / "store" / "hashes"), trusted=True)
         subset = build(values["subset"], "subset", Subset, trusted=True)
-        parent = ParentSpec.of(
-            values["parent"], data, subset.resolve(data.classes, data.superclasses), trusted=True
-        )
+        classes = subset.resolve(data.classes, data.superclasses)
+        if values["parent"]["classes"] != "all":
+            raise InputError("parent.classes is not used here: subset says which classes networks learn.")
+        parent = ParentSpec.of({**values["parent"], "classes": list(classes)}, data, classes, trusted=True)
         if parent.checkpoint is not None and values["repeats"] != 1:
             raise InputError(
                 f"repeats is {values['repeats']!r} while parent.checkpoint gives weights: write repeats=1."
