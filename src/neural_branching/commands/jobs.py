@@ -209,6 +209,11 @@ class SpecializationJobs(Jobs["StudySpec"]):
 
         return one_line(results)
 
+    def objectives(self, results: Mapping[str, Any]) -> Sequence[float | None]:
+        """Accuracy on validation, over seeds."""
+        last = [one["branched"]["validation_accuracy"][-1:] for one in results["seeds"].values()]
+        return [sum(one[0] for one in last) / len(last) if all(last) else None]
+
     def summarize(self, folder: Path, *, events: bool) -> bool:
         """A line per study."""
         from neural_branching.labs.specialization.study_summary import summarize

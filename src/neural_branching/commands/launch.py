@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neural_branching.commands import terminal
 from neural_branching.errors import InputError, is_full_disk, refused_file
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from neural_branching.commands.jobs import Done
-    from neural_branching.config.experiment import Experiment
 
     Optimised = float | list[float]
 
@@ -143,26 +142,30 @@ def hydra_flags() -> argparse.ArgumentParser:
     return parser
 
 
-def first_job(typed: argparse.Namespace) -> "Experiment":
-    """The experiment that overrides describe; of several values the first of each.
+def first_job(typed: argparse.Namespace, command: str = "train") -> Any:
+    """What overrides describe; of several values the first of each.
 
     Args:
         typed: ``overrides``, and the values of ``hydra_flags``.
+        command: name of the primary configuration, and of ``JOBS``.
+
+    Returns:
+        As ``Jobs.asked``.
 
     Raises:
         InputError: if they cannot be composed or used.
     """
     from neural_branching.commands.composition import compose_values
-    from neural_branching.config.experiment import Experiment
+    from neural_branching.commands.jobs import JOBS
     from neural_branching.config.hydra_session import REFUSALS, explained, hydra_session
 
-    name = typed.config_name or "train"
+    name = typed.config_name or command
     with hydra_session(typed.config_dir, typed.config_path):
         try:
             config = compose_values(typed.overrides, name)[0]
         except REFUSALS as error:
             raise explained(error, typed.overrides, name) from error
-    return Experiment.from_config(config)
+    return JOBS[command].asked(config)
 
 
 def job(config: "DictConfig") -> "Optimised | None":

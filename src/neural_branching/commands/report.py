@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from neural_branching.commands.predict import TRUST
-from neural_branching.errors import whole
+from neural_branching.errors import InputError, whole
 
 
 def main(arguments: list[str]) -> None:
@@ -38,6 +38,11 @@ def main(arguments: list[str]) -> None:
     commands = {command_of(run) for run in runs_below(options.folder)} or {"train"}
     for command in sorted(commands):
         if command not in ("train", "route"):  # a laboratory's runs have columns of their own
+            if view.where or view.is_chosen:
+                raise InputError(
+                    f"{options.folder} has runs of {command}, among which --where, --by, --sort, --top and "
+                    "--columns do not choose."
+                )
             JOBS[command].summarize(options.folder, events=False)
             continue
         summary = collect(options.folder, command)

@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--permutations", type=int, default=2000, metavar="N", help="of the labels")
     parser.add_argument("--partitions", action="store_true", help="list where the parent is divided")
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for train, with --partitions")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for a study, with --partitions")
     options = parser.parse_intermixed_args(arguments)
     if options.labels:
         if options.overrides or options.partitions:
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
 
         print_labels(options.labels, whole(options.permutations, "--permutations", 1))
         return
-    parent = first_job(options).parent
+    parent = first_job(options, "specialize").parent
 
     from neural_branching.labs.specialization.partition_table import print_partitions
 

@@ -23,7 +23,8 @@ TRAINING = "training"
 # What a run's folder has in their place, where numbers alone are logged.
 LOGGED = "metrics.csv"
 # What summaries write into a sweep's folder.
-TABLES = ("summary.csv", "summary.md", "baselines.csv", "routers.csv", "routers.md")
+STUDIES = "studies.csv"
+TABLES = ("summary.csv", "summary.md", "baselines.csv", "routers.csv", "routers.md", STUDIES)
 FIGURES = (
     *("risk_coverage", "accuracy", "aurc", "depth", "heat_maps", "by_threshold"),
     *("pareto", "learning_curve", "routers"),

@@ -53,6 +53,9 @@ def test_frequency_and_orientation_of_gratings() -> None:
     spot[:, :, 3, 3] = 1  # a white spectrum
     assert orientation(spot)[0] == pytest.approx(0, abs=0.01)  # of an even number of cells
     assert orientation(high).min() > 0.5
+    y, x = np.mgrid[-3:4, -3:4]
+    blob = np.repeat(np.exp(-(x**2 + y**2) / 4)[None, None], 3, 1)
+    assert orientation(np.concatenate([blob, np.ones((1, 3, 7, 7))])) == pytest.approx([0, 0], abs=0.02)
 
 
 def test_a_planted_split_of_frequency_is_called_frequency() -> None:
@@ -139,7 +142,7 @@ def test_a_hidden_branch_is_in_the_first_centred_vector() -> None:
     weights[10:, :8] += 1
     features = {"side": side, "noise": generator.normal(size=16)}
     found = singular_vectors(connections(weights, 16), features, 199)
-    first = next(one for one in found if one.centred and one.number == 0)
+    first = found["centred"]
     assert first.features["side"].value > 0.8
     assert first.features["side"].p <= 0.02
     assert first.features["noise"].p > 0.05

@@ -36,7 +36,8 @@ def consistency(
     """Whether branches that look alike do alike: correlation of what they do, over all pairs of seeds.
 
     Branches are matched with those of the first seed by their features alone, and compared by their profiles,
-    each seed's without the mean over its branches. The null orders the branches of each seed at random.
+    without the mean over branches and without each branch's own, which says no more than its size. The null
+    orders the branches of each seed at random.
 
     Args:
         features: of every seed, what branches are matched by; standardised here over all branches.
@@ -48,12 +49,16 @@ def consistency(
     spread = every.std(0)
     scaled = [(one - every.mean(0)) / np.where(spread > 0, spread, 1) for one in features]
     aligned = [
-        profile[match_branches(scaled[0], mine)] - profile.mean(0)
-        for mine, profile in zip(scaled, profiles, strict=True)
+        _own(profile)[match_branches(scaled[0], mine)] for mine, profile in zip(scaled, profiles, strict=True)
     ]
     generator = np.random.default_rng(seed)
     null = [_agreement([generator.permutation(one) for one in aligned]) for _ in range(draws)]
     return Tested.of(_agreement(aligned), np.array(null))
+
+
+def _own(profile: Float64[np.ndarray, "branches classes"]) -> Float64[np.ndarray, "branches classes"]:
+    rest = profile - profile.mean(0)
+    return np.asarray(rest - rest.mean(1, keepdims=True))
 
 
 def _agreement(profiles: Profiles) -> float:

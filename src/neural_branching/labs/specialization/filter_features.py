@@ -37,9 +37,13 @@ def frequency(weights: Float64[np.ndarray, "n c k k"]) -> Float64[np.ndarray, " 
 
 
 def orientation(weights: Float64[np.ndarray, "n c k k"]) -> Float64[np.ndarray, " n"]:
-    """Selectivity for one orientation, |Σ P·exp(2iθ)| / ΣP without the mean, within [0, 1]."""
-    power, _, angle = _spectrum(weights)
-    return np.asarray(np.abs((power * np.exp(2j * angle)).sum((1, 2))) / power.sum((1, 2)))
+    """Selectivity for one orientation, |Σ P·exp(2iθ)| / ΣP within [0, 1].
+
+    The mean of a filter has no orientation and is left out; 0 of a filter without anything else.
+    """
+    power, _, angle = _spectrum(weights - weights.mean((2, 3), keepdims=True))
+    total = np.maximum(1e-12, power.sum((1, 2)))
+    return np.asarray(np.abs((power * np.exp(2j * angle)).sum((1, 2))) / total)
 
 
 def _spectrum(

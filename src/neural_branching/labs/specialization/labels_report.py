@@ -56,7 +56,7 @@ def print_labels(file: Path, permutations: int) -> None:
     if together:
         screen.print(
             f"Labels × branches: Cramér's V {together.value:.3f}, of units permuted {together.null_mean:.3f} "
-            f"(95 %: {together.null_high:.3f}), p {together.p:.2g}.",
+            f"(95 %: {together.null_edge:.3f}), p {together.p:.2g}.",
             highlight=False,
         )
     screen.print(

@@ -40,14 +40,20 @@ class Lesion:
         self.seed = seed
 
     def __call__(
-        self, output: Shaped[Tensor, "n units ..."], units: Int64[np.ndarray, " some"]
+        self, output: Shaped[Tensor, "n units ..."], units: Int64[np.ndarray, " some"], batch: int = 0
     ) -> Shaped[Tensor, "n units ..."]:
-        """A copy of a stage's output in which some units say nothing of the input."""
+        """A copy of a stage's output in which some units say nothing of the input.
+
+        Args:
+            output: of a batch of examples.
+            units: which.
+            batch: its number, as each has noise of its own.
+        """
         index = torch.from_numpy(units).to(output.device)
         changed = output.clone()
         replaced = self.mean[index].expand_as(changed[:, index])
         if self.fill == "noise":
-            generator = torch.Generator(output.device).manual_seed(self.seed)
+            generator = torch.Generator(output.device).manual_seed(self.seed + batch)
             noise = torch.randn(replaced.shape, generator=generator, device=output.device)
             replaced = replaced + noise * self.deviation[index]
         changed[:, index] = replaced
@@ -107,7 +113,7 @@ def lesion_effect(
     targets = torch.from_numpy(labels).to(model.device)
 
     def right(units: Int64[np.ndarray, " some"]) -> tuple[Tensor, Tensor]:
-        logits = torch.cat([rest(lesion(batch, units)) for batch in batches])
+        logits = torch.cat([rest(lesion(batch, units, number)) for number, batch in enumerate(batches)])
         return logits.argmax(1) == targets, logits
 
     with torch.inference_mode():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from neural_branching.labs.specialization.filter_features import dead_filters
 from neural_branching.labs.specialization.lesions import Lesion, LesionEffect, lesion_effect
 from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.permutation_tests import (
@@ -18,8 +19,9 @@ from neural_branching.labs.specialization.permutation_tests import (
 from neural_branching.labs.specialization.shown import Shown
 from neural_branching.labs.specialization.similarity import compare_similarity, mean_correlation, treves_rolls
 from neural_branching.labs.specialization.stimuli import VARIANTS
-from neural_branching.labs.specialization.unit_features import unit_features
+from neural_branching.labs.specialization.unit_features import filters, unit_features
 from neural_branching.labs.specialization.unit_responses import UnitResponses, dead_units, outputs
+from neural_branching.networks.branched import LAYERS
 from neural_branching.selection.array_types import Float64, Int64, Shaped
 from neural_branching.training.classifier import Classifier
 
@@ -55,6 +57,9 @@ def measure_stage(
     """
     means = answers.means
     dead = dead_units(means)
+    weights = filters(model) if partition.stage == LAYERS[0] else None
+    if weights is not None:
+        dead |= dead_filters(weights)
     alive = partition.without(dead)
     features = unit_features(model, partition.stage, answers, labels)
     table = np.stack([values[alive.units] for values in features.values()], 1)
@@ -81,8 +86,9 @@ def measure_stage(
     numbers |= {
         "silhouette": asdict(compare_silhouette(means[:, alive.units], alive.owners, permutations, seed)),
         "cka": asdict(compare_similarity(means, alive, divisions, seed)),
-        "correlation": {"within": within, "between": between},
-        "treves_rolls": treves_rolls(means[:, partition.units]),
+        "correlation": {"within": within, "between": between, "lead": within - between},
+        # Of outputs below 0, before an activation, there is no share of the activity.
+        "treves_rolls": None if means.min() < 0 else treves_rolls(means[:, alive.units]),
     }
     return numbers, features
 

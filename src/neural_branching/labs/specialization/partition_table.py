@@ -33,7 +33,7 @@ def print_partitions(spec: ParentSpec) -> None:
         raise InputError(
             f"parent.network, a {type(network.bare).__name__}, is divided nowhere: it has no branches."
         )
-    rows = []
+    rows: list[list[str]] = []
     for kind, stage, sizes in lines:
         listed = ", ".join(sizes[:_MOST]) + (f" and {len(sizes) - _MOST} more" if len(sizes) > _MOST else "")
         rows.append([stage, kind, listed])

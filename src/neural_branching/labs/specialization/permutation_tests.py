@@ -25,13 +25,13 @@ class Tested:
         value: what was measured.
         p: its p-value, within [1 / (1 + draws), 1].
         null_mean: mean over the draws.
-        null_high: 95 % quantile of the draws.
+        null_edge: beyond which 5 % of the draws lie.
     """
 
     value: float
     p: float
     null_mean: float
-    null_high: float
+    null_edge: float
 
     @classmethod
     def of(cls, value: float, null: Float64[np.ndarray, " draws"]) -> "Tested":
@@ -236,7 +236,7 @@ def compare_silhouette(
     Raises:
         InputError: for a unit that answers every example alike.
     """
-    if (responses.std(0) <= _ROUNDING).any():
+    if (responses.std(0) <= _ROUNDING * np.abs(responses).max()).any():
         raise InputError("A unit answers every example alike: leave dead units out.")
     distances = 1 - np.corrcoef(responses.T)
     return Tested.of(

@@ -18,7 +18,7 @@ from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError, one_of
 from neural_branching.files.progress import progress
 from neural_branching.labs.specialization.claims import claims
-from neural_branching.labs.specialization.filter_features import FILTER_FEATURES
+from neural_branching.labs.specialization.filter_features import FILTER_FEATURES, dead_filters
 from neural_branching.labs.specialization.graph_partitions import graph_partitions
 from neural_branching.labs.specialization.measurement import accuracy, measure_lesions, measure_stage
 from neural_branching.labs.specialization.partition import FEWEST_UNITS, Partition
@@ -27,7 +27,7 @@ from neural_branching.labs.specialization.stimuli import VARIANTS
 from neural_branching.labs.specialization.study_spec import StudySpec
 from neural_branching.labs.specialization.unit_features import filters
 from neural_branching.labs.specialization.unit_responses import respond
-from neural_branching.labs.specialization.weight_svd import connections, singular_vectors
+from neural_branching.labs.specialization.weight_svd import SingularVector, connections, singular_vectors
 from neural_branching.networks.branched import BranchedNet
 from neural_branching.networks.staged import StagedNetwork
 from neural_branching.selection.array_types import Shaped
@@ -37,6 +37,7 @@ from neural_branching.training.classifier import Classifier
 from neural_branching.training.fit import History
 
 Numbers = dict[str, Any]
+MOST_SHUFFLED = 500  # tables of weights, each of which is decomposed
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Study:
     units: Mapping[tuple[int, str], Mapping[str, Mapping[str, np.ndarray]]]
     owners: Mapping[tuple[int, str], Mapping[str, Mapping[int, str]]]
     kernels: Mapping[tuple[int, str], np.ndarray]
-    singular: Mapping[int, Sequence[Any]]
+    singular: Mapping[int, Mapping[str, SingularVector]]
     histories: Mapping[str, History]
 
 
@@ -70,6 +71,11 @@ def check(spec: StudySpec) -> None:
     check_parent(spec.parent)
     stages = divided_stages(outline(spec.parent), spec.parent.input.blank().float())
     one_of(spec.stage, stages, "branch_point.stage")
+    network = outline(spec.parent).network
+    if isinstance(network, BranchedNet) and network.filters().shape[-1] == 1:
+        raise InputError(
+            "parent.network.kernel is 1: such filters have neither a frequency nor an orientation."
+        )
     roles = _roles(spec.parent)
     for one in roles.values():
         check_parent(one)
@@ -127,7 +133,7 @@ def plain_of_equal_cost(spec: ParentSpec) -> ParentSpec:
 
     def of_width(width: int) -> ParentSpec:
         network = {**spec.network, "branches": 1, "join": "logits", "kernel": largest, "width": width}
-        return replace(spec, network=network)
+        return replace(spec.anew(), network=network)
 
     wanted, blank = cost(outline(spec), spec.input.blank()).macs, spec.input.blank()
     low, high = 1, int(spec.network.get("width", 32))
@@ -175,25 +181,25 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
         for number, ((seed, role), model) in enumerate(networks.items()):
             partitions = by_order(divided, model) if role == "plain" else divided
             owners[seed, role] = {stage: one.owner_of for stage, one in partitions.items()}
-            seeds.setdefault(seed, {})[role], units[seed, role] = _measure(
-                spec, model, partitions, shown, trained=role != "untrained", seed=seed
-            )
+            try:
+                measured, units[seed, role] = _measure(
+                    spec, model, partitions, shown, trained=role != "untrained", seed=seed
+                )
+            except InputError as error:
+                raise InputError(f"Seed {seed}, the {role} network: {error}") from error
+            seeds.setdefault(seed, {})[role] = measured
             history = weights[f"{role} {seed}"].json(HISTORY)
             seeds[seed][role]["validation_accuracy"] = [epoch["val/accuracy"] for epoch in history]
             if (weights_of := filters(model)) is not None:
                 kernels[seed, role] = weights_of
             if role == "plain":
                 singular[seed] = _singular_vectors(spec, model, seed)
-                seeds[seed][role]["singular_vectors"] = [
-                    {
-                        "centred": one.centred,
-                        "number": one.number,
-                        "share": one.share,
-                        "features": {name: asdict(tested) for name, tested in one.features.items()},
-                    }
-                    for one in singular[seed]
-                ]
+                seeds[seed][role]["singular_vectors"] = {
+                    kind: {name: asdict(tested) for name, tested in one.features.items()}
+                    for kind, one in singular[seed].items()
+                }
             show((number + 1) / len(networks))
+    _compare_training(seeds)
     results = {
         "command": "specialize",
         "status": "completed",
@@ -222,7 +228,7 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
 def _roles(parent: ParentSpec) -> dict[str, ParentSpec]:
     """The network, its initial weights, and the plain one where the network can be one."""
     roles = {"branched": parent, "untrained": replace(parent.anew(), recipe=None)}
-    if isinstance(outline(parent).network, BranchedNet):
+    if parent.learns and isinstance(outline(parent).network, BranchedNet):
         roles["plain"] = plain_of_equal_cost(parent)
     return roles
 
@@ -278,15 +284,29 @@ def _measure(
     return numbers, units
 
 
-def _singular_vectors(spec: StudySpec, model: Classifier, seed: int) -> list[Any]:
+def _compare_training(seeds: Mapping[int, Numbers]) -> None:
+    """Add the gap between training and test accuracy, and epochs until 90 % of the plain network's last.
+
+    A network that never gets there counts one epoch more than it had.
+    """
+    for one in seeds.values():
+        for numbers in (one[role] for role in one if role != "untrained"):
+            numbers["gap"] = numbers["training_accuracy"] - numbers["accuracy"]["colour"]
+            if "plain" in one:
+                goal, history = 0.9 * one["plain"]["validation_accuracy"][-1], numbers["validation_accuracy"]
+                reached = (epoch for epoch, value in enumerate(history, 1) if value >= goal)
+                numbers["epochs"] = next(reached, len(history) + 1)
+
+
+def _singular_vectors(spec: StudySpec, model: Classifier, seed: int) -> dict[str, SingularVector]:
     network = model.network
     assert isinstance(network, BranchedNet)
-    weights = filters(model)
-    assert weights is not None
+    weights = network.filters().detach().double().cpu().numpy()
     table = connections(network.next_weights().detach().double().cpu().numpy(), len(weights))
-    features = {name: feature(weights) for name, feature in FILTER_FEATURES.items()}
-    features["norm"] = np.sqrt((weights**2).sum((1, 2, 3)))
-    return singular_vectors(table, features, min(spec.permutations, 500), seed=seed)
+    alive = ~dead_filters(weights)
+    features = {name: feature(weights[alive]) for name, feature in FILTER_FEATURES.items()}
+    features["norm"] = np.sqrt((weights[alive] ** 2).sum((1, 2, 3)))
+    return singular_vectors(table[alive], features, min(spec.permutations, MOST_SHUFFLED), seed=seed)
 
 
 def _described(parent: ParentSpec, spec: StudySpec) -> Numbers:

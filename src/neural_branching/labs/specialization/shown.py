@@ -31,7 +31,7 @@ class Shown:
 
     @classmethod
     def of(cls, table: DataTable, parent: ParentSpec, most: int) -> "Shown":
-        """At most so many images of each split, of all labels alike, the same for every network.
+        """About so many images of each split at most, of every label as many, the same for every network.
 
         Args:
             table: the examples.
@@ -42,8 +42,13 @@ class Shown:
 
         def some(split: str) -> tuple[Tensor, Int64[np.ndarray, " n"]]:
             rows = table.rows(split, tuple(parent.labels.of), training_source="parent")
-            if len(rows) > most:  # evenly spaced, as rows are ordered by class
-                rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
+            labels = targets[table.labels[rows]]
+            share = max(1, most // len(parent.labels.names))
+            chosen = [
+                mine[np.linspace(0, len(mine) - 1, min(share, len(mine))).round().astype(np.int64)]
+                for mine in (np.flatnonzero(labels == label) for label in range(len(parent.labels.names)))
+            ]
+            rows = rows[np.sort(np.concatenate(chosen))]
             return torch.from_numpy(content[rows]), targets[table.labels[rows]]
 
         training, test = some("train"), some("test")

@@ -40,7 +40,7 @@ def compare_similarity(
     null = np.array([similarity_of(covariance, partition.shuffled(generator)) for _ in range(draws)])
     value = similarity_of(covariance, partition)
     below = Tested.of(-value, -null)
-    return Tested(value, below.p, float(null.mean()), float(np.quantile(null, 0.95)))
+    return Tested(value, below.p, float(null.mean()), -below.null_edge)
 
 
 def mean_correlation(

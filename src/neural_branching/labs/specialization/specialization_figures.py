@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from neural_branching.labs.specialization.filter_features import chroma
+from neural_branching.labs.specialization.filter_features import chroma, dead_filters
 from neural_branching.report.figures.style import PALETTE, blank
 from neural_branching.selection.array_types import Float64
 
@@ -27,8 +27,8 @@ def draw(done: "Study") -> dict[str, Figure]:
     for seed, vectors in list(done.singular.items())[:1]:
         owners = done.owners[seed, "branched"]
         drawn["filters"] = filters_by_branch(done.kernels[seed, "branched"], owners[next(iter(owners))])
-        centred = next(one for one in vectors if one.centred)
-        drawn["singular_vectors"] = singular_vector(centred, done.kernels[seed, "plain"])
+        kernels = done.kernels[seed, "plain"]
+        drawn["singular_vectors"] = singular_vector(vectors["centred"], kernels[~dead_filters(kernels)])
     return drawn
 
 
@@ -67,7 +67,7 @@ def features(seeds: Sequence[Mapping[str, Any]]) -> Figure:
         names = list(_of(seeds[0], "branched", stage))
         for place, name in enumerate(names):
             trained = [_of(one, "branched", stage)[name] for one in seeds]
-            high = np.mean([one["null_high"] for one in trained])
+            high = np.mean([one["null_edge"] for one in trained])
             axes.barh(place, high, 0.7, color="#dddddd", label="95 % of permutations" if not place else None)
             for role, colour, label in (
                 ("untrained", "#999999", "untrained"),
@@ -94,11 +94,12 @@ def features(seeds: Sequence[Mapping[str, Any]]) -> Figure:
 def lesions(seeds: Sequence[Mapping[str, Any]]) -> Figure:
     """Accuracy without each branch beside that without random units, on coloured, grey and blurred images."""
     variants = list(seeds[0]["branched"]["lesions"])
+    roles = [role for role, numbers in seeds[0].items() if "lesions" in numbers]
     figure = blank(3.2 * len(variants) + 0.5, 3.4)
     for axes, variant in zip(
         figure.subplots(1, len(variants), sharey=True, squeeze=False)[0], variants, strict=True
     ):
-        for place, role in enumerate(("branched", "plain")):
+        for place, role in enumerate(roles):
             found = [one[role]["lesions"][variant] for one in seeds]
             branches = list(found[0]["without"])
             bars = {
@@ -112,7 +113,7 @@ def lesions(seeds: Sequence[Mapping[str, Any]]) -> Figure:
                 colour = ("#000000", "#999999", *PALETTE)[index % (len(PALETTE) + 2)]
                 axes.bar(x, np.mean(values), 0.9 * width, color=colour, label=label if not place else None)
                 axes.plot([x] * len(values), values, "_", color="white", markersize=5)
-        axes.set_xticks((0, 1), ("branched", "plain"))
+        axes.set_xticks(range(len(roles)), roles)
         axes.set_title(f"{variant} images", fontsize=9)
     figure.axes[0].set_ylabel("test accuracy (ticks: seeds)")
     figure.axes[-1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
@@ -149,7 +150,7 @@ def singular_vector(vector: Any, weights: Float64[np.ndarray, "n c k k"]) -> Fig
     axes.set_xlabel("entry of the first singular vector (columns centred)")
     axes.set_ylabel("chroma")
     axes.set_title(
-        f"plain network, a hidden branch? |ρ| {tested.value:.2f}, permuted columns {tested.null_high:.2f}, "
+        f"plain network, a hidden branch? |ρ| {tested.value:.2f}, permuted columns {tested.null_edge:.2f}, "
         f"p {tested.p:.3f}",
         fontsize=9,
     )

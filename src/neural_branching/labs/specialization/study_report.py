@@ -23,7 +23,6 @@ from neural_branching.store.run_folders import CONFIG, events_of, planned_data
 from neural_branching.training.loggers import TensorBoard
 
 CLAIMS, UNITS = "claims.md", "units.csv"
-_CLAIM = ("claim", "in_article", "measure", "value", "null", "p", "n", "verdict", "reason")
 
 
 def execute(spec: StudySpec, folder: Path, overrides: Sequence[str], sweep: Path | None) -> dict[str, Any]:
@@ -59,13 +58,14 @@ def execute(spec: StudySpec, folder: Path, overrides: Sequence[str], sweep: Path
 
 def claims_lines(claims: Sequence[Mapping[str, Any]]) -> list[str]:
     """The claims as lines of a Markdown table."""
-    header = ["claim", "in the article", "measure", "value", "without the effect", "p", "seeds", "verdict"]
+    header = ["claim", "in the article", "measure", "value", "without the effect"]
+    header += ["untrained", "p", "Holm", "seeds", "verdict"]
     lines = [
         [
             one["claim"],
             "yes" if one["in_article"] else "no",
             one["measure"],
-            *(number(one[name]) for name in ("value", "null", "p")),
+            *(number(one[name]) for name in ("value", "null", "untrained", "p", "holm")),
             str(one["n"]),
             one["verdict"] + (f": {one['reason']}" if one["reason"] else ""),
         ]

@@ -75,6 +75,11 @@ class StudySpec:
             raise InputError(
                 f"repeats is {values['repeats']!r} while parent.checkpoint gives weights: write repeats=1."
             )
+        if parent.network.get("weights") is not None and values["repeats"] != 1:
+            raise InputError(
+                f"repeats is {values['repeats']!r} while parent.network.weights gives the first weights: "
+                "networks that start alike are no repeats of one another, so write repeats=1."
+            )
         permutations = whole(values["permutations"], "permutations", 1)
         check_draws(permutations, len(FEATURES))
         return cls(

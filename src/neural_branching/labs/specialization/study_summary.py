@@ -12,7 +12,7 @@ from neural_branching.labs.specialization.study_report import at, over_seeds
 from neural_branching.report.cells import Cell, Entry
 from neural_branching.report.results import SCHEMA_VERSION, command_of
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
-from neural_branching.store.run_folders import RESULTS, missing_jobs, runs_below
+from neural_branching.store.run_folders import RESULTS, STUDIES, missing_jobs, runs_below
 
 COMMAND = "specialize"
 _NUMBERS = ("accuracy", "plain_accuracy", "excess", "excess_seeds", "cka", "cka_random", "eta2", "eta2_null")
@@ -20,7 +20,7 @@ _HEADINGS = ("accuracy", "plain", "excess", "seeds pâ‰¤.05", "CKA", "random", "Î
 
 
 def summarize(folder: Path) -> bool:
-    """Write summary.csv, and print a line per study.
+    """Write studies.csv, and print a line per study.
 
     Args:
         folder: a sweep, a run, or any folder of them.
@@ -46,7 +46,7 @@ def summarize(folder: Path) -> bool:
         raise InputError(f"{folder} has no finished study: {why}")
     columns = ["run", "overrides", "seeds", *_NUMBERS]
     write_table(
-        folder / "summary.csv",
+        folder / STUDIES,
         columns,
         [
             [name, " ".join(one["overrides"]), *(one[column] for column in columns[2:])]
@@ -65,10 +65,10 @@ def summarize(folder: Path) -> bool:
         for name, one in finished.items()
     ]
     title = f"{len(finished)} {'studies' if len(finished) > 1 else 'study'}, means over seeds"
-    print_table(screen, ScreenTable(title, columns_shown, rows, "summary.csv"))
+    print_table(screen, ScreenTable(title, columns_shown, rows, STUDIES))
     for name, why in broken.items():
         screen.print(f"{name}: {why}", highlight=False, soft_wrap=True)
-    screen.print(f"Table: {folder / 'summary.csv'}", highlight=False, soft_wrap=True)
+    screen.print(f"Table: {folder / STUDIES}", highlight=False, soft_wrap=True)
     return not broken
 
 

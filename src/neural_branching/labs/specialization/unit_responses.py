@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neural_branching.errors import InputError
-from neural_branching.labs.specialization.stimuli import arcs, grey, lines
+from neural_branching.labs.specialization.stimuli import ORIENTATIONS, arcs, grey, lines
 from neural_branching.selection.array_types import Bool, Float64, Int64, Shaped
 from neural_branching.training.classifier import Classifier
 
@@ -23,11 +23,11 @@ def outputs(
     Raises:
         InputError: if they are neither maps of units (n, units, h, w) nor vectors (n, units).
     """
-    with torch.inference_mode():
-        for batch in torch.split(images, BATCH):
+    for batch in torch.split(images, BATCH):
+        with torch.inference_mode():
             output = model.eval()(batch.to(model.device), until=stage)
-            _check(stage, output)
-            yield output
+        _check(stage, output)
+        yield output
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class UnitResponses:
         means: mean over the positions of each unit's output, for each image.
         colour: mean |a(x) − a(grey x)| / mean |a(x)| over images and positions, at least 0; 0 of silent
             units.
-        curves: (strongest answer to an arc − to a line) / (sum of their amounts), within [−1, 1]; 0 of silent
-            units.
+        curves: (answer to arcs − to lines) / (sum of their amounts), within [−1, 1], answers being those at
+            the best orientation, averaged over the radii; 0 of silent units.
     """
 
     means: Float64[np.ndarray, "n units"]
@@ -91,7 +91,7 @@ def dead_units(responses: Float64[np.ndarray, "n units"]) -> Bool[np.ndarray, " 
 def class_selectivity(
     responses: Float64[np.ndarray, "n units"], labels: Int64[np.ndarray, " n"]
 ) -> Float64[np.ndarray, " units"]:
-    """(largest class mean − mean of the others) / (their sum), within [0, 1] for outputs of at least 0.
+    """(largest class mean − mean of the others) / (sum of their amounts), within [0, 1].
 
     The index of Morcos et al. (2018).
     """
@@ -122,8 +122,10 @@ def _pooled(output: Tensor) -> Tensor:
 
 
 def _strongest(output: Tensor) -> Float64[np.ndarray, " units"]:
-    peaks = output.amax((0, 2, 3)) if output.ndim == 4 else output.amax(0)
-    return np.asarray(peaks.double().cpu().numpy())
+    """The answer at the best orientation, averaged over what else differs."""
+    peaks = output.amax((2, 3)) if output.ndim == 4 else output
+    best = peaks.view(ORIENTATIONS, -1, peaks.shape[1]).amax(0).mean(0)
+    return np.asarray(best.double().cpu().numpy())
 
 
 def _contrast(

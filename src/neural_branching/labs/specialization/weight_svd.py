@@ -16,18 +16,14 @@ from neural_branching.selection.array_types import Float64
 
 @dataclass(frozen=True)
 class SingularVector:
-    """A left singular vector beside the features of the units.
+    """The first left singular vector beside the features of the units.
 
     Attributes:
-        centred: whether the mean of every column was taken away before.
-        number: which one, 0 being that of the largest singular value.
         share: of the squared singular values.
         vector: one entry per unit.
         features: name → |Spearman's ρ| with it, against weights whose every column is permuted.
     """
 
-    centred: bool
-    number: int
     share: float
     vector: Float64[np.ndarray, " units"]
     features: dict[str, Tested]
@@ -53,43 +49,38 @@ def singular_vectors(
     table: Float64[np.ndarray, "units next"],
     features: dict[str, Float64[np.ndarray, " units"]],
     draws: int,
-    count: int = 2,
     seed: int = 0,
-) -> list[SingularVector]:
-    """The first singular vectors, raw and centred, beside features of the units.
+) -> dict[str, SingularVector]:
+    """The first singular vectors of the weights as they are and with columns centred, "raw" and "centred".
 
     Args:
         table: ``connections``.
         features: name → one value per unit; filter norm among them, by which large weights explain
             themselves.
         draws: permutations of the null.
-        count: vectors of each kind.
         seed: of the permutations.
     """
     generator = np.random.default_rng(seed)
     shuffled = [generator.permuted(table, axis=0) for _ in range(draws)]
-    found = []
-    for centred in (False, True):
-        left, values = _vectors(table, count, centred=centred)
-        null = [_vectors(one, count, centred=centred)[0] for one in shuffled]
-        for number in range(count):
-            tested = {
-                name: Tested.of(
-                    _spearman(left[:, number], values_of),
-                    np.array([_spearman(one[:, number], values_of) for one in null]),
-                )
-                for name, values_of in features.items()
-            }
-            share = values[number] ** 2 / (values**2).sum()
-            found.append(SingularVector(centred, number, float(share), left[:, number], tested))
+    found = {}
+    for kind in ("raw", "centred"):
+        vector, share = _first(table, kind)
+        null = [_first(one, kind)[0] for one in shuffled]
+        tested = {
+            name: Tested.of(_spearman(vector, values), np.array([_spearman(one, values) for one in null]))
+            for name, values in features.items()
+        }
+        found[kind] = SingularVector(share, vector, tested)
     return found
 
 
-def _vectors(
-    table: Float64[np.ndarray, "units next"], count: int, *, centred: bool
-) -> tuple[Float64[np.ndarray, "units count"], Float64[np.ndarray, " values"]]:
-    left, values, _ = np.linalg.svd(table - table.mean(0) if centred else table, full_matrices=False)
-    return left[:, :count], values
+def _first(
+    table: Float64[np.ndarray, "units next"], kind: str
+) -> tuple[Float64[np.ndarray, " units"], float]:
+    left, values, _ = np.linalg.svd(
+        table - table.mean(0) if kind == "centred" else table, full_matrices=False
+    )
+    return left[:, 0], float(values[0] ** 2 / (values**2).sum())
 
 
 def _spearman(one: Float64[np.ndarray, " n"], other: Float64[np.ndarray, " n"]) -> float:
