@@ -50,6 +50,7 @@ def test_a_study_leaves_numbers_claims_units_and_pictures(outputs: Path) -> None
     assert results["networks"]["branched"]["macs"] == results["networks"]["untrained"]["macs"]
     claims = (run / "claims.md").read_text(encoding="utf-8")
     assert claims.count("\n") == len(results["claims"]) + 2
+    assert {line.replace("\\|", "").count("|") for line in claims.splitlines()} == {11}
     header, *units = (run / "units.csv").read_text(encoding="utf-8").splitlines()
     assert header.startswith("seed,network,stage,unit,branch,chroma,frequency,orientation")
     width = results["networks"]["plain"]["network"]["width"]

@@ -64,8 +64,9 @@ def claims_lines(claims: Sequence[Mapping[str, Any]]) -> list[str]:
         [
             one["claim"],
             "yes" if one["in_article"] else "no",
-            one["measure"],
-            *(number(one[name]) for name in ("value", "null", "untrained", "p", "holm")),
+            one["measure"].replace("|", "\\|"),
+            *(number(one[name]) for name in ("value", "null", "untrained")),
+            *(_chance(one[name]) for name in ("p", "holm")),
             str(one["n"]),
             one["verdict"] + (f": {one['reason']}" if one["reason"] else ""),
         ]
@@ -103,7 +104,9 @@ def print_study(results: Mapping[str, Any], folder: Path) -> None:
     rows = [
         [
             one["claim"],
-            *(number(one[name]) for name in ("value", "null", "p")),
+            number(one["value"]),
+            number(one["null"]),
+            _chance(one["p"]),
             _short(one["verdict"]),
         ]
         for one in results["claims"]
@@ -111,6 +114,11 @@ def print_study(results: Mapping[str, Any], folder: Path) -> None:
     print_table(screen, ScreenTable("Claims", columns, rows))
     screen.print(f"How each was measured, and why not: {folder / CLAIMS}", highlight=False, soft_wrap=True)
     screen.print(f"{provenance(dict(results))}. Results in {folder}", highlight=False, soft_wrap=True)
+
+
+def _chance(p: float | None) -> str:
+    """A p-value in two digits."""
+    return "–" if p is None else f"{p:.2g}"
 
 
 def _short(verdict: str) -> str:
