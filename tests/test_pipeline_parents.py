@@ -1,7 +1,6 @@
 """Any parent through the whole flow: transformers, torchvision's models, others' modules and weights."""
 
 import csv
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from device import ELSEWHERE, TRAINER
@@ -21,7 +19,6 @@ from neural_branching.artifacts.build_networks import check_parent, new_parent
 from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment
 from neural_branching.errors import InputError
-from neural_branching.report import tables
 from neural_branching.report.run_report import print_run, write_run
 from neural_branching.report.summary import summarize
 from sweeps import only, record
@@ -153,7 +150,7 @@ def test_weights_of_a_file_start_a_model_of_torchvision(outputs: Path, tmp_path:
 
 
 def test_a_coarse_parent_is_not_compared_with_its_branch(
-    outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = run(outputs, *MLP, "parent.labels=coarse")
     assert only(result).thresholds[0].parent is None
@@ -174,9 +171,11 @@ def test_a_coarse_parent_is_not_compared_with_its_branch(
     assert all(line["prediction"] in DIGITS for line in lines)
     assert {file.stem for file in tmp_path.glob("*.png")} >= {"risk_coverage", "scores", "confusion"}
     assert record(json.loads((tmp_path / "results.json").read_text()))["test"]["parent_restricted"] is None
-    screen = io.StringIO()
-    monkeypatch.setattr(tables, "console", lambda: Console(file=screen, width=200))
+    capsys.readouterr()
     print_run(result, tmp_path)
+    printed = capsys.readouterr().out
+    assert "parent on all 2 superclasses of 5 classes" in printed
+    assert "restricted" not in printed
     summarize(tmp_path)
     with (tmp_path / "summary.csv").open(newline="") as stream:
         [line] = csv.DictReader(stream)

@@ -194,7 +194,7 @@ def _shape(wanted: _Wanted) -> Any:
         len(branch.groups),
         rows,
         branch.views.count,
-        vars(experiment.compute),
+        {**vars(experiment.compute), "logger": None},  # a stack shows no curves
     )
     return json.dumps(canonical(common), sort_keys=True)
 
