@@ -73,3 +73,25 @@ def test_output_on_a_full_disk_is_a_sentence() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(b"The disk that holds what is written is full: ")
     assert done.stderr.count(b"\n") == 1
+
+
+# One thread fails, and whoever waits for it goes on.
+THREAD = """
+import errno, threading
+from neural_branching.commands import terminal
+terminal.prepare()
+terminal.prepare()  # as in every job of a sweep
+def fail():
+    raise {error}
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "tracebacks"), [("OSError(errno.ENOSPC, 'full')", 0), ("ValueError('wrong')", 1)]
+)
+def test_a_full_disk_that_a_thread_met_is_left_to_whoever_waits_for_it(error: str, tracebacks: int) -> None:
+    said, errors = start(THREAD.format(error=error)).communicate()
+    assert (said + errors).count(b"Traceback") == tracebacks

@@ -3,14 +3,22 @@
 import io
 import os
 import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from neural_branching.errors import is_full_disk
 
 
 def prepare() -> None:
     """Make the standard streams of this process take any text and outlive their reader.
 
     A terminal that cannot show a character shows its code instead, and whatever is printed after the
-    reader of a pipe has gone, as in ``| head``, is dropped.
+    reader of a pipe has gone, as in ``| head``, is dropped. A full disk that a thread met is left to whoever
+    waits for the thread.
     """
+    if not isinstance(threading.excepthook, _ThreadErrors):
+        threading.excepthook = _ThreadErrors(threading.excepthook)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -20,6 +28,17 @@ def prepare() -> None:
         sys.stdout = io.TextIOWrapper(
             raw, encoding=real.encoding, errors=real.errors, line_buffering=real.line_buffering
         )
+
+
+class _ThreadErrors:
+    """Reports what threads raise, but no full disk: TensorBoard's thread hands it on to the run."""
+
+    def __init__(self, report: Callable[[Any], Any]) -> None:
+        self._report = report
+
+    def __call__(self, raised: Any) -> None:
+        if not (raised.exc_value and is_full_disk(raised.exc_value)):
+            self._report(raised)
 
 
 class _Outliving(io.RawIOBase):
