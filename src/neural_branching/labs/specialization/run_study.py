@@ -1,11 +1,10 @@
 """A study on one page: networks with branches, the same untrained, plain ones of equal cost → measures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from neural_branching.artifacts.build_networks import check_parent, outline
 from neural_branching.artifacts.ensure_data import ensure_data
@@ -18,10 +17,10 @@ from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError, one_of
 from neural_branching.files.progress import progress
 from neural_branching.labs.specialization.claims import claims
+from neural_branching.labs.specialization.designs import by_order, divided_stages, roles_of
 from neural_branching.labs.specialization.filter_features import FILTER_FEATURES, dead_filters
-from neural_branching.labs.specialization.graph_partitions import graph_partitions
 from neural_branching.labs.specialization.measurement import accuracy, measure_lesions, measure_stage
-from neural_branching.labs.specialization.partition import FEWEST_UNITS, Partition
+from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.shown import Shown
 from neural_branching.labs.specialization.stimuli import VARIANTS
 from neural_branching.labs.specialization.study_spec import StudySpec
@@ -30,7 +29,6 @@ from neural_branching.labs.specialization.unit_responses import respond
 from neural_branching.labs.specialization.weight_svd import SingularVector, connections, singular_vectors
 from neural_branching.networks.branched import BranchedNet
 from neural_branching.networks.staged import StagedNetwork
-from neural_branching.selection.array_types import Shaped
 from neural_branching.store.artifact_store import store_at
 from neural_branching.store.environment import environment
 from neural_branching.training.classifier import Classifier
@@ -41,23 +39,36 @@ MOST_SHUFFLED = 500  # tables of weights, each of which is decomposed
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What was measured of one network.
+
+    Attributes:
+        numbers: for results.json.
+        units: stage → feature → one value per unit.
+        owners: stage → unit → its branch.
+        kernels: the first layer's filters; None if the network does not say which they are.
+        singular: of a plain network the singular vectors of its weights; empty of others.
+    """
+
+    numbers: Numbers
+    units: Mapping[str, Mapping[str, np.ndarray]]
+    owners: Mapping[str, Mapping[int, str]]
+    kernels: np.ndarray | None
+    singular: Mapping[str, SingularVector]
+
+
+@dataclass(frozen=True)
 class Study:
     """What a study found.
 
     Attributes:
         results: what results.json will hold.
-        units: of every seed and role: stage → feature → one value per unit.
-        owners: of every seed and role: stage → unit → branch.
-        kernels: of every seed and role the first layer's filters.
+        networks: seed and role → what was measured.
         histories: of every network that was trained, its epochs.
-        singular: of every seed the singular vectors of the plain network.
     """
 
     results: Numbers
-    units: Mapping[tuple[int, str], Mapping[str, Mapping[str, np.ndarray]]]
-    owners: Mapping[tuple[int, str], Mapping[str, Mapping[int, str]]]
-    kernels: Mapping[tuple[int, str], np.ndarray]
-    singular: Mapping[int, Mapping[str, SingularVector]]
+    networks: Mapping[tuple[int, str], Measured]
     histories: Mapping[str, History]
 
 
@@ -76,7 +87,7 @@ def check(spec: StudySpec) -> None:
         raise InputError(
             "parent.network.kernel is 1: such filters have neither a frequency nor an orientation."
         )
-    roles = _roles(spec.parent)
+    roles = roles_of(spec.parent)
     for one in roles.values():
         check_parent(one)
     if "plain" in roles:
@@ -93,61 +104,6 @@ def check_table(spec: StudySpec, table: DataTable) -> None:
         raise InputError(
             f"The images of data {spec.data.name!r} are grey: a study of specialization asks who sees colour."
         )
-
-
-def divided_stages(model: Classifier, blank: Shaped[Tensor, "1 ..."]) -> dict[str, Partition]:
-    """The divided stages of a network in order.
-
-    Of networks that others have written these are what ``graph_partitions`` finds along the channels.
-
-    Raises:
-        InputError: if there is none.
-    """
-    network = model.network
-    divided: dict[str, Partition] = {}
-    if isinstance(network, BranchedNet):
-        divided = {
-            stage: Partition.of(stage, branches, sum(map(len, branches.values())))
-            for stage, branches in network.branch_units().items()
-        }
-    elif not isinstance(network, StagedNetwork):  # those of this package have no other branches
-        found = graph_partitions(network.bare, blank)
-        divided = {
-            one.partition.stage: one.partition for one in found if one.axis == 1 and len(one.stages) == 1
-        }
-    if not divided:
-        raise InputError(
-            f"parent.network, a {type(network.bare).__name__}, has no branches to compare: choose "
-            "parent=branched with parent.network.branches of 2 or more, or a model whose layers are divided."
-        )
-    return divided
-
-
-def plain_of_equal_cost(spec: ParentSpec) -> ParentSpec:
-    """The same network without branches, of the width whose multiply–accumulates come nearest.
-
-    Of kernels of several sizes it has the largest.
-    """
-    kernel = spec.network.get("kernel", 5)
-    largest = kernel if isinstance(kernel, int) else max(kernel)
-
-    def of_width(width: int) -> ParentSpec:
-        network = {**spec.network, "branches": 1, "join": "logits", "kernel": largest, "width": width}
-        return replace(spec.anew(), network=network)
-
-    wanted, blank = cost(outline(spec), spec.input.blank()).macs, spec.input.blank()
-    low, high = 1, int(spec.network.get("width", 32))
-    while low < high:  # MACs rise with the width
-        middle = (low + high) // 2
-        if cost(outline(of_width(middle)), blank).macs < wanted:
-            low = middle + 1
-        else:
-            high = middle
-    nearest = min(
-        (width for width in (low - 1, low) if width),
-        key=lambda width: abs(cost(outline(of_width(width)), blank).macs - wanted),
-    )
-    return of_width(nearest)
 
 
 def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None = None) -> Study:
@@ -167,39 +123,23 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
     table = ensure_data(spec.data, store, content=True, fingerprint=fingerprint)
     check_table(spec, table)
     shown = Shown.of(table, spec.parent, spec.examples)
-    weights, networks = {}, {}
-    for parent in spec.parents:
-        for role, one in _roles(parent).items():
-            found = ensure_parent(store, spec.data, table, spec.compute, one)
-            weights[f"{role} {parent.seed}"] = found
-            workspace = Workspace(store, spec.data, table, spec.compute, one, found)
-            networks[parent.seed, role] = load_parent(workspace).to(spec.compute.device())
-    seeds: dict[int, Numbers] = {}
-    units, owners, kernels, singular = {}, {}, {}, {}
-    divided = divided_stages(outline(spec.parent), spec.parent.input.blank().float())
+    designs = {(parent.seed, role): one for parent in spec.parents for role, one in roles_of(parent).items()}
+    weights = {
+        place: ensure_parent(store, spec.data, table, spec.compute, one) for place, one in designs.items()
+    }
+    networks = {}
     with progress("Measuring units, branches and lesions") as show:
-        for number, ((seed, role), model) in enumerate(networks.items()):
-            partitions = by_order(divided, model) if role == "plain" else divided
-            owners[seed, role] = {stage: one.owner_of for stage, one in partitions.items()}
-            try:
-                measured, units[seed, role] = _measure(
-                    spec, model, partitions, shown, trained=role != "untrained", seed=seed
-                )
-            except InputError as error:
-                raise InputError(f"Seed {seed}, the {role} network: {error}") from error
-            seeds.setdefault(seed, {})[role] = measured
-            history = weights[f"{role} {seed}"].json(HISTORY)
-            seeds[seed][role]["validation_accuracy"] = [epoch["val/accuracy"] for epoch in history]
-            if (weights_of := filters(model)) is not None:
-                kernels[seed, role] = weights_of
-            if role == "plain":
-                singular[seed] = _singular_vectors(spec, model, seed)
-                seeds[seed][role]["singular_vectors"] = {
-                    kind: {name: asdict(tested) for name, tested in one.features.items()}
-                    for kind, one in singular[seed].items()
-                }
-            show((number + 1) / len(networks))
+        for number, (place, one) in enumerate(designs.items()):
+            model = load_parent(Workspace(store, spec.data, table, spec.compute, one, weights[place]))
+            networks[place] = _measured(spec, model.to(spec.compute.device()), shown, place)
+            history = weights[place].json(HISTORY)
+            networks[place].numbers["validation_accuracy"] = [epoch["val/accuracy"] for epoch in history]
+            show((number + 1) / len(designs))
+    seeds: dict[int, Numbers] = {}
+    for (seed, role), measured in networks.items():
+        seeds.setdefault(seed, {})[role] = measured.numbers
     _compare_training(seeds)
+    named = {f"{role} {seed}": one for (seed, role), one in weights.items()}
     results = {
         "command": "specialize",
         "status": "completed",
@@ -208,51 +148,42 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
         "lesion": spec.lesion,
         "examples": {"training": len(shown.training), "test": len(shown.test)},
         "labels": list(shown.names),
-        "networks": {role: _described(one, spec) for role, one in _roles(spec.parent).items()},
+        "networks": {role: _described(one, spec) for role, one in roles_of(spec.parent).items()},
         "seeds": {str(seed): found for seed, found in seeds.items()},
         "claims": [asdict(claim) for claim in claims(seeds, spec.stage)],
         "environment": environment(spec.compute.device()),
         "artifacts": {
-            name: {**weights[name].provenance(), "built": built}
-            for name, built in store.newly_built(weights).items()
+            name: {**named[name].provenance(), "built": built}
+            for name, built in store.newly_built(named).items()
         },
         "used": store.take_used(),
         "overrides": list(overrides),
     }
-    histories = {
-        name.replace(" ", "/"): found for name, one in weights.items() if (found := one.json(HISTORY))
-    }
-    return Study(results, units, owners, kernels, singular, histories)
+    histories = {f"{role}/{seed}": one.json(HISTORY) for (seed, role), one in weights.items()}
+    return Study(results, networks, {name: found for name, found in histories.items() if found})
 
 
-def _roles(parent: ParentSpec) -> dict[str, ParentSpec]:
-    """The network, its initial weights, and the plain one where the network can be one."""
-    roles = {"branched": parent, "untrained": replace(parent.anew(), recipe=None)}
-    if parent.learns and isinstance(outline(parent).network, BranchedNet):
-        roles["plain"] = plain_of_equal_cost(parent)
-    return roles
-
-
-def by_order(divided: Mapping[str, Partition], model: Classifier) -> dict[str, Partition]:
-    """The same stages of a plain network, their units in parts of the same shares, by their order.
+def _measured(spec: StudySpec, model: Classifier, shown: Shown, place: tuple[int, str]) -> Measured:
+    """Everything of one network.
 
     Raises:
-        InputError: if a part has fewer than 3 units.
+        InputError: naming seed and role, for a network that cannot be measured.
     """
-    network = model.network
-    assert isinstance(network, BranchedNet)
-    plain = {}
-    for stage, partition in divided.items():
-        count, sizes = network.unit_count(stage), [len(units) for units in partition.branches.values()]
-        ends = np.round(np.cumsum([0, *sizes]) / sum(sizes) * count).astype(np.int64).tolist()
-        parts = {name: range(*ends[i : i + 2]) for i, name in enumerate(partition.branches)}
-        if min(map(len, parts.values())) < FEWEST_UNITS:
-            raise InputError(
-                f"The plain network of equal cost has {count} units at {stage}, too few for {len(parts)} "
-                f"parts of {FEWEST_UNITS} at least: raise parent.network.width."
-            )
-        plain[stage] = Partition.of(stage, parts, count)
-    return plain
+    seed, role = place
+    divided = divided_stages(outline(spec.parent), spec.parent.input.blank().float())
+    partitions = by_order(divided, model) if role == "plain" else divided
+    try:
+        numbers, units = _measure(spec, model, partitions, shown, trained=role != "untrained", seed=seed)
+    except InputError as error:
+        raise InputError(f"Seed {seed}, the {role} network: {error}") from error
+    singular = _singular_vectors(spec, model, seed) if role == "plain" else {}
+    if singular:
+        numbers["singular_vectors"] = {
+            kind: {name: asdict(tested) for name, tested in one.features.items()}
+            for kind, one in singular.items()
+        }
+    owners = {stage: one.owner_of for stage, one in partitions.items()}
+    return Measured(numbers, units, owners, filters(model), singular)
 
 
 def _measure(

@@ -12,7 +12,7 @@ from neural_branching.report.figures.style import PALETTE, blank
 from neural_branching.selection.array_types import Float64
 
 if TYPE_CHECKING:
-    from neural_branching.labs.specialization.run_study import Study
+    from neural_branching.labs.specialization.run_study import Measured, Study
 
 _COLUMNS = 16  # filters in a row
 
@@ -24,11 +24,13 @@ def draw(done: "Study") -> dict[str, Figure]:
     drawn = {"features": features(seeds)}
     if "lesions" in seeds[0]["branched"]:
         drawn |= {"lesions": lesions(seeds), "classes": classes(seeds, results["labels"])}
-    for seed, vectors in list(done.singular.items())[:1]:
-        owners = done.owners[seed, "branched"]
-        drawn["filters"] = filters_by_branch(done.kernels[seed, "branched"], owners[next(iter(owners))])
-        kernels = done.kernels[seed, "plain"]
-        drawn["singular_vectors"] = singular_vector(vectors["centred"], kernels[~dead_filters(kernels)])
+    networks: dict[str, Measured] = {role: one for (_, role), one in reversed([*done.networks.items()])}
+    branched, plain = networks["branched"], networks.get("plain")
+    if branched.kernels is not None:
+        drawn["filters"] = filters_by_branch(branched.kernels, next(iter(branched.owners.values())))
+    if plain and plain.kernels is not None:
+        alive = ~dead_filters(plain.kernels)
+        drawn["singular_vectors"] = singular_vector(plain.singular["centred"], plain.kernels[alive])
     return drawn
 
 

@@ -78,12 +78,14 @@ def claims_lines(claims: Sequence[Mapping[str, Any]]) -> list[str]:
 def _write_units(file: Path, done: run_study.Study) -> None:
     """One line per unit of every network: its branch, or in a plain network its part by order."""
     features = list(
-        dict.fromkeys(name for stages in done.units.values() for one in stages.values() for name in one)
+        dict.fromkeys(
+            name for network in done.networks.values() for one in network.units.values() for name in one
+        )
     )
     rows = []
-    for (seed, role), stages in done.units.items():
-        for stage, values in stages.items():
-            owner = done.owners[seed, role][stage]
+    for (seed, role), network in done.networks.items():
+        for stage, values in network.units.items():
+            owner = network.owners[stage]
             for unit in range(len(next(iter(values.values())))):
                 cells = [float(values[name][unit]) if name in values else "" for name in features]
                 rows.append([seed, role, stage, unit, owner.get(unit, ""), *cells])

@@ -1,0 +1,103 @@
+"""The networks of a study, and where they are divided."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from torch import Tensor
+
+from neural_branching.artifacts.build_networks import outline
+from neural_branching.artifacts.macs import cost
+from neural_branching.config.parent_spec import ParentSpec
+from neural_branching.errors import InputError
+from neural_branching.labs.specialization.graph_partitions import graph_partitions
+from neural_branching.labs.specialization.partition import FEWEST_UNITS, Partition
+from neural_branching.networks.branched import BranchedNet
+from neural_branching.networks.staged import StagedNetwork
+from neural_branching.selection.array_types import Shaped
+from neural_branching.training.classifier import Classifier
+
+
+def roles_of(parent: ParentSpec) -> dict[str, ParentSpec]:
+    """Role → network: "branched", "untrained" (initial weights), "plain" of equal cost where it can be."""
+    roles = {"branched": parent, "untrained": replace(parent.anew(), recipe=None)}
+    if parent.learns and isinstance(outline(parent).network, BranchedNet):
+        roles["plain"] = plain_of_equal_cost(parent)
+    return roles
+
+
+def divided_stages(model: Classifier, blank: Shaped[Tensor, "1 ..."]) -> dict[str, Partition]:
+    """The divided stages of a network in order.
+
+    Of networks that others have written these are what ``graph_partitions`` finds along the channels.
+
+    Raises:
+        InputError: if there is none.
+    """
+    network = model.network
+    divided: dict[str, Partition] = {}
+    if isinstance(network, BranchedNet):
+        divided = {
+            stage: Partition.of(stage, branches, sum(map(len, branches.values())))
+            for stage, branches in network.branch_units().items()
+        }
+    elif not isinstance(network, StagedNetwork):  # those of this package have no other branches
+        found = graph_partitions(network.bare, blank)
+        divided = {
+            one.partition.stage: one.partition for one in found if one.axis == 1 and len(one.stages) == 1
+        }
+    if not divided:
+        raise InputError(
+            f"parent.network, a {type(network.bare).__name__}, has no branches to compare: choose "
+            "parent=branched with parent.network.branches of 2 or more, or a model whose layers are divided."
+        )
+    return divided
+
+
+def plain_of_equal_cost(spec: ParentSpec) -> ParentSpec:
+    """The same network without branches, of the width whose multiply–accumulates come nearest.
+
+    Of kernels of several sizes it has the largest.
+    """
+    kernel = spec.network.get("kernel", 5)
+    largest = kernel if isinstance(kernel, int) else max(kernel)
+
+    def of_width(width: int) -> ParentSpec:
+        network = {**spec.network, "branches": 1, "join": "logits", "kernel": largest, "width": width}
+        return replace(spec.anew(), network=network)
+
+    wanted, blank = cost(outline(spec), spec.input.blank()).macs, spec.input.blank()
+    low, high = 1, int(spec.network.get("width", 32))
+    while low < high:  # MACs rise with the width
+        middle = (low + high) // 2
+        if cost(outline(of_width(middle)), blank).macs < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    nearest = min(
+        (width for width in (low - 1, low) if width),
+        key=lambda width: abs(cost(outline(of_width(width)), blank).macs - wanted),
+    )
+    return of_width(nearest)
+
+
+def by_order(divided: Mapping[str, Partition], model: Classifier) -> dict[str, Partition]:
+    """The same stages of a plain network, their units in parts of the same shares, by their order.
+
+    Raises:
+        InputError: if a part has fewer than 3 units.
+    """
+    network = model.network
+    assert isinstance(network, BranchedNet)
+    plain = {}
+    for stage, partition in divided.items():
+        count, sizes = network.unit_count(stage), [len(units) for units in partition.branches.values()]
+        ends = np.round(np.cumsum([0, *sizes]) / sum(sizes) * count).astype(np.int64).tolist()
+        parts = {name: range(*ends[i : i + 2]) for i, name in enumerate(partition.branches)}
+        if min(map(len, parts.values())) < FEWEST_UNITS:
+            raise InputError(
+                f"The plain network of equal cost has {count} units at {stage}, too few for {len(parts)} "
+                f"parts of {FEWEST_UNITS} at least: raise parent.network.width."
+            )
+        plain[stage] = Partition.of(stage, parts, count)
+    return plain
