@@ -114,10 +114,12 @@ def lesions(seeds: Sequence[Mapping[str, Any]]) -> Figure:
                 x = place + (index - (len(bars) - 1) / 2) * width
                 colour = ("#000000", "#999999", *PALETTE)[index % (len(PALETTE) + 2)]
                 axes.bar(x, np.mean(values), 0.9 * width, color=colour, label=label if not place else None)
-                axes.plot([x] * len(values), values, "_", color="white", markersize=5)
+                axes.plot(
+                    [x] * len(values), values, "o", color="white", markeredgecolor="black", markersize=3
+                )
         axes.set_xticks(range(len(roles)), roles)
         axes.set_title(f"{variant} images", fontsize=9)
-    figure.axes[0].set_ylabel("test accuracy (ticks: seeds)")
+    figure.axes[0].set_ylabel("test accuracy (dots: seeds)")
     figure.axes[-1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
