@@ -1,5 +1,6 @@
 """Tiny inputs that several test files share."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -49,6 +50,7 @@ CHECKED = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.pop("COLUMNS", None)  # which pytest-xdist sets: tests say how wide a screen is
     if config.option.markexpr != "benchmark":  # checks take time
         array_checks.install(CHECKED)
 
