@@ -65,11 +65,10 @@ def singular_vectors(
     found = {}
     for kind in ("raw", "centred"):
         vector, share = _first(table, kind)
-        null = [_first(one, kind)[0] for one in shuffled]
-        tested = {
-            name: Tested.of(_spearman(vector, values), np.array([_spearman(one, values) for one in null]))
-            for name, values in features.items()
-        }
+        null = _ranks(np.stack([_first(one, kind)[0] for one in shuffled]))
+        mine = _ranks(vector)
+        ranked = {name: _ranks(values) for name, values in features.items()}
+        tested = {name: Tested.of(abs(mine @ ranks), np.abs(null @ ranks)) for name, ranks in ranked.items()}
         found[kind] = SingularVector(share, vector, tested)
     return found
 
@@ -83,5 +82,8 @@ def _first(
     return left[:, 0], float(values[0] ** 2 / (values**2).sum())
 
 
-def _spearman(one: Float64[np.ndarray, " n"], other: Float64[np.ndarray, " n"]) -> float:
-    return float(abs(np.corrcoef(rankdata(one), rankdata(other))[0, 1]))
+def _ranks(values: Float64[np.ndarray, "... n"]) -> Float64[np.ndarray, "... n"]:
+    """Ranks along the last axis, centred and of length 1, so that Spearman's ρ is their product."""
+    ranks = rankdata(values, axis=-1)
+    centred = ranks - ranks.mean(-1, keepdims=True)
+    return np.asarray(centred / np.sqrt((centred**2).sum(-1, keepdims=True)))
