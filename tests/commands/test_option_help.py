@@ -20,6 +20,7 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *w
     [
         ("train", "--help"),
         ("route", "-h"),
+        ("specialize", "--help"),
         ("train", "parent=convnet", "threshold=sgr", "score=knn", "--help"),
         ("train", "parent=vit", "data=image_folder", "subset=superclass", "--help"),
         ("train", "parent=torchvision", "data=vectors", "threshold=false_accept", "--help"),
@@ -38,6 +39,13 @@ def test_every_option_is_explained(
     for word in words[1:-1]:
         group, _, file = word.partition("=")
         assert re.search(rf"^  {group}=.*\b{file}\b|^  {group}=$", text, re.MULTILINE)
+
+
+def test_groups_are_those_that_a_command_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "search={aurc|pareto}" in said(monkeypatch, capsys, "train", "--help")
+    assert "search=" not in said(monkeypatch, capsys, "specialize", "--help")
 
 
 def test_what_cannot_be_chosen_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

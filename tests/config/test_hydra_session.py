@@ -39,6 +39,7 @@ def sentence(*overrides: str, command: str = "train") -> str:
         ),
         (["views=5"], "views is 5: did you mean views.count=5?"),
         (["branch=null"], "branch is null: branch itself is one of linear, mlp."),
+        (["logger=null"], "logger is null: did you mean logger=none? logger itself is one of"),
         (["parent=mpl"], "parent is 'mpl', which is unknown: did you mean 'mlp'?"),
         (["data/source=glyfs"], "data/source is 'glyfs', which is unknown: did you mean 'glyphs'?"),
         (["subsett=lower"], "subsett is unknown: did you mean subset?"),

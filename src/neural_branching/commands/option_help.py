@@ -10,19 +10,22 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from neural_branching.config.hydra_session import FREE
+from neural_branching.config.hydra_session import FREE, optional_groups
 
 # Of options that no constructor takes, the class whose attributes they become.
 SPECS = {
-    "": "neural_branching.config.experiment.Experiment",
     "data": "neural_branching.config.data_spec.DataSpec",
     "parent": "neural_branching.config.parent_spec.ParentSpec",
     "branch": "neural_branching.config.branch_spec.BranchSpec",
     "branch_point": "neural_branching.config.branch_spec.BranchSpec",
 }
+# And of the options that stand alone, by command.
+SPECS_OF = {
+    **dict.fromkeys(("train", "route"), "neural_branching.config.experiment.Experiment"),
+    "specialize": "neural_branching.labs.specialization.study_spec.StudySpec",
+}
 # And of those that are no attribute either.
 OTHERS = {
-    "seed": "of parent and branches; parent.seed and branch.seed set them apart",
     "thresholds": "several thresholds, each evaluated by itself: options laid on the one above",
     "data.root": "folder or file that the source reads",
     "data.image_size": "side that the source resizes to",
@@ -34,6 +37,7 @@ OTHERS = {
     "logger": "where curves appear; null for nowhere",
     "logger.seconds": "least time between two looks at a training; one that takes less is shown with its run",
     "branch.name": "how the branch is called in tables",
+    "seed": "of parent and branches, or the first of a study; parent.seed and branch.seed set them apart",
 }
 
 
@@ -41,7 +45,7 @@ def print_options(command: str, overrides: list[str], config_name: str) -> None:
     """Print the groups with their files and the options that the chosen files have.
 
     Args:
-        command: "train" or "route".
+        command: a name of ``SPECS_OF``.
         overrides: as typed, so that options are those of what was chosen; Hydra is initialised.
         config_name: of the primary configuration.
 
@@ -60,7 +64,7 @@ def print_options(command: str, overrides: list[str], config_name: str) -> None:
     print(f"usage: neural-branching {command} [-m] [GROUP=FILE ...] [OPTION=VALUE ...]\n")
     print(indented("-m runs a job for every combination of comma-separated values.", 0))
     print("\ngroups, each a file of options:")
-    for name in [*config, "experiment", "search", "hydra/launcher"]:
+    for name in [*config, *optional_groups(config_name), "hydra/launcher"]:
         if files := loader.get_group_options(str(name)):
             print(
                 f"  {name}={{{'|'.join(files)}}}"
@@ -68,16 +72,16 @@ def print_options(command: str, overrides: list[str], config_name: str) -> None:
                 else f"  {name}=\n{indented(', '.join(files))}"
             )
     print("\noptions and their defaults, of what is chosen:")
-    for place, value, meaning in _options(config):
+    for place, value, meaning in _options(config, _documented(SPECS_OF[command])):
         print(f"  {place}={value}")
         if meaning:
             print(indented(meaning))
     print("\nHydra's own flags, such as --config-dir and --cfg: --hydra-help.")
 
 
-def _options(config: DictConfig) -> Iterator[tuple[str, str, str]]:
+def _options(config: DictConfig, documented: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     for name in config:
-        yield from _of(config, str(name), str(name), _documented(SPECS[""]))
+        yield from _of(config, str(name), str(name), documented)
 
 
 def _of(

@@ -39,9 +39,11 @@ def main(arguments: list[str]) -> None:
     for command in sorted(commands):
         if command not in ("train", "route"):  # a laboratory's runs have columns of their own
             if view.where or view.is_chosen:
+                if commands & {"train", "route"}:
+                    continue
                 raise InputError(
-                    f"{options.folder} has runs of {command}, among which --where, --by, --sort, --top and "
-                    "--columns do not choose."
+                    f"{options.folder} has runs of {command} alone, among which --where, --by, --sort, --top "
+                    "and --columns do not choose."
                 )
             JOBS[command].summarize(options.folder, events=False)
             continue

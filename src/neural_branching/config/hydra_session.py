@@ -1,5 +1,6 @@
 """Hydra for a while: ``conf/`` is composed with overrides, and what Hydra refuses is one sentence."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -13,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -58,6 +60,12 @@ def hydra_session(config_dir: str | Path | None = None, config_path: str | None 
         hydra.hydra = before
 
 
+def optional_groups(config_name: str) -> list[str]:
+    """Groups of ``OPTIONAL`` that a primary configuration takes, while Hydra is initialised."""
+    defaults = _loader().load_configuration(config_name, [], RunMode.RUN).hydra.runtime.choices
+    return [group for group in OPTIONAL if group in defaults]
+
+
 def explained(error: Exception, overrides: Sequence[str], config_name: str) -> Exception:
     """The sentence for what Hydra refuses, with the nearest name that there is.
 
@@ -93,6 +101,9 @@ def explained(error: Exception, overrides: Sequence[str], config_name: str) -> E
         return InputError(
             f"{words.split(chr(39))[1]} is unknown: neural-branching train --hydra-help says more."
         )
+    if other_command := re.match(r"In '(.+)/(.+)': Could not override '(.+)'", words):
+        group, name, other = other_command.groups()
+        return InputError(f"{group}={name} chooses a {other}, which {config_name} does not have.")
     if words.startswith("Could not override "):
         return _unknown_key(words.split("'")[1], overrides, config_name)
     if "requires --multirun" in words:
@@ -173,8 +184,11 @@ def _value_for_group(override: Override, overrides: Sequence[str], config_name: 
             and isinstance(node[name], (int, float))
         ]
     )
+    options = _loader().get_group_options(group)
     hint = f"did you mean {group}.{numbers[0]}={value}? " if numbers else ""
-    names = ", ".join(_loader().get_group_options(group))
+    if override.value() is None:
+        hint = f"did you mean {group}=none? " if "none" in options else ""
+    names = ", ".join(options)
     return InputError(f"{group} is {value}: {hint}{group} itself is one of {names}.")
 
 
@@ -196,9 +210,8 @@ def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> InputE
         return InputError(f"{key} is unknown: {place.rstrip('.')} is a single value.")
     known = [str(one) for one in node if one != "_target_"]
     if not place:
-        known += [
-            one for one in ("experiment", "search", "hydra/launcher", "hydra/sweeper") if _is_group(one)
-        ]
+        groups = (*optional_groups(config_name), "hydra/launcher", "hydra/sweeper")
+        known += [one for one in groups if _is_group(one)]
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {place}{near[0]}? " if near else ""
     there = f"{place.rstrip('.') or 'a configuration'} has {', '.join(known)}"

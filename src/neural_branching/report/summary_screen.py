@@ -44,19 +44,27 @@ def print_summary(summary: Summary, view: View = USUAL) -> None:
     screen, runs = console(), summary.runs
     summary = view.narrowed(summary)
     if summary.completed:
-        said = _print_settings(screen, summary, view)
-        if view.where:
-            screen.print(f"Runs with {' '.join(view.where)}: {summary.runs} of {runs}.", highlight=False)
-        for line in (*legend(said, view), *summary.repeated_examples()):
-            screen.print(line, highlight=False)
+        print_legend(screen, _print_settings(screen, summary, view), view, summary, runs)
     if not view.is_chosen:
         _print_others(screen, summary)
     print_ending(summary)
 
 
-def legend(said: str, view: View) -> list[str]:
-    """What explains what stands in tables, and no more."""
-    return [AVERAGED_NOTE if view.by and note == NOTES["±"] else note for note in notes(said)]
+def print_legend(screen: Console, said: str, view: View, summary: Summary, runs: int) -> None:
+    """Print which runs were chosen, what explains the tables, and no more, and what examples repeat others.
+
+    Args:
+        screen: where to.
+        said: what stands in the tables.
+        view: what was chosen.
+        summary: the chosen runs.
+        runs: number of all runs.
+    """
+    if view.where:
+        screen.print(f"Runs with {' '.join(view.where)}: {summary.runs} of {runs}.", highlight=False)
+    explained = [AVERAGED_NOTE if view.by and note == NOTES["±"] else note for note in notes(said)]
+    for line in (*explained, *summary.repeated_examples()):
+        screen.print(line, highlight=False)
 
 
 def print_ending(summary: Summary) -> None:

@@ -11,7 +11,7 @@ from neural_branching.report.collect import LEADS, OF_ANSWERS, OF_ROUTERS, SEEDS
 from neural_branching.report.figures.router_comparison import routers
 from neural_branching.report.results import Row
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
-from neural_branching.report.summary_screen import USUAL, legend, print_ending, setting_columns
+from neural_branching.report.summary_screen import USUAL, print_ending, print_legend, setting_columns
 from neural_branching.report.view import View
 from neural_branching.selection.thresholds.guaranteed import Guaranteed
 
@@ -99,10 +99,7 @@ def print_trees(summary: Summary, view: View = USUAL) -> None:
         tables = [_routers(summary, names, averaged=bool(view.by)), _answers(summary, names)]
         view.check(tables)
         said = " ".join([print_table(screen, table) for table in view.of(tables)])
-        if view.where:
-            screen.print(f"Runs with {' '.join(view.where)}: {summary.runs} of {runs}.", highlight=False)
-        for sentence in (*legend(said, view), *summary.repeated_examples()):
-            screen.print(sentence, highlight=False)
+        print_legend(screen, said, view, summary, runs)
     kinds = [row["guarantee"] for row in summary.counted()]
     certified = kinds.count(Guaranteed.guarantee)
     what = "runs" if all(row["index"] == 0 for row in summary.counted()) else "thresholds"

@@ -82,4 +82,5 @@ def test_only_the_chosen_units_change() -> None:
     assert torch.allclose(changed[:, 1], training[:, 1].mean().expand(50, 3, 3))
     noise = Lesion("noise", training, seed=1)
     assert torch.equal(noise(training, np.array([1])), noise(training, np.array([1])))
+    assert not torch.equal(noise(training, np.array([1])), noise(training, np.array([1]), 1))
     assert torch.equal(Lesion("zero", training)(training, np.array([1]))[:, 1], torch.zeros(50, 3, 3))

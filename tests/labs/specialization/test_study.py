@@ -128,7 +128,7 @@ def test_a_sweep_is_summed_up(
     assert "2 studies" in capsys.readouterr().out
     sweep = table.parent
     monkeypatch.setattr("sys.argv", ["neural-branching", "report", str(sweep), "--sort", "cka"])
-    with pytest.raises(SystemExit, match="has runs of specialize, among which --where, --by"):
+    with pytest.raises(SystemExit, match="has runs of specialize alone, among which --where, --by"):
         main()
     monkeypatch.setattr("sys.argv", ["neural-branching", "report", str(sweep)])
     (next(sweep.glob("0_*")) / "results.json").write_text("{}")
@@ -155,6 +155,12 @@ def test_a_sweep_is_summed_up(
         (["lesion=knife"], "lesion is 'knife', which is unknown"),
         (["divisions=3"], "divisions is 3"),
         (["repeats=0"], "repeats is 0"),
+        (["parent.fit=null"], "parent.fit is null: a study needs networks that are trained"),
+        (["search=aurc"], "search is unknown: a configuration has subset"),
+        (
+            ["experiment=cifar100_fish"],
+            "experiment=cifar100_fish chooses a branch, which specialize does not have",
+        ),
         (["parent.network.kernel=1"], "neither a frequency nor an orientation"),
         (["score=margin"], "score is unknown"),
     ],

@@ -35,7 +35,7 @@ class StudySpec:
         repeats: number of seeds.
         permutations: of every permutation test.
         divisions: of the units at random, that lesions and similarities are compared with.
-        lesion: what replaces units, a name of ``lesions.FILLS``.
+        lesion: what replaces units: "mean", "zero" or "noise".
         examples: most examples of a split that units are shown.
         compute: where it runs.
         outputs: folder of the store, the runs and the sweeps.
@@ -74,6 +74,10 @@ class StudySpec:
         if parent.checkpoint is not None and values["repeats"] != 1:
             raise InputError(
                 f"repeats is {values['repeats']!r} while parent.checkpoint gives weights: write repeats=1."
+            )
+        if parent.recipe is None and parent.checkpoint is None and parent.network.get("weights") is None:
+            raise InputError(
+                "parent.fit is null: a study needs networks that are trained, here or elsewhere."
             )
         if parent.network.get("weights") is not None and values["repeats"] != 1:
             raise InputError(
