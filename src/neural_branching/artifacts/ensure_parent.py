@@ -10,7 +10,7 @@ from neural_branching.artifacts.build_networks import (
     new_parent,
 )
 from neural_branching.artifacts.ensure_data import ensure_data
-from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS, save, train_and_save
+from neural_branching.artifacts.trained_weights import EPOCHS, HISTORY, WEIGHTS, save, train_and_save
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.table import DataTable
@@ -19,6 +19,7 @@ from neural_branching.networks.weights import fill, read_state
 from neural_branching.store.artifact_store import Artifact, Facts, Store
 from neural_branching.training.compute import Compute
 from neural_branching.training.parent import RECIPE as PARENT_RECIPE
+from neural_branching.training.treatment import Treatment
 
 
 def ensure_parent(
@@ -28,6 +29,7 @@ def ensure_parent(
     compute: Compute,
     spec: ParentSpec,
     start: Artifact | None = None,
+    treatment: Treatment | None = None,
 ) -> Artifact:
     """The parent's weights and history.
 
@@ -38,6 +40,7 @@ def ensure_parent(
         compute: where it is trained.
         spec: the parent.
         start: a parent of other labels, whose weights all but the last layer starts from.
+        treatment: what its training does besides following the recipe; None for nothing.
     """
     identity = {
         "recipe": PARENT_RECIPE,
@@ -49,10 +52,13 @@ def ensure_parent(
         identity |= {"training_source": "branch"}
     if start:
         identity |= {"start": start.sha(WEIGHTS)}
+    if treatment:
+        identity |= {"treatment": treatment.identity()}
 
     def make(folder: Path) -> Facts:
         pl.seed_everything(spec.seed, verbose=False)
         parent = new_parent(spec)
+        parent.treatment = treatment
         normalized = parent.standardize.constant
         if spec.checkpoint:
             normalized |= parent.adopt(read_state(spec.checkpoint), f"The checkpoint {spec.checkpoint}")
@@ -70,7 +76,10 @@ def ensure_parent(
             return save(parent, [], folder)
         return train_and_save(parent, examples, compute, title, folder, store.checkpoint("parent", identity))
 
-    return store.fetch("parent", identity, make, needs=(WEIGHTS, HISTORY))
+    needs = [WEIGHTS, HISTORY]
+    if spec.learns and spec.recipe and spec.recipe.keep == "every":
+        needs.append(EPOCHS)
+    return store.fetch("parent", identity, make, needs=needs)
 
 
 def _training_examples(table: DataTable, spec: ParentSpec) -> ExampleDataModule:

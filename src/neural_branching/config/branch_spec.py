@@ -88,6 +88,10 @@ class BranchSpec(Identified):
         check_keys(branch, KEYS, f"{where}branch")
         check_keys(point, POINT_KEYS, f"{where}branch_point")
         recipe = build(branch["fit"], f"{where}branch.fit", Recipe, trusted=trusted)
+        if recipe.keep == "every":
+            raise InputError(
+                f"{where}branch.fit.keep is 'every': a branch keeps the weights of one epoch, best or last."
+            )
         return cls(
             name=name,
             groups=groups,

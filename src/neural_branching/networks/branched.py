@@ -57,7 +57,7 @@ class BranchedNet(StagedNetwork):
         for layer, name in enumerate(LAYERS):
             before = sizes[layer - 1] if layer else [in_shape[0]]
             separate = 0 < layer < last
-            stages[name] = _Layer(
+            stages[name] = BranchedLayer(
                 before if separate else [sum(before)] * len(shares),
                 sizes[layer],
                 [3] * len(shares) if layer else kernels,
@@ -73,9 +73,13 @@ class BranchedNet(StagedNetwork):
 
     def unit_count(self, stage: str) -> int:
         """Number of units of a convolution, or of the pooled stage."""
+        return sum(self.layer(stage).sizes)
+
+    def layer(self, stage: str) -> "BranchedLayer":
+        """The convolution of a stage, or the last one for the pooled stage."""
         layer = self.stages[LAYERS[-1] if stage == "pool" else stage]
-        assert isinstance(layer, _Layer)
-        return sum(layer.sizes)
+        assert isinstance(layer, BranchedLayer)
+        return layer
 
     def branch_units(self) -> dict[str, dict[str, range]]:
         """The stages that are divided → name of each branch → its units; empty for a plain network."""
@@ -84,29 +88,27 @@ class BranchedNet(StagedNetwork):
         names = self.stage_names
         found = {}
         for stage in names[: names.index(self.join)]:
-            layer = self.stages[LAYERS[-1] if stage == "pool" else stage]
-            assert isinstance(layer, _Layer)
-            ends = [0, *accumulate(layer.sizes)]
+            ends = [0, *accumulate(self.layer(stage).sizes)]
             found[stage] = {str(i): range(ends[i], ends[i + 1]) for i in range(len(self.shares))}
         return found
 
     def filters(self) -> Float[Tensor, "units channels k k"]:
         """Kernels of the first layer; smaller ones than the largest stand in the middle of zeros."""
-        layer = self.stages[LAYERS[0]]
-        assert isinstance(layer, _Layer)
-        weights = layer.weights
+        weights = self.layer(LAYERS[0]).weights
         size = max(one.shape[-1] for one in weights)
         return torch.cat([F.pad(one, [(size - one.shape[-1]) // 2] * 4) for one in weights])
 
     def next_weights(self) -> Float[Tensor, "units channels k k"]:
         """Kernels of the second layer of a plain network, or of one whose branches meet there."""
-        layer = self.stages[LAYERS[1]]
-        assert isinstance(layer, _Layer)
-        return torch.cat(layer.weights)
+        return torch.cat(self.layer(LAYERS[1]).weights)
 
 
-class _Layer(nn.Module):
-    """Convolution, batch norm and ReLU of every branch, their outputs side by side; halves the resolution."""
+class BranchedLayer(nn.Module):
+    """Convolution, batch norm and ReLU of every branch, their outputs side by side; halves the resolution.
+
+    Attributes:
+        sizes: number of units of every branch.
+    """
 
     def __init__(
         self, inputs: list[int], sizes: list[int], kernels: list[int], *, separate: bool, halve: bool
@@ -125,6 +127,13 @@ class _Layer(nn.Module):
     def weights(self) -> list[Tensor]:
         """Kernels of every branch."""
         return [one.weight for one in self.convolutions if isinstance(one, nn.Conv2d)]
+
+    @property
+    def norm(self) -> nn.BatchNorm2d:
+        """Batch norm of all branches."""
+        norm = self.after[0]
+        assert isinstance(norm, nn.BatchNorm2d)
+        return norm
 
     def forward(self, x: Float[Tensor, "n inputs h w"]) -> Float[Tensor, "n units new_h new_w"]:
         """Run every branch on its part of the input, or on the whole of it."""

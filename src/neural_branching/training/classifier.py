@@ -13,6 +13,7 @@ from neural_branching.networks.network import Network
 from neural_branching.networks.standardize import Standardize
 from neural_branching.selection.array_types import Float, Int64, Shaped
 from neural_branching.training.recipe import Recipe
+from neural_branching.training.treatment import Treatment
 
 
 class Classifier(pl.LightningModule):
@@ -29,6 +30,8 @@ class Classifier(pl.LightningModule):
 
     Attributes:
         losses: of every step of the last epoch, (steps,).
+        treatment: what its training does besides following the recipe; None for nothing.
+        epochs: of a recipe that keeps every epoch, the weights before the first and after each.
     """
 
     def __init__(self, standardize: Standardize, network: Network, recipe: Recipe | None) -> None:
@@ -38,6 +41,8 @@ class Classifier(pl.LightningModule):
         self.network = network
         self._recipe = recipe
         self.losses = torch.zeros(0)
+        self.treatment: Treatment | None = None
+        self.epochs: list[dict[str, Tensor]] = []
 
     @property
     def recipe(self) -> Recipe:
@@ -63,7 +68,13 @@ class Classifier(pl.LightningModule):
 
     def batch_loss(self, x: Shaped[Tensor, "n ..."], y: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
         """Mean loss of one batch: the place to change what is optimised."""
-        return F.cross_entropy(self(x), y, label_smoothing=self.recipe.label_smoothing)
+        smoothing = self.recipe.label_smoothing
+        if self.treatment is None:
+            return F.cross_entropy(self(x), y, label_smoothing=smoothing)
+        last = self.network.stage_names[-1]
+        outputs = dict(self.walk(x, (*self.treatment.stages, last)))
+        penalty = self.treatment.penalty(outputs, self.network)
+        return F.cross_entropy(outputs[last], y, label_smoothing=smoothing) + penalty
 
     def training_step(self, epoch: Batches, index: int) -> None:
         """Train on every batch of an epoch; logs ``train/loss``, the mean over examples."""

@@ -27,6 +27,7 @@ from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
 from neural_branching.training.live_curves import LiveCurves, live_curves
 from neural_branching.training.recipe import Recipe
+from neural_branching.training.treatment import Treatment
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,9 @@ def fit(
         )
     recorder = _Recorder(module.recipe, title)
     callbacks: list[Callback] = [recorder]
+    if module.treatment is not None:
+        module.treatment.begin(module.network)
+        callbacks.append(_Treated(module.treatment))
     if module.recipe.patience is not None:
         mode = "min" if module.recipe.monitor == "val/loss" else "max"
         callbacks.append(EarlyStopping(module.recipe.monitor, patience=module.recipe.patience, mode=mode))
@@ -149,14 +153,14 @@ def new_trainer(recipe: Recipe, compute: Compute, callbacks: list[Callback]) -> 
 
 def best_epoch(history: History, recipe: Recipe) -> int:
     """Number of the epoch, from 1, whose weights the recipe keeps: the first of equals."""
-    if recipe.keep == "last":
+    if recipe.keep != "best":
         return len(history)
     sign = 1 if recipe.monitor == "val/loss" else -1
     return 1 + min(range(len(history)), key=lambda epoch: sign * history[epoch][recipe.monitor])
 
 
 class _Recorder(Callback):
-    """Keeps every epoch's metrics and, in memory, a true copy of the best weights."""
+    """Keeps every epoch's metrics and, in memory, a true copy of the best weights, or of every epoch's."""
 
     def __init__(self, recipe: Recipe, title: str) -> None:
         self.recipe = recipe
@@ -164,6 +168,11 @@ class _Recorder(Callback):
         self.curves: LiveCurves | None = None  # of an epoch's metrics, while it lasts
         self.history: History = []
         self._best: dict[str, Any] | None = None
+        self._epochs: list[dict[str, Tensor]] = []
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.recipe.keep == "every" and not self._epochs:  # there are some where a training continues
+            self._epochs.append(_copied(module))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         values = torch.stack([trainer.callback_metrics[name].float() for name in METRICS]).tolist()
@@ -177,19 +186,27 @@ class _Recorder(Callback):
             )
         if self.recipe.keep == "best" and best_epoch(self.history, self.recipe) == len(self.history):
             self._best = copy.deepcopy(module.state_dict())
+        if self.recipe.keep == "every":
+            self._epochs.append(_copied(module))
         if self.curves:
             self.curves.show(self.history)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "best": self._best}
+        return {"history": self.history, "best": self._best, "epochs": self._epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history, self._best = state_dict["history"], state_dict["best"]
+        self._epochs = state_dict.get("epochs", [])  # which earlier versions did not write
 
     def restore(self, module: Classifier) -> None:
-        """Put the best weights back; does nothing if the recipe keeps the last."""
+        """Put the best weights back, unless the recipe keeps the last; hand over those of every epoch."""
         if self._best is not None:
             module.load_state_dict(self._best)
+        module.epochs = self._epochs
+
+
+def _copied(module: pl.LightningModule) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
 
 
 def _step(losses: Tensor) -> str:
@@ -198,6 +215,22 @@ def _step(losses: Tensor) -> str:
     if not len(astray):
         return f"after its last step of {len(losses)}"
     return f"at step {int(astray[0]) + 1} of {len(losses)}, whose loss is {float(losses[astray[0]])}"
+
+
+class _Treated(Callback):
+    """Lets a treatment change weights before epochs and after steps."""
+
+    def __init__(self, treatment: Treatment) -> None:
+        self.treatment = treatment
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, Classifier)
+        network = module.network
+        trainer.optimizers[0].register_step_post_hook(lambda *_: self.treatment.after_step(network))
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, Classifier)
+        self.treatment.before_epoch(trainer.current_epoch + 1, module.network, trainer.optimizers[0])
 
 
 class _Saver(CheckpointCallback):  # of those that Lightning calls last, after early stopping

@@ -20,7 +20,8 @@ class Recipe:
         schedule: "constant" or "one_cycle" (Smith & Topin, 2018), stepped once per batch.
         pct_start: share of the steps of ``one_cycle`` in which the rate rises.
         label_smoothing: probability mass spread evenly over all classes (Szegedy et al., 2016).
-        keep: "best" restores the weights of the best validation epoch, "last" keeps the last.
+        keep: "best" restores the weights of the best validation epoch, "last" keeps the last; "every" keeps
+            the last too, and beside them those before the first epoch and after each.
         monitor: "val/loss" or "val/accuracy": what best means, and what patience waits for.
         patience: stop after this many epochs without an improvement; None never stops early.
         precision: "32-true" or "bf16-mixed" (autocast; weights stay float32).
@@ -58,14 +59,14 @@ class Recipe:
                 "pct_start", f"is {pct_start!r}, which leaves no step to fall: it must be below 1."
             )
         self.label_smoothing = number(label_smoothing, "label_smoothing", 0, 1)
-        self.keep = one_of(keep, ("best", "last"), "keep")
+        self.keep = one_of(keep, ("best", "last", "every"), "keep")
         self.monitor = one_of(monitor, ("val/loss", "val/accuracy"), "monitor")
         self.patience = None if patience is None else whole(patience, "patience", 1)
         self.precision = one_of(precision, ("32-true", "bf16-mixed"), "precision")
         self.matmul_precision = one_of(matmul_precision, ("highest", "high", "medium"), "matmul_precision")
-        if self.keep == "last" and self.patience is not None:
+        if self.keep != "best" and self.patience is not None:
             raise ArgumentError(
-                "patience", f"is {patience} while keep is 'last': stopping early needs keep=best."
+                "patience", f"is {patience} while keep is {self.keep!r}: stopping early needs keep=best."
             )
 
     def stretched(self, factor: float) -> "Recipe":

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from neural_branching.labs.specialization.consistency import consistency
+from neural_branching.labs.specialization.feedback import FEWEST_EPOCHS, FEWEST_SEEDS, compare_feedback
 from neural_branching.labs.specialization.permutation_tests import ALPHA, fisher, holm
+from neural_branching.labs.specialization.trajectories import FOLLOWED
 from neural_branching.selection.array_types import Float64
 
 SEEN, NOT_SEEN, UNDECIDED = "seen here", "not seen here", "not decidable here"
@@ -74,12 +76,13 @@ class Claim:
         return replace(self, p=p, reason=reason)
 
 
-def claims(seeds: Seeds, stage: str) -> list[Claim]:
+def claims(seeds: Seeds, stage: str, encouraged: str | None = None) -> list[Claim]:
     """Every claim.
 
     Args:
         seeds: seed → role → numbers, as ``run_study.run`` makes them.
         stage: where lesions and similarities were measured.
+        encouraged: the stage at which a loss encourages the treated networks; None without such a loss.
     """
     first = next(iter(next(iter(seeds.values()))["branched"]["stages"]))
     at = ("stages", stage)
@@ -175,6 +178,8 @@ def claims(seeds: Seeds, stage: str) -> list[Claim]:
         ),
         _compensation(seeds),
         _grey(seeds, first),
+        _encouraged(seeds, encouraged),
+        _feedback(seeds),
         *_not_measured(len(seeds)),
     ]
     tested = [one for one in found if one.p is not None]
@@ -233,10 +238,16 @@ def _feature(seeds: Seeds, stage: str, feature: str, claim: str) -> Claim:
 
 
 def _paired(
-    seeds: Seeds, claim: Claim, path: tuple[str, ...], *, other: str = "plain", sign: int = 1
+    seeds: Seeds,
+    claim: Claim,
+    path: tuple[str, ...],
+    *,
+    role: str = "branched",
+    other: str = "plain",
+    sign: int = 1,
 ) -> Claim:
     """The network against another one of the same seed."""
-    mine, theirs = values_of(seeds, "branched", *path), values_of(seeds, other, *path)
+    mine, theirs = values_of(seeds, role, *path), values_of(seeds, other, *path)
     if mine is None or theirs is None:
         return _unmeasured(claim)
     differences = [sign * (one - another) for one, another in zip(mine, theirs, strict=True)]
@@ -323,14 +334,48 @@ def _consistency(seeds: Seeds, stage: str) -> Claim:
     return replace(claim, value=tested.value, null=tested.null_mean).decided(tested.p)
 
 
+def _encouraged(seeds: Seeds, stage: str | None) -> Claim:
+    """η² with a loss against η² without: CKA would be no judge of a loss that reduces correlation itself."""
+    claim = Claim("Losses can encourage it", False, "–", len(seeds))
+    if stage is None:
+        return replace(claim, reason="it takes treatment=decorrelation or sparse_groups")
+    accuracies = (values_of(seeds, role, "accuracy", "colour") for role in ("treated", "branched"))
+    treated, without = (_mean(one) if one else float("nan") for one in accuracies)
+    measure = (
+        f"mean η² of all features at {stage}, trained with the loss against without it; test accuracy "
+        f"{treated:.3f} against {without:.3f}"
+    )
+    path = ("stages", stage, "omnibus", "value")
+    return _paired(seeds, replace(claim, measure=measure), path, role="treated", other="branched")
+
+
+def _feedback(seeds: Seeds) -> Claim:
+    """Seen if both layers precede each other; the value is the smaller of the two correlations."""
+    measure = (
+        f"lag correlation over epochs of what η² of colour gains at {' and at '.join(FOLLOWED)}, both ways, "
+        "series of different seeds paired"
+    )
+    claim = Claim("Branches and their layers feed each other", False, measure, len(seeds))
+    series = [
+        [one["branched"].get("over_epochs", {}).get(stage, {}).get("value") for one in seeds.values()]
+        for stage in FOLLOWED
+    ]
+    if any(one is None for layer in series for one in layer):
+        return replace(claim, reason="it takes two divided layers and parent.fit.keep=every")
+    first, second = (np.array(layer) for layer in series)
+    if len(seeds) < FEWEST_SEEDS or first.shape[1] <= FEWEST_EPOCHS:
+        return replace(claim, reason=f"it takes {FEWEST_SEEDS} seeds and {FEWEST_EPOCHS} epochs")
+    tested = compare_feedback(first, second)
+    claim = replace(claim, value=min(one.value for one in tested), null=0.0)
+    return claim.decided(max(one.p for one in tested))
+
+
 def _not_measured(n: int) -> list[Claim]:
     """Claims that no study of one design can decide."""
     return [
         Claim(claim, in_article, "–", n, reason=reason)
         for claim, in_article, reason in (
             ("The same in other architectures and tasks", True, "a sweep over networks and data shows it"),
-            ("Losses can encourage it", False, "no study trains with such losses yet"),
-            ("Branches and their layers feed each other", False, "no study follows features over epochs yet"),
             ("Less energy", False, "energy was not measured; MACs are equal by design"),
             ("Easier to interpret", False, "no measure of it is agreed on"),
             ("As pathways of the visual cortex", False, "an analogy, which nothing here can test"),

@@ -18,12 +18,15 @@ from neural_branching.selection.array_types import Shaped
 from neural_branching.training.classifier import Classifier
 
 
-def roles_of(parent: ParentSpec) -> dict[str, ParentSpec]:
-    """Role → network: "branched", "untrained" (initial weights), "plain" of equal cost where it can be."""
+def roles_of(parent: ParentSpec, *, treated: bool = False) -> dict[str, ParentSpec]:
+    """Role → network: "branched", "untrained" (initial weights), "plain" of equal cost where it can be.
+
+    With a treatment there is "treated" too, which is the branched network before it.
+    """
     roles = {"branched": parent, "untrained": replace(parent.anew(), recipe=None)}
     if parent.learns and isinstance(outline(parent).network, BranchedNet):
         roles["plain"] = plain_of_equal_cost(parent)
-    return roles
+    return roles | ({"treated": parent} if treated else {})
 
 
 def divided_stages(model: Classifier, blank: Shaped[Tensor, "1 ..."]) -> dict[str, Partition]:

@@ -5,13 +5,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from neural_branching.artifacts.build_networks import check_parent, outline
 from neural_branching.artifacts.ensure_data import ensure_data
 from neural_branching.artifacts.ensure_parent import ensure_parent
 from neural_branching.artifacts.macs import cost
-from neural_branching.artifacts.trained_weights import HISTORY
+from neural_branching.artifacts.trained_weights import HISTORY, load_epochs
 from neural_branching.artifacts.workspace import Workspace, load_parent
+from neural_branching.config.build import placed
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError, one_of
@@ -24,15 +26,20 @@ from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.shown import Shown
 from neural_branching.labs.specialization.stimuli import VARIANTS
 from neural_branching.labs.specialization.study_spec import StudySpec
+from neural_branching.labs.specialization.trajectories import follow
+from neural_branching.labs.specialization.treatment_effects import effects
+from neural_branching.labs.specialization.treatments import StudyTreatment
 from neural_branching.labs.specialization.unit_features import filters
 from neural_branching.labs.specialization.unit_responses import respond
 from neural_branching.labs.specialization.weight_svd import SingularVector, connections, singular_vectors
 from neural_branching.networks.branched import BranchedNet
+from neural_branching.networks.network import Network
 from neural_branching.networks.staged import StagedNetwork
 from neural_branching.store.artifact_store import store_at
 from neural_branching.store.environment import environment
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.fit import History
+from neural_branching.training.recipe import Recipe
 
 Numbers = dict[str, Any]
 MOST_SHUFFLED = 500  # tables of weights, each of which is decomposed
@@ -87,11 +94,25 @@ def check(spec: StudySpec) -> None:
         raise InputError(
             "parent.network.kernel is 1: such filters have neither a frequency nor an orientation."
         )
+    if spec.treatment:
+        _check_treatment(spec.treatment, network, spec.parent.recipe)
     roles = roles_of(spec.parent)
     for one in roles.values():
         check_parent(one)
     if "plain" in roles:
         by_order(stages, outline(roles["plain"]))
+
+
+def _check_treatment(treatment: StudyTreatment, network: Network, recipe: Recipe | None) -> None:
+    """Check that a treatment can be done.
+
+    Raises:
+        InputError: for another network than ``BranchedNet``, and as ``StudyTreatment.check``.
+    """
+    if not isinstance(network, BranchedNet):
+        raise InputError(f"treatment is {treatment.name!r}, which takes a network of parent=branched.")
+    assert recipe
+    placed("treatment", lambda: treatment.check(network, recipe.epochs))
 
 
 def check_table(spec: StudySpec, table: DataTable) -> None:
@@ -123,15 +144,23 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
     table = ensure_data(spec.data, store, content=True, fingerprint=fingerprint)
     check_table(spec, table)
     shown = Shown.of(table, spec.parent, spec.examples)
-    designs = {(parent.seed, role): one for parent in spec.parents for role, one in roles_of(parent).items()}
+    treated = spec.treatment is not None
+    designs: dict[tuple[int, str], ParentSpec] = {}
+    for parent in spec.parents:
+        designs |= {(parent.seed, role): one for role, one in roles_of(parent, treated=treated).items()}
     weights = {
-        place: ensure_parent(store, spec.data, table, spec.compute, one) for place, one in designs.items()
+        place: ensure_parent(
+            *(store, spec.data, table, spec.compute, one),
+            treatment=spec.treatment if place[1] == "treated" else None,
+        )
+        for place, one in designs.items()
     }
     networks = {}
     with progress("Measuring units, branches and lesions") as show:
         for number, (place, one) in enumerate(designs.items()):
             model = load_parent(Workspace(store, spec.data, table, spec.compute, one, weights[place]))
-            networks[place] = _measured(spec, model.to(spec.compute.device()), shown, place)
+            model = model.to(spec.compute.device())
+            networks[place] = _measured(spec, model, shown, place, load_epochs(weights[place]))
             history = weights[place].json(HISTORY)
             networks[place].numbers["validation_accuracy"] = [epoch["val/accuracy"] for epoch in history]
             show((number + 1) / len(designs))
@@ -139,6 +168,7 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
     for (seed, role), measured in networks.items():
         seeds.setdefault(seed, {})[role] = measured.numbers
     _compare_training(seeds)
+    encouraged = next(iter(spec.treatment.stages), None) if spec.treatment else None
     named = {f"{role} {seed}": one for (seed, role), one in weights.items()}
     results = {
         "command": "specialize",
@@ -148,9 +178,13 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
         "lesion": spec.lesion,
         "examples": {"training": len(shown.training), "test": len(shown.test)},
         "labels": list(shown.names),
-        "networks": {role: _described(one, spec) for role, one in roles_of(spec.parent).items()},
+        "networks": {
+            role: _described(one, spec) for role, one in roles_of(spec.parent, treated=treated).items()
+        },
+        "treatment": spec.treatment and dict(spec.treatment.identity()),
+        "effects": [asdict(effect) for effect in effects(seeds)] if treated else [],
         "seeds": {str(seed): found for seed, found in seeds.items()},
-        "claims": [asdict(claim) for claim in claims(seeds, spec.stage)],
+        "claims": [asdict(claim) for claim in claims(seeds, spec.stage, encouraged)],
         "environment": environment(spec.compute.device()),
         "artifacts": {
             name: {**named[name].provenance(), "built": built}
@@ -163,8 +197,14 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
     return Study(results, networks, {name: found for name, found in histories.items() if found})
 
 
-def _measured(spec: StudySpec, model: Classifier, shown: Shown, place: tuple[int, str]) -> Measured:
-    """Everything of one network.
+def _measured(
+    spec: StudySpec,
+    model: Classifier,
+    shown: Shown,
+    place: tuple[int, str],
+    epochs: Sequence[Mapping[str, Tensor]],
+) -> Measured:
+    """Everything of one network, and of a divided one how it came there.
 
     Raises:
         InputError: naming seed and role, for a network that cannot be measured.
@@ -174,6 +214,12 @@ def _measured(spec: StudySpec, model: Classifier, shown: Shown, place: tuple[int
     partitions = by_order(divided, model) if role == "plain" else divided
     try:
         numbers, units = _measure(spec, model, partitions, shown, trained=role != "untrained", seed=seed)
+        if epochs and role != "plain" and isinstance(model.network, BranchedNet):
+            numbers["over_epochs"], kernels = follow(
+                model, epochs, partitions, shown.test, spec.permutations, seed=seed
+            )
+            if spec.treatment:
+                numbers["treatment"] = dict(spec.treatment.measures(model.network, kernels))
     except InputError as error:
         raise InputError(f"Seed {seed}, the {role} network: {error}") from error
     singular = _singular_vectors(spec, model, seed) if role == "plain" else {}

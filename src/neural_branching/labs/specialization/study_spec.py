@@ -17,11 +17,12 @@ from neural_branching.data.subset import Subset
 from neural_branching.errors import InputError, one_of, whole
 from neural_branching.labs.specialization.lesions import FILLS
 from neural_branching.labs.specialization.permutation_tests import check_draws
+from neural_branching.labs.specialization.treatments import StudyTreatment
 from neural_branching.labs.specialization.unit_features import FEATURES
 from neural_branching.training.compute import Compute
 
 _KEYS = {"data", "subset", "parent", "branch_point", "trainer", "seed", "repeats", "outputs"}
-_KEYS |= {"logger", "permutations", "divisions", "lesion", "examples"}
+_KEYS |= {"logger", "permutations", "divisions", "lesion", "examples", "treatment"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class StudySpec:
         divisions: of the units at random, that lesions and similarities are compared with.
         lesion: what replaces units: "mean", "zero" or "noise".
         examples: most examples of a split that units are shown.
+        treatment: what is done to a further network of every seed; None for nothing.
         compute: where it runs.
         outputs: folder of the store, the runs and the sweeps.
         config: the whole resolved configuration, to be written beside the results.
@@ -50,6 +52,7 @@ class StudySpec:
     divisions: int
     lesion: str
     examples: int
+    treatment: StudyTreatment | None
     compute: Compute
     outputs: Path
     config: Mapping[str, Any]
@@ -84,6 +87,14 @@ class StudySpec:
                 f"repeats is {values['repeats']!r} while parent.network.weights gives the first weights: "
                 "networks that start alike are no repeats of one another, so write repeats=1."
             )
+        treatment = values["treatment"] and build(
+            values["treatment"], "treatment", StudyTreatment, trusted=True
+        )
+        if treatment and not (parent.learns and parent.recipe and parent.recipe.keep == "every"):
+            raise InputError(
+                f"treatment is {treatment.name!r}, which is done while networks are trained and followed "
+                "over their epochs: it takes parent.checkpoint=null and parent.fit.keep=every."
+            )
         permutations = whole(values["permutations"], "permutations", 1)
         check_draws(permutations, len(FEATURES))
         return cls(
@@ -95,6 +106,7 @@ class StudySpec:
             divisions=whole(values["divisions"], "divisions", 19),
             lesion=one_of(values["lesion"], FILLS, "lesion"),
             examples=whole(values["examples"], "examples", 100),
+            treatment=treatment or None,
             compute=compute_of(values, outputs, trusted=True),
             outputs=outputs,
             config=values,

@@ -1,0 +1,65 @@
+"""What a treatment changes: every measure of treated networks against those of the same seeds without it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from neural_branching.labs.specialization.claims import Seeds, sign_flips, values_of
+from neural_branching.labs.specialization.permutation_tests import holm
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A measure with a treatment and without, over seeds.
+
+    Attributes:
+        measure: what was measured.
+        stage: where; "" of the whole network.
+        treated: mean of the treated networks.
+        branched: mean of those without the treatment.
+        p: two-sided, by flipping the signs of the differences.
+        holm: the same after Holm's correction over all measures.
+    """
+
+    measure: str
+    stage: str
+    treated: float
+    branched: float
+    p: float
+    holm: float
+
+
+def effects(seeds: Seeds) -> list[Effect]:
+    """Every measure that treated networks and their twins have."""
+    found = []
+    for measure, stage, path in _measures(seeds):
+        treated, branched = (values_of(seeds, role, *path) for role in ("treated", "branched"))
+        if treated is not None and branched is not None:
+            differences = [one - other for one, other in zip(treated, branched, strict=True)]
+            p = min(1.0, 2 * min(sign_flips(differences), sign_flips([-one for one in differences])))
+            found.append((measure, stage, float(np.mean(treated)), float(np.mean(branched)), p))
+    corrected = holm([one[-1] for one in found])
+    return [Effect(*one, after) for one, after in zip(found, corrected, strict=True)]
+
+
+def _measures(seeds: Seeds) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Name, stage and place of every measure."""
+    first = next(iter(seeds.values()))["treated"]
+    for name in first.get("treatment", {}):
+        yield name, "", ("treatment", name)
+    for variant in first["accuracy"]:
+        yield f"test accuracy, {variant} images", "", ("accuracy", variant)
+    yield "training − test accuracy", "", ("gap",)
+    yield "epochs until 90 % of the plain network's accuracy", "", ("epochs",)
+    for variant in first["lesions"]:
+        yield f"a branch costs beyond random units, {variant} images", "", ("lesions", variant, "excess")
+    for stage, numbers in first["stages"].items():
+        at = ("stages", stage)
+        yield "mean η²", stage, (*at, "omnibus", "value")
+        for feature in numbers["features"]:
+            yield f"η² of {feature.replace('_', ' ')}", stage, (*at, "features", feature, "value")
+        yield "silhouette", stage, (*at, "silhouette", "value")
+        yield "CKA between branches", stage, (*at, "cka", "value")
+        yield "|r| within − between branches", stage, (*at, "correlation", "lead")
+        yield "Treves–Rolls", stage, (*at, "treves_rolls")
