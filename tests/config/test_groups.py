@@ -42,6 +42,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "views": ("data.views", "data.augment"),
     "hierarchy": ("routing.hierarchy",),
     "router": ("routing.routers",),
+    "treatment": ("labs.specialization.treatments",),
     "experiment": (),
     "search": (),
     "hydra": (),
@@ -58,6 +59,9 @@ PLACES = {"fit": ["fit@parent.fit", "fit@branch.fit"]}
 
 # Groups that only `route` has.
 OF_SYSTEMS = {"hierarchy", "router"}
+
+# And that only `specialize` has.
+OF_STUDIES = {"treatment"}
 
 # Scores that the default threshold, a probability, does not fit.
 UNBOUNDED = ("score/negative_entropy", "score/mahalanobis", "score/knn")
@@ -124,7 +128,7 @@ def bind(place: str, node: dict[str, Any]) -> None:
 
 def composed(option: str, *overrides: str) -> DictConfig:
     group, _, name = option.rpartition("/")
-    command = "route" if group in OF_SYSTEMS else "train"
+    command = "route" if group in OF_SYSTEMS else "specialize" if group in OF_STUDIES else "train"
     return compose(command, [*(f"{place}={name}" for place in PLACES.get(group, [group])), *overrides])
 
 
@@ -169,10 +173,10 @@ def test_every_option_composes_and_can_be_used(option: str, tmp_path: Path, clas
         companions = [companion.format(vectors=vectors) for companion in companions]
     config = composed(option, f"outputs={tmp_path / 'outputs'}", *companions)
     nodes = list(targets(raw(config)))
-    assert len(nodes) >= 8
+    assert len(nodes) >= (6 if option.split("/")[0] in OF_STUDIES else 8)
     for place, node in nodes:
         bind(f"{option}: {place}", node)
-    Experiment.from_config(config)
+    (StudySpec if option.split("/")[0] in OF_STUDIES else Experiment).from_config(config)
     assert not (tmp_path / "outputs").exists()
 
 

@@ -213,11 +213,13 @@ def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> InputE
         groups = (*optional_groups(config_name), "hydra/launcher", "hydra/sweeper")
         known += [one for one in groups if _is_group(one)]
     near = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {place}{near[0]}? " if near else ""
+    other = not place and _is_group(name)
+    hint = f"did you mean {place}{near[0]}? " if near and not other else ""
     there = f"{place.rstrip('.') or 'a configuration'} has {', '.join(known)}"
     target = str(node._get_node("_target_")) if "_target_" in node else __name__
     foreign = target.partition(".")[0] != __name__.partition(".")[0]
     added = f"; +{key}=VALUE adds what a class of yours takes" if foreign else ""
+    added += f"; {name} is for other commands than {config_name}" if other else ""
     return InputError(f"{place}{name} is unknown: {hint}{there}{added}.")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
+from neural_branching.labs.specialization.epoch_figure import over_epochs
 from neural_branching.labs.specialization.filter_features import chroma, dead_filters
 from neural_branching.report.figures.style import PALETTE, blank
 from neural_branching.selection.array_types import Float64
@@ -24,6 +25,8 @@ def draw(done: "Study") -> dict[str, Figure]:
     drawn = {"features": features(seeds)}
     if "lesions" in seeds[0]["branched"]:
         drawn |= {"lesions": lesions(seeds), "classes": classes(seeds, results["labels"])}
+    if "over_epochs" in seeds[0]["branched"]:
+        drawn["over_epochs"] = over_epochs(seeds)
     networks: dict[str, Measured] = {role: one for (_, role), one in reversed([*done.networks.items()])}
     branched, plain = networks["branched"], networks.get("plain")
     if branched.kernels is not None:

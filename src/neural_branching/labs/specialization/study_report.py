@@ -22,7 +22,8 @@ from neural_branching.report.tensorboard import write_figures, write_histories
 from neural_branching.store.run_folders import CONFIG, events_of, planned_data
 from neural_branching.training.loggers import TensorBoard
 
-CLAIMS, UNITS = "claims.md", "units.csv"
+CLAIMS, UNITS, EFFECTS = "claims.md", "units.csv", "effects.csv"
+_SHOWN_EFFECTS = ("mean η²", "CKA between branches")  # of every stage; those of whole networks all are
 
 
 def execute(spec: StudySpec, folder: Path, overrides: Sequence[str], sweep: Path | None) -> dict[str, Any]:
@@ -42,8 +43,11 @@ def execute(spec: StudySpec, folder: Path, overrides: Sequence[str], sweep: Path
     done = run_study.run(spec, overrides, fingerprint)
     write_atomically(folder / CLAIMS, printable("\n".join(claims_lines(done.results["claims"])) + "\n"))
     _write_units(folder / UNITS, done)
+    effects = done.results["effects"]
+    if effects:
+        write_table(folder / EFFECTS, list(effects[0]), [list(one.values()) for one in effects])
     drawn = draw(done)
-    names = [CONFIG, CLAIMS, UNITS, *save(drawn, folder, ("png", "svg"))]
+    names = [CONFIG, CLAIMS, UNITS, *([EFFECTS] if effects else []), *save(drawn, folder, ("png", "svg"))]
     logger = spec.compute.logger
     if isinstance(logger, TensorBoard):
         write_histories(folder, done.histories)
@@ -93,9 +97,11 @@ def _write_units(file: Path, done: run_study.Study) -> None:
 
 
 def print_study(results: Mapping[str, Any], folder: Path) -> None:
-    """Print the networks side by side, and the claims with their verdicts."""
+    """Print the networks side by side, what a treatment changes, and the claims with their verdicts."""
     screen = console()
     print_table(screen, _networks(results))
+    if results["effects"]:
+        print_table(screen, _effects(results))
     columns = [
         Column("claim", "name"),
         Column("value"),
@@ -126,6 +132,23 @@ def _chance(p: float | None) -> str:
 def _short(verdict: str) -> str:
     """A verdict that stays on one line."""
     return verdict.removesuffix(" here").replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _effects(results: Mapping[str, Any]) -> ScreenTable:
+    """A row per measure, with the treatment and without."""
+    rows: list[list[Entry]] = [
+        [
+            f"{one['measure']} at {one['stage']}" if one["stage"] else one["measure"],
+            Cell(one["treated"]),
+            Cell(one["branched"]),
+            _chance(one["p"]),
+        ]
+        for one in results["effects"]
+        if not one["stage"] or one["measure"] in _SHOWN_EFFECTS
+    ]
+    columns = [Column("", "name"), *map(Column, ("treated", "branched", "p"))]
+    title = f"What the treatment {results['treatment']['name']} changes, means over seeds"
+    return ScreenTable(title, columns, rows, EFFECTS)
 
 
 def _networks(results: Mapping[str, Any]) -> ScreenTable:

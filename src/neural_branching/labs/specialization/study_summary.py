@@ -15,8 +15,19 @@ from neural_branching.report.screen_table import Column, ScreenTable, console, p
 from neural_branching.store.run_folders import RESULTS, STUDIES, missing_jobs, runs_below
 
 COMMAND = "specialize"
-_NUMBERS = ("accuracy", "plain_accuracy", "excess", "excess_seeds", "cka", "cka_random", "eta2", "eta2_null")
-_HEADINGS = ("accuracy", "plain", "excess", "seeds p≤.05", "CKA", "random", "η²", "permuted")
+_COLUMNS = {  # of the table → on the screen; the last three are empty without a treatment
+    "accuracy": "accuracy",
+    "plain_accuracy": "plain",
+    "excess": "excess",
+    "excess_seeds": "seeds p≤.05",
+    "cka": "CKA",
+    "cka_random": "random",
+    "eta2": "η²",
+    "eta2_null": "permuted",
+    "treated_accuracy": "treated: accuracy",
+    "treated_cka": "treated: CKA",
+    "treated_eta2": "treated: η²",
+}
 
 
 def summarize(folder: Path) -> bool:
@@ -44,7 +55,7 @@ def summarize(folder: Path) -> bool:
     if not finished:
         why = next(iter(broken.values()), "there is no study of specialization")
         raise InputError(f"{folder} has no finished study: {why}")
-    columns = ["run", "overrides", "seeds", *_NUMBERS]
+    columns = ["run", "overrides", "seeds", *_COLUMNS]
     write_table(
         folder / STUDIES,
         columns,
@@ -54,13 +65,13 @@ def summarize(folder: Path) -> bool:
         ],
     )
     screen = console()
-    columns_shown = [Column("setting", "name"), Column("seeds"), *map(Column, _HEADINGS)]
+    columns_shown = [Column("setting", "name"), Column("seeds"), *map(Column, _COLUMNS.values())]
     shared = set.intersection(*(set(one["overrides"]) for one in finished.values()))
     rows: list[list[Entry]] = [
         [
             _setting(one["overrides"], shared) or name,
             Cell(one["seeds"]),
-            *(Cell(one[column]) for column in _NUMBERS),
+            *(Cell(one[column]) for column in _COLUMNS),
         ]
         for name, one in finished.items()
     ]
@@ -105,6 +116,9 @@ def _record(run: Path) -> dict[str, Any]:
             mean("branched", "stages", stage, "cka", "null_mean"),
             mean("branched", "stages", first, "omnibus", "value"),
             mean("branched", "stages", first, "omnibus", "null_mean"),
+            mean("treated", "accuracy", "colour"),
+            mean("treated", "stages", stage, "cka", "value"),
+            mean("treated", "stages", first, "omnibus", "value"),
         )
         overrides = [str(one) for one in results["overrides"]]
     except (AttributeError, KeyError, TypeError, ValueError, StopIteration, IndexError) as error:
@@ -113,4 +127,4 @@ def _record(run: Path) -> dict[str, Any]:
         raise InputError(
             f"{run / RESULTS} is not a study's ({type(error).__name__}): repeat the run that made it."
         ) from error
-    return {"overrides": overrides, "seeds": len(seeds), **dict(zip(_NUMBERS, values, strict=True))}
+    return {"overrides": overrides, "seeds": len(seeds), **dict(zip(_COLUMNS, values, strict=True))}

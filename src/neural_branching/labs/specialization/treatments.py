@@ -128,7 +128,7 @@ class Swap(StudyTreatment):
         owners = np.repeat(np.arange(len(network.shares)), network.layer(FIRST).sizes)[None]
         before = chroma(filters[self.epoch - 1])
         swapped = before[self.order(network).numpy()]
-        values = {"before": before, "right after": swapped, "at the end": chroma(filters[-1])}
+        values = {"before the swap": before, "right after it": swapped, "at the end": chroma(filters[-1])}
         return {
             f"η² of chroma {when}": float(explained_variance(value[:, None], owners)[0, 0])
             for when, value in values.items()
@@ -218,7 +218,7 @@ class _Loss(StudyTreatment):
 
     @staticmethod
     @abstractmethod
-    def term(branches: Sequence[Float[Tensor, "n units"]]) -> Float[Tensor, ""]:
+    def term(branches: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, ""]:
         """The term of the loss for the pooled outputs of each branch."""
 
 
@@ -228,7 +228,7 @@ class Decorrelation(_Loss):
     name = "decorrelation"
 
     @staticmethod
-    def term(branches: Sequence[Float[Tensor, "n units"]]) -> Float[Tensor, ""]:
+    def term(branches: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, ""]:
         """Mean r² over all pairs of units of different branches; silent units correlate with none."""
         scaled = []
         for branch in branches:
@@ -247,7 +247,7 @@ class SparseGroups(_Loss):
     name = "sparse_groups"
 
     @staticmethod
-    def term(branches: Sequence[Float[Tensor, "n units"]]) -> Float[Tensor, ""]:
+    def term(branches: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, ""]:
         """Σ ‖outputs of a branch‖ / √units, averaged over examples."""
         norms = [torch.linalg.vector_norm(one, dim=1) / one.shape[1] ** 0.5 for one in branches]
         return torch.stack(norms).sum(0).mean()
