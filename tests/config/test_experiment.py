@@ -124,6 +124,7 @@ MISTAKES = {
     "data.split.disjoint=maybe": r"^data\.split\.disjoint is 'maybe': it must be true or false\.$",
     "branch.fit.epochs=0": r"^branch\.fit\.epochs is 0:",
     "branch.fit.keep=last": r"^branch\.fit\.patience is 10 while keep is 'last'",
+    "branch.fit.keep=every branch.fit.patience=null": r"^branch\.fit\.keep is 'every': a branch keeps",
     "+branch.fit.epoch=3": r"^branch\.fit has no option 'epoch'",
     "+parent.epochs=3": r"^parent has no option 'epochs'",
     "+branch.augment=null": r"^branch has no option 'augment'",

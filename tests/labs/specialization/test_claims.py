@@ -133,3 +133,54 @@ def test_signs_are_flipped_exactly() -> None:
     assert sign_flips([0.0] * 4) == 1.0
     many = np.random.default_rng(0).normal(0, 1, 30)
     assert sign_flips(many.tolist()) + sign_flips((-many).tolist()) == pytest.approx(1, abs=0.01)
+
+
+def test_a_loss_that_raises_eta_squared_in_every_seed_encourages_it() -> None:
+    found: dict[int, Any] = {
+        seed: {
+            "branched": network(effect=False, accuracy=0.8, seed=seed),
+            "untrained": {},
+            "treated": network(effect=True, accuracy=0.7, seed=seed),
+        }
+        for seed in range(5)
+    }
+    by_name = {one.claim: one for one in claims(found, "pool", "pool")}
+    one = by_name["Losses can encourage it"]
+    assert one.verdict == SEEN
+    assert one.p == 1 / 32
+    assert one.value is not None
+    assert one.null is not None
+    assert one.value > one.null
+    assert "test accuracy 0.702 against 0.800" in one.measure
+    for numbers in found.values():
+        numbers["branched"], numbers["treated"] = numbers["treated"], numbers["branched"]
+    assert {one.claim: one for one in claims(found, "pool", "pool")}[one.claim].verdict == NOT_SEEN
+    lacking = {one.claim: one for one in claims(found, "pool")}[one.claim]
+    assert lacking.verdict == UNDECIDED
+    assert "treatment=decorrelation" in lacking.reason
+
+
+def test_feedback_is_seen_where_both_layers_precede_each_other() -> None:
+    found = {
+        seed: {"branched": network(effect=False, accuracy=0.8, seed=seed), "untrained": {}}
+        for seed in range(6)
+    }
+
+    def claim() -> Claim:
+        return {one.claim: one for one in claims(found, "pool")}["Branches and their layers feed each other"]
+
+    assert "parent.fit.keep=every" in claim().reason
+    noise = np.random.default_rng(0).normal(0, 1, (2, 6, 20))
+    gains = noise.copy()
+    for time in range(1, 20):
+        gains[:, :, time] += 0.8 * gains[::-1, :, time - 1]
+    for seed, one in found.items():
+        one["branched"]["over_epochs"] = {
+            stage: {"value": gains[layer, seed].cumsum().tolist()}
+            for layer, stage in enumerate(("conv1", "conv2"))
+        }
+    assert claim().verdict == SEEN
+    for one in found.values():
+        for followed in one["branched"]["over_epochs"].values():
+            followed["value"] = followed["value"][:4]
+    assert claim().reason == "it takes 4 seeds and 4 epochs"

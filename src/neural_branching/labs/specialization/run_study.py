@@ -35,7 +35,7 @@ from neural_branching.labs.specialization.weight_svd import SingularVector, conn
 from neural_branching.networks.branched import BranchedNet
 from neural_branching.networks.network import Network
 from neural_branching.networks.staged import StagedNetwork
-from neural_branching.store.artifact_store import store_at
+from neural_branching.store.artifact_store import Artifact, Store, store_at
 from neural_branching.store.environment import environment
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.fit import History
@@ -144,17 +144,8 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
     table = ensure_data(spec.data, store, content=True, fingerprint=fingerprint)
     check_table(spec, table)
     shown = Shown.of(table, spec.parent, spec.examples)
-    treated = spec.treatment is not None
-    designs: dict[tuple[int, str], ParentSpec] = {}
-    for parent in spec.parents:
-        designs |= {(parent.seed, role): one for role, one in roles_of(parent, treated=treated).items()}
-    weights = {
-        place: ensure_parent(
-            *(store, spec.data, table, spec.compute, one),
-            treatment=spec.treatment if place[1] == "treated" else None,
-        )
-        for place, one in designs.items()
-    }
+    roles = roles_of(spec.parent, treated=spec.treatment is not None)
+    designs, weights = _trained(spec, store, table)
     networks = {}
     with progress("Measuring units, branches and lesions") as show:
         for number, (place, one) in enumerate(designs.items()):
@@ -178,11 +169,9 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
         "lesion": spec.lesion,
         "examples": {"training": len(shown.training), "test": len(shown.test)},
         "labels": list(shown.names),
-        "networks": {
-            role: _described(one, spec) for role, one in roles_of(spec.parent, treated=treated).items()
-        },
+        "networks": {role: _described(one, spec) for role, one in roles.items()},
         "treatment": spec.treatment and dict(spec.treatment.identity()),
-        "effects": [asdict(effect) for effect in effects(seeds)] if treated else [],
+        "effects": [asdict(effect) for effect in effects(seeds)] if spec.treatment else [],
         "seeds": {str(seed): found for seed, found in seeds.items()},
         "claims": [asdict(claim) for claim in claims(seeds, spec.stage, encouraged)],
         "environment": environment(spec.compute.device()),
@@ -195,6 +184,24 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
     }
     histories = {f"{role}/{seed}": one.json(HISTORY) for (seed, role), one in weights.items()}
     return Study(results, networks, {name: found for name, found in histories.items() if found})
+
+
+def _trained(
+    spec: StudySpec, store: Store, table: DataTable
+) -> tuple[dict[tuple[int, str], ParentSpec], dict[tuple[int, str], Artifact]]:
+    """Every network by seed and role, and its weights, found or trained."""
+    designs: dict[tuple[int, str], ParentSpec] = {}
+    for parent in spec.parents:
+        roles = roles_of(parent, treated=spec.treatment is not None)
+        designs |= {(parent.seed, role): one for role, one in roles.items()}
+    weights = {
+        (seed, role): ensure_parent(
+            *(store, spec.data, table, spec.compute, one),
+            treatment=spec.treatment if role == "treated" else None,
+        )
+        for (seed, role), one in designs.items()
+    }
+    return designs, weights
 
 
 def _measured(

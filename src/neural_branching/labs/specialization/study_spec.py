@@ -88,7 +88,10 @@ class StudySpec:
                 "networks that start alike are no repeats of one another, so write repeats=1."
             )
         treatment = values["treatment"] and build(
-            values["treatment"], "treatment", StudyTreatment, trusted=True
+            values["treatment"],
+            "treatment",
+            StudyTreatment,
+            trusted=False,  # code of others is in no key
         )
         if treatment and not (parent.learns and parent.recipe and parent.recipe.keep == "every"):
             raise InputError(
