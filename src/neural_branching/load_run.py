@@ -45,10 +45,9 @@ def load(
             trusted, and if the folder has no finished run, the store has lost what it rests on, or
             configuration and results disagree.
     """
-    folder, place = Path(run).absolute(), _device(device)
-    results = _finished(folder)
-    index = _chosen([record["threshold"]["rule"] for record in records(results)], threshold)
-    with _found_again(folder, results, trust) as experiment:
+    place = _device(device)
+    with found_again(run, trust=trust) as (experiment, results):
+        index = _chosen([record["threshold"]["rule"] for record in records(results)], threshold)
         return _predictor(experiment, results, place, index)
 
 
@@ -62,27 +61,32 @@ def find(run: str | Path, *, trust: bool = False) -> pipeline.Run:
     Raises:
         InputError: as ``load``.
     """
-    folder = Path(run).absolute()
-    results = _finished(folder)
-    with _found_again(folder, results, trust) as experiment:
+    with found_again(run, trust=trust) as (experiment, results):
         done = pipeline.run(experiment)
         _refuse_other(done.results, results)
         return done
 
 
 @contextmanager
-def _found_again(folder: Path, results: Mapping[str, Any], trust: bool) -> Iterator[Experiment]:
-    """The experiment of a run, while its store only finds what it has.
+def found_again(run: str | Path, *, trust: bool = False) -> Iterator[tuple[Experiment, dict[str, Any]]]:
+    """The experiment of a finished run and its results, while its store only finds what it has.
+
+    Args:
+        run: folder of a run of ``train`` or ``route``.
+        trust: as for ``load``.
 
     Raises:
-        InputError: for what is not trusted.
+        InputError: if the folder has no finished run, the store has lost what it rests on, or something is
+            not trusted.
     """
+    folder = Path(run).absolute()
+    results = _finished(folder)
     outputs = _outputs(folder, results)
     config = read_yaml(folder / CONFIG)
     config |= {"outputs": str(outputs), "baselines": None, "logger": None}
     try:
         with store_at(outputs / "store").only_finding():
-            yield _parsed(config, trust)
+            yield _parsed(config, trust), results
     except UntrustedError as error:
         raise InputError(
             f"{folder / CONFIG}: {str(error).rstrip('.')}: add --trust (in Python trust=True) if you trust "

@@ -22,12 +22,16 @@ EVENTS = ".neural-branching"
 TRAINING = "training"
 # What a run's folder has in their place, where numbers alone are logged.
 LOGGED = "metrics.csv"
-# What summaries write into a sweep's folder.
+# What summaries and comparisons write into a sweep's folder.
 STUDIES = "studies.csv"
-TABLES = ("summary.csv", "summary.md", "baselines.csv", "routers.csv", "routers.md", STUDIES)
+OWN_BRANCHES = "own_branches"  # name of the files
+TABLES = (
+    *("summary.csv", "summary.md", "baselines.csv", "routers.csv", "routers.md", STUDIES),
+    *(f"{OWN_BRANCHES}.csv", f"{OWN_BRANCHES}.md"),
+)
 FIGURES = (
     *("risk_coverage", "accuracy", "aurc", "depth", "heat_maps", "by_threshold"),
-    *("pareto", "learning_curve", "routers"),
+    *("pareto", "learning_curve", "routers", OWN_BRANCHES),
 )
 
 # Of a job that its sweep was to have.

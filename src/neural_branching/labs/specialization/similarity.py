@@ -1,6 +1,7 @@
 """How alike branches respond, and how sparsely: linear CKA, mean correlation, Treves–Rolls."""
 
-from itertools import combinations
+from collections.abc import Sequence
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 
@@ -24,6 +25,22 @@ def similarity_of(covariance: Float64[np.ndarray, "width width"], partition: Par
         for a, b in combinations(partition.branches.values(), 2)
     ]
     return float(np.mean(blocks))
+
+
+def similarities(
+    responses: Sequence[Float64[np.ndarray, "examples _"]],
+) -> Float64[np.ndarray, "branches branches"]:
+    """Linear CKA of every two branches that are given apart, within [0, 1].
+
+    Args:
+        responses: of each branch, centred.
+    """
+    n = len(responses)
+    table = np.zeros((n, n))
+    for i, j in combinations_with_replacement(range(n), 2):
+        table[i, j] = table[j, i] = np.linalg.norm(responses[i].T @ responses[j]) ** 2
+    norms = np.sqrt(np.diag(table))
+    return np.asarray(table / np.outer(norms, norms).clip(1e-24))
 
 
 def compare_similarity(
