@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from neural_branching.errors import printable
 from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
-from neural_branching.labs.specialization.claims import SEEN, UNDECIDED
+from neural_branching.labs.specialization.claims import NOT_SEEN, SEEN, UNDECIDED
 from neural_branching.labs.specialization.own_branches import BranchRelations
 from neural_branching.labs.specialization.permutation_tests import ALPHA, Tested
 from neural_branching.report.cells import markdown_table, number
@@ -44,7 +44,8 @@ def report(found: BranchRelations, folder: Path) -> None:
     _write_pairs(folder / f"{OWN_BRANCHES}.csv", found)
     save({OWN_BRANCHES: heat_maps(found)}, folder, ("png", "svg"))
     screen.print(
-        f"One parent: no claim is refuted. Every pair: {folder / OWN_BRANCHES}.csv",
+        "Not seen: the opposite was. Where neither was, one parent decides nothing. Every pair: "
+        f"{folder / OWN_BRANCHES}.csv",
         highlight=False,
         soft_wrap=True,
     )
@@ -84,7 +85,8 @@ def _claims(found: BranchRelations) -> list[list[str]]:
 
 
 def _line(claim: str, measure: str, tested: Tested) -> list[str]:
-    verdict = SEEN if tested.p <= ALPHA else UNDECIDED
+    opposite = 1 - tested.p <= ALPHA
+    verdict = SEEN if tested.p <= ALPHA else NOT_SEEN if opposite else UNDECIDED
     return [claim, measure, number(tested.value), number(tested.null_mean), f"{tested.p:.2g}", verdict]
 
 
