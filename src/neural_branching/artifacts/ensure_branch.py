@@ -69,7 +69,7 @@ def _activations(
         "recipe": act.RECIPE,
         "data": table.artifact.key,
         "weights": workspace.weights.sha(WEIGHTS),
-        "network": spec.content(),
+        "network": {**spec.content(), **outline(spec).network.resolved},
         "stages": stages,
         "readout": readout.kind,
         "precision": "float32",

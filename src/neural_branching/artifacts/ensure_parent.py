@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from neural_branching.artifacts.build_networks import (
     augmentation,
     new_parent,
+    outline,
 )
 from neural_branching.artifacts.ensure_data import ensure_data
 from neural_branching.artifacts.trained_weights import EPOCHS, HISTORY, WEIGHTS, save, train_and_save
@@ -50,6 +51,8 @@ def ensure_parent(
     }
     if data.split.disjoint and spec.training_source == "branch":
         identity |= {"training_source": "branch"}
+    if resolved := outline(spec).network.resolved:
+        identity |= {"resolved": resolved}
     if start:
         identity |= {"start": start.sha(WEIGHTS)}
     if treatment:

@@ -70,7 +70,7 @@ class ParentSpec(Identified):
         network = check_class(
             check_keys(group, _KEYS | _MODEL, "parent", _MODEL)["network"], "parent.network"
         )
-        check_keys(group, _KEYS | (_MODEL & network.keys()), "parent")
+        check_keys(group, _KEYS | (_MODEL & network.keys()), "parent", _MODEL)
         # Given activations have logits, or have none, and only they know.
         kind = group["labels"] or ("fine" if "logits" in data.input.stages else "none")
         recipe = None

@@ -1,7 +1,8 @@
 """What a network must offer to be branched from: named stages, and a forward pass that stops at one."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -33,6 +34,11 @@ class Network(nn.Module):
         """Whether the first of a stage's tokens, if it has tokens, stands for the input."""
         names = self.stage_names
         return self.class_token is not None and names.index(self.class_token) <= names.index(stage)
+
+    @property
+    def resolved(self) -> Mapping[str, Any]:
+        """What the configuration leaves to the network: plain values that decide what it computes."""
+        return {}
 
     @property
     def bare(self) -> nn.Module:

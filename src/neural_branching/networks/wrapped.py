@@ -15,25 +15,27 @@ class WrappedModule(Network):
     A stage's output is what the submodule returns when it is *first* called; the pass is broken off
     as soon as the last stage asked for has been seen, so that later layers cost nothing. Control flow
     may depend on anything but the values in a tensor: shapes are found on tensors that have none.
-    "logits" is what the module itself returns.
+    The last stage is what the module itself returns.
 
     Args:
-        module: maps a batch of inputs (n, …) to logits (n, classes).
+        module: maps a batch of inputs (n, …) to logits (n, classes), or to something else.
+        last: name of the last stage: "logits", or "output" of a module that gives none of its parent's labels.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, last: str = "logits") -> None:
         super().__init__()
         self.module = module
+        self.last = last
 
     @property
     def stage_names(self) -> tuple[str, ...]:
-        """Names of all submodules as ``named_modules`` gives them, then "logits"."""
-        return (*(name for name, _ in self.module.named_modules() if name not in ("", "logits")), "logits")
+        """Names of all submodules as ``named_modules`` gives them, then the last stage."""
+        return (*(name for name, _ in self.module.named_modules() if name not in ("", self.last)), self.last)
 
     @property
     def main_stages(self) -> tuple[str, ...]:
-        """Submodules of the first level, then "logits"."""
-        return (*(name for name, _ in self.module.named_children() if name != "logits"), "logits")
+        """Submodules of the first level, then the last stage."""
+        return (*(name for name, _ in self.module.named_children() if name != self.last), self.last)
 
     @property
     def bare(self) -> nn.Module:
@@ -74,10 +76,10 @@ class WrappedModule(Network):
                 lambda module, inputs, output, name=name: keep(name, output)
             )
             for name in stages
-            if name != "logits"
+            if name != self.last
         ]
         try:
-            keep("logits", self.module(x)) if "logits" in missing else self.module(x)
+            keep(self.last, self.module(x)) if self.last in missing else self.module(x)
         except _StageReachedError:
             pass
         finally:

@@ -19,7 +19,7 @@ from neural_branching.errors import ArgumentError, InputError, one_of, whole
 if TYPE_CHECKING:
     from torch import Tensor
 
-NORMALIZE = ("channel", "pixel", "imagenet")
+NORMALIZE = ("channel", "pixel", "imagenet", "none")
 # Means and deviations of ImageNet's training images that torchvision's weights expect, for pixels 0 … 255.
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -66,9 +66,11 @@ class ImageInputs(InputAdapter):
         Args:
             normalize: "channel" for one mean and deviation per colour channel, "pixel" for one of every
                 pixel and channel, both learned from the training images; "imagenet" for the constants
-                that weights from ImageNet were trained with.
+                that weights from ImageNet were trained with; "none" for networks that do it themselves.
         """
         one_of(normalize, NORMALIZE, "normalize")
+        if normalize == "none":
+            return (1, 1, 1), ((0.0,), (1.0,))
         if normalize == "imagenet":
             return (3, 1, 1), (IMAGENET_MEAN, IMAGENET_STD)
         return self.shape if normalize == "pixel" else (3, 1, 1), None
