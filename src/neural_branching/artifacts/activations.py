@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 import numpy as np
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from neural_branching.data.batches import Augment, TensorDataModule
 from neural_branching.data.table import DataTable
@@ -25,7 +25,8 @@ from neural_branching.store.artifact_store import Artifact, Facts
 from neural_branching.training.classifier import Classifier
 
 RECIPE = 1
-BATCH = 512
+MOST = 512  # examples of a batch
+LARGEST = 2**28  # bytes of a layer's output for a batch
 
 
 def stage_shapes(parent: Classifier, blank: Tensor, stages: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -83,6 +84,30 @@ def mean_tokens(
     return [name for name, shape in shapes.items() if len(shape) == 2]
 
 
+def fitting_batch(parent: Classifier, blank: Tensor, stages: Sequence[str] | None = None) -> int:
+    """Examples of a batch: a power of two for which no layer's output takes more than 256 MB, at most 512.
+
+    Args:
+        parent: the network.
+        blank: one example, (1, …).
+        stages: those that a pass keeps; None for the network's main stages.
+    """
+    largest = 1
+
+    def measure(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output.numel() * output.element_size())
+
+    hooks = [module.register_forward_hook(measure) for module in parent.modules()]
+    try:
+        stage_shapes(parent, blank, stages or main_stages(parent, blank))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return int(min(MOST, 2 ** max(0, (LARGEST // largest).bit_length() - 1)))
+
+
 def extract(
     parent: Classifier,
     examples: Shaped[np.ndarray, "n ..."],
@@ -90,6 +115,7 @@ def extract(
     device: torch.device,
     stages: Sequence[str] | None = None,
     readout: Readout | None = None,
+    batch_size: int | None = None,
 ) -> Facts:
     """Write the activations of all examples at some stages, one safetensors file per stage.
 
@@ -104,6 +130,7 @@ def extract(
         device: where the forward pass runs.
         stages: names of the stages; None for the network's main stages.
         readout: how outputs become vectors; None for each stage's default.
+        batch_size: examples of a batch; None for ``fitting_batch``.
 
     Returns:
         Number of examples and width of every stage.
@@ -111,9 +138,9 @@ def extract(
     Raises:
         InputError: if the disk has no room for the files; nothing is written then.
     """
+    size = batch_size or fitting_batch(parent, _blank(examples), stages)
     batches = (
-        torch.from_numpy(np.array(examples[start : start + BATCH]))
-        for start in range(0, len(examples), BATCH)
+        torch.from_numpy(np.array(examples[start : start + size])) for start in range(0, len(examples), size)
     )
     return _write(parent, batches, examples, len(examples), folder, device, stages, readout)
 
@@ -128,6 +155,7 @@ def extract_views(
     device: torch.device,
     stages: Sequence[str] | None = None,
     readout: Readout | None = None,
+    batch_size: int | None = None,
 ) -> Facts:
     """Write the activations of augmented views of some examples; as ``extract``, view after view.
 
@@ -141,6 +169,8 @@ def extract_views(
         device: where the forward pass runs.
         stages: names of the stages; None for the network's main stages.
         readout: how outputs become vectors; None for each stage's default.
+        batch_size: examples of a batch, for which the generator draws together; None for
+            ``fitting_batch``.
 
     Returns:
         Number of vectors and width of every stage.
@@ -148,11 +178,14 @@ def extract_views(
     Raises:
         InputError: if the disk has no room for the files; nothing is written then.
     """
-    generator = torch.Generator().manual_seed(views.seed)
+    size, generator = (
+        batch_size or fitting_batch(parent, _blank(examples), stages),
+        torch.Generator().manual_seed(views.seed),
+    )
     batches = (
-        augment(torch.from_numpy(examples[rows[start : start + BATCH]]), generator)
+        augment(torch.from_numpy(examples[rows[start : start + size]]), generator)
         for _ in range(views.count)
-        for start in range(0, len(rows), BATCH)
+        for start in range(0, len(rows), size)
     )
     n = views.count * len(rows)
     return _write(parent, batches, examples, n, folder, device, stages, readout)
@@ -170,8 +203,7 @@ def _write(
     readout: Readout | None,
 ) -> Facts:
     readout, token = readout or Readout("auto"), parent.network.has_class_token
-    blank = torch.from_numpy(np.zeros((1, *examples.shape[1:]), examples.dtype))
-    widths = stage_widths(parent, blank, stages, readout)
+    widths = stage_widths(parent, _blank(examples), stages, readout)
     _check_room(folder, 4 * n * sum(widths.values()))
     parent = parent.to(device).eval()
     with ExitStack() as stack:
@@ -318,6 +350,10 @@ def subset_targets(
         index[table.indices(group)] = label
     targets: Int64[np.ndarray, " n"] = index[table.labels[rows]]
     return targets
+
+
+def _blank(examples: Shaped[np.ndarray, "n ..."]) -> Tensor:
+    return torch.from_numpy(np.zeros((1, *examples.shape[1:]), examples.dtype))
 
 
 def _check_room(folder: Path, needed: int) -> None:

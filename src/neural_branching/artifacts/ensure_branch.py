@@ -83,15 +83,18 @@ def _activations(
         network, fingerprint = load_parent(workspace), table.artifact.key
         whole = ensure_data(workspace.data, workspace.store, content=True, fingerprint=fingerprint)
         examples = whole.examples()
+        batch = workspace.compute.extraction_batch
         where = "every stage" if stages is None else ", ".join(stages)
         if not viewed:
             log.info("Computing the activations of %s examples at %s.", f"{len(examples):,}", where)
-            return act.extract(network, examples, folder, device, stages, readout)
+            return act.extract(network, examples, folder, device, stages, readout, batch)
         rows, views = table.rows("train"), viewed.views
         count = f"{len(rows):,}"
         log.info("Computing the activations of %d views of %s examples at %s.", views.count, count, where)
         augment = view_augmentation(viewed)
-        return act.extract_views(network, examples, rows, views, augment, folder, device, stages, readout)
+        return act.extract_views(
+            network, examples, rows, views, augment, folder, device, stages, readout, batch
+        )
 
     needs = [f"{name}.safetensors" for name in needed]
     return workspace.store.fetch("activations", identity, compute, needs=needs)

@@ -129,7 +129,8 @@ def print_stages(experiment: Experiment, found: list[Stage], *, every: bool) -> 
         for stage in found
     ]
     print_table(screen, ScreenTable(f"Branch points of {name}, {inputs.name} of {shape}", columns, rows))
-    whole = "The parent by itself takes those up to its logits."
+    last = "logits" if experiment.parent.labels.names else "output"
+    whole = f"The parent by itself takes those up to its {last}."
     if experiment.data.input.stages:
         whole = "What computed given activations is not counted."
     screen.print(

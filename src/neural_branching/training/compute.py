@@ -23,6 +23,8 @@ class Compute:
         threads: CPU threads for torch; None leaves torch's own choice.
         progress: show a progress bar while training, if the output is a terminal.
         together: train the branches of one shape that a sweep or a tree needs at once.
+        extraction_batch: examples of a pass of a frozen network; None for as many as fit. (Rounding, and with
+            them the last digits, may depend on it.)
         checkpoint_seconds: least time between two checkpoints of a training, from which it continues
             when it is interrupted.
         logger: where curves appear while something trains, and what a run has found; None for nowhere.
@@ -39,6 +41,7 @@ class Compute:
         progress: bool = True,
         together: bool = True,
         checkpoint_seconds: float = 60.0,
+        extraction_batch: int | None = None,
         logger: Logger | None = None,
     ) -> None:
         self.accelerator = one_of(accelerator, ACCELERATORS, "accelerator")
@@ -47,6 +50,9 @@ class Compute:
         self.progress = _switch(progress, "progress")
         self.together = _switch(together, "together")
         self.checkpoint_seconds = number(checkpoint_seconds, "checkpoint_seconds", 0, float("inf"))
+        self.extraction_batch = (
+            None if extraction_batch is None else whole(extraction_batch, "extraction_batch", 1)
+        )
         self.logger = logger
 
     def device(self) -> torch.device:
