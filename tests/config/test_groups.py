@@ -80,6 +80,7 @@ COMPANIONS = {
     "data/image_folder": ["data.root={images}", "subset=custom", "subset.classes=[cat,dog]"],
     "data/vectors": ["data.root={vectors}"],
     "data/source/vectors": ["data=vectors", "data.root={vectors}"],
+    "parent/timm": ["parent.model=test_vit", "parent.weights=null"],
     "parent/identity": ["data=vectors", "data.root={vectors}"],
     "branch_point/first": ["data=vectors", "data.root={vectors}"],
     "data/source/cifar100": ["data=fish_and_flowers", "subset=fish"],

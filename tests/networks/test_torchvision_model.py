@@ -68,6 +68,18 @@ def test_a_node_is_what_a_forward_hook_sees() -> None:
         assert torch.equal(together[node], seen[name]), node
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("model", ["resnet18", "densenet121"])
+def test_a_stage_is_the_same_alone_and_beside_others(model: str) -> None:
+    """Layers behind it work in place, and must not change what one pass keeps of it."""
+    torch.manual_seed(0)
+    network = TorchvisionModel(IMAGE, 4, model).eval()
+    x = images()
+    together = dict(network.walk(x, network.main_stages))
+    for name in network.main_stages:
+        assert torch.equal(together[name], network(x, until=name)), name
+
+
 def test_nodes_are_named_in_order_and_the_last_is_the_logits() -> None:
     network = resnet()
     names = network.stage_names

@@ -142,3 +142,13 @@ def test_a_module_that_returns_no_tensor_is_refused() -> None:
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"^until is 'twise', .*did you mean 'twice'"):
         WrappedModule(Theirs())(images(), until="twise")
+
+
+@torch.inference_mode()
+def test_a_stage_is_the_same_alone_and_beside_others() -> None:
+    network = WrappedModule(nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)))
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    together = dict(network.walk(x, ("0", "1", "logits")))
+    assert together["0"].min() < 0
+    for name, output in together.items():
+        assert torch.equal(output, network(x, until=name)), name

@@ -65,11 +65,12 @@ def _activations(
 ) -> Artifact:
     """One pass of the parent, over all examples or over the views of the training examples of a branch."""
     spec, table, device = workspace.parent, workspace.table, workspace.compute.device()
+    network = outline(spec).network
     identity = {
-        "recipe": act.RECIPE,
+        "recipe": network.pass_recipe,
         "data": table.artifact.key,
         "weights": workspace.weights.sha(WEIGHTS),
-        "network": {**spec.content(), **outline(spec).network.resolved},
+        "network": {**spec.content(), **network.resolved},
         "stages": stages,
         "readout": readout.kind,
         "precision": "float32",
@@ -80,20 +81,20 @@ def _activations(
         identity["views"] = {**viewed.viewed, "split": table.split_key}
 
     def compute(folder: Path) -> Facts:
-        network, fingerprint = load_parent(workspace), table.artifact.key
+        parent, fingerprint = load_parent(workspace), table.artifact.key
         whole = ensure_data(workspace.data, workspace.store, content=True, fingerprint=fingerprint)
         examples = whole.examples()
         batch = workspace.compute.extraction_batch
         where = "every stage" if stages is None else ", ".join(stages)
         if not viewed:
             log.info("Computing the activations of %s examples at %s.", f"{len(examples):,}", where)
-            return act.extract(network, examples, folder, device, stages, readout, batch)
+            return act.extract(parent, examples, folder, device, stages, readout, batch)
         rows, views = table.rows("train"), viewed.views
         count = f"{len(rows):,}"
         log.info("Computing the activations of %d views of %s examples at %s.", views.count, count, where)
         augment = view_augmentation(viewed)
         return act.extract_views(
-            network, examples, rows, views, augment, folder, device, stages, readout, batch
+            parent, examples, rows, views, augment, folder, device, stages, readout, batch
         )
 
     needs = [f"{name}.safetensors" for name in needed]

@@ -16,9 +16,11 @@ class Network(nn.Module):
     Attributes:
         class_token: the first stage at which the first of the tokens (n, tokens, width) stands for the
             input; None if none ever does. Before it a class token is the same for every input.
+        pass_recipe: version of how a pass hands out stages, part of the key of their activations.
     """
 
     class_token: str | None = None
+    pass_recipe: int = 1
 
     @property
     @abstractmethod

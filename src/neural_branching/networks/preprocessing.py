@@ -16,8 +16,8 @@ INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 class Preprocessing(nn.Module):
     """Resizes images and standardises their colours by constants.
 
-    Smaller images are averaged into where that loses pixels (antialias), as by Pillow. An image is resized
-    so that the middle ``crop`` of its side has ``size`` pixels; the rest is cut off.
+    An image is resized, as Pillow does it, so that the middle ``crop`` of its side has ``size`` pixels; the
+    rest is cut off.
 
     Args:
         size: side of what the network sees, in pixels.
@@ -65,11 +65,11 @@ class Preprocessing(nn.Module):
         """What the network sees of images of values 0 … 255."""
         side = round(self.size / self.crop)
         if x.shape[-1] != side:
-            smooth = {} if self.interpolation == "nearest" else {"align_corners": False}
-            fewer = self.interpolation != "nearest" and side < x.shape[-1]
-            x = F.interpolate(x, (side, side), mode=self.interpolation, antialias=fewer, **smooth)
+            # Only with antialias has torch the cubic curves of Pillow, for larger sizes too.
+            smooth = {} if self.interpolation == "nearest" else {"align_corners": False, "antialias": True}
+            x = F.interpolate(x, (side, side), mode=self.interpolation, **smooth)
             x = x.clamp(0, 255)  # beyond which cubic curves overshoot
-        if start := (side - self.size) // 2:
+        if start := round((side - self.size) / 2):
             x = x[..., start : start + self.size, start : start + self.size]
         return (x - self.mean) / self.std
 

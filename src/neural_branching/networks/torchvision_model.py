@@ -34,6 +34,8 @@ class TorchvisionModel(Network):
         InputError: for an unknown model or weights, or a file that does not fit the model.
     """
 
+    pass_recipe = 2  # 1 handed out what later nodes had changed in place
+
     def __init__(
         self, in_shape: Sequence[int], num_classes: int, model: str, weights: str | None = None
     ) -> None:
@@ -104,14 +106,27 @@ class TorchvisionModel(Network):
 
 
 def _truncate(extractor: fx.GraphModule) -> None:
-    """Remove what lies beyond the last node: assertions keep all that they look at alive."""
+    """Remove what lies beyond the last node, and copy what later nodes may change in place.
+
+    Assertions would keep all that they look at alive.
+    """
     graphs: list[fx.Graph] = [extractor.train_graph, extractor.eval_graph]  # type: ignore[list-item]
     for graph in graphs:
         for node in list(graph.nodes):
             if node.op == "call_function" and node.target is torch._assert:
                 graph.erase_node(node)
+        [output] = (node for node in graph.nodes if node.op == "output")
+        copied = {}
+        for name, node in output.args[0].items():  # type: ignore[union-attr]
+            with graph.inserting_after(node):
+                copied[name] = graph.call_function(_copied, (node,))
+        output.args = (copied,)
         graph.eliminate_dead_code()
     extractor.recompile()
+
+
+def _copied(output: object) -> object:
+    return output.clone() if isinstance(output, Tensor) else output
 
 
 def _state(model: str, weights: str) -> Mapping[str, Tensor]:

@@ -22,6 +22,8 @@ class WrappedModule(Network):
         last: name of the last stage: "logits", or "output" of a module that gives none of its parent's labels.
     """
 
+    pass_recipe = 2  # 1 handed out what later layers had changed in place
+
     def __init__(self, module: nn.Module, last: str = "logits") -> None:
         super().__init__()
         self.module = module
@@ -66,8 +68,9 @@ class WrappedModule(Network):
                     f"The stage {name!r} of {type(self.module).__name__} returns shape "
                     f"{tuple(output.shape)} for {len(x)} inputs: it must return one entry per input, (n, …)."
                 )
-            seen[name] = output
             missing.discard(name)
+            # Later layers may work in place, as many a ReLU does.
+            seen[name] = output.clone() if missing else output
             if not missing:
                 raise _StageReachedError
 
