@@ -1,26 +1,36 @@
-"""Parents that somebody else trained through the whole flow: no labels, no training, their own preprocessing."""
+"""Parents that somebody else trained through the whole flow: no labels, no training, own preprocessing."""
 
+import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from device import TRAINER
-from neural_branching import cli, pipeline
-from neural_branching.artifacts.activations import read
-from neural_branching.artifacts.workspace import Workspace, load_parent
-from neural_branching.config.experiment import Experiment
+from neural_branching import cli
 from neural_branching.exported_program import export
 from neural_branching.load_run import load
+from neural_branching.networks.preprocessing import Preprocessing
+from neural_branching.networks.readout import Readout
+from neural_branching.networks.timm_model import TimmModel
 from tiny import ORDINARY, glyphs, recipe
 
-BACKBONE = ("parent=timm", "parent.model=test_efficientnet", "parent.weights=null")
-BRANCH = [one for one in recipe(epochs=2, lr=1e-2) if one.startswith("++branch")]
-OWN = (*glyphs(2, size=16, train=16, test=6), *BRANCH, "branch.network.widths=[8]", *ORDINARY, "logger=none")
-SEEN = ("parent.network.size=32", *TRAINER, "trainer.progress=false")
+BACKBONE = ("parent=timm", "parent.model=test_efficientnet", "parent.weights=null", "parent.network.size=32")
+TINY = (
+    *glyphs(3, 3, size=16, train=16, test=6),
+    *(one for one in recipe(epochs=2, lr=1e-2) if one.startswith("++branch")),
+    *("branch.network.widths=[8]", "logger=none", "trainer.progress=false", *TRAINER),
+)
+RUNS = {
+    "output": ("train", *ORDINARY),
+    "block": ("train", *ORDINARY, "branch_point.stage=blocks.1", "baselines=all"),
+    "larger": ("train", *ORDINARY, "parent.network.size=48"),
+    "tree": ("route", "hierarchy=glyphs_by_case", "router=gate"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -33,15 +43,84 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run at the last stage and one within, of one store."""
-    outputs = tmp_path_factory.mktemp("pretrained") / "outputs"
+    folder = tmp_path_factory.mktemp("pretrained")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["neural-branching"])
-        for stage in ("output", "blocks.1"):
-            cli.main(["train", *BACKBONE, *OWN, *SEEN, f"branch_point.stage={stage}", f"outputs={outputs}"])
-    return outputs
+        patch.chdir(folder)
+        for name, (command, *own) in RUNS.items():
+            typed = [command, *BACKBONE, *TINY, *own, f"hydra.run.dir=outputs/runs/{name}"]
+            patch.setattr("sys.argv", ["neural-branching", *typed])
+            cli.main()
+    return folder
 
 
-def run_at(place: Path, stage: str) -> Path:
-    [found] = (place / "runs").glob(f"*_{stage}")
-    return found
+def artifact(place: Path, run: str, kind: str) -> Path:
+    found = json.loads((place / "outputs" / "runs" / run / "results.json").read_text())["artifacts"][kind]
+    return Path(place / "outputs" / "store" / kind / found["key"])
+
+
+@torch.inference_mode()
+def test_activations_are_those_of_the_model_by_itself(place: Path) -> None:
+    pixels = torch.from_numpy(np.load(artifact(place, "block", "data") / "examples.npy")[:20]).float()
+    torch.manual_seed(0)
+    network = TimmModel((3, 16, 16), 0, "test_efficientnet", size=32).eval()
+    weights = load_file(artifact(place, "block", "parent") / "weights.safetensors")
+    state = {name.removeprefix("network.module."): one for name, one in weights.items() if "module." in name}
+    network.bare.load_state_dict(state)
+    values = network.preprocessing.values
+    seen = Preprocessing(32, values["mean"], values["std"])(pixels)
+    kept = artifact(place, "block", "activations")
+    for stage, theirs in {
+        "blocks.1": Readout("pool2")(
+            network.bare.blocks[:2](network.bare.bn1(network.bare.conv_stem(seen))), False
+        ),
+        "output": network.bare(seen),
+    }.items():
+        mine = load_file(kept / f"{stage}.safetensors")["activations"][:20]
+        assert torch.allclose(mine, theirs, atol=1e-4), stage
+
+
+def test_the_size_that_the_network_sees_is_part_of_the_key(place: Path) -> None:
+    keys = {run: artifact(place, run, "activations").name for run in ("output", "block", "larger")}
+    assert keys["output"] == keys["block"]  # kept from one pass
+    assert keys["output"] != keys["larger"]
+    identity = json.loads((artifact(place, "larger", "activations") / "manifest.json").read_text())[
+        "identity"
+    ]
+    assert identity["network"]["preprocessing"]["size"] == 48
+
+
+def test_what_needs_logits_of_the_parent_is_left_out(place: Path) -> None:
+    results = json.loads((place / "outputs" / "runs" / "block" / "results.json").read_text())
+    assert results["parent"]["test_accuracy"] is None
+    [node] = results["nodes"].values()
+    assert "linear_probe" in node["baselines"]
+    assert node["baselines"].get("restricted") is None
+
+
+@pytest.mark.parametrize("run", ["output", "block"])
+def test_runs_answer_new_images_and_are_programs(place: Path, run: str, tmp_path: Path) -> None:
+    folder = place / "outputs" / "runs" / run
+    with (folder / "predictions.csv").open() as stream:
+        lines = [line for line in csv.DictReader(stream) if line["split"] == "test"]
+    predictor = load(folder)
+    pixels = np.load(artifact(place, run, "data") / "examples.npy")
+    answers = predictor.predict(pixels[[int(line["row"]) for line in lines]])
+    assert [one.trace[0].label for one in answers] == [line["prediction"] for line in lines]
+    compared, difference = export(predictor, tmp_path / "branch.pt2")
+    assert compared > 0
+    assert difference < 1e-4
+
+
+def test_a_tree_routes_by_gates(place: Path) -> None:
+    results = json.loads((place / "outputs" / "runs" / "tree" / "results.json").read_text())
+    assert results["router"] == "gate"
+    assert results["nodes"].keys() == {"root", "digit", "letter", "upper", "lower"}
+
+
+def test_a_router_that_asks_the_parent_is_refused(place: Path, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+    typed = ["route", *BACKBONE, *TINY, "hierarchy=glyphs_by_case", "router=parent_mass"]
+    monkeypatch.setattr("sys.argv", ["neural-branching", *typed])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert "router=parent_mass asks the parent which node an example belongs to" in str(stop.value.code)

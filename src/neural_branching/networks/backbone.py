@@ -40,7 +40,9 @@ class Backbone(WrappedModule):
         """The repeated parts, else the children that have weights; then the last stage."""
         repeated: list[str] = []
         for name, container in self.module.named_modules():
-            named = name.rpartition(".")[2] in CONTAINERS and isinstance(container, nn.Sequential | nn.ModuleList)
+            named = name.rpartition(".")[2] in CONTAINERS and isinstance(
+                container, nn.Sequential | nn.ModuleList
+            )
             if named and not name.startswith(tuple(f"{outer}." for outer in repeated)):
                 repeated += [f"{name}.{part}" for part, _ in container.named_children()]
         children = self.module.named_children()

@@ -57,9 +57,7 @@ class Preprocessing(nn.Module):
         }
         # Constants of the model and no weights of it.
         for name in ("mean", "std"):
-            self.register_buffer(
-                name, 255 * torch.tensor(self.values[name]).view(3, 1, 1), persistent=False
-            )
+            self.register_buffer(name, 255 * torch.tensor(self.values[name]).view(3, 1, 1), persistent=False)
 
     def forward(self, x: Float[Tensor, "n 3 side side"]) -> Float[Tensor, "n 3 size size"]:
         """What the network sees of images of values 0 … 255."""

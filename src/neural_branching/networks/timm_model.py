@@ -104,7 +104,11 @@ def import_timm() -> Any:
 
 def _made(timm: Any, model: str, num_classes: int, described: Any, size: int | None) -> nn.Module:
     """The model with initial weights, for images of a size."""
-    options = {} if size in (None, described.input_size[-1]) or not described.fixed_input_size else {"img_size": size}
+    options = (
+        {}
+        if size in (None, described.input_size[-1]) or not described.fixed_input_size
+        else {"img_size": size}
+    )
     try:
         made: nn.Module = timm.create_model(model, num_classes=num_classes, **options)
     except (AssertionError, TypeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from neural_branching.errors import InputError
@@ -19,7 +20,7 @@ class WrappedModule(Network):
 
     Args:
         module: maps a batch of inputs (n, …) to logits (n, classes), or to something else.
-        last: name of the last stage: "logits", or "output" of a module that gives none of its parent's labels.
+        last: name of the last stage: "logits", or "output" of a module that gives no label's.
     """
 
     pass_recipe = 2  # 1 handed out what later layers had changed in place
@@ -54,6 +55,8 @@ class WrappedModule(Network):
         """
         seen: dict[str, Tensor] = {}
         missing = set(stages)
+        # An exporter loses its place where a pass is broken off, and leaves out by itself what nobody reads.
+        whole = torch.compiler.is_compiling()
 
         def keep(name: str, output: object) -> None:
             if name in seen:
@@ -70,8 +73,8 @@ class WrappedModule(Network):
                 )
             missing.discard(name)
             # Later layers may work in place, as many a ReLU does.
-            seen[name] = output.clone() if missing else output
-            if not missing:
+            seen[name] = output.clone() if missing or whole else output
+            if not missing and not whole:
                 raise _StageReachedError
 
         hooks = [
