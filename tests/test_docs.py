@@ -27,7 +27,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", re.MULTILINE)
 COMPOSED = ("train", "route", "study", "stages", "specialize")
-NOT_COMPOSED = {"--labels", "--partitions"}  # of a command that otherwise is
+NOT_COMPOSED = {"--branches", "--labels", "--partitions"}  # of a command that otherwise is
 # Folders that a reader has, and the repository has not.
 READERS = ("FOLDER", "outputs", "site", "test", "train")
 

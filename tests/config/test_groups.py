@@ -235,7 +235,7 @@ def test_every_stage_offered_is_one_of_a_network() -> None:
     stages = {stage for network in networks for stage in network.stages}
     assert set(TRANSFORMERS) == set(networks[2].stages) - set(networks[0].stages)
     offered = {file.removeprefix("branch_point/") for file in OPTIONS if file.startswith("branch_point/")}
-    assert offered == stages | {"first"}
+    assert offered == stages | {"first", "output"}  # of given activations, and of backbones without logits
     for stage in offered:
         assert raw(OmegaConf.load(CONF / "branch_point" / f"{stage}.yaml")) == {
             "stage": stage,

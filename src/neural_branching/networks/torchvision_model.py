@@ -117,7 +117,7 @@ def _truncate(extractor: fx.GraphModule) -> None:
                 graph.erase_node(node)
         [output] = (node for node in graph.nodes if node.op == "output")
         copied = {}
-        for name, node in output.args[0].items():  # type: ignore[union-attr]
+        for name, node in output.args[0].items():
             with graph.inserting_after(node):
                 copied[name] = graph.call_function(_copied, (node,))
         output.args = (copied,)

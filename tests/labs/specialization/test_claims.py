@@ -98,6 +98,20 @@ def test_what_is_there_before_training_is_no_specialization() -> None:
         assert found[claim].untrained == pytest.approx(found[claim].value, abs=0.01)
 
 
+def test_a_hidden_branch_is_more_than_the_size_of_filters() -> None:
+    """Its first singular vector tells colour from grey, but large filters from small ones as well."""
+    seeds = {
+        seed: {
+            role: network(effect=True, accuracy=0.8, seed=seed) for role in ("branched", "untrained", "plain")
+        }
+        for seed in range(10)
+    }
+    for one in seeds.values():
+        one["plain"]["singular_vectors"]["centred"]["norm"] = statistic(0.9, 0.001)
+    [hidden] = [one for one in claims(seeds, "pool") if one.claim == "Plain layers have hidden branches"]
+    assert hidden.verdict == NOT_SEEN
+
+
 def test_no_effect_in_many_seeds_is_not_seen_and_in_few_it_is_undecided() -> None:
     many, few, one = study(10, effect=False), study(5, effect=False), study(1, effect=True)
     for claim in DIVIDED:

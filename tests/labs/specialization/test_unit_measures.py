@@ -13,6 +13,7 @@ from neural_branching.labs.specialization.filter_features import (
     frequency,
     orientation,
 )
+from neural_branching.labs.specialization.measurement import measure_stage
 from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.permutation_tests import compare_features, holm
 from neural_branching.labs.specialization.similarity import (
@@ -21,9 +22,11 @@ from neural_branching.labs.specialization.similarity import (
     similarity_of,
     treves_rolls,
 )
-from neural_branching.labs.specialization.stimuli import VARIANTS, arcs, lines
-from neural_branching.labs.specialization.unit_responses import class_selectivity, dead_units
+from neural_branching.labs.specialization.stimuli import RADII, VARIANTS, arcs, grey, lines
+from neural_branching.labs.specialization.unit_responses import class_selectivity, dead_units, respond
 from neural_branching.labs.specialization.weight_svd import connections, singular_vectors
+from neural_branching.networks.branched import BranchedNet
+from neural_branching.training.parent import Parent
 
 
 def gratings(cycles: float, count: int, generator: np.random.Generator) -> np.ndarray:
@@ -148,6 +151,72 @@ def test_a_hidden_branch_is_in_the_first_centred_vector() -> None:
     assert first.features["noise"].p > 0.05
     with pytest.raises(InputError, match="grouped"):
         connections(weights[:, :8], 16)
+
+
+def test_only_centred_columns_show_what_all_of_the_next_layer_has_in_common() -> None:
+    """Two units of each kind; one column is large for everybody, and says nothing of the kinds."""
+    kinds = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    table = np.stack([100 + np.array([1, 0, 1, 0, 0, 1.0]), 3 * kinds, 2 * kinds], 1)
+    found = singular_vectors(table, {"kind": kinds}, 50)
+    assert found["centred"].features["kind"].value == pytest.approx(1)
+    assert found["centred"].share > 0.9
+    assert found["centred"].vector.sum() == pytest.approx(0, abs=1e-9)
+    assert abs(found["raw"].vector.sum()) > 2
+
+
+class Answering:
+    """A model whose units answer chosen images, each with a number of its own."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, answers: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        self.answers = answers
+
+    def eval(self) -> "Answering":
+        return self
+
+    def walk(self, x: torch.Tensor, stages: tuple[str, ...]):
+        units = torch.zeros(len(x), 3)
+        for images, values in self.answers:
+            same = (x[:, None] == images[None]).flatten(2).all(2)
+            units += same.float() @ values
+        return [(stages[0], units)]
+
+
+def test_responses_to_curves_and_to_colour_are_what_they_are_defined_as() -> None:
+    images = torch.randint(0, 256, (2, 3, 24, 24), generator=torch.Generator().manual_seed(0)).byte()
+    curved, straight = torch.zeros(len(arcs(24)), 3), torch.zeros(len(lines(24)), 3)
+    curved[5, 0] = 1.0  # one arc alone
+    curved[:, 1], straight[2, 1] = 0.25, 0.75
+    straight[:, 2] = 2.0
+    coloured, colourless = torch.tensor([[4.0, 0, 1], [2, 0, 1]]), torch.tensor([[1.0, 0, 1], [1, 0, 1]])
+    model = Answering(
+        [(arcs(24), curved), (lines(24), straight), (images, coloured), (grey(images), colourless)]
+    )
+    answers = respond(model, images, ("here",))["here"]  # type: ignore[arg-type]
+    assert np.array_equal(answers.means, coloured)
+    assert answers.colour == pytest.approx([(3 + 1) / 6, 0, 0])
+    # The best orientation of each radius, averaged: 1 of three radii for the first unit, against no line.
+    assert len(RADII) == 3
+    assert answers.curves == pytest.approx([1, (0.25 - 0.75) / 1, -1])
+    straight[:, 0] = 1 / 3  # as much as the arcs on average, and less than the best of them
+    assert respond(model, images, ("here",))["here"].curves[0] == pytest.approx(0)  # type: ignore[arg-type]
+
+
+def test_filters_that_are_faint_are_left_out_whatever_their_units_answer() -> None:
+    torch.manual_seed(0)
+    model = Parent(BranchedNet((3, 12, 12), 3, width=16), None, (3, 1, 1)).eval()
+    [first, _] = model.network.stages["conv1"].weights
+    with torch.no_grad():
+        first[0] *= 1e-3
+    images = torch.randint(0, 256, (60, 3, 12, 12), generator=torch.Generator().manual_seed(0)).byte()
+    answers = respond(model, images, ("conv1",))["conv1"]
+    assert not dead_units(answers.means).any()
+    partition = Partition.even("conv1", 16, 2)
+    numbers, features = measure_stage(model, partition, answers, np.arange(60) % 3, 20, 20, seed=0)
+    assert numbers["dead"] == 1
+    assert numbers["units"] == 15
+    assert all(len(values) == 16 for values in features.values())
 
 
 def test_stimuli_are_what_they_are_called() -> None:
