@@ -73,7 +73,7 @@ def unit_map(stage: str, portraits: Portraits, silhouette: Mapping[str, Any]) ->
     axes.set_aspect("equal", "datalim")
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_xlabel(f"classical scaling of 1 − r; two axes hold {share:.0%} of what the distances do")
+    axes.set_xlabel(f"classical scaling of 1 − r; two axes hold {share:.0%} of it", fontsize=8)
     axes.set_title(
         f"{stage}: units by response; silhouette by branch {silhouette['value']:.3f}, "
         f"p {silhouette['p']:.2g}",
