@@ -3,17 +3,22 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from neural_branching.errors import printable
+from neural_branching.files.writing import write_atomically
 from neural_branching.report.run_logs import epochs_of, metrics_of, settings_of
 from neural_branching.selection import RiskCoverageCurve
+from neural_branching.selection.array_types import Float64
 from neural_branching.training.fit import History
 from neural_branching.training.loggers import TensorBoard
+
+PROJECTOR = "projector_config.pbtxt"  # the name that TensorBoard looks for
 
 
 def write_events(
@@ -88,6 +93,49 @@ def write_figures(folder: Path, drawn: Collection[str]) -> None:
                 picture = Summary.Image(width=width, height=height, encoded_image_string=content)
                 summary = Summary(value=[Summary.Value(tag=f"test/{name}", image=picture)])
                 writer._get_file_writer().add_summary(summary)
+
+
+class Vectors(NamedTuple):
+    """What the projector shows of some things.
+
+    Attributes:
+        values: a vector for each.
+        header: names of what is known of them, two at least.
+        rows: what is known of each, in the order of ``values``.
+    """
+
+    values: Float64[np.ndarray, "n d"]
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def write_vectors(folder: Path, vectors: Mapping[str, Vectors]) -> list[str]:
+    """Show vectors in the projector, which finds a run's files by projector_config.pbtxt beside its events.
+
+    Args:
+        folder: the run's folder.
+        vectors: name → vectors.
+
+    Returns:
+        Names of the files.
+    """
+    config, names = [], []
+    for name, one in vectors.items():
+        plain = re.sub(r"[^\w.-]", "_", name)
+        tensors, metadata = f"projector_{plain}.tsv", f"projector_{plain}_metadata.tsv"
+        numbers = [[f"{value:.6g}" for value in row] for row in one.values.tolist()]
+        for file, rows in ((tensors, numbers), (metadata, [one.header, *one.rows])):
+            lines = ("\t".join(re.sub(r"\s", " ", cell) for cell in row) for row in rows)
+            write_atomically(folder / file, printable("".join(f"{line}\n" for line in lines)))
+            names.append(file)
+        config.append(
+            f'embeddings {{\n  tensor_name: "{plain}"\n  tensor_path: "{tensors}"\n'
+            f'  metadata_path: "{metadata}"\n}}\n'
+        )
+    if not config:
+        return []
+    write_atomically(folder / PROJECTOR, "".join(config))
+    return [*names, PROJECTOR]
 
 
 def _write_hparams(writer: SummaryWriter, record: Mapping[str, Any]) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from device import TRAINER
 from neural_branching.cli import main
@@ -49,16 +51,41 @@ def test_a_study_leaves_numbers_claims_units_and_pictures(outputs: Path) -> None
     assert plain == pytest.approx(branched, rel=0.1)
     assert results["networks"]["branched"]["macs"] == results["networks"]["untrained"]["macs"]
     claims = (run / "claims.md").read_text(encoding="utf-8")
-    assert claims.count("\n") == len(results["claims"]) + 2
-    assert {line.replace("\\|", "").count("|") for line in claims.splitlines()} == {11}
+    assert claims.count("\n") == len(results["claims"]) + 4  # header, rule, a blank line and the power
+    assert {line.replace("\\|", "").count("|") for line in claims.splitlines()[:-2]} == {11}
+    assert re.search(r"studies of 2 seeds find a division \d+ : \d+ in \d+%", claims)
     header, *units = (run / "units.csv").read_text(encoding="utf-8").splitlines()
     assert header.startswith("seed,network,stage,unit,branch,chroma,frequency,orientation")
     width = results["networks"]["plain"]["network"]["width"]
     assert len(units) == 2 * (2 * (16 + 32 + 64 + 64) + width * (1 + 2 + 4 + 4))
-    for name in ("filters", "features", "lesions", "classes", "singular_vectors"):
+    for name in (
+        "filters",
+        "features",
+        "lesions",
+        "classes",
+        "singular_vectors",
+        "grey",
+        "cards_conv1",
+        "map_conv3",
+    ):
         assert (run / f"{name}.png").stat().st_size > 1000
         assert (run / f"{name}.svg").exists()
     assert set(results["written"]["files"]) >= {"claims.md", "units.csv", "config.yaml"}
+
+
+def test_the_projector_has_a_line_of_metadata_for_every_vector(outputs: Path) -> None:
+    run = only_run(outputs)
+    config = ProjectorConfig()
+    text_format.Parse((run / "projector_config.pbtxt").read_text(encoding="utf-8"), config)
+    assert [one.tensor_name for one in config.embeddings] == ["conv1", "conv2", "conv3", "pool"]
+    files = read_json(run / "results.json")["written"]["files"]
+    for one in config.embeddings:
+        assert {one.tensor_path, one.metadata_path} < set(files)
+        vectors = np.loadtxt(run / one.tensor_path, delimiter="\t")
+        header, *rows = (run / one.metadata_path).read_text(encoding="utf-8").splitlines()
+        assert header.startswith("unit\tbranch\t")
+        assert len(rows) == len(vectors)
+        assert vectors.shape[1] == read_json(run / "results.json")["examples"]["test"]
 
 
 def test_what_was_trained_is_found_again_and_kept(

@@ -300,16 +300,30 @@ def _grey(seeds: Seeds, stage: str) -> Claim:
         numbers = one["branched"]
         if "lesions" not in numbers:
             return _unmeasured(claim)
-        means = numbers["stages"][stage]["features"]["chroma"]["means"]
-        dullest = min(means, key=means.__getitem__)
-        costs = {}
-        for variant in ("colour", "grey"):
-            lesions = numbers["lesions"][variant]["without"]
-            rest = [value for name, value in lesions.items() if name != dullest]
-            costs[variant] = float(np.mean(rest)) - lesions[dullest]
+        costs = dull_costs(numbers, stage)
         shifts.append(costs["grey"] - costs["colour"])
     claim = replace(claim, value=_mean(shifts), null=0.0)
     return claim.decided(sign_flips(shifts), sign_flips([-one for one in shifts]))
+
+
+def dull_costs(numbers: Mapping[str, Any], stage: str) -> dict[str, float]:
+    """How much more accuracy is lost without the branch of lowest chroma than without the others.
+
+    Args:
+        numbers: of a network whose lesions were measured.
+        stage: of its filters.
+
+    Returns:
+        The difference on "colour" and on "grey" images.
+    """
+    means = numbers["stages"][stage]["features"]["chroma"]["means"]
+    dullest = min(means, key=means.__getitem__)
+    costs = {}
+    for variant in ("colour", "grey"):
+        lesions = numbers["lesions"][variant]["without"]
+        rest = [value for name, value in lesions.items() if name != dullest]
+        costs[variant] = float(np.mean(rest)) - lesions[dullest]
+    return costs
 
 
 def _consistency(seeds: Seeds, stage: str) -> Claim:

@@ -1,12 +1,12 @@
 """How many units and seeds it takes to see a division: simulated before a study claims to have seen none."""
 
 import numpy as np
+from scipy.stats import chi2
 
 from neural_branching.errors import ArgumentError, whole
 from neural_branching.labs.specialization.permutation_tests import (
     ALPHA,
     explained_variance,
-    fisher,
     permuted,
 )
 from neural_branching.selection.array_types import Float64
@@ -54,4 +54,27 @@ def p_values(
 def power(units: int, marked: int, inside: int, seeds: int, repeats: int = 1000) -> float:
     """Probability that Fisher's combination over seeds is at most .05 for a planted division."""
     p = p_values(units, marked, inside, repeats * whole(seeds, "seeds", 1)).reshape(repeats, seeds)
-    return float(np.mean([fisher(row.tolist()) <= ALPHA for row in p]))
+    combined = chi2.sf(-2 * np.log(p).sum(1), 2 * seeds)
+    return float(np.mean(combined <= ALPHA))
+
+
+def power_statement(stage: str, units: int, seeds: int) -> str:
+    """What a study could have found: divisions of three units in eight, 2 : 1 and 3 : 1 between two branches.
+
+    Args:
+        stage: where.
+        units: live ones; an odd one is left out.
+        seeds: number of them.
+    """
+    even = units // 2 * 2
+    marked = max(1, round(3 * even / 8))
+    found = []
+    for share in (2 / 3, 3 / 4):
+        inside = round(share * marked)
+        chance = power(even, marked, inside, seeds, repeats=max(50, 500 // seeds))
+        found.append(f"{inside} : {marked - inside} in {chance:.0%}")
+    several = f"{seeds} seeds" if seeds > 1 else "one seed"
+    return (
+        f"Power: of {marked} coloured units among {even} at {stage}, studies of {several} find a division "
+        f"{' and '.join(found)} (two equal branches, simulated)."
+    )

@@ -30,6 +30,7 @@ from neural_branching.labs.specialization.trajectories import follow
 from neural_branching.labs.specialization.treatment_effects import effects
 from neural_branching.labs.specialization.treatments import StudyTreatment
 from neural_branching.labs.specialization.unit_features import filters
+from neural_branching.labs.specialization.unit_portraits import Portraits, portray
 from neural_branching.labs.specialization.unit_responses import respond
 from neural_branching.labs.specialization.weight_svd import SingularVector, connections, singular_vectors
 from neural_branching.networks.branched import BranchedNet
@@ -55,6 +56,7 @@ class Measured:
         owners: stage → unit → its branch.
         kernels: the first layer's filters; None if the network does not say which they are.
         singular: of a plain network the singular vectors of its weights; empty of others.
+        portraits: stage → its units, of the first branched network; empty of others.
     """
 
     numbers: Numbers
@@ -62,6 +64,7 @@ class Measured:
     owners: Mapping[str, Mapping[int, str]]
     kernels: np.ndarray | None
     singular: Mapping[str, SingularVector]
+    portraits: Mapping[str, Portraits]
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,10 @@ def _measured(
             for kind, one in singular.items()
         }
     owners = {stage: one.owner_of for stage, one in partitions.items()}
-    return Measured(numbers, units, owners, filters(model), singular)
+    portraits = {}
+    if place == (spec.parents[0].seed, "branched"):
+        portraits = portray(model, partitions, units, shown, spec.stage, seed)
+    return Measured(numbers, units, owners, filters(model), singular, portraits)
 
 
 def _measure(

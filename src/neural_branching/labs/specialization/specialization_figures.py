@@ -7,8 +7,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
+from neural_branching.labs.specialization.claims import dull_costs
 from neural_branching.labs.specialization.epoch_figure import over_epochs
 from neural_branching.labs.specialization.filter_features import chroma, dead_filters
+from neural_branching.labs.specialization.unit_figures import cards, unit_map
+from neural_branching.networks.branched import LAYERS
 from neural_branching.report.figures.style import PALETTE, blank
 from neural_branching.selection.array_types import Float64
 
@@ -24,7 +27,11 @@ def draw(done: "Study") -> dict[str, Figure]:
     seeds = list(results["seeds"].values())
     drawn = {"features": features(seeds)}
     if "lesions" in seeds[0]["branched"]:
-        drawn |= {"lesions": lesions(seeds), "classes": classes(seeds, results["labels"])}
+        drawn |= {
+            "lesions": lesions(seeds),
+            "classes": classes(seeds, results["labels"]),
+            "grey": grey_interaction(seeds),
+        }
     if "over_epochs" in seeds[0]["branched"]:
         drawn["over_epochs"] = over_epochs(seeds)
     networks: dict[str, Measured] = {role: one for (_, role), one in reversed([*done.networks.items()])}
@@ -34,6 +41,12 @@ def draw(done: "Study") -> dict[str, Figure]:
     if plain and plain.kernels is not None:
         alive = ~dead_filters(plain.kernels)
         drawn["singular_vectors"] = singular_vector(plain.singular["centred"], plain.kernels[alive])
+    for stage, portraits in branched.portraits.items():
+        has_filters = branched.kernels is not None and stage == LAYERS[0]
+        pictures = np.stack([*map(_picture, branched.kernels)]) if has_filters else None
+        drawn[f"cards_{stage}"] = cards(stage, portraits, pictures)
+        silhouette = branched.numbers["stages"][stage]["silhouette"]
+        drawn[f"map_{stage}"] = unit_map(stage, portraits, silhouette)
     return drawn
 
 
@@ -124,6 +137,29 @@ def lesions(seeds: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_title(f"{variant} images", fontsize=9)
     figure.axes[0].set_ylabel("test accuracy (dots: seeds)")
     figure.axes[-1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def grey_interaction(seeds: Sequence[Mapping[str, Any]]) -> Figure:
+    """How much more the branch of lowest chroma costs than the others, on coloured and on grey images."""
+    stage = next(iter(seeds[0]["branched"]["stages"]))
+    figure = blank(4.2, 3.4)
+    axes = figure.subplots()
+    for number, one in enumerate(seeds):
+        costs = dull_costs(one["branched"], stage)
+        axes.plot(
+            range(2),
+            [costs["colour"], costs["grey"]],
+            "o-",
+            color=PALETTE[0],
+            alpha=0.6,
+            label=None if number else "one seed",
+        )
+    axes.axhline(0, color="#999999", linewidth=0.8)
+    axes.set_xticks(range(2), ["colour images", "grey images"])
+    axes.margins(x=0.25)
+    axes.set_ylabel("accuracy lost without the branch that\nsees least colour − without another")
+    axes.legend(fontsize=7, frameon=False)
     return figure
 
 

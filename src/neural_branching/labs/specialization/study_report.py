@@ -11,6 +11,7 @@ from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
 from neural_branching.labs.specialization import run_study
 from neural_branching.labs.specialization.claims import SEEN
+from neural_branching.labs.specialization.power import power_statement
 from neural_branching.labs.specialization.specialization_figures import draw
 from neural_branching.labs.specialization.study_spec import StudySpec
 from neural_branching.report.cells import Cell, Entry, markdown_table, number
@@ -18,7 +19,7 @@ from neural_branching.report.figures.style import save
 from neural_branching.report.results import write_config, write_results, written
 from neural_branching.report.run_report import provenance
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
-from neural_branching.report.tensorboard import write_figures, write_histories
+from neural_branching.report.tensorboard import Vectors, write_figures, write_histories, write_vectors
 from neural_branching.store.run_folders import CONFIG, events_of, planned_data
 from neural_branching.training.loggers import TensorBoard
 
@@ -41,7 +42,8 @@ def execute(spec: StudySpec, folder: Path, overrides: Sequence[str], sweep: Path
     write_config(folder, spec.config)
     fingerprint = planned_data(sweep, spec.data.described) if sweep else None
     done = run_study.run(spec, overrides, fingerprint)
-    write_atomically(folder / CLAIMS, printable("\n".join(claims_lines(done.results["claims"])) + "\n"))
+    lines = [*claims_lines(done.results["claims"]), "", study_power(done.results)]
+    write_atomically(folder / CLAIMS, printable("\n".join(lines) + "\n"))
     _write_units(folder / UNITS, done)
     effects = done.results["effects"]
     if effects:
@@ -52,7 +54,7 @@ def execute(spec: StudySpec, folder: Path, overrides: Sequence[str], sweep: Path
     if isinstance(logger, TensorBoard):
         write_histories(folder, done.histories)
         write_figures(folder, drawn)
-        names += events_of(folder)
+        names += [*events_of(folder), *write_vectors(folder, _vectors(done))]
     results = {**done.results, "written": written(folder, names, spec.outputs)}
     write_results(folder, results)
     if logger:
@@ -77,6 +79,26 @@ def claims_lines(claims: Sequence[Mapping[str, Any]]) -> list[str]:
         for one in claims
     ]
     return markdown_table(header, lines)
+
+
+def study_power(results: Mapping[str, Any]) -> str:
+    """What the study could have found at its first divided stage, by the fewest live units of any seed."""
+    seeds = [one["branched"]["stages"] for one in results["seeds"].values()]
+    first = next(iter(seeds[0]))
+    return power_statement(first, min(one[first]["units"] for one in seeds), len(seeds))
+
+
+def _vectors(done: run_study.Study) -> dict[str, Vectors]:
+    """Stage → responses of its live units, with what is known of each, of the first seed."""
+    found = {}
+    for network in done.networks.values():
+        for stage, one in network.portraits.items():
+            rows = [
+                [str(unit), one.owners[unit], *(f"{values[unit]:.4g}" for values in one.features.values())]
+                for unit in one.units.tolist()
+            ]
+            found[stage] = Vectors(one.responses.T, ("unit", "branch", *one.features), rows)
+    return found
 
 
 def _write_units(file: Path, done: run_study.Study) -> None:
@@ -120,6 +142,7 @@ def print_study(results: Mapping[str, Any], folder: Path) -> None:
         for one in results["claims"]
     ]
     print_table(screen, ScreenTable("Claims", columns, rows))
+    screen.print(study_power(results), highlight=False, soft_wrap=True)
     screen.print(f"How each was measured, and why not: {folder / CLAIMS}", highlight=False, soft_wrap=True)
     screen.print(f"{provenance(dict(results))}. Results in {folder}", highlight=False, soft_wrap=True)
 
