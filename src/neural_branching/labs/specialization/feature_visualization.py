@@ -78,7 +78,8 @@ def colour_basis(images: Shaped[Tensor, "n 3 h w"]) -> Float[Tensor, "3 3"]:
     pixels = images.float().movedim(1, 0).flatten(1)
     values, vectors = torch.linalg.eigh(torch.cov(pixels).double())
     root = (vectors * values.clamp_min(1e-3 * float(values.max())).sqrt()) @ vectors.T
-    return (root / root.square().sum(1).mean().sqrt()).float()
+    scaled: Tensor = root / root.square().sum(1).mean().sqrt()
+    return scaled.float()
 
 
 def _inverse_frequency(height: int, width: int) -> Tensor:

@@ -136,7 +136,7 @@ def lesion_effect(
         )
     excess = null.mean() - np.mean([*without.values()])
     return LesionEffect(
-        accuracy=float(whole.float().mean()),
+        accuracy=float(whole.double().mean()),
         without=without,
         by_class={name: _by_class(one, targets) for name, one in ({"": whole} | found).items()},
         accuracy_without_random=float(null.mean()),

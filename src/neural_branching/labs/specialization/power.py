@@ -1,5 +1,7 @@
 """How many units and seeds it takes to see a division: simulated before a study claims to have seen none."""
 
+from math import ceil
+
 import numpy as np
 from scipy.stats import chi2
 
@@ -69,8 +71,7 @@ def power_statement(stage: str, units: int, seeds: int) -> str:
     even = units // 2 * 2
     marked = max(1, round(3 * even / 8))
     found = []
-    for share in (2 / 3, 3 / 4):
-        inside = round(share * marked)
+    for inside in (round(2 / 3 * marked), ceil(3 / 4 * marked)):
         chance = power(even, marked, inside, seeds, repeats=max(50, 500 // seeds))
         found.append(f"{inside} : {marked - inside} in {chance:.0%}")
     several = f"{seeds} seeds" if seeds > 1 else "one seed"

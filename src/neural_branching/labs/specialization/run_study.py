@@ -21,10 +21,9 @@ from neural_branching.files.progress import progress
 from neural_branching.labs.specialization.claims import claims
 from neural_branching.labs.specialization.designs import by_order, divided_stages, roles_of
 from neural_branching.labs.specialization.filter_features import FILTER_FEATURES, dead_filters
-from neural_branching.labs.specialization.measurement import accuracy, measure_lesions, measure_stage
+from neural_branching.labs.specialization.measurement import measure_accuracy, measure_lesions, measure_stage
 from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.shown import Shown
-from neural_branching.labs.specialization.stimuli import VARIANTS
 from neural_branching.labs.specialization.study_spec import StudySpec
 from neural_branching.labs.specialization.trajectories import follow
 from neural_branching.labs.specialization.treatment_effects import effects
@@ -261,16 +260,12 @@ def _measure(
             model, partition, answers[stage], shown.test_labels, spec.permutations, spec.divisions, seed=seed
         )
     numbers: Numbers = {"stages": stages}
-    if trained:
-        numbers["accuracy"] = {
-            name: accuracy(model, variant(shown.test), shown.test_labels)
-            for name, variant in VARIANTS.items()
-        }
-        numbers["training_accuracy"] = accuracy(model, shown.training, shown.training_labels)
     if trained and isinstance(model.network, StagedNetwork):  # which can start from a stage
-        numbers["lesions"] = measure_lesions(
+        numbers |= measure_lesions(
             model, partitions[spec.stage], shown, spec.lesion, spec.divisions, seed=seed
         )
+    elif trained:
+        numbers |= measure_accuracy(model, shown)
     return numbers, units
 
 

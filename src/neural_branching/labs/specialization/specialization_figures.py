@@ -42,8 +42,9 @@ def draw(done: "Study") -> dict[str, Figure]:
         alive = ~dead_filters(plain.kernels)
         drawn["singular_vectors"] = singular_vector(plain.singular["centred"], plain.kernels[alive])
     for stage, portraits in branched.portraits.items():
-        has_filters = branched.kernels is not None and stage == LAYERS[0]
-        pictures = np.stack([*map(_picture, branched.kernels)]) if has_filters else None
+        pictures = None
+        if branched.kernels is not None and stage == LAYERS[0]:
+            pictures = np.stack([*map(_picture, branched.kernels)])
         drawn[f"cards_{stage}"] = cards(stage, portraits, pictures)
         silhouette = branched.numbers["stages"][stage]["silhouette"]
         drawn[f"map_{stage}"] = unit_map(stage, portraits, silhouette)

@@ -64,10 +64,8 @@ def unit_map(stage: str, portraits: Portraits, silhouette: Mapping[str, Any]) ->
     axes = figure.subplots()
     owners = np.array([portraits.owners[unit] for unit in portraits.units.tolist()])
     for number, branch in enumerate(dict.fromkeys(owners.tolist())):
-        mine = places[owners == branch]
-        axes.scatter(
-            *mine.T, s=40, color=PALETTE[number % len(PALETTE)], alpha=0.75, label=f"branch {branch}"
-        )
+        x, y = places[owners == branch].T
+        axes.scatter(x, y, s=40, color=PALETTE[number % len(PALETTE)], alpha=0.75, label=f"branch {branch}")
     for unit, place in zip(portraits.units.tolist(), places, strict=True):
         axes.annotate(str(unit), tuple(place), fontsize=5, ha="center", va="center")
     axes.set_aspect("equal", "datalim")
