@@ -124,3 +124,12 @@ def test_a_router_that_asks_the_parent_is_refused(place: Path, monkeypatch) -> N
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert "router=parent_mass asks the parent which node an example belongs to" in str(stop.value.code)
+
+
+def test_a_standardisation_before_the_models_own_is_refused(place: Path, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+    typed = ["train", *BACKBONE, *TINY, *ORDINARY, "parent.normalize=imagenet"]
+    monkeypatch.setattr("sys.argv", ["neural-branching", *typed])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert "parent.normalize is 'imagenet', and the model standardises" in str(stop.value.code)

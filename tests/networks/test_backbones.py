@@ -61,8 +61,42 @@ def test_a_transformer_has_a_class_token_behind_its_first_block() -> None:
 def test_maps_whose_channels_come_last_have_them_first() -> None:
     with torch.device("meta"):
         network = TimmModel(IMAGE, 0, "swin_tiny_patch4_window7_224")
-        shapes = {name: tuple(one.shape) for name, one in network.walk(torch.zeros(1, *IMAGE), ("layers.3",))}
-    assert shapes == {"layers.3": (1, 768, 7, 7)}
+        walked = network.walk(torch.zeros(1, *IMAGE), ("patch_embed.proj", "layers.3"))
+        shapes = {name: tuple(one.shape) for name, one in walked}
+        sam = TimmModel(IMAGE, 0, "samvit_base_patch16")
+        assert sam(torch.zeros(1, *IMAGE), until="blocks.0").shape == (1, 768, 64, 64)
+    assert shapes == {"patch_embed.proj": (1, 96, 56, 56), "layers.3": (1, 768, 7, 7)}
+
+
+def test_a_class_token_is_claimed_where_the_model_classifies_by_it() -> None:
+    with torch.device("meta"):
+        for model in ("cait_xxs24_224", "beit_base_patch16_224", "pit_ti_224"):
+            assert TimmModel(IMAGE, 0, model).class_token is None, model
+        assert TimmModel(IMAGE, 0, "deit_tiny_distilled_patch16_224").class_token == "blocks.0"
+
+
+@torch.inference_mode()
+def test_weights_fit_another_size_by_resampled_positions(tmp_path: Path) -> None:
+    whole = timm.create_model("test_vit")
+    save_file(whole.state_dict(), tmp_path / "weights.safetensors")
+    network = backbone("test_vit", size=64, weights=str(tmp_path / "weights.safetensors"))
+    assert torch.equal(network.bare.blocks[0].attn.qkv.weight, whole.blocks[0].attn.qkv.weight)
+    assert network(pixels()).shape == (2, 64)
+    with torch.device("meta"), pytest.raises(InputError, match="size is 64: pit_ti_224 takes images of 224"):
+        TimmModel(IMAGE, 0, "pit_ti_224", size=64)
+
+
+def test_models_without_a_classifier_of_their_own_get_one() -> None:
+    with torch.device("meta"):
+        network = TimmModel(IMAGE, 5, "vit_small_patch16_224.dino")
+        assert network(torch.zeros(1, *IMAGE)).shape == (1, 5)
+        assert TimmModel(IMAGE, 0, "levit_128s")(torch.zeros(1, *IMAGE)).ndim == 2
+
+
+def test_the_tag_of_weights_is_part_of_what_is_resolved() -> None:
+    with torch.device("meta"):
+        assert TimmModel(IMAGE, 0, "resnet18", "pretrained").resolved["weights"] == "resnet18.a1_in1k"
+        assert "weights" not in TimmModel(IMAGE, 0, "resnet18").resolved
 
 
 def test_only_the_outermost_repeated_parts_are_main_stages() -> None:
@@ -83,6 +117,11 @@ def test_weights_of_a_file_are_taken_whatever_they_classify(tmp_path: Path) -> N
     classified = backbone("test_efficientnet", 5, weights=file)
     assert classified(pixels()).shape == (2, 5)
     assert classified.stage_names[-1] == "logits"
+    own = timm.create_model("test_efficientnet", num_classes=5).state_dict()
+    save_file(own, tmp_path / "own.safetensors")
+    kept = backbone("test_efficientnet", 5, weights=str(tmp_path / "own.safetensors"))
+    assert torch.equal(kept.bare.classifier.weight, own["classifier.weight"])
+    backbone("test_efficientnet", weights=str(tmp_path / "own.safetensors"))
     with pytest.raises(InputError, match="lacks 'cls_token', which VisionTransformer has"):
         backbone("test_vit", weights=file)
 
@@ -121,6 +160,9 @@ def test_weights_that_cannot_be_downloaded_are_a_sentence(monkeypatch: pytest.Mo
         ({"model": "resnet1"}, "model is 'resnet1', which is unknown: the nearest of"),
         ({"model": "resnet18.nonsense"}, "model is 'resnet18.nonsense', which is unknown"),
         ({"weights": "nowhere.pth"}, "weights is 'nowhere.pth': it must be null, pretrained or a file."),
+        ({"model": "resnet18."}, "model is 'resnet18.', which is unknown"),
+        ({"size": 0}, "size is 0: it must be a whole number of at least 8."),
+        ({"crop": 0}, "crop is 0: it must be a number within (0, 1]."),
         ({"size": 4}, "size is 4: it must be a whole number of at least 8."),
     ],
 )

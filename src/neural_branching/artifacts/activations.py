@@ -25,7 +25,7 @@ from neural_branching.store.artifact_store import Artifact, Facts
 from neural_branching.training.classifier import Classifier
 
 RECIPE = 1
-MOST = 512  # examples of a batch
+BATCH = 512  # most examples of a pass; of views so many are drawn together
 LARGEST = 2**28  # bytes of a layer's output for a batch
 
 
@@ -105,7 +105,7 @@ def fitting_batch(parent: Classifier, blank: Tensor, stages: Sequence[str] | Non
     finally:
         for hook in hooks:
             hook.remove()
-    return int(min(MOST, 2 ** max(0, (LARGEST // largest).bit_length() - 1)))
+    return int(min(BATCH, 2 ** max(0, (LARGEST // largest).bit_length() - 1)))
 
 
 def extract(
@@ -169,8 +169,7 @@ def extract_views(
         device: where the forward pass runs.
         stages: names of the stages; None for the network's main stages.
         readout: how outputs become vectors; None for each stage's default.
-        batch_size: examples of a batch, for which the generator draws together; None for
-            ``fitting_batch``.
+        batch_size: examples of a batch, which changes no view; None for ``fitting_batch``.
 
     Returns:
         Number of vectors and width of every stage.
@@ -178,14 +177,15 @@ def extract_views(
     Raises:
         InputError: if the disk has no room for the files; nothing is written then.
     """
-    size, generator = (
-        batch_size or fitting_batch(parent, _blank(examples), stages),
-        torch.Generator().manual_seed(views.seed),
-    )
+    size = batch_size or fitting_batch(parent, _blank(examples), stages)
+    generator = torch.Generator().manual_seed(views.seed)
     batches = (
-        augment(torch.from_numpy(examples[rows[start : start + size]]), generator)
+        batch
         for _ in range(views.count)
-        for start in range(0, len(rows), size)
+        for start in range(0, len(rows), BATCH)
+        for batch in torch.split(
+            augment(torch.from_numpy(examples[rows[start : start + BATCH]]), generator), size
+        )
     )
     n = views.count * len(rows)
     return _write(parent, batches, examples, n, folder, device, stages, readout)

@@ -12,6 +12,7 @@ from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.batches import Augment
 from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.errors import ArgumentError, InputError, one_of
+from neural_branching.networks.backbone import Backbone
 from neural_branching.networks.network import Network
 from neural_branching.networks.weights import read_state
 from neural_branching.training.branch import Branch
@@ -145,6 +146,11 @@ def check_parent(spec: ParentSpec) -> None:
         shape = _output_shape(parent, spec.input)
         if state is not None:
             parent.adopt(state, f"The checkpoint {spec.checkpoint}")
+    if isinstance(parent.network, Backbone) and spec.normalize != "none":
+        raise InputError(
+            f"parent.normalize is {spec.normalize!r}, and the model standardises what it sees by itself: "
+            "write parent.normalize=none."
+        )
     if bool(spec.labels.names) != ("logits" in parent.network.stage_names):
         gives = "no logits" if spec.labels.names else "logits"
         raise InputError(f"parent.labels is {spec.labels.kind!r}, and parent.network gives {gives}.")

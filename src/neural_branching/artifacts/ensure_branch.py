@@ -67,7 +67,7 @@ def _activations(
     spec, table, device = workspace.parent, workspace.table, workspace.compute.device()
     network = outline(spec).network
     identity = {
-        "recipe": network.pass_recipe,
+        "recipe": act.RECIPE,
         "data": table.artifact.key,
         "weights": workspace.weights.sha(WEIGHTS),
         "network": {**spec.content(), **network.resolved},
@@ -75,6 +75,8 @@ def _activations(
         "readout": readout.kind,
         "precision": "float32",
     }
+    if network.pass_recipe > 1:
+        identity["pass_recipe"] = network.pass_recipe
     if silent := act.mean_tokens(outline(spec), spec.input.blank(), stages, readout):
         identity["mean_token"] = silent
     if viewed:

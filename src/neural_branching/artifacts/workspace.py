@@ -68,6 +68,6 @@ def store_of(experiment: Experiment) -> Store:
 
 def load_parent(workspace: Workspace) -> Parent:
     """The stored parent, in evaluation mode."""
-    parent = new_parent(workspace.parent).eval()
+    parent = new_parent(workspace.parent.anew()).eval()  # its weights are all in the store
     parent.load_state_dict(load_file(workspace.weights.path / WEIGHTS))
     return parent

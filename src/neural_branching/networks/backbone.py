@@ -53,5 +53,14 @@ class Backbone(WrappedModule):
     ) -> Iterator[tuple[str, Shaped[Tensor, "n ..."]]]:
         """As in ``WrappedModule``; maps whose channels come last have them first."""
         for name, output in super().walk(self.preprocessing(x), stages):
-            last = output.ndim == 4 and getattr(self.module, "output_fmt", "NCHW") == "NHWC"
-            yield name, output.permute(0, 3, 1, 2) if last else output
+            yield name, output.permute(0, 3, 1, 2) if self._channels_last(name, output) else output
+
+    def _channels_last(self, stage: str, output: Tensor) -> bool:
+        """Whether maps are (n, h, w, channels), by what the model says, or else by its width."""
+        within = None if stage == self.last else self.module.get_submodule(stage)
+        if output.ndim != 4 or isinstance(within, nn.Conv2d | nn.BatchNorm2d):
+            return False
+        if hasattr(self.module, "output_fmt"):
+            return str(getattr(self.module.output_fmt, "value", self.module.output_fmt)) == "NHWC"
+        width = getattr(self.module, "embed_dim", None)
+        return output.shape[-1] == width != output.shape[1]

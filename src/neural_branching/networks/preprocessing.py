@@ -1,6 +1,7 @@
 """What a network that somebody else trained expects of an image: its size, its colours' scale."""
 
 from collections.abc import Mapping, Sequence
+from math import floor
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ class Preprocessing(nn.Module):
 
     def forward(self, x: Float[Tensor, "n 3 side side"]) -> Float[Tensor, "n 3 size size"]:
         """What the network sees of images of values 0 … 255."""
-        side = round(self.size / self.crop)
+        side = floor(self.size / self.crop)
         if x.shape[-1] != side:
             # Only with antialias has torch the cubic curves of Pillow, for larger sizes too.
             smooth = {} if self.interpolation == "nearest" else {"align_corners": False, "antialias": True}

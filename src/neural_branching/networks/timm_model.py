@@ -12,6 +12,8 @@ from neural_branching.networks.preprocessing import Preprocessing
 from neural_branching.networks.weights import fill, read_state
 
 PRETRAINED = "pretrained"
+# Classes of timm that put the class token before their first block.
+CLASS_TOKENS = ("Eva", "VisionTransformer", "VisionTransformerDistilled")
 
 
 class TimmModel(Backbone):
@@ -25,7 +27,7 @@ class TimmModel(Backbone):
         num_classes: number of logits; 0 for none.
         model: name of the model, with or without the tag of its weights, as in "vit_small_patch16_224.dino".
         weights: None for random ones; "pretrained" for those of the name, from timm's hub or its cache; or a
-            file with a state dict. A classifier of other classes starts anew, or is left out.
+            file with a state dict. The classifier is left out, or starts anew with that of the labels.
         size: side of the images that the network sees; None for the one that it was trained with.
         crop: share of an image's side that it sees; None for what it was evaluated with.
 
@@ -44,29 +46,36 @@ class TimmModel(Backbone):
         crop: float | None = 1.0,
     ) -> None:
         timm = import_timm()
-        name, _, tag = str(model).partition(".")
+        name, dot, _ = str(model).partition(".")
         one_of(name, timm.list_models(), "model")
-        if tag:
+        if dot:
             one_of(model, timm.list_pretrained(f"{name}.*"), "model")
-        described = timm.get_pretrained_cfg(model) or timm.create_model(model).pretrained_cfg
-        module = _made(timm, model, num_classes, described, size)
+        module = timm.create_model(model)
+        described = module.pretrained_cfg
+        native = described["input_size"][-1]
         preprocessing = Preprocessing(
-            size or described.input_size[-1],
-            described.mean,
-            described.std,
-            described.interpolation,
-            crop or described.crop_pct,
+            native if size is None else size,
+            described["mean"],
+            described["std"],
+            described["interpolation"],
+            described["crop_pct"] if crop is None else crop,
         )
-        token = "blocks.0" if getattr(module, "cls_token", None) is not None else None
-        super().__init__(module, preprocessing, "logits" if num_classes else "output", token)
+        super().__init__(module, preprocessing, "logits" if num_classes else "output", _class_token(module))
         only_outline = next(module.parameters()).is_meta  # for which nothing is downloaded
+        self._tag = f"{described['architecture']}.{described['tag']}" if weights == PRETRAINED else None
+        if num_classes:
+            module.reset_classifier(num_classes)
         if weights is not None and not (only_outline and weights == PRETRAINED):
-            state = dict(self.state_of(model, weights))
-            if not num_classes:
-                one = described.classifier
-                classifiers = tuple(f"{name}." for name in ([one] if isinstance(one, str) else one))
-                state = {name: tensor for name, tensor in state.items() if not name.startswith(classifiers)}
-            fill(module, state, f"weights={weights}", other_classes=True)
+            fill(module, _with_classifier(module, self.state_of(model, weights)), f"weights={weights}")
+        if not num_classes:
+            module.reset_classifier(0)
+        if described["fixed_input_size"] and self.preprocessing.size != native:
+            _resize(module, model, self.preprocessing.size, native)
+
+    @property
+    def resolved(self) -> Mapping[str, Any]:
+        """The preprocessing, and the tag of the weights of the name."""
+        return {**super().resolved, **({"weights": self._tag} if self._tag else {})}
 
     def state_of(self, model: str, weights: str) -> Mapping[str, Tensor]:
         """Named tensors of some weights of a model, its classifier's among them.
@@ -102,17 +111,31 @@ def import_timm() -> Any:
     return timm
 
 
-def _made(timm: Any, model: str, num_classes: int, described: Any, size: int | None) -> nn.Module:
-    """The model with initial weights, for images of a size."""
-    options = (
-        {}
-        if size in (None, described.input_size[-1]) or not described.fixed_input_size
-        else {"img_size": size}
-    )
+def _with_classifier(module: Any, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Tensors with the classifier's own, where there are none or those of other classes."""
+    found = module.get_classifier()
+    classifiers = found if isinstance(found, tuple | list) else (found,)
+    own = {
+        f"{name}.{part}": tensor
+        for name, one in module.named_modules()
+        if any(one is classifier for classifier in classifiers)
+        for part, tensor in one.state_dict().items()
+    }
+    fits = {name for name, tensor in own.items() if name in state and state[name].shape == tensor.shape}
+    return {**state, **{name: tensor for name, tensor in own.items() if name not in fits}}
+
+
+def _class_token(module: nn.Module) -> str | None:
+    """Where the first token begins to stand for the image: in transformers that classify by it."""
+    by_token = type(module).__name__ in CLASS_TOKENS and getattr(module, "global_pool", None) == "token"
+    return "blocks.0" if by_token and getattr(module, "cls_token", None) is not None else None
+
+
+def _resize(module: Any, model: str, size: int, native: int) -> None:
+    """Prepare a model whose weights depend on the size of its images for another size."""
+    if not hasattr(module, "set_input_size"):
+        raise ArgumentError("size", f"is {size}: {model} takes images of {native} pixels alone.")
     try:
-        made: nn.Module = timm.create_model(model, num_classes=num_classes, **options)
-    except (AssertionError, TypeError, ValueError) as error:
-        if not options:
-            raise
+        module.set_input_size(img_size=size)
+    except (AssertionError, RuntimeError, ValueError) as error:
         raise ArgumentError("size", f"is {size}, which {model} refuses: {error}.") from error
-    return made

@@ -61,7 +61,7 @@ def stages(experiment: Experiment, *, every: bool = False, timed: bool = False) 
     assert branch
     parent, blank = outline(spec), spec.input.blank()
     experiment.compute.apply()
-    real = new_parent(spec).to(experiment.compute.device()).eval() if timed else None
+    real = new_parent(spec.anew()).to(experiment.compute.device()).eval() if timed else None
     readout = Readout("auto")
     for name in parent.network.stage_names if every else main_stages(parent, blank):
         try:
