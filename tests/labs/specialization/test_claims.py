@@ -198,3 +198,22 @@ def test_feedback_is_seen_where_both_layers_precede_each_other() -> None:
         for followed in one["branched"]["over_epochs"].values():
             followed["value"] = followed["value"][:4]
     assert claim().reason == "it takes 4 seeds and 4 epochs"
+
+
+def test_fewer_live_units_are_no_effect_of_a_loss() -> None:
+    """η² of 2 branches of n units is 1 / (n − 1) by chance alone."""
+    seeds = {}
+    for seed in range(10):
+        noise = 0.001 * (-1) ** seed
+        seeds[seed] = {
+            role: network(effect=False, accuracy=0.6, seed=seed) for role in ("branched", "untrained")
+        }
+        seeds[seed]["treated"] = network(effect=False, accuracy=0.6, seed=seed)
+        for role, null in (("branched", 1 / 63), ("treated", 1 / 15)):
+            omnibus = {**statistic(null + noise * (role == "treated"), 0.5), "null_mean": null}
+            seeds[seed][role]["stages"]["pool"] = {**seeds[seed][role]["stages"]["pool"], "omnibus": omnibus}
+    [found] = [one for one in claims(seeds, "pool", encouraged="pool") if "Losses" in one.claim]
+    assert found.verdict == NOT_SEEN
+    assert found.value is not None
+    assert found.null is not None
+    assert found.value > 3 * found.null

@@ -92,6 +92,7 @@ def planted(n: int = 8, *, related: bool) -> list[OwnBranch]:
                 name=f"b{number}",
                 classes=(f"c{number}",),
                 parent=("parent",),
+                seed=number,
                 trained=own + 0.1 * generator.normal(size=own.shape),
                 untrained=np.repeat(signals[:3], 3, 0).T + 0.1 * generator.normal(size=own.shape),
                 parent_means=generator.normal(size=4),

@@ -43,7 +43,7 @@ def test_a_sweep_over_treatments_tells_them_apart(sweep: Path) -> None:
 
 def test_a_treated_network_is_measured_beside_its_twin(sweep: Path) -> None:
     results = read_json(next(sweep.glob("0_*")) / "results.json")
-    assert results["treatment"] == {"name": "swap", "epoch": 3, "share": 0.5}
+    assert results["treatment"] == {"recipe": 1, "name": "swap", "epoch": 3, "share": 0.5}
     [one] = results["seeds"].values()
     assert list(one) == ["branched", "untrained", "plain", "treated"]
     assert one["treated"].keys() == one["branched"].keys()

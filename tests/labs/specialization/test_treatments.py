@@ -209,5 +209,5 @@ def test_what_can_be_done_is_not() -> None:
     Swap(3).check(branched(), EPOCHS)
     Freeze().check(branched(), EPOCHS)
     SparseGroups(1.0, "conv1").check(branched(join="conv2"), EPOCHS)
-    assert Plant(3).identity() == {"name": "plant", "units": 3}
-    assert Swap(3).identity() == {"name": "swap", "epoch": 3, "share": 0.5}
+    assert Plant(3).identity() == {"recipe": 1, "name": "plant", "units": 3}
+    assert Swap(3).identity() == {"recipe": 1, "name": "swap", "epoch": 3, "share": 0.5}

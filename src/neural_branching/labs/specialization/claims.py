@@ -214,6 +214,15 @@ def values_of(seeds: Seeds, role: str, *path: str) -> list[float] | None:
     return found
 
 
+def beyond_null(seeds: Seeds, role: str, path: tuple[str, ...]) -> list[float]:
+    """A statistic of every seed's network minus its mean over random divisions.
+
+    Fewer live units divide more by chance: η² of k branches of n units is (k − 1) / (n − 1) on average.
+    """
+    values, null = (values_of(seeds, role, *path, name) for name in ("value", "null_mean"))
+    return [one - other for one, other in zip(values or [], null or [], strict=True)]
+
+
 def _divided(seeds: Seeds, claim: Claim, path: tuple[str, ...], sign: int = 1) -> Claim:
     """A statistic of a division beyond random divisions, and beyond the untrained network."""
     trained, before = (
@@ -227,7 +236,8 @@ def _divided(seeds: Seeds, claim: Claim, path: tuple[str, ...], sign: int = 1) -
     )
     if trained is None or before is None or p is None or null is None:
         return _unmeasured(claim)
-    gained = sign_flips([sign * (one - other) for one, other in zip(trained, before, strict=True)])
+    gains = zip(beyond_null(seeds, "branched", path), beyond_null(seeds, "untrained", path), strict=True)
+    gained = sign_flips([sign * (one - other) for one, other in gains])
     claim = replace(claim, value=_mean(trained), null=_mean(null), untrained=_mean(before))
     return claim.decided(max(fisher(p), gained))
 
@@ -359,8 +369,13 @@ def _encouraged(seeds: Seeds, stage: str | None) -> Claim:
         f"mean η² of all features at {stage}, trained with the loss against without it; test accuracy "
         f"{treated:.3f} against {without:.3f}"
     )
-    path = ("stages", stage, "omnibus", "value")
-    return _paired(seeds, replace(claim, measure=measure), path, role="treated", other="branched")
+    path = ("stages", stage, "omnibus")
+    mine, theirs = (beyond_null(seeds, role, path) for role in ("treated", "branched"))
+    differences = [one - other for one, other in zip(mine, theirs, strict=True)]
+    values = (values_of(seeds, role, *path, "value") or [] for role in ("treated", "branched"))
+    value, null = map(_mean, values)
+    claim = replace(claim, measure=measure, value=value, null=null)
+    return claim.decided(sign_flips(differences), sign_flips([-one for one in differences]))
 
 
 def _feedback(seeds: Seeds) -> Claim:

@@ -33,7 +33,7 @@ def visualize(
     """An image for each of some units, all from one batch.
 
     What rises is the mean over positions of the unit's output. A unit that is silent starts anew until some
-    noise wakes it. An image is what no step has moved.
+    noise wakes it. Results are images before they are moved.
 
     Args:
         model: a network of images.

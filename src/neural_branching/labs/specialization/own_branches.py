@@ -33,7 +33,8 @@ class OwnBranch:
     Attributes:
         name: its subset, or its node.
         classes: that it was trained on.
-        parent: keys of the parent and the data, branch point and readout: what branches must share.
+        parent: what branches must share: checksum of the activations, key of the data, branch point.
+        seed: of its initial weights.
         trained: outputs of its last hidden stage for some test images.
         untrained: the same of its initial weights.
         parent_means: mean activation at the branch point over the images of its classes, each unit divided
@@ -44,6 +45,7 @@ class OwnBranch:
     name: str
     classes: tuple[str, ...]
     parent: tuple[str, ...]
+    seed: int
     trained: Float64[np.ndarray, "n units"]
     untrained: Float64[np.ndarray, "n units"]
     parent_means: Float64[np.ndarray, " width"]
@@ -65,6 +67,9 @@ class BranchRelations:
         training: mean CKA minus that before training, and where it ranks from below where branches are
             taken for trained at random.
         predictions: what is said to predict false accepts → its correlation with them.
+        opposites: the same → p-value of the opposite sign.
+        one_start: whether two branches start from the same weights, as those of one seed and shape do: they
+            are then as alike as can be before training.
     """
 
     names: tuple[str, ...]
@@ -75,6 +80,8 @@ class BranchRelations:
     random: Tested
     training: Tested
     predictions: Mapping[str, Tested]
+    opposites: Mapping[str, float]
+    one_start: bool
 
 
 def read_branches(experiment: Experiment, results: Mapping[str, Any]) -> list[OwnBranch]:
@@ -111,7 +118,8 @@ def read_branches(experiment: Experiment, results: Mapping[str, Any]) -> list[Ow
             OwnBranch(
                 name=name,
                 classes=classes,
-                parent=(workspace.weights.key, table.artifact.key, spec.stage, spec.readout.kind),
+                parent=(activations.sha(f"{spec.stage}.safetensors"), table.artifact.key, spec.stage),
+                seed=spec.seed,
                 trained=_hidden(trained, some, name),
                 untrained=_hidden(untrained, some, name),
                 parent_means=(vectors[mine].mean(0) / vectors.std(0).clamp_min(1e-6)).double().numpy(),
@@ -146,6 +154,16 @@ def relate(
     accepted = np.array([[_share(one, other) for other in branches] for one in branches])
     pairs = ~np.eye(n, dtype=bool)
     alike, lenient = (np.where(pairs, table, 0).sum(1) / (n - 1) for table in (cka, accepted))
+
+    def predictions(sign: int) -> dict[str, Tested]:
+        return {
+            "CKA": mantel(sign * cka, accepted, permutations, seed),
+            "CKA, beyond nearness at the parent": mantel(sign * cka, accepted, permutations, seed, nearness),
+            "CKA before training": mantel(sign * untrained, accepted, permutations, seed),
+            "nearness at the parent": mantel(sign * nearness, accepted, permutations, seed),
+            "mean CKA of a branch": compare_ranks(sign * alike, lenient, permutations, seed),
+        }
+
     return BranchRelations(
         names=_names(branches),
         cka=cka,
@@ -154,13 +172,9 @@ def relate(
         accepted=accepted,
         random=_against_random_units(branches, float(cka[pairs].mean()), divisions, seed),
         training=_against_untrained(both, permutations, seed),
-        predictions={
-            "CKA": mantel(cka, accepted, permutations, seed),
-            "CKA, beyond nearness at the parent": mantel(cka, accepted, permutations, seed, nearness),
-            "CKA before training": mantel(untrained, accepted, permutations, seed),
-            "nearness at the parent": mantel(nearness, accepted, permutations, seed),
-            "mean CKA of a branch": compare_ranks(alike, lenient, permutations, seed),
-        },
+        predictions=predictions(1),
+        opposites={name: tested.p for name, tested in predictions(-1).items()},
+        one_start=len({one.seed for one in branches}) < n,
     )
 
 

@@ -44,7 +44,8 @@ def report(found: BranchRelations, folder: Path) -> None:
     _write_pairs(folder / f"{OWN_BRANCHES}.csv", found)
     save({OWN_BRANCHES: heat_maps(found)}, folder, ("png", "svg"))
     screen.print(
-        "Not seen: the opposite was. Where neither was, one parent decides nothing. Every pair: "
+        "Not seen: the opposite was. Where neither was, one parent decides nothing"
+        f"{', and branches of one seed start alike' if found.one_start else ''}. Every pair: "
         f"{folder / OWN_BRANCHES}.csv",
         highlight=False,
         soft_wrap=True,
@@ -77,16 +78,18 @@ def _claims(found: BranchRelations) -> list[list[str]]:
         _line("Branches are less alike than their units divided at random", "mean linear CKA", found.random),
         _line("Training makes branches less alike", "mean linear CKA − before training", found.training),
     ]
+    if found.one_start:
+        lines[1][-1] = UNDECIDED
     for name, tested in found.predictions.items():
         kind = "Spearman, permuted" if name.startswith("mean") else "Mantel"
         kind = "partial Mantel" if "beyond" in name else kind
-        lines.append(_line(_PREDICTIONS[name], f"{name} × false accepts ({kind})", tested))
+        measure = f"{name} × false accepts ({kind})"
+        lines.append(_line(_PREDICTIONS[name], measure, tested, found.opposites[name]))
     return lines
 
 
-def _line(claim: str, measure: str, tested: Tested) -> list[str]:
-    opposite = 1 - tested.p <= ALPHA
-    verdict = SEEN if tested.p <= ALPHA else NOT_SEEN if opposite else UNDECIDED
+def _line(claim: str, measure: str, tested: Tested, opposite: float = 1.0) -> list[str]:
+    verdict = SEEN if tested.p <= ALPHA else NOT_SEEN if opposite <= ALPHA else UNDECIDED
     return [claim, measure, number(tested.value), number(tested.null_mean), f"{tested.p:.2g}", verdict]
 
 

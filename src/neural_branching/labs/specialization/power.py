@@ -41,6 +41,9 @@ def planted(
     return np.asarray(feature)
 
 
+FEWEST_SEEDS = 5  # of four the smallest p-value by flipping signs is 1/16
+
+
 def p_values(
     units: int, marked: int, inside: int, repeats: int, draws: int = 999, seed: int = 0
 ) -> Float64[np.ndarray, " repeats"]:
@@ -75,7 +78,9 @@ def power_statement(stage: str, units: int, seeds: int) -> str:
         chance = power(even, marked, inside, seeds, repeats=max(50, 500 // seeds))
         found.append(f"{inside} : {marked - inside} in {chance:.0%}")
     several = f"{seeds} seeds" if seeds > 1 else "one seed"
+    few = f" With fewer than {FEWEST_SEEDS} seeds no gain over the untrained network can be seen."
+    few = few if seeds < FEWEST_SEEDS else ""
     return (
-        f"Power: of {marked} coloured units among {even} at {stage}, studies of {several} find a division "
-        f"{' and '.join(found)} (two equal branches, simulated)."
+        f"Power of η² alone: of {marked} coloured units among {even} at {stage}, studies of {several} find a "
+        f"division {' and '.join(found)} (two equal branches, simulated).{few}"
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neural_branching.labs.specialization.claims import Seeds, sign_flips, values_of
+from neural_branching.labs.specialization.claims import Seeds, beyond_null, sign_flips, values_of
 from neural_branching.labs.specialization.permutation_tests import holm
 
 
@@ -36,7 +36,9 @@ def effects(seeds: Seeds) -> list[Effect]:
     for measure, stage, path in _measures(seeds):
         treated, branched = (values_of(seeds, role, *path) for role in ("treated", "branched"))
         if treated is not None and branched is not None:
-            differences = [one - other for one, other in zip(treated, branched, strict=True)]
+            beyond = [beyond_null(seeds, role, path[:-1]) for role in ("treated", "branched")]
+            compared = beyond if all(beyond) else [treated, branched]
+            differences = [one - other for one, other in zip(*compared, strict=True)]
             p = min(1.0, 2 * min(sign_flips(differences), sign_flips([-one for one in differences])))
             found.append((measure, stage, float(np.mean(treated)), float(np.mean(branched)), p))
     corrected = holm([one[-1] for one in found])

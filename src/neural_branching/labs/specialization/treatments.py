@@ -18,6 +18,7 @@ from neural_branching.networks.network import Network
 from neural_branching.selection.array_types import Float, Float64, Int64, Shaped
 from neural_branching.training.treatment import Treatment
 
+RECIPE = 1  # raised with every change of what a treatment does
 FIRST = LAYERS[0]
 # Weights of the channels of planted filters, which add up to 0: red against green, blue against yellow.
 OPPONENTS = ((1.0, -1.0, 0.0), (-0.5, -0.5, 1.0))
@@ -36,7 +37,7 @@ class StudyTreatment(Treatment):
     def identity(self) -> Mapping[str, Any]:
         """See ``Treatment.identity``."""
         options = {name: value for name, value in vars(self).items() if not name.startswith("_")}
-        return {"name": self.name, **options}
+        return {"recipe": RECIPE, "name": self.name, **options}
 
     @abstractmethod
     def check(self, network: BranchedNet, epochs: int) -> None:
