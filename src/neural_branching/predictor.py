@@ -1,7 +1,7 @@
 """What a trained branch, or a tree of branches, answers to new examples."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.evaluation.acceptance import Acceptance
-from neural_branching.networks.readout import Readout
+from neural_branching.networks.readout import Readout, stages_of
 from neural_branching.routing.descent import FittedRouter, RoutingPaths, descend, visits
 from neural_branching.routing.hierarchy import Tree
 from neural_branching.routing.node_outputs import NodeOutputs
@@ -80,8 +80,8 @@ class Head:
 
     Attributes:
         branch: the branch.
-        stage: the stage that it sees, of the parent or the trunk.
-        readout: how the parent's stage becomes a vector.
+        stage: the branch point, of the parent or the trunk.
+        readout: how a stage of the parent becomes a vector.
         trunk: name of the branch that it grows from; None if it grows from the parent.
     """
 
@@ -128,15 +128,17 @@ class TreeNetworks(nn.Module):
             "logits" and "vectors" of every branch, "gates" with the logits of every gate, and "parent"
             with those of the parent if it runs to its end.
         """
-        outputs = dict(self.parent.network.walk(self.parent.standardize(batch), stages))
+        outputs = dict(self.parent.walk(batch, stages))
         vectors: dict[str, Tensor] = {}
         logits: dict[str, Tensor] = {}
         for model, (name, head) in zip(self.branches, self.heads.items(), strict=True):
             if head.trunk is None:
                 vectors[name] = self._read(outputs, head)
             else:
-                trunk = self.branches[list(self.heads).index(head.trunk)]
-                vectors[name] = trunk(vectors[head.trunk], head.stage)
+                place = list(self.heads).index(head.trunk)
+                trunk: _Plain = self.branches[place]  # type: ignore[assignment]
+                inner = dict(trunk.walk(vectors[head.trunk], stages_of(head.stage)))
+                vectors[name] = head.readout.joined(inner, head.stage, lambda stage: False)
             logits[name] = model(vectors[name])
         gates = {
             name: model(self._read(outputs, gate))
@@ -164,7 +166,7 @@ class TreeNetworks(nn.Module):
         )
 
     def _read(self, outputs: Mapping[str, Tensor], head: Head) -> Tensor:
-        vectors: Tensor = head.readout(outputs[head.stage], self.parent.network.has_class_token(head.stage))
+        vectors: Tensor = head.readout.joined(outputs, head.stage, self.parent.network.has_class_token)
         return vectors
 
 
@@ -175,9 +177,13 @@ class _Plain(nn.Module):
         super().__init__()
         self.standardize, self.network = model.standardize, model.network
 
-    def forward(self, x: Tensor, until: str | None = None) -> Tensor:
-        output: Tensor = self.network(self.standardize(x), until=until)
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.network(self.standardize(x))
         return output
+
+    def walk(self, x: Tensor, stages: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        found: Iterator[tuple[str, Tensor]] = self.network.walk(self.standardize(x), stages)
+        return found
 
 
 class Predictor:
@@ -217,7 +223,7 @@ class Predictor:
     def stages(self) -> tuple[str, ...]:
         """The parent's stages that are used, in the order of the network; it runs to the last of them."""
         heads = (*self.networks.heads.values(), *self.networks.gates.values())
-        asked = {head.stage for head in heads if head.trunk is None}
+        asked = {stage for head in heads if head.trunk is None for stage in stages_of(head.stage)}
         root = self.acceptances[self.tree.root].score
         if self.router and (self.router.router.asks_node or root.asks_activations):
             asked.add("logits")

@@ -19,8 +19,8 @@ from neural_branching.data.views import Views
 from neural_branching.errors import InputError
 from neural_branching.files.progress import progress
 from neural_branching.files.row_file import RowFile
-from neural_branching.networks.readout import Readout
-from neural_branching.selection.array_types import Float32, Int64, Shaped
+from neural_branching.networks.readout import Readout, stages_of
+from neural_branching.selection.array_types import Float, Float32, Int64, Shaped
 from neural_branching.store.artifact_store import Artifact, Facts
 from neural_branching.training.classifier import Classifier
 
@@ -116,6 +116,7 @@ def extract(
     stages: Sequence[str] | None = None,
     readout: Readout | None = None,
     batch_size: int | None = None,
+    dtype: str = "float32",
 ) -> Facts:
     """Write the activations of all examples at some stages, one safetensors file per stage.
 
@@ -126,23 +127,25 @@ def extract(
         parent: the frozen network: a parent, or a branch that others grow from.
         examples: as the table holds them, or of a branch its inputs, float32 (n, width); may be
             memory-mapped.
-        folder: where ``<stage>.safetensors`` is written, float32 (n, width) under "activations".
+        folder: where ``<stage>.safetensors`` is written, (n, width) under "activations".
         device: where the forward pass runs.
         stages: names of the stages; None for the network's main stages.
         readout: how outputs become vectors; None for each stage's default.
         batch_size: examples of a batch; None for ``fitting_batch``.
+        dtype: "float32" or "float16".
 
     Returns:
         Number of examples and width of every stage.
 
     Raises:
-        InputError: if the disk has no room for the files; nothing is written then.
+        InputError: if the disk has no room for the files, or an activation is too large for its type;
+            nothing is kept then.
     """
     size = batch_size or fitting_batch(parent, _blank(examples), stages)
     batches = (
         torch.from_numpy(np.array(examples[start : start + size])) for start in range(0, len(examples), size)
     )
-    return _write(parent, batches, examples, len(examples), folder, device, stages, readout)
+    return _write(parent, batches, examples, len(examples), folder, device, stages, readout, dtype)
 
 
 def extract_views(
@@ -156,6 +159,7 @@ def extract_views(
     stages: Sequence[str] | None = None,
     readout: Readout | None = None,
     batch_size: int | None = None,
+    dtype: str = "float32",
 ) -> Facts:
     """Write the activations of augmented views of some examples; as ``extract``, view after view.
 
@@ -170,12 +174,13 @@ def extract_views(
         stages: names of the stages; None for the network's main stages.
         readout: how outputs become vectors; None for each stage's default.
         batch_size: examples of a batch, which changes no view; None for ``fitting_batch``.
+        dtype: as for ``extract``.
 
     Returns:
         Number of vectors and width of every stage.
 
     Raises:
-        InputError: if the disk has no room for the files; nothing is written then.
+        InputError: as ``extract``.
     """
     size = batch_size or fitting_batch(parent, _blank(examples), stages)
     generator = torch.Generator().manual_seed(views.seed)
@@ -188,7 +193,7 @@ def extract_views(
         )
     )
     n = views.count * len(rows)
-    return _write(parent, batches, examples, n, folder, device, stages, readout)
+    return _write(parent, batches, examples, n, folder, device, stages, readout, dtype)
 
 
 @torch.inference_mode()
@@ -201,40 +206,85 @@ def _write(
     device: torch.device,
     stages: Sequence[str] | None,
     readout: Readout | None,
+    dtype: str,
 ) -> Facts:
     readout, token = readout or Readout("auto"), parent.network.has_class_token
     widths = stage_widths(parent, _blank(examples), stages, readout)
-    _check_room(folder, 4 * n * sum(widths.values()))
+    _check_room(folder, item_size(dtype) * n * sum(widths.values()))
     parent = parent.to(device).eval()
     with ExitStack() as stack:
         disk = stack.enter_context(ThreadPoolExecutor(1))
         files = {
-            name: stack.enter_context(RowFile(folder / f"{name}.safetensors", n, width, disk))
+            name: stack.enter_context(RowFile(folder / f"{name}.safetensors", n, width, dtype, disk))
             for name, width in widths.items()
         }
-        show, done = stack.enter_context(progress(f"Computing the activations of {n:,} examples")), 0
+        title = f"Computing the activations of {n:,} examples"
+        show, done = stack.enter_context(progress(title, n)), 0
         for batch in batches:
             for name, output in parent.walk(batch.to(device), tuple(widths)):
                 # Written while it is still in the processor's cache.
-                files[name].append(readout(output, token(name)).cpu())
+                files[name].append(_narrowed(readout(output, token(name)).cpu(), dtype, name))
             done += len(batch)
             show(done / n)
     return {"examples": n, "widths": widths}
 
 
+def item_size(dtype: str) -> int:
+    """Bytes of a number as stored."""
+    return int(getattr(torch, dtype).itemsize)
+
+
+def _narrowed(vectors: Float32[Tensor, "n width"], dtype: str, stage: str) -> Float[Tensor, "n width"]:
+    """Vectors in the type that they are stored in.
+
+    Raises:
+        InputError: for a number that is too large for it.
+    """
+    stored = vectors.to(getattr(torch, dtype))
+    if stored.dtype != vectors.dtype and bool((stored.isinf() & vectors.isfinite()).any()):
+        raise InputError(
+            f"Activations of {stage} come up to {float(vectors.abs().max()):,.0f}, and {dtype} holds at most "
+            f"{torch.finfo(stored.dtype).max:,.0f}: use activations.dtype=float32."
+        )
+    return stored
+
+
+def files_of(point: str) -> list[str]:
+    """The files that hold the activations of a branch point."""
+    return [f"{stage}.safetensors" for stage in stages_of(point)]
+
+
+def checksum(artifact: Artifact, point: str) -> str | list[str]:
+    """What identifies the activations of a branch point: of each of several stages its own checksum."""
+    sums = [artifact.sha(name) for name in files_of(point)]
+    return sums if len(sums) > 1 else sums[0]
+
+
+def width(artifact: Artifact, point: str) -> int:
+    """Length of the vectors of a branch point."""
+    return sum(artifact.facts["widths"][stage] for stage in stages_of(point))
+
+
 def read(
-    artifact: Artifact, stage: str, rows: Int64[np.ndarray, " n"] | None = None
+    artifact: Artifact, point: str, rows: Int64[np.ndarray, " n"] | None = None
 ) -> Float32[Tensor, "n width"]:
-    """Activations of a stage, read through a memory map.
+    """Activations of a branch point, read through a memory map.
 
     Args:
         artifact: stored activations.
-        stage: name of the stage.
+        point: name of a stage, or of several, whose vectors follow one another.
         rows: row numbers; None for all.
     """
-    with safe_open(artifact.path / f"{stage}.safetensors", framework="pt") as file:
-        tensor: Tensor = file.get_tensor("activations")
-    return tensor if rows is None else gather([(tensor, rows)], artifact.path.parent)
+    return gather([(_mapped(artifact, point), rows)], artifact.path.parent)
+
+
+def _mapped(artifact: Artifact, point: str) -> list[Tensor]:
+    """The activations of each stage of a branch point, mapped."""
+    tensors = []
+    for name in files_of(point):
+        with safe_open(artifact.path / name, framework="pt") as file:
+            tensors.append(file.get_tensor("activations"))
+    return tensors
 
 
 def fits_memory(rows: int, width: int) -> bool:
@@ -243,43 +293,49 @@ def fits_memory(rows: int, width: int) -> bool:
 
 
 def gather(
-    parts: Sequence[tuple[Float32[Tensor, "_ width"], Int64[np.ndarray, " _"]]], folder: Path
+    parts: Sequence[tuple[Sequence[Float32[Tensor, "_ _"]], Int64[np.ndarray, " _"] | None]], folder: Path
 ) -> Float32[Tensor, "n width"]:
-    """Chosen rows of some tensors, one after another.
+    """Chosen rows of some tensors, one after another; all rows of a single float32 tensor are itself.
 
     Where memory is too small for them they lie in a file without a name, mapped, that goes away with
     the tensor: slower, but training works as ever.
 
     Args:
-        parts: tensors, mapped ones too, and row numbers.
+        parts: tensors whose columns follow one another, mapped ones too, and row numbers; None for all.
         folder: where there is room for the file.
 
     Raises:
         OSError: if there is not.
     """
-    shape = sum(len(rows) for _, rows in parts), parts[0][0].shape[1]
+    [first, *_], rows = parts[0]
+    if len(parts) == 1 and len(parts[0][0]) == 1 and rows is None and first.dtype == torch.float32:
+        return first
+    counts = [len(tensors[0]) if rows is None else len(rows) for tensors, rows in parts]
+    shape = sum(counts), sum(tensor.shape[1] for tensor in parts[0][0])
     if fits_memory(*shape):
         gathered = torch.empty(shape)
     else:
         with TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * shape[1])  # a map cannot fail gently
             gathered = torch.from_numpy(np.memmap(file, np.float32, "r+", shape=shape))
-    done = 0
-    for tensor, rows in parts:
-        place = gathered[done : done + len(rows)]
-        torch.index_select(tensor, 0, torch.from_numpy(rows), out=place)
-        done += len(rows)
+    for (tensors, rows), places in zip(parts, torch.split(gathered, counts), strict=True):
+        columns = torch.split(places, [tensor.shape[1] for tensor in tensors], 1)
+        for tensor, place in zip(tensors, columns, strict=True):
+            if rows is not None and tensor.dtype == place.dtype:
+                torch.index_select(tensor, 0, torch.from_numpy(rows), out=place)
+            else:
+                place.copy_(tensor if rows is None else tensor[torch.from_numpy(rows)])
     return gathered
 
 
 class ActivationDataModule(TensorDataModule):
-    """The activations of one stage for the classes of a subset; it never touches an example.
+    """The activations of a branch point for the classes of a subset; it never touches an example.
 
     Args:
         activations: asks the store, which builds the activations if they are missing.
         table: labels and splits.
         groups: the classes behind each label; targets are indices of labels.
-        stage: the branch point.
+        point: the branch point.
         batch_size: rows per step.
         seed: seed of the order of the batches.
         views: asks the store for the activations of views of the training examples; None for none.
@@ -291,7 +347,7 @@ class ActivationDataModule(TensorDataModule):
         activations: Callable[[], Artifact],
         table: DataTable,
         groups: Sequence[Sequence[str]],
-        stage: str,
+        point: str,
         batch_size: int,
         seed: int,
         views: Callable[[], Artifact] | None = None,
@@ -302,7 +358,7 @@ class ActivationDataModule(TensorDataModule):
         self.views = views
         self.table = table
         self.groups = groups
-        self.stage = stage
+        self.point = point
         self.per_class = per_class
 
     def prepare_data(self) -> None:
@@ -326,12 +382,12 @@ class ActivationDataModule(TensorDataModule):
         """
         rows, artifact = self._rows(split), self.activations()
         y = torch.from_numpy(subset_targets(self.table, rows, self.groups))
-        parts = [(read(artifact, self.stage), rows)]
+        parts = [(_mapped(artifact, self.point), rows)]
         if views and self.views:
             everyone = self.table.rows(split)
             mine = np.flatnonzero(np.isin(everyone, rows))
-            vectors = read(self.views(), self.stage)
-            first = np.arange(0, len(vectors), len(everyone))  # one view of every example after another
+            vectors = _mapped(self.views(), self.point)
+            first = np.arange(0, len(vectors[0]), len(everyone))  # one view of every example after another
             parts.append((vectors, (first[:, None] + mine).ravel()))
             y = y.repeat(1 + len(first))
         return gather(parts, artifact.path.parent), y

@@ -153,7 +153,7 @@ class _Bench:
         }
         identity = {
             "recipe": RECIPE,
-            "activations": kept.sha(f"{spec.stage}.safetensors"),
+            "activations": act.checksum(kept, spec.stage),
             "split": table.split_key,
             "classes": spec.classes,
             "standardize": branch.sha(WEIGHTS),
@@ -180,7 +180,7 @@ class _Bench:
 
         artifact = workspace.store.fetch("neighbours", identity, vote, needs=(VOTES,))
         votes = load_file(artifact.path / VOTES)["votes"]
-        width = kept.facts["widths"][spec.stage]
+        width = act.width(kept, spec.stage)
         prefix = parent_cost(workspace.parent, spec.stage).macs
         return Model((votes + 1e-6).log(), prefix + len(rows["train"]) * width, 0, 0.0)
 

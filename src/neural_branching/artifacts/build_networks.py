@@ -3,9 +3,9 @@
 from functools import lru_cache
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from neural_branching.artifacts.activations import stage_shapes, stage_widths
+from neural_branching.artifacts.activations import item_size, stage_widths
 from neural_branching.config.branch_spec import BranchSpec
 from neural_branching.config.build import build
 from neural_branching.config.parent_spec import ParentSpec
@@ -16,6 +16,7 @@ from neural_branching.networks.backbone import Backbone
 from neural_branching.networks.network import Network
 from neural_branching.networks.weights import read_state
 from neural_branching.training.branch import Branch
+from neural_branching.training.classifier import Classifier
 from neural_branching.training.parent import Parent
 
 
@@ -73,14 +74,29 @@ def view_augmentation(spec: BranchSpec) -> Augment:
     return build(spec.views.augment or {}, "views.augment", Augment, trusted=spec.trusted)
 
 
-def kept_stages(spec: BranchSpec, network: Network) -> tuple[str, ...] | None:
+def shared_stages(spec: ParentSpec) -> tuple[str, ...] | None:
+    """The stages that one pass of a parent keeps with their default readouts; None for its main stages.
+
+    Raises:
+        InputError: if one that was asked for is unknown.
+    """
+    if spec.kept.stages is None:
+        return None
+    names = outline(spec).network.stage_names
+    asked = {one_of(stage, names, "a stage in activations.stages") for stage in spec.kept.stages}
+    asked |= {"logits"} if spec.labels.names else set()
+    return tuple(name for name in names if name in asked)
+
+
+def kept_stages(parent: ParentSpec, branch: BranchSpec) -> tuple[str, ...] | None:
     """The stages of the parent that one pass for a branch keeps; None for all main stages.
 
-    One pass keeps all main stages with their default readouts, so that jobs share it. Another readout
-    or another node of a graph takes a pass of its own.
+    Jobs share one pass. Another readout or another node of a graph takes a pass of its own.
     """
-    shared = spec.stage in network.main_stages and spec.readout.kind == "auto"
-    return None if shared else (spec.stage,)
+    shared, network = shared_stages(parent), outline(parent).network
+    if set(branch.stages) <= set(shared or network.main_stages) and branch.readout.kind == "auto":
+        return shared
+    return tuple(name for name in network.stage_names if name in branch.stages)
 
 
 @lru_cache(maxsize=256)
@@ -97,14 +113,17 @@ def input_width(parent: ParentSpec, branch: BranchSpec) -> int:
             width = input_width(parent, branch.trunk)
             with torch.device("meta"):
                 trunk = new_branch(branch.trunk, width)
-            one_of(branch.stage, trunk.network.stage_names, "stage")
-            shape = stage_shapes(trunk, torch.zeros(1, width), (branch.stage,))[branch.stage]
-            return branch.readout(torch.empty(1, *shape, device="meta"), False).shape[1]
-        network = outline(parent)
-        one_of(branch.stage, network.network.stage_names, "stage")
-        return stage_widths(network, parent.input.blank(), (branch.stage,), branch.readout)[branch.stage]
+            return _joined_width(branch, trunk, torch.zeros(1, width))
+        return _joined_width(branch, outline(parent), parent.input.blank())
     except ArgumentError as error:
         raise ArgumentError(f"{place}.{error.argument}", error.problem) from None
+
+
+def _joined_width(branch: BranchSpec, of: Classifier, blank: Tensor) -> int:
+    """Length of the vectors of a branch's stages, one after another, of what it grows from."""
+    for stage in branch.stages:
+        one_of(stage, of.network.stage_names, "stage")
+    return sum(stage_widths(of, blank, branch.stages, branch.readout).values())
 
 
 def check_budget(parent: ParentSpec, branch: BranchSpec, examples: int, training: int) -> None:
@@ -120,9 +139,9 @@ def check_budget(parent: ParentSpec, branch: BranchSpec, examples: int, training
         InputError: if a pass would take more bytes than ``views.budget``.
     """
     network, views = outline(parent), branch.views
-    widths = stage_widths(network, parent.input.blank(), kept_stages(branch, network.network), branch.readout)
+    widths = stage_widths(network, parent.input.blank(), kept_stages(parent, branch), branch.readout)
     vectors = max(examples, views.count * training)
-    needed = 4 * vectors * sum(widths.values())
+    needed = item_size(parent.kept.dtype) * vectors * sum(widths.values())
     if needed > views.budget:
         made = f"{views.count} views of {training:,} examples"
         what = f"{examples:,} examples" if vectors == examples else made
@@ -159,6 +178,7 @@ def check_parent(spec: ParentSpec) -> None:
             f"parent.network gives an output of shape {shape} for an example: it must give "
             f"{len(spec.labels.names)} logits, one per label."
         )
+    shared_stages(spec)
     if augment := augmentation(spec):
         _try(augment, spec.input, "parent.augment")
 

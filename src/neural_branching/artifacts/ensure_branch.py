@@ -19,6 +19,7 @@ from neural_branching.artifacts.build_networks import (
     kept_stages,
     new_branch,
     outline,
+    shared_stages,
     view_augmentation,
 )
 from neural_branching.artifacts.ensure_data import ensure_data
@@ -34,31 +35,31 @@ log = logging.getLogger(__name__)
 
 
 def ensure_logits(workspace: Workspace) -> Artifact:
-    """The parent's activations at its main stages, logits among them if there are any, for all rows."""
-    needed = ("logits",) if workspace.parent.labels.names else ()
-    return _activations(workspace, None, needed, Readout("auto"))
+    """The parent's activations that jobs share, logits among them if there are any, for all rows."""
+    needed = "logits" if workspace.parent.labels.names else None
+    return _activations(workspace, shared_stages(workspace.parent), needed, Readout("auto"))
 
 
 def ensure_activations(workspace: Workspace, branch: BranchSpec) -> Artifact:
     """The activations at a branch point, of the parent or the trunk, for all rows of the table."""
     if branch.trunk:
         return _of_trunk(workspace, branch.trunk, branch.stage, ensure_activations)
-    stages = kept_stages(branch, outline(workspace.parent).network)
-    return _activations(workspace, stages, (branch.stage,), branch.readout)
+    stages = kept_stages(workspace.parent, branch)
+    return _activations(workspace, stages, branch.stage, branch.readout)
 
 
 def ensure_views(workspace: Workspace, branch: BranchSpec) -> Artifact:
     """The activations at a branch point, for augmented views of the training examples."""
     if branch.trunk:
         return _of_trunk(workspace, branch.trunk, branch.stage, ensure_views)
-    stages = kept_stages(branch, outline(workspace.parent).network)
-    return _activations(workspace, stages, (branch.stage,), branch.readout, viewed=branch)
+    stages = kept_stages(workspace.parent, branch)
+    return _activations(workspace, stages, branch.stage, branch.readout, viewed=branch)
 
 
 def _activations(
     workspace: Workspace,
     stages: Sequence[str] | None,
-    needed: Sequence[str],
+    needed: str | None,
     readout: Readout,
     *,
     viewed: BranchSpec | None = None,
@@ -73,7 +74,7 @@ def _activations(
         "network": {**spec.content(), **network.resolved},
         "stages": stages,
         "readout": readout.kind,
-        "precision": "float32",
+        "precision": spec.kept.dtype,
     }
     if network.pass_recipe > 1:
         identity["pass_recipe"] = network.pass_recipe
@@ -90,27 +91,27 @@ def _activations(
         where = "every stage" if stages is None else ", ".join(stages)
         if not viewed:
             log.info("Computing the activations of %s examples at %s.", f"{len(examples):,}", where)
-            return act.extract(parent, examples, folder, device, stages, readout, batch)
+            return act.extract(parent, examples, folder, device, stages, readout, batch, spec.kept.dtype)
         rows, views = table.rows("train"), viewed.views
         count = f"{len(rows):,}"
         log.info("Computing the activations of %d views of %s examples at %s.", views.count, count, where)
         augment = view_augmentation(viewed)
         return act.extract_views(
-            parent, examples, rows, views, augment, folder, device, stages, readout, batch
+            parent, examples, rows, views, augment, folder, device, stages, readout, batch, spec.kept.dtype
         )
 
-    needs = [f"{name}.safetensors" for name in needed]
+    needs = act.files_of(needed) if needed else []
     return workspace.store.fetch("activations", identity, compute, needs=needs)
 
 
 def _of_trunk(
-    workspace: Workspace, trunk: BranchSpec, stage: str, ensure: Callable[[Workspace, BranchSpec], Artifact]
+    workspace: Workspace, trunk: BranchSpec, point: str, ensure: Callable[[Workspace, BranchSpec], Artifact]
 ) -> Artifact:
     """The outputs of a branch at its stages, for what it has itself as inputs."""
     inputs, branch = ensure(workspace, trunk), ensure_branch(workspace, trunk)
     identity = {
         "recipe": act.RECIPE,
-        "inputs": inputs.sha(f"{trunk.stage}.safetensors"),
+        "inputs": act.checksum(inputs, trunk.stage),
         "weights": branch.sha(WEIGHTS),
         "network": trunk.network,
     }
@@ -120,7 +121,7 @@ def _of_trunk(
         log.info("Computing the activations of the branch %s.", trunk.name)
         return act.extract(load_branch(trunk, branch), vectors, folder, workspace.compute.device())
 
-    return workspace.store.fetch("activations", identity, compute, needs=[f"{stage}.safetensors"])
+    return workspace.store.fetch("activations", identity, compute, needs=act.files_of(point))
 
 
 def ensure_branch(workspace: Workspace, spec: BranchSpec) -> Artifact:
@@ -141,15 +142,14 @@ def ensure_branch(workspace: Workspace, spec: BranchSpec) -> Artifact:
 
 def branch_identity(workspace: Workspace, spec: BranchSpec) -> dict[str, Any]:
     """What decides a branch's weights; builds the activations if they are missing."""
-    inputs = f"{spec.stage}.safetensors"
     identity = {
         "recipe": BRANCH_RECIPE,
-        "activations": ensure_activations(workspace, spec).sha(inputs),
+        "activations": act.checksum(ensure_activations(workspace, spec), spec.stage),
         "split": workspace.table.split_key,
         **spec.identity(),
     }
     if spec.views.count:
-        identity["views"] = ensure_views(workspace, spec).sha(inputs)
+        identity["views"] = act.checksum(ensure_views(workspace, spec), spec.stage)
     return identity
 
 

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from neural_branching.networks.readout import stages_of
 from neural_branching.training.classifier import Classifier
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Cost(NamedTuple):
 
 
 def cost(model: Classifier, blank: Tensor, until: str | None = None) -> Cost:
-    """Cost of a pass up to a stage.
+    """Cost of a pass up to a branch point, what its stages share being counted once.
 
     ``FlopCounterMode`` counts two operations for each multiply–accumulate. What it does not know it
     counts as nothing, which is logged by name; attention is taken apart into products that it knows, since
@@ -44,7 +45,7 @@ def cost(model: Classifier, blank: Tensor, until: str | None = None) -> Cost:
     Args:
         model: parent or branch, left as it was; on the device "meta" nothing is computed but shapes.
         blank: one raw input, of which the shape alone matters, (1, …).
-        until: name of the last stage; None for the logits.
+        until: name of a stage, or of several; None for the last of the network.
     """
     mine, training = list(model.parameters()), model.training
     with (
@@ -54,7 +55,9 @@ def cost(model: Classifier, blank: Tensor, until: str | None = None) -> Cost:
         _Uncounted(),  # type: ignore[no-untyped-call]
         FlopCounterMode(display=False) as counter,
     ):
-        output = model.eval()(blank.to(model.device), until=until).sum()
+        stages = stages_of(until or model.network.stage_names[-1])
+        outputs = model.eval().walk(blank.to(model.device), stages)
+        output = torch.stack([one.sum() for _, one in outputs]).sum()
     used = torch.autograd.grad(output, mine, allow_unused=True) if mine else ()
     model.train(training)
     count = sum(one.numel() for one, found in zip(mine, used, strict=True) if found is not None)

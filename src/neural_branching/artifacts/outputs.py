@@ -78,7 +78,7 @@ class Outputs:
     Attributes:
         experiment: what was asked for.
         workspace: parent and examples.
-        parent: the parent's activations at its main stages.
+        parent: the parent's activations that branches share, its logits among them if it gives any.
         heads: node → its trained branch.
         gates: inner node → its trained gate.
     """
@@ -95,7 +95,10 @@ class Outputs:
         # The parent's logits last: what is built for the branches has them too, and its time is known there.
         heads = {name: TrainedBranch.of(workspace, spec) for name, spec in experiment.branches.items()}
         gates = {name: TrainedBranch.of(workspace, spec) for name, spec in experiment.gates.items()}
-        return cls(experiment, workspace, ensure_logits(workspace), heads, gates)
+        first = next(iter(heads.values()))  # a branch of the parent itself
+        logits = workspace.parent.labels.names
+        parent = ensure_logits(workspace) if logits else first.artifacts["activations"]
+        return cls(experiment, workspace, parent, heads, gates)
 
     @property
     def artifacts(self) -> dict[str, Artifact]:

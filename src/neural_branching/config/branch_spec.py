@@ -1,6 +1,6 @@
 """A branch: where it grows, what it tells apart, and how it is trained. It has no threshold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from neural_branching.config.identified import Identified
 from neural_branching.config.own_classes import with_code
 from neural_branching.data.views import Views
 from neural_branching.errors import InputError, whole
-from neural_branching.networks.readout import Readout
+from neural_branching.networks.readout import JOIN, Readout, stages_of
 from neural_branching.training.recipe import Recipe
 
 KEYS, POINT_KEYS = {"name", "network", "fit", "seed", "examples_per_class"}, {"stage", "readout"}
@@ -22,8 +22,8 @@ class BranchSpec(Identified):
     Attributes:
         name: of the subset or the node that it is for.
         groups: the classes behind each of its labels, in label order.
-        stage: the branch point, a stage of the parent or of the trunk.
-        readout: how the stage's output becomes a vector.
+        stage: the branch point, a stage of the parent or of the trunk, or several as "block2+pool".
+        readout: how a stage's output becomes a vector.
         kind: how its network is called.
         network: class and options.
         recipe: how it is trained.
@@ -95,7 +95,7 @@ class BranchSpec(Identified):
         return cls(
             name=name,
             groups=groups,
-            stage=str(point["stage"]),
+            stage=_point(point["stage"], f"{where}branch_point.stage"),
             readout=placed(f"{where}branch_point", lambda: Readout(point["readout"])),
             kind=branch["name"],
             network=check_class(branch["network"], f"{where}branch.network"),
@@ -108,6 +108,11 @@ class BranchSpec(Identified):
             trusted=trusted,
             where=where,
         )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages whose vectors it sees one after another."""
+        return stages_of(self.stage)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -153,6 +158,21 @@ class BranchSpec(Identified):
         if self.examples_per_class:
             identity["examples_per_class"] = self.examples_per_class
         return identity
+
+
+def _point(stage: object, place: str) -> str:
+    """The name of a branch point, of several stages one after another.
+
+    Raises:
+        InputError: for no stage, or one twice.
+    """
+    listed = isinstance(stage, Sequence) and not isinstance(stage, str)
+    names = [str(one) for one in stage] if listed else list(stages_of(str(stage)))  # type: ignore[attr-defined]
+    if not names or "" in names or len(set(names)) < len(names):
+        raise InputError(
+            f"{place} is {stage!r}: it must be a stage, or several different ones, as in block2+pool."
+        )
+    return JOIN.join(names)
 
 
 def examples_per_class(limit: object, offered: Mapping[str, int]) -> int | None:

@@ -12,8 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from neural_branching.errors import ArgumentError, InputError
+from neural_branching.networks.readout import JOIN
 
 T = TypeVar("T")
+
+# A branch point of several stages, listed or not, as the name of a folder says it.
+OmegaConf.register_new_resolver(
+    "joined", lambda point: point if isinstance(point, str) else JOIN.join(map(str, point)), replace=True
+)
 
 _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

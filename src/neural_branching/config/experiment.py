@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from neural_branching.config.branch_spec import KEYS, POINT_KEYS, BranchSpec, examples_per_class
 from neural_branching.config.build import build, check_keys, placed, plain
 from neural_branching.config.data_spec import DataSpec
+from neural_branching.config.kept_activations import USUAL, KeptActivations
 from neural_branching.config.objectives import checked
 from neural_branching.config.own_classes import find_own_modules
 from neural_branching.config.parent_spec import ParentSpec
@@ -28,6 +29,7 @@ from neural_branching.training.loggers import Logger
 
 _TOP = {"data", "subset", "parent", "branch_point", "views", "branch", "score", "threshold", "trainer"}
 _TOP |= {"thresholds", "seed", "outputs", "published", "baselines", "baseline_epochs", "objectives", "logger"}
+_TOP |= {"activations"}
 BASELINES = ("restricted", "linear_probe", "knn", "random_parent", "scratch", "fine_tuned", "random_labels")
 
 
@@ -114,7 +116,7 @@ class Experiment:
             values,
             _TOP | ({"hierarchy", "router"} if several else set()),
             "The configuration",
-            {"objectives", "logger", *({"subset"} if several else set())},
+            {"objectives", "logger", "activations", *({"subset"} if several else set())},
         )
         score = build(values["score"], "score", Score, trusted=trusted)
         thresholds = tuple(
@@ -131,7 +133,9 @@ class Experiment:
         classes = tuple(name for name in data.classes if name in set(tree.classes))
         for threshold in thresholds:
             _check(threshold, score, "threshold", foreign=len(classes) < len(data.classes))
-        parent = ParentSpec.of(values["parent"], data, classes, trusted=trusted)
+        # Runs of before have no such node.
+        kept = KeptActivations.of(values["activations"]) if "activations" in values else USUAL
+        parent = ParentSpec.of(values["parent"], data, classes, kept, trusted=trusted)
         if router:
             _check_root(tree, parent, router, score)
         offered = {name: data.offered[name] for name in classes}

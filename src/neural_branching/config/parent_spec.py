@@ -8,6 +8,7 @@ from typing import Any
 from neural_branching.config.build import build, check_class, check_keys, placed
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.config.identified import Identified
+from neural_branching.config.kept_activations import USUAL, KeptActivations
 from neural_branching.config.own_classes import with_code
 from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.data.labels import Labels
@@ -37,6 +38,7 @@ class ParentSpec(Identified):
         training_source: whose training examples it learns from, those of the "parent" or, in a baseline of
             the branch, of the "branch".
         examples_per_class: how many of these; None for all.
+        kept: what one pass of it keeps.
     """
 
     name: str
@@ -51,10 +53,17 @@ class ParentSpec(Identified):
     trusted: bool
     training_source: str = "parent"
     examples_per_class: int | None = None
+    kept: KeptActivations = USUAL
 
     @classmethod
     def of(
-        cls, group: Mapping[str, Any], data: DataSpec, classes: Sequence[str], *, trusted: bool
+        cls,
+        group: Mapping[str, Any],
+        data: DataSpec,
+        classes: Sequence[str],
+        kept: KeptActivations = USUAL,
+        *,
+        trusted: bool,
     ) -> "ParentSpec":
         """Build and check the group "parent" of a configuration.
 
@@ -62,6 +71,7 @@ class ParentSpec(Identified):
             group: plain values.
             data: the examples.
             classes: those of the branches.
+            kept: what one pass of it keeps.
             trusted: as for ``build``.
 
         Raises:
@@ -91,12 +101,18 @@ class ParentSpec(Identified):
             seed=whole(group["seed"], "parent.seed", 0),
             checkpoint=_file(group["checkpoint"]),
             trusted=trusted,
+            kept=kept,
         )
 
     @property
     def described(self) -> Any:
-        """Everything that decides its weights, but the examples."""
-        return {**self.identity(), "input": [self.input.name, self.input.identity], "trusted": self.trusted}
+        """Everything that decides its weights and what is kept of a pass, but the examples."""
+        return {
+            **self.identity(),
+            "input": [self.input.name, self.input.identity],
+            "kept": vars(self.kept),
+            "trusted": self.trusted,
+        }
 
     def content(self) -> dict[str, Any]:
         """What of the network decides its weights: of a file of weights and of own code, what is in it."""

@@ -17,6 +17,7 @@ from neural_branching.errors import InputError
 from neural_branching.facade.groups import Group, described, given, plain
 from neural_branching.facade.parents import Parent
 from neural_branching.facade.sources import Data
+from neural_branching.networks.readout import JOIN
 from neural_branching.routing.hierarchy import Hierarchy
 from neural_branching.routing.routers import Router
 from neural_branching.selection.scores.score import Score
@@ -35,7 +36,7 @@ class _Grown:
 
     def __init__(
         self,
-        at: str,
+        at: str | Sequence[str],
         *,
         name: str | None,
         readout: str | None,
@@ -47,8 +48,10 @@ class _Grown:
         views: int | None,
         options: Mapping[str, Any],
     ) -> None:
-        if not isinstance(at, str):
-            raise InputError(f"at is {at!r}: it must be the name of a stage, such as 'hidden2'.")
+        if not isinstance(at, str) and not (
+            isinstance(at, Sequence) and at and all(isinstance(stage, str) for stage in at)
+        ):
+            raise InputError(f"at is {at!r}: it must be the name of a stage, such as 'hidden2', or several.")
         rules = [
             _made(
                 rule,
@@ -63,7 +66,7 @@ class _Grown:
         self.branch = Group(kind, {**given(network=network, fit=fit), **options})
         self.changes: dict[str, Any] = {
             self.asked: given(name=name),
-            "branch_point": given(stage=at, readout=readout),
+            "branch_point": given(stage=at if isinstance(at, str) else JOIN.join(at), readout=readout),
             "branch": self.branch.changes,
             "views": given(count=views),
         }
@@ -80,7 +83,7 @@ class Branch(_Grown):
 
     Args:
         subset: a name in ``conf/subset``, a superclass of the data, or class names.
-        at: the branch point, a stage of the parent.
+        at: the branch point, a stage of the parent; of several it sees the vectors one after another.
         name: how the subset is called in tables and folders; of a list of classes "custom".
         readout: how the stage's output becomes a vector.
         score: confidence in an answer; by default the largest softmax probability.
@@ -101,7 +104,7 @@ class Branch(_Grown):
     def __init__(
         self,
         subset: str | Sequence[str],
-        at: str,
+        at: str | Sequence[str],
         *,
         name: str | None = None,
         readout: str | None = None,
@@ -166,7 +169,7 @@ class Tree(_Grown):
     def __init__(
         self,
         hierarchy: str | Mapping[str, Mapping[str, Any]],
-        at: str,
+        at: str | Sequence[str],
         *,
         router: Router | None = None,
         name: str | None = None,

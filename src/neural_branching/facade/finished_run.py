@@ -16,6 +16,7 @@ from neural_branching.data.split import SPLITS
 from neural_branching.errors import InputError, one_of
 from neural_branching.facade.frames import frame, summary
 from neural_branching.load_run import load
+from neural_branching.networks.readout import stages_of
 from neural_branching.predictor import Prediction, Predictor
 from neural_branching.report import tree_report
 from neural_branching.report.results import PREDICTIONS
@@ -72,7 +73,7 @@ class FinishedRun:
         """The parent's activations at a stage, and labels.
 
         Args:
-            stage: a branch point of the run, or one of the parent's main stages.
+            stage: a branch point of the run, or one or several ("block2+pool") of the parent's main stages.
             split: "train", "validation", "calibration" or "test"; None for all examples.
 
         Returns:
@@ -85,7 +86,8 @@ class FinishedRun:
         workspace = Workspace.of(experiment, table)
         own = [spec for spec in experiment.branches.values() if spec.stage == stage and not spec.trunk]
         artifact = ensure_activations(workspace, own[0]) if own else ensure_logits(workspace)
-        one_of(stage, artifact.facts["widths"], "stage")
+        for one in stages_of(stage):
+            one_of(one, artifact.facts["widths"], "stage")
         if split is not None:
             one_of(split, SPLITS, "split")
         labels = torch.from_numpy(table.labels)

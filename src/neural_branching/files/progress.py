@@ -14,24 +14,26 @@ PATIENCE = 2  # seconds before anything is shown
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Callable[[float], None]]:
+def progress(title: str, count: int = 0) -> Iterator[Callable[[float], None]]:
     """Yields what is told the share of the work that is done, now and then.
 
     After two seconds a line moves on a terminal; elsewhere the log says once what takes so long.
 
     Args:
         title: what is being done, such as "Decoding 50,000 files".
+        count: how many things that is, so that their number per second is shown; 0 for none.
     """
     console, start = Console(stderr=True), time.monotonic()
     line = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     )
-    task = line.add_task(title, total=1.0)
+    task = line.add_task(title, total=1.0, rate="")
     said = False
 
     def show(share: float) -> None:
@@ -40,9 +42,12 @@ def progress(title: str) -> Iterator[Callable[[float], None]]:
             log.info("%s.", title)
             line.start()
             said = True
-        line.update(task, completed=share)
+        rate = f"{share * count / (time.monotonic() - start):,.0f}/s" if count else ""
+        line.update(task, completed=share, rate=rate)
 
     try:
         yield show
+        if said and count:
+            log.info("%s: %s per second.", title, f"{count / (time.monotonic() - start):,.0f}")
     finally:
         line.stop()

@@ -11,7 +11,7 @@ SYNC_EVERY = 16_000_000  # bytes
 
 
 class RowFile:
-    """A safetensors file of one float32 matrix, named "activations".
+    """A safetensors file of one matrix, named "activations".
 
     The format (8 bytes of header length, a JSON header, the raw values) allows rows to be appended;
     the library's own writer wants the whole matrix in memory first.
@@ -20,11 +20,14 @@ class RowFile:
         path: the file.
         rows: number of rows that the finished matrix has.
         width: number of columns.
+        dtype: "float32" or "float16".
         disk: thread that waits for the disk meanwhile, so that no long wait is left at the end.
     """
 
-    def __init__(self, path: Path, rows: int, width: int, disk: Executor) -> None:
-        entry = {"dtype": "F32", "shape": [rows, width], "data_offsets": [0, 4 * rows * width]}
+    def __init__(self, path: Path, rows: int, width: int, dtype: str, disk: Executor) -> None:
+        bits = int(dtype.removeprefix("float"))
+        size = rows * width * bits // 8
+        entry = {"dtype": f"F{bits}", "shape": [rows, width], "data_offsets": [0, size]}
         header = json.dumps({"activations": entry}).encode()
         header += b" " * (-len(header) % 8)
         self._file = path.open("wb", buffering=0)
@@ -34,7 +37,7 @@ class RowFile:
         self._write(len(header).to_bytes(8, "little") + header)
 
     def append(self, vectors: Tensor) -> None:
-        """Write further rows, float32 (n, width) on the CPU."""
+        """Write further rows, (n, width) of the file's type on the CPU."""
         self._write(vectors.contiguous().numpy().reshape(-1).data.cast("B"))
         if self._bytes > SYNC_EVERY * (len(self._syncs) + 1):
             self._syncs.append(self._disk.submit(os.fsync, self._file.fileno()))

@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING
 from neural_branching.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from torch import Tensor
 
     from neural_branching.selection.array_types import Float
+
+
+# Between the stages of a branch point that has several.
+JOIN = "+"
+
+
+def stages_of(point: str) -> tuple[str, ...]:
+    """The stages whose vectors a branch sees one after another, of a branch point such as "block2+pool"."""
+    return tuple(point.split(JOIN))
 
 
 class Readout:
@@ -81,3 +92,18 @@ class Readout:
         if kind == "class_token":
             return output[:, 0]
         return output.mean(1) if kind == "mean_token" else output.flatten(1)
+
+    def joined(
+        self, outputs: Mapping[str, Float[Tensor, "n ..."]], point: str, class_token: Callable[[str], bool]
+    ) -> Float[Tensor, "n width"]:
+        """The vectors of a branch point, those of its stages one after another.
+
+        Args:
+            outputs: of the stages.
+            point: as for ``stages_of``.
+            class_token: whether the first of a stage's tokens stands for the input.
+        """
+        import torch
+
+        vectors = [self(outputs[stage], class_token(stage)) for stage in stages_of(point)]
+        return vectors[0] if len(vectors) == 1 else torch.cat(vectors, 1)
