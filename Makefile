@@ -5,10 +5,13 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BENCH  ?= full
 DEVICE ?= cpu
+# Of make pretrained: side of the images that the parent sees, and images per class.
+SIZE   ?= 224
+LABELS ?= 10,25,50,100,null
 LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-lowest lint format bench docs sweep tensorboard clean
+.PHONY: help setup run pretrained test test-lowest lint format bench docs sweep tensorboard clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,6 +26,17 @@ $(STAMP): pyproject.toml constraints.txt
 
 run: $(STAMP)  ## the main job on the embedded glyphs: three subsets × two branch points
 	$(BIN)/neural-branching train -m subset=digits,upper,lower branch_point=hidden1,hidden2
+
+# Needs no hub: the parent's weights came with the set-up. CIFAR-100 is downloaded once, where that is possible.
+pretrained: $(STAMP)  ## an ImageNet parent and few labels: DATA=FOLDER for class folders, SIZE=96 for less time
+	@if [ -n "$(DATA)" ]; then data="data=image_folder data.root=$(DATA)"; \
+	elif $(BIN)/python -c "from torchvision.datasets import CIFAR100; CIFAR100('outputs/data', download=True)" \
+	    >/dev/null 2>&1; then data="data=fish_and_flowers subset=fish,flowers"; \
+	else echo "CIFAR-100 cannot be downloaded: the embedded glyphs stand in for it."; \
+	    data="data=glyphs data.classes=[digit_0,digit_1,digit_2,digit_3,digit_4,digit_5,digit_6,digit_7,digit_8,digit_9]"; \
+	    data="$$data data.superclasses={} subset=all"; fi; \
+	$(BIN)/neural-branching train -m $$data parent=efficientnet_lite0 parent.network.size=$(SIZE) branch=linear \
+	    branch.examples_per_class=$(LABELS) "data.split.seed=range(5)"
 
 test: $(STAMP)  ## the test suite (fast, offline); DEVICE=cuda runs it on a GPU
 	DEVICE=$(DEVICE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

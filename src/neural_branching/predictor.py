@@ -227,7 +227,7 @@ class Predictor:
         root = self.acceptances[self.tree.root].score
         if self.router and (self.router.router.asks_node or root.asks_activations):
             asked.add("logits")
-        return tuple(name for name in self.networks.parent.network.stage_names if name in asked)
+        return tuple(sorted(asked, key=self.networks.parent.network.place))
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -134,9 +134,11 @@ def test_a_module_that_is_never_called_is_refused() -> None:
 def test_a_module_that_returns_no_tensor_is_refused() -> None:
     with pytest.raises(
         InputError,
-        match=r"^The stage 'pair' of Theirs returns a tuple: a branch point must return one tensor",
+        match=r"^The stage 'pair' of Theirs returns a tuple of 0, 1: .* one tensor, such as pair:0\.$",
     ):
         WrappedModule(Theirs())(images(), until="pair")
+    first, second = (WrappedModule(Theirs())(images(), until=f"pair:{number}") for number in (0, 1))
+    assert first.shape == second.shape
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:

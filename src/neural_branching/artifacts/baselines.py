@@ -107,18 +107,19 @@ class _Bench:
     def __init__(self, workspace: Workspace, branch: BranchSpec, epochs: int | None) -> None:
         self.workspace, self.spec, self.epochs = workspace, branch, epochs
         self.rows = workspace.table.rows("test", branch.classes)
-        # A parent without a recipe has nothing to learn, and is its own untrained one.
-        trained = workspace.parent.recipe is not None
+        learns = workspace.parent.recipe is not None
         untrained = replace(workspace.parent.anew(), recipe=None)
         self.models: dict[str, Callable[[], Model | None]] = {
             "restricted": self.restricted,
             "linear_probe": lambda: self.branch(workspace, replace(branch, network=LINEAR)),
             "knn": self.neighbours,
             "random_parent": lambda: (
-                self.branch(workspace.with_parent(untrained), branch) if trained else None
+                self.branch(workspace.with_parent(untrained), branch)
+                if untrained != workspace.parent
+                else None
             ),
-            "scratch": lambda: self.parent_anew(None) if trained else None,
-            "fine_tuned": lambda: self.parent_anew(workspace.weights) if trained else None,
+            "scratch": lambda: self.parent_anew(None) if learns else None,
+            "fine_tuned": lambda: self.parent_anew(workspace.weights) if learns else None,
             "random_labels": lambda: self.branch(workspace, replace(branch, random_labels=True)),
         }
         assert tuple(self.models) == BASELINES

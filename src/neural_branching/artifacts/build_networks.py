@@ -11,7 +11,7 @@ from neural_branching.config.build import build
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.batches import Augment
 from neural_branching.data.inputs.adapter import InputAdapter
-from neural_branching.errors import ArgumentError, InputError, one_of
+from neural_branching.errors import ArgumentError, InputError
 from neural_branching.networks.backbone import Backbone
 from neural_branching.networks.network import Network
 from neural_branching.networks.weights import read_state
@@ -82,10 +82,9 @@ def shared_stages(spec: ParentSpec) -> tuple[str, ...] | None:
     """
     if spec.kept.stages is None:
         return None
-    names = outline(spec).network.stage_names
-    asked = {one_of(stage, names, "a stage in activations.stages") for stage in spec.kept.stages}
-    asked |= {"logits"} if spec.labels.names else set()
-    return tuple(name for name in names if name in asked)
+    asked = {*spec.kept.stages} | ({"logits"} if spec.labels.names else set())
+    network = outline(spec).network
+    return tuple(sorted(asked, key=lambda stage: network.place(stage, "a stage in activations.stages")))
 
 
 def kept_stages(parent: ParentSpec, branch: BranchSpec) -> tuple[str, ...] | None:
@@ -96,7 +95,7 @@ def kept_stages(parent: ParentSpec, branch: BranchSpec) -> tuple[str, ...] | Non
     shared, network = shared_stages(parent), outline(parent).network
     if set(branch.stages) <= set(shared or network.main_stages) and branch.readout.kind == "auto":
         return shared
-    return tuple(name for name in network.stage_names if name in branch.stages)
+    return tuple(sorted(branch.stages, key=network.place))
 
 
 @lru_cache(maxsize=256)
@@ -122,7 +121,7 @@ def input_width(parent: ParentSpec, branch: BranchSpec) -> int:
 def _joined_width(branch: BranchSpec, of: Classifier, blank: Tensor) -> int:
     """Length of the vectors of a branch's stages, one after another, of what it grows from."""
     for stage in branch.stages:
-        one_of(stage, of.network.stage_names, "stage")
+        of.network.place(stage)
     return sum(stage_widths(of, blank, branch.stages, branch.readout).values())
 
 

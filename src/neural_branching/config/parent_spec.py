@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,11 @@ class ParentSpec(Identified):
 
     def content(self) -> dict[str, Any]:
         """What of the network decides its weights: of a file of weights and of own code, what is in it."""
-        network, weights = with_code(self.network, trusted=self.trusted), self.network.get("weights")
-        if not isinstance(weights, str) or not Path(weights).is_file():
-            return network
-        return {**network, "weights": sha256_of(Path(weights))}
+        network = with_code(self.network, trusted=self.trusted)
+        for name in ("weights", "model"):
+            if isinstance(self.network.get(name), str) and (found := _hashes(Path(self.network[name]))):
+                network = {**network, name: found}
+        return network
 
     def identity(self) -> dict[str, Any]:
         """Its part of the key of its weights."""
@@ -147,6 +149,21 @@ class ParentSpec(Identified):
         """The same without weights that were made elsewhere."""
         network = {**self.network, "weights": None} if "weights" in self.network else self.network
         return replace(self, checkpoint=None, network=network)
+
+
+def _hashes(path: Path) -> Any:
+    """What is in a file of weights, or in a folder with a model; None if it is neither."""
+    if path.is_file():
+        return _hash(path, path.stat().st_mtime_ns)
+    if not (path / "config.json").is_file():
+        return None
+    files = (one for one in path.iterdir() if one.suffix in (".json", ".safetensors", ".bin"))
+    return {one.name: _hash(one, one.stat().st_mtime_ns) for one in sorted(files)}
+
+
+@lru_cache(maxsize=64)  # a run looks several times
+def _hash(file: Path, modified: int) -> str:
+    return sha256_of(file)
 
 
 def _file(name: object) -> Path | None:

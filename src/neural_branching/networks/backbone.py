@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from neural_branching.networks.preprocessing import Preprocessing
-from neural_branching.networks.wrapped import WrappedModule
+from neural_branching.networks.wrapped import ELEMENT, WrappedModule
 from neural_branching.selection.array_types import Shaped
 
 # What libraries call the children that hold the repeated parts of a network.
@@ -57,7 +57,7 @@ class Backbone(WrappedModule):
 
     def _channels_last(self, stage: str, output: Tensor) -> bool:
         """Whether maps are (n, h, w, channels), by what the model says, or else by its width."""
-        within = None if stage == self.last else self.module.get_submodule(stage)
+        within = None if stage == self.last else self.module.get_submodule(stage.partition(ELEMENT)[0])
         if output.ndim != 4 or isinstance(within, nn.Conv2d | nn.BatchNorm2d):
             return False
         if hasattr(self.module, "output_fmt"):

@@ -32,10 +32,21 @@ class Network(nn.Module):
         """The stages whose activations are worth keeping together, "logits" among them if there are any."""
         return self.stage_names
 
+    def place(self, stage: str, argument: str = "stage") -> int:
+        """Number of a stage in the order of their computation.
+
+        Args:
+            stage: its name.
+            argument: what the name is of, for messages.
+
+        Raises:
+            InputError: if there is no stage of that name.
+        """
+        return self.stage_names.index(one_of(stage, self.stage_names, argument))
+
     def has_class_token(self, stage: str) -> bool:
         """Whether the first of a stage's tokens, if it has tokens, stands for the input."""
-        names = self.stage_names
-        return self.class_token is not None and names.index(self.class_token) <= names.index(stage)
+        return self.class_token is not None and self.place(self.class_token) <= self.place(stage)
 
     @property
     def resolved(self) -> Mapping[str, Any]:
@@ -68,6 +79,7 @@ class Network(nn.Module):
         Raises:
             InputError: if there is no stage of that name.
         """
-        last = self.stage_names[-1] if until is None else one_of(until, self.stage_names, "until")
+        last = self.stage_names[-1] if until is None else until
+        self.place(last, "until")
         ((_, output),) = self.walk(x, (last,))
         return output

@@ -1,6 +1,6 @@
 """Anyone's ``nn.Module`` as a network with branch points."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +9,14 @@ from neural_branching.errors import InputError
 from neural_branching.networks.network import Network
 from neural_branching.selection.array_types import Shaped
 
+ELEMENT = ":"  # between a submodule and which of the things it returns
+
 
 class WrappedModule(Network):
     """A module whose branch points are the names of its submodules.
 
-    A stage's output is what the submodule returns when it is *first* called; the pass is broken off
+    Of a submodule that returns several things ``NAME:0`` is the first, ``NAME:hidden`` the one of that
+    name. A stage's output is what the submodule returns when it is *first* called; the pass is broken off
     as soon as the last stage asked for has been seen, so that later layers cost nothing. Control flow
     may depend on anything but the values in a tensor: shapes are found on tensors that have none.
     The last stage is what the module itself returns.
@@ -45,6 +48,18 @@ class WrappedModule(Network):
         """The module itself."""
         return self.module
 
+    def place(self, stage: str, argument: str = "stage") -> int:
+        """As in ``Network``; of an element the place of its submodule."""
+        return super().place(str(stage).partition(ELEMENT)[0], argument)
+
+    def compute(self, x: Shaped[Tensor, "n ..."]) -> object:
+        """What the module makes of a batch."""
+        return self.module(x)
+
+    def element(self, stage: str, output: object) -> object:
+        """What of a submodule's output a stage without an element means."""
+        return output
+
     def walk(
         self, x: Shaped[Tensor, "n ..."], stages: Sequence[str]
     ) -> Iterator[tuple[str, Shaped[Tensor, "n ..."]]]:
@@ -61,11 +76,7 @@ class WrappedModule(Network):
         def keep(name: str, output: object) -> None:
             if name in seen:
                 return
-            if not isinstance(output, Tensor):
-                raise InputError(
-                    f"The stage {name!r} of {type(self.module).__name__} returns a "
-                    f"{type(output).__name__}: a branch point must return one tensor."
-                )
+            output = self._element(name, output)
             if output.ndim < 2 or output.shape[0] != x.shape[0]:
                 raise InputError(
                     f"The stage {name!r} of {type(self.module).__name__} returns shape "
@@ -78,14 +89,16 @@ class WrappedModule(Network):
                 raise _StageReachedError
 
         hooks = [
-            self.module.get_submodule(name).register_forward_hook(
+            self.module.get_submodule(name.partition(ELEMENT)[0]).register_forward_hook(
                 lambda module, inputs, output, name=name: keep(name, output)
             )
             for name in stages
             if name != self.last
         ]
         try:
-            keep(self.last, self.module(x)) if self.last in missing else self.module(x)
+            whole_output = self.compute(x)
+            if self.last in missing:
+                keep(self.last, whole_output)
         except _StageReachedError:
             pass
         finally:
@@ -97,6 +110,46 @@ class WrappedModule(Network):
                     f"The stage {name!r} of {type(self.module).__name__} is never called in a forward pass."
                 )
         yield from seen.items()
+
+    def _element(self, stage: str, output: object) -> Tensor:
+        """The tensor that a stage is, of what its submodule returned.
+
+        Raises:
+            InputError: if it is none.
+        """
+        name, chosen, element = stage.partition(ELEMENT)
+        found = output if chosen else self.element(stage, output)
+        names = _elements(output)
+        if chosen:
+            if element not in names:
+                raise InputError(
+                    f"The stage {name!r} of {type(self.module).__name__} has no element {element!r}: it "
+                    f"returns {_described(output)}."
+                )
+            found = names[element]
+        if not isinstance(found, Tensor):
+            tensors = [f"{name}{ELEMENT}{one}" for one, part in names.items() if isinstance(part, Tensor)]
+            choose = f", such as {tensors[0]}" if tensors else ""
+            raise InputError(
+                f"The stage {stage!r} of {type(self.module).__name__} returns {_described(found)}: a branch "
+                f"point must return one tensor{choose}."
+            )
+        return found
+
+
+def _elements(output: object) -> dict[str, object]:
+    """The things that a submodule returned together, by name or by number."""
+    if isinstance(output, Mapping):
+        return {str(name): part for name, part in output.items()}
+    if isinstance(output, tuple | list):
+        return {str(number): part for number, part in enumerate(output)}
+    return {}
+
+
+def _described(output: object) -> str:
+    names = _elements(output)
+    of = f" of {', '.join(names)}" if names else ""
+    return f"a {type(output).__name__}{of}"
 
 
 class _StageReachedError(Exception):

@@ -1,0 +1,182 @@
+"""Any vision model of Hugging Face's transformers, from a folder or the hub's cache."""
+
+import json
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neural_branching.errors import ArgumentError, InputError
+from neural_branching.networks.backbone import Backbone
+from neural_branching.networks.preprocessing import Preprocessing
+from neural_branching.networks.timm_model import PRETRAINED
+from neural_branching.selection.array_types import Float, Shaped
+
+# As Pillow numbers them.
+INTERPOLATIONS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+PROCESSOR = "preprocessor_config.json"
+
+
+class HuggingFaceVision(Backbone):
+    """A vision model without its classifier; its branch points are its submodules.
+
+    Its last stage, "output", is what the model pools: else its class token, or the mean of its tokens or
+    of its maps. The dense pooler of a ViT is left out, as published classifiers were trained without it.
+    Of a block that returns several things the first is its stage. Code that comes with a model never runs.
+
+    Args:
+        in_shape: (3, side, side) of one image.
+        num_classes: 0: the model gives no logits of the data's labels.
+        model: a folder, or a name on the hub, as in "facebook/dinov2-small".
+        weights: "pretrained", safetensors if there are any, else a state dict of tensors alone; None for
+            random ones.
+        size: side of the images that the network sees; None for the one that it was trained with.
+        crop: share of an image's side that it sees; None for what it was evaluated with.
+
+    Raises:
+        InputError: if transformers is not installed, there is no such model or it cannot be downloaded, it
+            takes no images, or its weights are incomplete.
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        num_classes: int,
+        model: str,
+        weights: str | None = PRETRAINED,
+        size: int | None = None,
+        crop: float | None = 1.0,
+    ) -> None:
+        if num_classes:
+            raise InputError(
+                "parent=huggingface gives no logits of the data's labels: leave parent.labels at none."
+            )
+        if weights not in (None, PRETRAINED):
+            raise ArgumentError(
+                "weights", f"is {weights!r}: it must be null or {PRETRAINED}; parent.model may be a folder."
+            )
+        transformers = _import_transformers()
+        config = _had(model, lambda: transformers.AutoConfig.from_pretrained(model))
+        # A model of images and text sees images alone.
+        config = getattr(config, "vision_config", config)
+        with torch.device("meta"):
+            module = _had(model, lambda: transformers.AutoModel.from_config(config))
+        if getattr(module, "main_input_name", "") != "pixel_values":
+            raise ArgumentError("model", f"is {model!r}, a {type(module).__name__}, which takes no images.")
+        if not torch.empty(0).is_meta:  # of an outline nothing is read
+            module = _with_weights(type(module), model, config) if weights else type(module)(config)
+        if hasattr(getattr(module, "pooler", None), "dense"):
+            module.pooler = None
+        self._resizable = "interpolate_pos_encoding" in signature(module.forward).parameters
+        preprocessing, self._native = _preprocessing(transformers, model, size, crop)
+        super().__init__(module, preprocessing, "output")
+        tokens = any(hasattr(one, "cls_token") or hasattr(one, "class_embedding") for one in module.modules())
+        if tokens and not getattr(config, "use_mean_pooling", False):
+            self.class_token = self.main_stages[0]
+        self._revision = getattr(config, "_commit_hash", None)
+        self._config = {**config.to_diff_dict(), "transformers_version": None}
+
+    @property
+    def resolved(self) -> Mapping[str, Any]:
+        """The preprocessing, the model's configuration, and the revision of one of the hub."""
+        config = json.dumps(self._config, sort_keys=True, default=str)
+        return {**super().resolved, "config": config, "revision": self._revision}
+
+    def compute(self, x: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n width"]:
+        """What the model pools of images."""
+        other = self._resizable and self.preprocessing.size != self._native
+        output = self.module(pixel_values=x, **({"interpolate_pos_encoding": True} if other else {}))
+        pooled: Tensor | None = getattr(output, "pooler_output", None)
+        if pooled is None:
+            last: Tensor = output.last_hidden_state
+            by_token = self.class_token is not None and last.ndim == 3
+            pooled = last[:, 0] if by_token else last.mean(1 if last.ndim == 3 else (2, 3))
+        return pooled.flatten(1)
+
+    def element(self, stage: str, output: object) -> object:
+        """The hidden states, which blocks return before anything else."""
+        return output[0] if isinstance(output, tuple) and output else output
+
+
+def _import_transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise InputError(
+            f"Models of Hugging Face need the package {error.name}: pip install 'neural-branching[hf]'."
+        ) from error
+    return transformers
+
+
+def _had(model: str, get: Any) -> Any:
+    """What the library makes of a model's name.
+
+    Raises:
+        InputError: if it makes nothing of it.
+    """
+    try:
+        return get()
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, UnpicklingError) as error:
+        reason = str(error).splitlines()[0].strip().rstrip(".") if str(error) else type(error).__name__
+        raise ArgumentError("model", f"is {model!r}, which cannot be loaded: {reason}.") from error
+
+
+def _with_weights(kind: Any, model: str, config: Any) -> Any:
+    """The model with its published weights, all of them.
+
+    Raises:
+        InputError: if they lack any.
+    """
+    module, found = _had(
+        model,
+        lambda: kind.from_pretrained(
+            model, config=config, output_loading_info=True, weights_only=True, dtype=torch.float32
+        ),
+    )
+    lacking = sorted(name for name in found["missing_keys"] if not name.startswith("pooler.dense"))
+    unfit = sorted(str(one[0] if isinstance(one, tuple) else one) for one in found["mismatched_keys"])
+    if lacking or unfit:
+        what = "lacks" if lacking else "has of another shape"
+        raise ArgumentError(
+            "model", f"is {model!r}, whose file of weights {what} {(lacking or unfit)[0]!r} of the model."
+        )
+    return module
+
+
+def _preprocessing(
+    transformers: Any, model: str, size: int | None, crop: float | None
+) -> tuple[Preprocessing, int]:
+    """What a model expects of an image, and the side that it was trained with.
+
+    Raises:
+        InputError: if the model does not say, or says what is not known here.
+    """
+    described = transformers.image_processing_base.ImageProcessingMixin.get_image_processor_dict
+    found, _ = _had(model, lambda: described(model))
+    sides = found.get("crop_size") if found.get("do_center_crop") else found.get("size")
+    native, resized = _side(model, sides), _side(model, found.get("size"))
+    evaluated = found.get("crop_pct") or min(1.0, native / resized)
+    resample = found.get("resample", 2)
+    if resample not in INTERPOLATIONS:
+        raise ArgumentError(
+            "model", f"is {model!r}, whose {PROCESSOR} resizes by method {resample}: allowed are 0, 2 and 3."
+        )
+    return Preprocessing(
+        native if size is None else size,
+        found.get("image_mean") or (0.5, 0.5, 0.5),
+        found.get("image_std") or (0.5, 0.5, 0.5),
+        INTERPOLATIONS[resample],
+        evaluated if crop is None else crop,
+    ), native
+
+
+def _side(model: str, size: object) -> int:
+    """The side of what a description of an image's size means."""
+    if isinstance(size, Mapping):
+        size = size.get("height") or size.get("shortest_edge")
+    if not isinstance(size, int):
+        raise ArgumentError("model", f"is {model!r}, whose {PROCESSOR} says no size of images.")
+    return size
