@@ -269,6 +269,7 @@ OF_IMAGES = {
     *("data.sources.cifar100", "data.sources.glyphs", "data.sources.image_folder", "data.sources.recognise"),
     *("networks.branched", "networks.convnet", "networks.torchvision_model", "networks.vit"),
     *("networks.backbone", "networks.efficientnet_lite0", "networks.preprocessing", "networks.timm_model"),
+    "networks.huggingface_vision",
     *("facade.sources", "facade.parents"),
 }
 # A key of configurations that sources of images refer to, a limit that decoding has, and what TensorBoard
@@ -282,7 +283,7 @@ SAID = {
 # Options of data sets of images, and of parents and experiments made for these.
 CONF_OF_IMAGES = re.compile(
     r"experiment/|data/(source/)?(cifar100|fish_and_flowers|glyphs|image_folder)|"
-    r"parent/(branched|convnet|custom|efficientnet_lite0|mlp|timm|torchvision|vit)"
+    r"parent/(branched|convnet|custom|efficientnet_lite0|huggingface|mlp|timm|torchvision|vit)"
 )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 
 from device import TRAINER
@@ -25,6 +26,14 @@ TINY = (
     *(one for one in recipe(epochs=2, lr=1e-2) if one.startswith("++branch")),
     *("branch.network.widths=[8]", "logger=none", "trainer.progress=false", *TRAINER),
 )
+TRANSFORMER = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "image_size": 16,
+    "patch_size": 8,
+}
 RUNS = {
     "output": ("train", *ORDINARY),
     "block": ("train", *ORDINARY, "branch_point.stage=blocks.1", "baselines=all"),
@@ -50,7 +59,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             typed = [command, *BACKBONE, *TINY, *own, f"hydra.run.dir=outputs/runs/{name}"]
             patch.setattr("sys.argv", ["neural-branching", *typed])
             cli.main()
+        typed = [*described(folder / "model"), *TINY, *ORDINARY, "branch_point.stage=layers.0+output"]
+        patch.setattr("sys.argv", ["neural-branching", "train", *typed, "hydra.run.dir=outputs/runs/hf"])
+        cli.main()
     return folder
+
+
+def described(folder: Path) -> tuple[str, str]:
+    """A vision transformer of Hugging Face, written into a folder, as the parent."""
+    torch.manual_seed(0)
+    transformers.ViTModel(transformers.ViTConfig(**TRANSFORMER)).save_pretrained(folder)
+    processor = {"size": {"height": 16, "width": 16}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return "parent=huggingface", f"parent.model={folder}"
 
 
 def artifact(place: Path, run: str, kind: str) -> Path:
@@ -97,7 +118,7 @@ def test_what_needs_logits_of_the_parent_is_left_out(place: Path) -> None:
     assert node["baselines"].get("restricted") is None
 
 
-@pytest.mark.parametrize("run", ["output", "block"])
+@pytest.mark.parametrize("run", ["output", "block", "hf"])
 def test_runs_answer_new_images_and_are_programs(place: Path, run: str, tmp_path: Path) -> None:
     folder = place / "outputs" / "runs" / run
     with (folder / "predictions.csv").open() as stream:
@@ -109,6 +130,33 @@ def test_runs_answer_new_images_and_are_programs(place: Path, run: str, tmp_path
     compared, difference = export(predictor, tmp_path / "branch.pt2")
     assert compared > 0
     assert difference < 1e-4
+
+
+def test_a_folder_is_known_by_its_content(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    (place / "model").rename(place / "moved")
+    try:
+        typed = ["train", "parent=huggingface", f"parent.model={place / 'moved'}", *TINY, *ORDINARY]
+        typed += ["branch_point.stage=layers.0+output", "hydra.run.dir=outputs/runs/moved"]
+        monkeypatch.setattr("sys.argv", ["neural-branching", *typed])
+        cli.main()
+    finally:
+        (place / "moved").rename(place / "model")
+    assert all(artifact(place, "hf", kind) == artifact(place, "moved", kind) for kind in ("parent", "branch"))
+
+
+def test_an_untrained_backbone_stands_beside_a_pretrained_one(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    typed = ["train", "parent=huggingface", f"parent.model={place / 'model'}", *TINY, *ORDINARY]
+    typed += ["baselines=[random_parent,scratch]", "hydra.run.dir=outputs/runs/beside"]
+    monkeypatch.setattr("sys.argv", ["neural-branching", *typed])
+    cli.main()
+    results = json.loads((place / "outputs" / "runs" / "beside" / "results.json").read_text())
+    [node] = results["nodes"].values()
+    assert node["baselines"]["random_parent"]["trained_parameters"] > 0
+    assert node["baselines"]["scratch"] is None  # there is no recipe
 
 
 def test_a_tree_routes_by_gates(place: Path) -> None:

@@ -81,6 +81,7 @@ COMPANIONS = {
     "data/vectors": ["data.root={vectors}"],
     "data/source/vectors": ["data=vectors", "data.root={vectors}"],
     "parent/timm": ["parent.model=test_vit", "parent.weights=null"],
+    "parent/huggingface": ["parent.model=owner/name"],
     "parent/identity": ["data=vectors", "data.root={vectors}"],
     "branch_point/first": ["data=vectors", "data.root={vectors}"],
     "data/source/cifar100": ["data=fish_and_flowers", "subset=fish"],

@@ -1,6 +1,7 @@
 """Vision models of transformers as parents: made on the spot, saved in folders as the hub has them."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,9 @@ def test_what_cannot_be_used_is_refused(
         spoil(tmp_path)
     with pytest.raises(InputError, match=problem):
         HuggingFaceVision(IMAGE, **{"num_classes": 0, "model": str(tmp_path), **options})
+
+
+def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match=r"transformers: pip install 'neural-branching\[hf\]'"):
+        HuggingFaceVision(IMAGE, 0, "facebook/dinov2-small")

@@ -77,7 +77,8 @@ class HuggingFaceVision(Backbone):
         if tokens and not getattr(config, "use_mean_pooling", False):
             self.class_token = self.main_stages[0]
         self._revision = getattr(config, "_commit_hash", None)
-        self._config = {**config.to_diff_dict(), "transformers_version": None}
+        place = ("transformers_version", "_name_or_path")  # which say nothing of what is computed
+        self._config = {name: one for name, one in config.to_diff_dict().items() if name not in place}
 
     @property
     def resolved(self) -> Mapping[str, Any]:
