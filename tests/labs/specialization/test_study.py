@@ -279,8 +279,6 @@ def test_labels_of_a_file_are_located(
     file.write_text(json.dumps(content), encoding="utf-8")
     typed(monkeypatch, "--labels", str(file))
     assert "1.679e-23" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="--labels needs nothing but the file"):
-        typed(monkeypatch, "--labels", str(file), "parent=mlp")
 
 
 def test_partitions_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -290,3 +288,45 @@ def test_partitions_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "0: 8, 1: 8" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="it has no branches"):
         typed(monkeypatch, "--partitions", "parent=convnet")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--labels", "x.json", "parent=mlp"],
+            "--labels does not go with overrides: allowed beside it are --perm",
+        ),
+        (["--labels", "x.json", "--trust"], "--labels does not go with --trust"),
+        (["--branches", "x", "--labels", "y.json"], "--labels does not go with --branches"),
+        (["--branches", "x", "-cn", "train"], "--branches does not go with --config-name"),
+        (
+            ["--partitions", "--permutations", "9"],
+            "--partitions does not go with --permutations: allowed beside",
+        ),
+        (["--branches", "x", "--permutations", "0"], "--permutations is 0"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match=said):
+        typed(monkeypatch, *arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--labels", "--help"]])
+def test_help_says_what_is_done_instead_of_a_study(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    typed(monkeypatch, *arguments)
+    said = " ".join(capsys.readouterr().out.split())
+    for line in (
+        "specialize --labels FILE [--permutations N]",
+        "specialize --branches FOLDER [FOLDER ...] [--permutations N] [--trust]",
+        "specialize --partitions [--config-dir DIR] [--config-path DIR] [--config-name NAME] [OVERRIDE ...]",
+        "JSON with stage, units, branches and labels",
+        "finished runs of train or route, or folders of them",
+    ):
+        assert line in said
+    assert ("options and their defaults" in said) == ("--labels" not in arguments)
