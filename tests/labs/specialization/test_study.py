@@ -206,7 +206,7 @@ def test_what_cannot_be_studied_is_refused_before_training(
     assert not list(tmp_path.rglob("parent/*"))
 
 
-def test_a_model_of_others_is_measured_without_lesions(
+def test_a_model_of_others_is_lesioned_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [one for one in TINY if not one.startswith(("parent.network", "data.image_size"))]
@@ -220,10 +220,19 @@ def test_a_model_of_others_is_measured_without_lesions(
     results = read_json(only_run(tmp_path) / "results.json")
     [one] = results["seeds"].values()
     assert list(one) == ["branched", "untrained"]
-    assert set(one["branched"]) == {"stages", "accuracy", "training_accuracy", "gap", "validation_accuracy"}
+    assert set(one["branched"]["lesions"]) == {"colour", "grey", "blurred"}
+    lesions = one["branched"]["lesions"]["colour"]
+    assert set(lesions["without"]) == {"expand1x1", "expand3x3"}
+    assert 0.05 <= lesions["p"] <= 1
+    assert (only_run(tmp_path) / "lesions.png").exists()
     assert len(one["branched"]["stages"]) == 8
     reasons = {claim["claim"]: claim["reason"] for claim in results["claims"]}
-    assert reasons["More accurate at equal computation"].startswith("it takes a network of parent=branched")
+    for claim in (
+        "More accurate at equal computation",
+        "On grey images the branch of lowest chroma matters more",
+    ):
+        assert reasons[claim].startswith("it takes a network of parent=branched")
+    assert not reasons["Other branches make up for a lost one"].startswith("it takes a network")
     capsys.readouterr()
     monkeypatch.setattr("sys.argv", ["neural-branching", "report", str(tmp_path)])
     main()
@@ -284,10 +293,14 @@ def test_labels_of_a_file_are_located(
 def test_partitions_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     typed(monkeypatch, "--partitions", "parent=torchvision", "parent.model=squeezenet1_1")
     assert "8 divided stages" in capsys.readouterr().out
+    typed(monkeypatch, "--partitions", "parent=vit", "parent.network.depth=2")
+    assert "6 divided stages" in capsys.readouterr().out  # two layers of heads, four additions
     typed(monkeypatch, "--partitions", "parent=branched")
     assert "0: 8, 1: 8" in capsys.readouterr().out
+    typed(monkeypatch, "--partitions", "parent=convnet")
+    assert "3 divided stages" in capsys.readouterr().out  # residual blocks
     with pytest.raises(SystemExit, match="it has no branches"):
-        typed(monkeypatch, "--partitions", "parent=convnet")
+        typed(monkeypatch, "--partitions", "parent=mlp")
 
 
 @pytest.mark.parametrize(

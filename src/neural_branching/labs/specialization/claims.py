@@ -308,7 +308,7 @@ def _grey(seeds: Seeds, stage: str) -> Claim:
     shifts = []
     for one in seeds.values():
         numbers = one["branched"]
-        if "lesions" not in numbers:
+        if "chroma" not in numbers["stages"][stage]["features"]:
             return _unmeasured(claim)
         costs = dull_costs(numbers, stage)
         shifts.append(costs["grey"] - costs["colour"])

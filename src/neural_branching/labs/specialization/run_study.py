@@ -21,10 +21,11 @@ from neural_branching.files.progress import progress
 from neural_branching.labs.specialization.claims import claims
 from neural_branching.labs.specialization.designs import by_order, divided_stages, roles_of
 from neural_branching.labs.specialization.filter_features import FILTER_FEATURES, dead_filters
-from neural_branching.labs.specialization.measurement import measure_accuracy, measure_lesions, measure_stage
+from neural_branching.labs.specialization.measurement import measure_lesions, measure_stage
 from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.shown import Shown
 from neural_branching.labs.specialization.study_spec import StudySpec
+from neural_branching.labs.specialization.traced_network import traced
 from neural_branching.labs.specialization.trajectories import follow
 from neural_branching.labs.specialization.treatment_effects import effects
 from neural_branching.labs.specialization.treatments import StudyTreatment
@@ -34,7 +35,6 @@ from neural_branching.labs.specialization.unit_responses import respond
 from neural_branching.labs.specialization.weight_svd import SingularVector, connections, singular_vectors
 from neural_branching.networks.branched import BranchedNet
 from neural_branching.networks.network import Network
-from neural_branching.networks.staged import StagedNetwork
 from neural_branching.store.artifact_store import Artifact, Store, store_at
 from neural_branching.store.environment import environment
 from neural_branching.training.classifier import Classifier
@@ -151,8 +151,10 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
     networks = {}
     with progress("Measuring units, branches and lesions") as show:
         for number, (place, one) in enumerate(designs.items()):
-            model = load_parent(Workspace(store, spec.data, table, spec.compute, one, weights[place]))
-            model = model.to(spec.compute.device())
+            parent = load_parent(Workspace(store, spec.data, table, spec.compute, one, weights[place]))
+            parent = parent.to(spec.compute.device())
+            known = isinstance(parent.network, BranchedNet)
+            model = parent if known else traced(parent, one.input.blank().float())
             networks[place] = _measured(spec, model, shown, place, load_epochs(weights[place]))
             history = weights[place].json(HISTORY)
             networks[place].numbers["validation_accuracy"] = [epoch["val/accuracy"] for epoch in history]
@@ -260,12 +262,10 @@ def _measure(
             model, partition, answers[stage], shown.test_labels, spec.permutations, spec.divisions, seed=seed
         )
     numbers: Numbers = {"stages": stages}
-    if trained and isinstance(model.network, StagedNetwork):  # which can start from a stage
+    if trained:
         numbers |= measure_lesions(
             model, partitions[spec.stage], shown, spec.lesion, spec.divisions, seed=seed
         )
-    elif trained:
-        numbers |= measure_accuracy(model, shown)
     return numbers, units
 
 

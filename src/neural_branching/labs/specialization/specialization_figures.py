@@ -25,13 +25,14 @@ def draw(done: "Study") -> dict[str, Figure]:
     """Name → figure; filters and singular vectors are those of the first seed."""
     results = done.results
     seeds = list(results["seeds"].values())
-    drawn = {"features": features(seeds)}
-    if "lesions" in seeds[0]["branched"]:
-        drawn |= {
-            "lesions": lesions(seeds),
-            "classes": classes(seeds, results["labels"]),
-            "grey": grey_interaction(seeds),
-        }
+    drawn = {
+        "features": features(seeds),
+        "lesions": lesions(seeds),
+        "classes": classes(seeds, results["labels"]),
+    }
+    stages = seeds[0]["branched"]["stages"]
+    if "chroma" in next(iter(stages.values()))["features"]:
+        drawn["grey"] = grey_interaction(seeds)
     if "over_epochs" in seeds[0]["branched"]:
         drawn["over_epochs"] = over_epochs(seeds)
     networks: dict[str, Measured] = {role: one for (_, role), one in reversed([*done.networks.items()])}
