@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
         "--labels",
         type=Path,
         metavar="FILE",
-        help="JSON with stage, units, branches and labels: does a label lie in one branch?",
+        help="JSON with stage, units, branches and labels: does a label lie in one branch? A picture goes "
+        "into a folder beside it",
     )
     branches = parser.add_argument_group("task branches of one parent")
     branches.add_argument(
@@ -109,9 +110,9 @@ def _instead_of_a_study(options: argparse.Namespace) -> None:
     if form == "branches":
         _compare(options.branches, permutations, trust=bool(options.trust))
     elif form == "labels":
-        from neural_branching.labs.specialization.labels_report import print_labels
+        from neural_branching.labs.specialization.labels_report import report_labels
 
-        print_labels(options.labels, permutations)
+        report_labels(options.labels, permutations)
     else:
         parent = first_job(options, "specialize").parent
 

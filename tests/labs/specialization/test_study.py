@@ -281,6 +281,9 @@ def test_labels_of_a_file_are_located(
     said = capsys.readouterr().out
     assert "2.485e-09" in said
     assert "9 of 9" in said
+    pictures = tmp_path / "labels_labels_by_branch"
+    assert {one.name for one in pictures.glob("labels*")} == {"labels_by_branch.png", "labels_by_branch.svg"}
+    assert len(list(pictures.glob("events*"))) == 1
     value = re.search(r"Cramér's V ([\d.]+)", said)
     assert value
     assert float(value[1]) <= 1
@@ -288,6 +291,7 @@ def test_labels_of_a_file_are_located(
     file.write_text(json.dumps(content), encoding="utf-8")
     typed(monkeypatch, "--labels", str(file))
     assert "1.679e-23" in capsys.readouterr().out
+    assert len(list(pictures.glob("events*"))) == 1  # of the last time alone
 
 
 def test_partitions_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

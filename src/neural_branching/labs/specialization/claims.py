@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from neural_branching.labs.specialization.consistency import consistency
+from neural_branching.labs.specialization.consistency import branch_features, consistency
 from neural_branching.labs.specialization.feedback import FEWEST_EPOCHS, FEWEST_SEEDS, compare_feedback
 from neural_branching.labs.specialization.permutation_tests import ALPHA, fisher, holm
 from neural_branching.labs.specialization.trajectories import FOLLOWED
@@ -344,17 +344,13 @@ def _consistency(seeds: Seeds, stage: str) -> Claim:
     )
     claim = Claim("Branches divide the work alike in every seed", True, measure, len(seeds))
     found = [one["branched"] for one in seeds.values()]
-    if any("lesions" not in one for one in found):
-        return _unmeasured(claim)
     if len(found) < 2:
         return replace(claim, reason="it takes two seeds")
-    features, profiles = [], []
+    profiles = []
     for one in found:
-        means = [feature["means"] for feature in one["stages"][stage]["features"].values()]
         by_class = one["lesions"]["colour"]["by_class"]
-        features.append(np.array([[mean[name] for mean in means] for name in means[0]]))
-        profiles.append(np.array([np.array(by_class[""]) - by_class[name] for name in means[0]]))
-    tested = consistency(features, profiles, _ORDERS)
+        profiles.append(np.array([np.array(by_class[""]) - by_class[name] for name in by_class if name]))
+    tested = consistency([branch_features(one, stage) for one in found], profiles, _ORDERS)
     return replace(claim, value=tested.value, null=tested.null_mean).decided(tested.p)
 
 
