@@ -149,6 +149,7 @@ def test_a_sweep_is_summed_up(
     [table] = tmp_path.rglob("studies.csv")
     lines = table.read_text(encoding="utf-8").splitlines()
     assert len(lines) == 3
+    assert {one.suffix for one in table.parent.glob("designs.*")} == {".png", ".svg"}
     assert "parent.network.join=conv3" in lines[1]
     monkeypatch.setattr("sys.argv", ["neural-branching", "report", str(table.parent)])
     main()

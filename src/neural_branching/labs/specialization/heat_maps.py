@@ -33,7 +33,7 @@ def labels_by_branch(places: Sequence[Localised], sizes: Mapping[str, int], titl
     longest = max(map(len, [*order, "all units"]))
     figure = blank(1.0 * len(sizes) + 0.08 * longest + 1.6, 0.26 * len(table) + 1.3)
     axes = figure.subplots()
-    shown = axes.imshow(table, cmap="viridis_r", vmin=0, vmax=1, aspect="auto")
+    shown = axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for height, (values, line) in enumerate(zip(table, texts, strict=True)):
         for column, (value, text) in enumerate(zip(values, line, strict=True)):
             colour = "white" if value > _DARK else "black"
