@@ -68,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="finished runs of train or route, or folders of them such as a sweep, whose branches have one "
-        "parent: compare them, and write own_branches.csv, .md and .png into the first folder",
+        "parent, and a branch.seed each lest they start alike: compare them, and write own_branches.csv, .md "
+        "and .png into the first folder",
     )
     branches.add_argument("--trust", action="store_true", default=None, help=TRUST)
     parser.add_argument_group("with --labels or --branches").add_argument(

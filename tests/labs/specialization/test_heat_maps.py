@@ -40,7 +40,7 @@ def test_branches_of_other_seeds_stand_beside_those_that_they_resemble() -> None
         "3": network({"0": first, "1": second}, {"0": 0.9, "1": 0.1}),
         "4": network({"0": second, "1": first}, {"0": 0.2, "1": 0.8}),
     }
-    figure = classes(seeds, ["crab", "shark", "tulip"])
+    figure = classes(seeds, "conv1", ["crab", "shark", "tulip"])
     one, other, _ = figure.axes
     for axes in (one, other):
         np.testing.assert_allclose(np.asarray(axes.images[0].get_array()), [[0.1, 0.2, 0.4], [0.3, 0.1, 0.0]])

@@ -240,6 +240,23 @@ def test_a_model_of_others_is_lesioned_too(
     assert "1 study" in capsys.readouterr().out
 
 
+def test_a_residual_network_is_studied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [one for one in TINY if not one.startswith("parent.network")]
+    place = (
+        "parent=convnet",
+        "parent.network.width=8",
+        "parent.fit.epochs=1",
+        "branch_point.stage=block2.add",
+    )
+    typed(monkeypatch, f"outputs={tmp_path}", *options, *place)
+    results = read_json(only_run(tmp_path) / "results.json")
+    assert list(results["seeds"]["1"]["branched"]["stages"]) == ["block1.add", "block2.add", "block3.add"]
+    [consistency] = [one for one in results["claims"] if one["claim"].startswith("Branches divide the work")]
+    assert "matched by features at block2.add" in consistency["measure"]  # the branches of which are its own
+    assert consistency["p"]
+    assert (only_run(tmp_path) / "classes.png").exists()
+
+
 def test_grey_images_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, class_folders: object
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from neural_branching.labs.specialization.consistency import branch_features, consistency
+from neural_branching.labs.specialization.consistency import branch_features, consistency, matching_stage
 from neural_branching.labs.specialization.feedback import FEWEST_EPOCHS, FEWEST_SEEDS, compare_feedback
 from neural_branching.labs.specialization.permutation_tests import ALPHA, fisher, holm
 from neural_branching.labs.specialization.trajectories import FOLLOWED
@@ -98,7 +98,7 @@ def claims(seeds: Seeds, stage: str, encouraged: str | None = None) -> list[Clai
             ("stages", first, "omnibus"),
         ),
         _hidden(seeds),
-        _consistency(seeds, first),
+        _consistency(seeds, stage),
         _divided(
             seeds,
             Claim(
@@ -338,12 +338,13 @@ def dull_costs(numbers: Mapping[str, Any], stage: str) -> dict[str, float]:
 
 def _consistency(seeds: Seeds, stage: str) -> Claim:
     """Branches of several seeds, matched by the features of their units, should do the same."""
+    found = [one["branched"] for one in seeds.values()]
+    stage = matching_stage(found[0], stage)
     measure = (
         f"correlation of what branches cost each class, over seeds, branches matched by features at {stage}; "
         "branches of each seed in random order"
     )
     claim = Claim("Branches divide the work alike in every seed", True, measure, len(seeds))
-    found = [one["branched"] for one in seeds.values()]
     if len(found) < 2:
         return replace(claim, reason="it takes two seeds")
     profiles = []

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from neural_branching.labs.specialization.consistency import branch_features, match_seeds
+from neural_branching.labs.specialization.consistency import branch_features, match_seeds, matching_stage
 from neural_branching.labs.specialization.permutation_tests import ALPHA, Localised
 from neural_branching.report.figures.style import blank
 
@@ -47,7 +47,7 @@ def labels_by_branch(places: Sequence[Localised], sizes: Mapping[str, int], titl
     return figure
 
 
-def classes(seeds: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Figure:
+def classes(seeds: Mapping[str, Mapping[str, Any]], stage: str, names: Sequence[str]) -> Figure:
     """What losing a branch costs every class, in accuracy: a panel per seed.
 
     Branches have no names: those of other seeds stand in the lines of the first seed's which they resemble
@@ -55,11 +55,12 @@ def classes(seeds: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Fig
 
     Args:
         seeds: seed → role → numbers.
+        stage: where branches were lesioned.
         names: of the classes.
     """
     found = [one["branched"] for one in seeds.values()]
-    stage = next(iter(found[0]["stages"]))
-    lines = match_seeds([branch_features(one, stage) for one in found])
+    place = matching_stage(found[0], stage)
+    lines = match_seeds([branch_features(one, place) for one in found])
     tables, branches = [], []
     for one, mine in zip(found, lines, strict=True):
         by_class = one["lesions"]["colour"]["by_class"]

@@ -224,7 +224,7 @@ def _measured(
     divided = divided_stages(outline(spec.parent), spec.parent.input.blank().float())
     partitions = by_order(divided, model) if role == "plain" else divided
     try:
-        numbers, units = _measure(spec, model, partitions, shown, trained=role != "untrained", seed=seed)
+        numbers, units = _measure(spec, model, partitions, shown, role=role, seed=seed)
         if epochs and role != "plain" and isinstance(model.network, BranchedNet):
             numbers["over_epochs"], kernels = follow(
                 model, epochs, partitions, shown.test, spec.permutations, seed=seed
@@ -252,7 +252,7 @@ def _measure(
     partitions: Mapping[str, Partition],
     shown: Shown,
     *,
-    trained: bool,
+    role: str,
     seed: int,
 ) -> tuple[Numbers, dict[str, Mapping[str, np.ndarray]]]:
     answers = respond(model, shown.test, tuple(partitions))
@@ -262,7 +262,17 @@ def _measure(
             model, partition, answers[stage], shown.test_labels, spec.permutations, spec.divisions, seed=seed
         )
     numbers: Numbers = {"stages": stages}
-    if trained:
+    if spec.treatment and role in ("treated", "branched"):
+        assert isinstance(model.network, BranchedNet)
+        numbers["beside_forced"] = {
+            stage: measure_stage(
+                *(model, partitions[stage].leaving_out(forced), answers[stage], shown.test_labels),
+                *(spec.permutations, spec.divisions),
+                seed=seed,
+            )[0]
+            for stage, forced in spec.treatment.forced(model.network).items()
+        }
+    if role != "untrained":
         numbers |= measure_lesions(
             model, partitions[spec.stage], shown, spec.lesion, spec.divisions, seed=seed
         )

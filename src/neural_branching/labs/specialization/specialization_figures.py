@@ -29,7 +29,7 @@ def draw(done: "Study") -> dict[str, Figure]:
     drawn = {
         "features": features(seeds),
         "lesions": lesions(seeds),
-        "classes": classes(results["seeds"], results["labels"]),
+        "classes": classes(results["seeds"], results["stage"], results["labels"]),
     }
     stages = seeds[0]["branched"]["stages"]
     if "chroma" in next(iter(stages.values()))["features"]:
