@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from torch import Tensor
@@ -65,17 +66,23 @@ def plain_of_equal_cost(spec: ParentSpec) -> ParentSpec:
         network = {**spec.network, "branches": 1, "join": "logits", "kernel": largest, "width": width}
         return replace(spec.anew(), network=network)
 
-    wanted, blank = cost(outline(spec), spec.input.blank()).macs, spec.input.blank()
+    blank = spec.input.blank()
+
+    @cache
+    def macs(width: int) -> int:
+        return cost(outline(of_width(width)), blank).macs
+
+    wanted = cost(outline(spec), blank).macs
     low, high = 1, int(spec.network.get("width", 32))
     while low < high:  # MACs rise with the width
         middle = (low + high) // 2
-        if cost(outline(of_width(middle)), blank).macs < wanted:
+        if macs(middle) < wanted:
             low = middle + 1
         else:
             high = middle
     nearest = min(
         (width for width in (low - 1, low) if width),
-        key=lambda width: abs(cost(outline(of_width(width)), blank).macs - wanted),
+        key=lambda width: abs(macs(width) - wanted),
     )
     return of_width(nearest)
 

@@ -1,7 +1,7 @@
 """A study on one page: networks with branches, the same untrained, plain ones of equal cost → measures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -147,7 +147,7 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
     check_table(spec, table)
     shown = Shown.of(table, spec.parent, spec.examples)
     roles = roles_of(spec.parent, treated=spec.treatment is not None)
-    designs, weights = _trained(spec, store, table)
+    designs, weights = _trained(spec, store, table, roles)
     networks = {}
     with progress("Measuring units, branches and lesions") as show:
         for number, (place, one) in enumerate(designs.items()):
@@ -191,13 +191,14 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
 
 
 def _trained(
-    spec: StudySpec, store: Store, table: DataTable
+    spec: StudySpec, store: Store, table: DataTable, roles: Mapping[str, ParentSpec]
 ) -> tuple[dict[tuple[int, str], ParentSpec], dict[tuple[int, str], Artifact]]:
     """Every network by seed and role, and its weights, found or trained."""
-    designs: dict[tuple[int, str], ParentSpec] = {}
-    for parent in spec.parents:
-        roles = roles_of(parent, treated=spec.treatment is not None)
-        designs |= {(parent.seed, role): one for role, one in roles.items()}
+    designs = {
+        (parent.seed, role): replace(one, seed=parent.seed)
+        for parent in spec.parents
+        for role, one in roles.items()
+    }
     weights = {
         (seed, role): ensure_parent(
             *(store, spec.data, table, spec.compute, one),
