@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_branching.labs.specialization.heat_maps import labels_by_branch
+from neural_branching.labs.specialization.branch_heat_maps import labels_by_branch
 from neural_branching.labs.specialization.labels_file import UnitLabels, read_unit_labels
 from neural_branching.labs.specialization.permutation_tests import (
     ALPHA,

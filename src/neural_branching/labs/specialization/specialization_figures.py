@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
+from neural_branching.labs.specialization.branch_heat_maps import classes
 from neural_branching.labs.specialization.claims import dull_costs
 from neural_branching.labs.specialization.epoch_figure import over_epochs
 from neural_branching.labs.specialization.filter_features import chroma, dead_filters
-from neural_branching.labs.specialization.heat_maps import classes
 from neural_branching.labs.specialization.unit_figures import cards, unit_map
 from neural_branching.networks.branched import LAYERS
 from neural_branching.report.figures.style import PALETTE, blank

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from neural_branching.labs.specialization.heat_maps import classes, labels_by_branch
+from neural_branching.labs.specialization.branch_heat_maps import classes, labels_by_branch
 from neural_branching.labs.specialization.permutation_tests import localise
 
 
