@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import jaxtyping
 from beartype import beartype
+from torch.fx import Proxy
 
 # Of every function so many calls are checked in each test: a check takes longer than most calls, and tests
 # of thousands of draws repeat them.
@@ -52,7 +53,8 @@ def _first_calls(found: Any, check: Callable[[Any], Any]) -> Any:
 
     @wraps(found)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if counted[found] == CALLS:
+        traced = any(isinstance(one, Proxy) for one in args)  # of which nothing is known
+        if traced or counted[found] == CALLS:
             return found(*args, **kwargs)
         counted[found] += 1
         return checked()(*args, **kwargs)

@@ -75,7 +75,7 @@ def test_runs_that_do_not_belong_together_are_refused(
         typed(monkeypatch, "specialize", "--branches", str(tmp_path))
     with pytest.raises(SystemExit, match="--branches has 1: runs of 4 branches"):
         typed(monkeypatch, "specialize", "--branches", str(first))
-    with pytest.raises(SystemExit, match="--branches needs nothing but folders"):
+    with pytest.raises(SystemExit, match="--branches does not go with --partitions"):
         typed(monkeypatch, "specialize", "--partitions", "--branches", str(first))
 
 

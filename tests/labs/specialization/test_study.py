@@ -149,6 +149,7 @@ def test_a_sweep_is_summed_up(
     [table] = tmp_path.rglob("studies.csv")
     lines = table.read_text(encoding="utf-8").splitlines()
     assert len(lines) == 3
+    assert {one.suffix for one in table.parent.glob("designs.*")} == {".png", ".svg"}
     assert "parent.network.join=conv3" in lines[1]
     monkeypatch.setattr("sys.argv", ["neural-branching", "report", str(table.parent)])
     main()
@@ -206,7 +207,7 @@ def test_what_cannot_be_studied_is_refused_before_training(
     assert not list(tmp_path.rglob("parent/*"))
 
 
-def test_a_model_of_others_is_measured_without_lesions(
+def test_a_model_of_others_is_lesioned_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [one for one in TINY if not one.startswith(("parent.network", "data.image_size"))]
@@ -220,14 +221,40 @@ def test_a_model_of_others_is_measured_without_lesions(
     results = read_json(only_run(tmp_path) / "results.json")
     [one] = results["seeds"].values()
     assert list(one) == ["branched", "untrained"]
-    assert set(one["branched"]) == {"stages", "accuracy", "training_accuracy", "gap", "validation_accuracy"}
+    assert set(one["branched"]["lesions"]) == {"colour", "grey", "blurred"}
+    lesions = one["branched"]["lesions"]["colour"]
+    assert set(lesions["without"]) == {"expand1x1", "expand3x3"}
+    assert 0.05 <= lesions["p"] <= 1
+    assert (only_run(tmp_path) / "lesions.png").exists()
     assert len(one["branched"]["stages"]) == 8
     reasons = {claim["claim"]: claim["reason"] for claim in results["claims"]}
-    assert reasons["More accurate at equal computation"].startswith("it takes a network of parent=branched")
+    for claim in (
+        "More accurate at equal computation",
+        "On grey images the branch of lowest chroma matters more",
+    ):
+        assert reasons[claim].startswith("it takes a network of parent=branched")
+    assert not reasons["Other branches make up for a lost one"].startswith("it takes a network")
     capsys.readouterr()
     monkeypatch.setattr("sys.argv", ["neural-branching", "report", str(tmp_path)])
     main()
     assert "1 study" in capsys.readouterr().out
+
+
+def test_a_residual_network_is_studied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [one for one in TINY if not one.startswith("parent.network")]
+    place = (
+        "parent=convnet",
+        "parent.network.width=8",
+        "parent.fit.epochs=1",
+        "branch_point.stage=block2.add",
+    )
+    typed(monkeypatch, f"outputs={tmp_path}", *options, *place)
+    results = read_json(only_run(tmp_path) / "results.json")
+    assert list(results["seeds"]["1"]["branched"]["stages"]) == ["block1.add", "block2.add", "block3.add"]
+    [consistency] = [one for one in results["claims"] if one["claim"].startswith("Branches divide the work")]
+    assert "matched by features at block2.add" in consistency["measure"]  # the branches of which are its own
+    assert consistency["p"]
+    assert (only_run(tmp_path) / "classes.png").exists()
 
 
 def test_grey_images_are_refused(
@@ -272,6 +299,9 @@ def test_labels_of_a_file_are_located(
     said = capsys.readouterr().out
     assert "2.485e-09" in said
     assert "9 of 9" in said
+    pictures = tmp_path / "labels_labels_by_branch"
+    assert {one.name for one in pictures.glob("labels*")} == {"labels_by_branch.png", "labels_by_branch.svg"}
+    assert len(list(pictures.glob("events*"))) == 1
     value = re.search(r"Cramér's V ([\d.]+)", said)
     assert value
     assert float(value[1]) <= 1
@@ -279,14 +309,59 @@ def test_labels_of_a_file_are_located(
     file.write_text(json.dumps(content), encoding="utf-8")
     typed(monkeypatch, "--labels", str(file))
     assert "1.679e-23" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="--labels needs nothing but the file"):
-        typed(monkeypatch, "--labels", str(file), "parent=mlp")
+    assert len(list(pictures.glob("events*"))) == 1  # of the last time alone
 
 
 def test_partitions_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     typed(monkeypatch, "--partitions", "parent=torchvision", "parent.model=squeezenet1_1")
     assert "8 divided stages" in capsys.readouterr().out
+    typed(monkeypatch, "--partitions", "parent=vit", "parent.network.depth=2")
+    assert "6 divided stages" in capsys.readouterr().out  # two layers of heads, four additions
     typed(monkeypatch, "--partitions", "parent=branched")
     assert "0: 8, 1: 8" in capsys.readouterr().out
+    typed(monkeypatch, "--partitions", "parent=convnet")
+    assert "3 divided stages" in capsys.readouterr().out  # residual blocks
     with pytest.raises(SystemExit, match="it has no branches"):
-        typed(monkeypatch, "--partitions", "parent=convnet")
+        typed(monkeypatch, "--partitions", "parent=mlp")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--labels", "x.json", "parent=mlp"],
+            "--labels does not go with overrides: allowed beside it are --perm",
+        ),
+        (["--labels", "x.json", "--trust"], "--labels does not go with --trust"),
+        (["--branches", "x", "--labels", "y.json"], "--labels does not go with --branches"),
+        (["--branches", "x", "-cn", "train"], "--branches does not go with --config-name"),
+        (
+            ["--partitions", "--permutations", "9"],
+            "--partitions does not go with --permutations: allowed beside",
+        ),
+        (["--branches", "x", "--permutations", "0"], "--permutations is 0"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match=said):
+        typed(monkeypatch, *arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--labels", "--help"]])
+def test_help_says_what_is_done_instead_of_a_study(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    typed(monkeypatch, *arguments)
+    said = " ".join(capsys.readouterr().out.split())
+    for line in (
+        "specialize --labels FILE [--permutations N]",
+        "specialize --branches FOLDER [FOLDER ...] [--permutations N] [--trust]",
+        "specialize --partitions [--config-dir DIR] [--config-path DIR] [--config-name NAME] [OVERRIDE ...]",
+        "JSON with stage, units, branches and labels",
+        "finished runs of train or route, or folders of them",
+    ):
+        assert line in said
+    assert ("options and their defaults" in said) == ("--labels" not in arguments)

@@ -25,7 +25,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, command: str, *arguments: str) -> Non
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("treated")
     with pytest.MonkeyPatch.context() as patch:
-        typed(patch, "specialize", "-m", "treatment=swap,sparse_groups", f"outputs={folder}", *TINY)
+        typed(patch, "specialize", "-m", "treatment=swap,sparse_groups,plant", f"outputs={folder}", *TINY)
     [table] = folder.rglob("studies.csv")
     return table.parent
 
@@ -34,11 +34,11 @@ def test_a_sweep_over_treatments_tells_them_apart(sweep: Path) -> None:
     header, *lines = (sweep / "studies.csv").read_text(encoding="utf-8").splitlines()
     assert header.endswith("treated_accuracy,treated_cka,treated_eta2")
     assert [line.split(",")[1].split()[0].strip('"') for line in lines] == [
-        *("treatment=swap", "treatment=sparse_groups")
+        *("treatment=swap", "treatment=sparse_groups", "treatment=plant")
     ]
     assert not any(line.endswith(",") for line in lines)
     parents = {file.parent for file in sweep.parents[1].rglob("store/parent/*/manifest.json")}
-    assert len(parents) == 5  # branched, untrained, plain, and two with a treatment
+    assert len(parents) == 6  # branched, untrained, plain, and three with a treatment
 
 
 def test_a_treated_network_is_measured_beside_its_twin(sweep: Path) -> None:
@@ -60,6 +60,35 @@ def test_a_treated_network_is_measured_beside_its_twin(sweep: Path) -> None:
     assert after["treated"] == pytest.approx(one["treated"]["over_epochs"]["conv1"]["value"][3])
     assert (next(sweep.glob("0_*")) / "effects.csv").read_text(encoding="utf-8").count("\n") > 30
     assert (next(sweep.glob("0_*")) / "over_epochs.png").stat().st_size > 1000
+
+
+def test_planted_units_do_not_count_for_what_planting_does(sweep: Path) -> None:
+    results = read_json(next(sweep.glob("2_*")) / "results.json")
+    [one] = results["seeds"].values()
+    assert results["treatment"]["name"] == "plant"
+    for role in ("treated", "branched"):
+        beside = one[role]["beside_forced"]
+        assert list(beside) == ["conv1"]
+        assert beside["conv1"]["units"] + beside["conv1"]["dead"] == 16 - 2
+    [chroma] = [effect for effect in results["effects"] if effect["measure"] == "η² of chroma"]
+    found = [
+        one[role]["beside_forced"]["conv1"]["features"]["chroma"]["value"] for role in ("treated", "branched")
+    ]
+    assert [chroma["treated"], chroma["branched"]] == pytest.approx(found)
+    assert found[0] != one["treated"]["stages"]["conv1"]["features"]["chroma"]["value"]
+
+
+def test_what_maps_and_their_means_share_is_corrected_for_once(sweep: Path) -> None:
+    found = read_json(next(sweep.glob("0_*")) / "results.json")["effects"]
+    shared = {"CKA between branches", "silhouette", "Treves–Rolls", "|r| within − between branches"}
+    by_place = {(one["measure"], one["stage"]): one for one in found}
+    for measure in shared:
+        maps, pooled = by_place[measure, "conv3"], by_place[measure, "pool"]
+        assert maps["treated"] == pytest.approx(pooled["treated"], abs=1e-5)
+        assert maps["holm"] == pooled["holm"]
+    distinct = {(one["measure"], round(one["treated"] - one["branched"], 5)) for one in found}
+    least = min(found, key=lambda one: one["p"])
+    assert least["holm"] == pytest.approx(min(1.0, least["p"] * len(distinct)))
 
 
 def test_claims_of_losses_and_feedback_say_what_they_lack(sweep: Path) -> None:

@@ -6,8 +6,8 @@ from torch import nn
 
 from neural_branching.labs.specialization.feature_visualization import visualize
 from neural_branching.labs.specialization.partition import Partition
-from neural_branching.labs.specialization.unit_figures import scaled
-from neural_branching.labs.specialization.unit_portraits import least_alike
+from neural_branching.labs.specialization.unit_figures import cards, scaled
+from neural_branching.labs.specialization.unit_portraits import Portraits, least_alike
 from neural_branching.networks.staged import StagedNetwork
 from neural_branching.networks.standardize import Standardize
 from neural_branching.training.classifier import Classifier
@@ -54,6 +54,29 @@ def test_a_unit_that_is_silent_at_first_is_woken() -> None:
         assert (rectified(start, until="conv1")[units, units] == 0).any()
     found = visualize(rectified, "conv1", units, noise(200)) - 127.5
     assert nn.functional.cosine_similarity(found.flatten(1), filters.flatten(1)).min() >= 0.8
+
+
+def test_a_unit_that_nothing_wakes_has_a_blank_card() -> None:
+    layer = nn.Conv2d(3, 2, SIZE)
+    layer.weight.data[1] = 0
+    layer.bias.data.fill_(-1)
+    found = visualize(model(nn.Sequential(layer, nn.ReLU())), "conv1", [1], noise(50))
+    assert found.isnan().all()
+    portraits = Portraits(
+        responses=np.zeros((5, 2)),
+        units=np.arange(2),
+        features={"chroma": np.array([0.1, 0.2])},
+        owners={0: "a", 1: "a"},
+        chosen={"a": [0, 1]},
+        driven={0: np.zeros((SIZE, SIZE, 3)), 1: np.full((SIZE, SIZE, 3), np.nan)},
+        examples={unit: np.zeros((2, SIZE, SIZE, 3)) for unit in range(2)},
+    )
+    [axes] = [one for one in cards("conv1", portraits).axes if one.images]
+    assert [text.get_text() for text in axes.texts].count("dead") == 1
+    picture = np.asarray(axes.images[0].get_array())
+    assert np.isfinite(picture).all()
+    assert picture[75:130, :60].min() == 1  # blank
+    assert picture[:60, :60].max() == 0
 
 
 def test_a_deep_unit_is_driven_harder_than_by_any_image() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from neural_branching.labs.specialization.consistency import consistency
+from neural_branching.labs.specialization.consistency import branch_features, consistency, matching_stage
 from neural_branching.labs.specialization.feedback import FEWEST_EPOCHS, FEWEST_SEEDS, compare_feedback
 from neural_branching.labs.specialization.permutation_tests import ALPHA, fisher, holm
 from neural_branching.labs.specialization.trajectories import FOLLOWED
@@ -98,7 +98,7 @@ def claims(seeds: Seeds, stage: str, encouraged: str | None = None) -> list[Clai
             ("stages", first, "omnibus"),
         ),
         _hidden(seeds),
-        _consistency(seeds, first),
+        _consistency(seeds, stage),
         _divided(
             seeds,
             Claim(
@@ -308,7 +308,7 @@ def _grey(seeds: Seeds, stage: str) -> Claim:
     shifts = []
     for one in seeds.values():
         numbers = one["branched"]
-        if "lesions" not in numbers:
+        if "chroma" not in numbers["stages"][stage]["features"]:
             return _unmeasured(claim)
         costs = dull_costs(numbers, stage)
         shifts.append(costs["grey"] - costs["colour"])
@@ -338,23 +338,20 @@ def dull_costs(numbers: Mapping[str, Any], stage: str) -> dict[str, float]:
 
 def _consistency(seeds: Seeds, stage: str) -> Claim:
     """Branches of several seeds, matched by the features of their units, should do the same."""
+    found = [one["branched"] for one in seeds.values()]
+    stage = matching_stage(found[0], stage)
     measure = (
         f"correlation of what branches cost each class, over seeds, branches matched by features at {stage}; "
         "branches of each seed in random order"
     )
     claim = Claim("Branches divide the work alike in every seed", True, measure, len(seeds))
-    found = [one["branched"] for one in seeds.values()]
-    if any("lesions" not in one for one in found):
-        return _unmeasured(claim)
     if len(found) < 2:
         return replace(claim, reason="it takes two seeds")
-    features, profiles = [], []
+    profiles = []
     for one in found:
-        means = [feature["means"] for feature in one["stages"][stage]["features"].values()]
         by_class = one["lesions"]["colour"]["by_class"]
-        features.append(np.array([[mean[name] for mean in means] for name in means[0]]))
-        profiles.append(np.array([np.array(by_class[""]) - by_class[name] for name in means[0]]))
-    tested = consistency(features, profiles, _ORDERS)
+        profiles.append(np.array([np.array(by_class[""]) - by_class[name] for name in by_class if name]))
+    tested = consistency([branch_features(one, stage) for one in found], profiles, _ORDERS)
     return replace(claim, value=tested.value, null=tested.null_mean).decided(tested.p)
 
 

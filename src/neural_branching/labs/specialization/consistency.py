@@ -1,7 +1,8 @@
 """Do branches of several seeds divide the work alike? They have no names, so they are matched first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -27,6 +28,45 @@ def match_branches(
     return np.asarray(linear_sum_assignment(distances)[1])
 
 
+def match_seeds(
+    features: Sequence[Float64[np.ndarray, "branches features"]],
+) -> list[Int64[np.ndarray, " branches"]]:
+    """Of every seed, its branches in the order of the first seed's which they resemble.
+
+    Args:
+        features: of every seed, what branches are matched by; standardised here over all branches.
+    """
+    every = np.concatenate(features)
+    spread = every.std(0)
+    scaled = [(one - every.mean(0)) / np.where(spread > 0, spread, 1) for one in features]
+    return [match_branches(scaled[0], mine) for mine in scaled]
+
+
+def branch_features(numbers: Mapping[str, Any], stage: str) -> Float64[np.ndarray, "branches features"]:
+    """The mean features of each branch at a stage.
+
+    Args:
+        numbers: of a network, as ``run_study.run`` makes them.
+        stage: a divided stage.
+    """
+    means = [feature["means"] for feature in numbers["stages"][stage]["features"].values()]
+    return np.array([[mean[name] for mean in means] for name in means[0]])
+
+
+def matching_stage(numbers: Mapping[str, Any], stage: str) -> str:
+    """The first divided stage if it has the same branches as another one, or else that one.
+
+    Args:
+        numbers: of a network, as ``run_study.run`` makes them.
+        stage: where its branches were lesioned.
+    """
+    branches = {
+        name: [*next(iter(one["features"].values()))["means"]] for name, one in numbers["stages"].items()
+    }
+    first = next(iter(branches))
+    return first if branches[first] == branches[stage] else stage
+
+
 def consistency(
     features: Sequence[Float64[np.ndarray, "branches features"]],
     profiles: Profiles,
@@ -40,17 +80,13 @@ def consistency(
     orders the branches of each seed at random.
 
     Args:
-        features: of every seed, what branches are matched by; standardised here over all branches.
+        features: of every seed, what branches are matched by.
         profiles: of every seed, what each branch does, such as what its loss costs every class.
         draws: of the null.
         seed: of the draws.
     """
-    every = np.concatenate(features)
-    spread = every.std(0)
-    scaled = [(one - every.mean(0)) / np.where(spread > 0, spread, 1) for one in features]
-    aligned = [
-        _own(profile)[match_branches(scaled[0], mine)] for mine, profile in zip(scaled, profiles, strict=True)
-    ]
+    matched = match_seeds(features)
+    aligned = [_own(profile)[mine] for mine, profile in zip(matched, profiles, strict=True)]
     generator = np.random.default_rng(seed)
     null = [_agreement([generator.permutation(one) for one in aligned]) for _ in range(draws)]
     return Tested.of(_agreement(aligned), np.array(null))

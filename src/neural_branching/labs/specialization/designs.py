@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from torch import Tensor
@@ -10,10 +11,9 @@ from neural_branching.artifacts.build_networks import outline
 from neural_branching.artifacts.macs import cost
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.errors import InputError
-from neural_branching.labs.specialization.graph_partitions import graph_partitions
 from neural_branching.labs.specialization.partition import FEWEST_UNITS, Partition
+from neural_branching.labs.specialization.traced_network import divided_in_graph
 from neural_branching.networks.branched import BranchedNet
-from neural_branching.networks.staged import StagedNetwork
 from neural_branching.selection.array_types import Shaped
 from neural_branching.training.classifier import Classifier
 
@@ -32,7 +32,7 @@ def roles_of(parent: ParentSpec, *, treated: bool = False) -> dict[str, ParentSp
 def divided_stages(model: Classifier, blank: Shaped[Tensor, "1 ..."]) -> dict[str, Partition]:
     """The divided stages of a network in order.
 
-    Of networks that others have written these are what ``graph_partitions`` finds along the channels.
+    Of other networks than ``BranchedNet`` these are what ``graph_partitions`` finds.
 
     Raises:
         InputError: if there is none.
@@ -44,11 +44,8 @@ def divided_stages(model: Classifier, blank: Shaped[Tensor, "1 ..."]) -> dict[st
             stage: Partition.of(stage, branches, sum(map(len, branches.values())))
             for stage, branches in network.branch_units().items()
         }
-    elif not isinstance(network, StagedNetwork):  # those of this package have no other branches
-        found = graph_partitions(network.bare, blank)
-        divided = {
-            one.partition.stage: one.partition for one in found if one.axis == 1 and len(one.stages) == 1
-        }
+    else:
+        divided = {one.partition.stage: one.partition for one in divided_in_graph(network, blank)}
     if not divided:
         raise InputError(
             f"parent.network, a {type(network.bare).__name__}, has no branches to compare: choose "
@@ -69,17 +66,23 @@ def plain_of_equal_cost(spec: ParentSpec) -> ParentSpec:
         network = {**spec.network, "branches": 1, "join": "logits", "kernel": largest, "width": width}
         return replace(spec.anew(), network=network)
 
-    wanted, blank = cost(outline(spec), spec.input.blank()).macs, spec.input.blank()
+    blank = spec.input.blank()
+
+    @cache
+    def macs(width: int) -> int:
+        return cost(outline(of_width(width)), blank).macs
+
+    wanted = cost(outline(spec), blank).macs
     low, high = 1, int(spec.network.get("width", 32))
     while low < high:  # MACs rise with the width
         middle = (low + high) // 2
-        if cost(outline(of_width(middle)), blank).macs < wanted:
+        if macs(middle) < wanted:
             low = middle + 1
         else:
             high = middle
     nearest = min(
         (width for width in (low - 1, low) if width),
-        key=lambda width: abs(cost(outline(of_width(width)), blank).macs - wanted),
+        key=lambda width: abs(macs(width) - wanted),
     )
     return of_width(nearest)
 

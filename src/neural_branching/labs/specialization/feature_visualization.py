@@ -33,7 +33,7 @@ def visualize(
     """An image for each of some units, all from one batch.
 
     What rises is the mean over positions of the unit's output. A unit that is silent starts anew until some
-    noise wakes it. Results are images before they are moved.
+    noise wakes it; one that none has woken has no image. Results are images before they are moved.
 
     Args:
         model: a network of images.
@@ -44,7 +44,7 @@ def visualize(
         seed: of the first images and of the moves.
 
     Returns:
-        Float32 within [0, 255], on the CPU.
+        Float32 within [0, 255], on the CPU; nan for units that never woke.
     """
     size = (images.shape[-2], images.shape[-1])
     generator = torch.Generator().manual_seed(seed)
@@ -55,6 +55,7 @@ def visualize(
     ascent = torch.optim.Adam([spectrum], RATE)
     chosen = torch.as_tensor(units, device=model.device)
     rows = torch.arange(len(units), device=model.device)
+    awake = torch.ones(len(units), dtype=torch.bool, device=model.device)
     model.eval()
     for _ in range(steps):
         output = model(_moved(_decoded(spectrum, weights, colours, size), generator), until=stage)
@@ -69,8 +70,11 @@ def visualize(
         anew = _noise(spectrum.shape, generator).to(model.device)
         with torch.no_grad():
             spectrum.copy_(torch.where(norms > 0, spectrum, anew))
+        awake = norms.flatten() > 0
     with torch.no_grad():
-        return _decoded(spectrum, weights, colours, size).float().cpu()
+        images = _decoded(spectrum, weights, colours, size).float()
+        images[~awake] = torch.nan
+        return images.cpu()
 
 
 def colour_basis(images: Shaped[Tensor, "n 3 h w"]) -> Float[Tensor, "3 3"]:

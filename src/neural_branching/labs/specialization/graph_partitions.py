@@ -28,7 +28,9 @@ Kind = Literal["concatenation", "grouped convolution", "attention heads", "resid
 
 _CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
 _ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
-_PROJECTIONS = ("proj", "out_proj")  # of modules with a number of heads
+# What others call their number of heads, and the projection of what these attend to.
+_HEADS = ("num_heads", "heads")
+_PROJECTIONS = ("proj", "project", "out_proj")
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ def graph_partitions(module: nn.Module, blank: Shaped[Tensor, "n ..."]) -> list[
       an input itself is one branch, whose name joins theirs by "+".
     - Grouped convolution: branches "0", "1", … are its groups. The groups of a depthwise convolution are
       single filters and no branches.
-    - Attention heads: branches "0", "1", … are slices of the embedding. Where a module with ``num_heads``
-      calls its projection ``proj`` or ``out_proj``, the stage is the input of the projection. Within
+    - Attention heads: branches "0", "1", … are slices of the embedding. Where a module with ``num_heads`` or
+      ``heads`` calls its projection ``proj``, ``project`` or ``out_proj``, the stage is its input. Within
       ``nn.MultiheadAttention`` no node is that input, and the stage is the output of the projection, *which
       has mixed the heads*: give the model ``with_separate_heads`` instead.
     - Residual addition of two outputs of equal shape, one of which ends in a layer at least: both summands
@@ -79,6 +81,15 @@ def graph_partitions(module: nn.Module, blank: Shaped[Tensor, "n ..."]) -> list[
     graph = _Graph.of(module, blank)
     finders = (_concatenation, _grouped_convolution, _attention_heads, _residual_addition)
     return [found for node in graph.shapes for find in finders for found in find(graph, node)]
+
+
+def trace(module: nn.Module) -> tuple[fx.Graph, dict[fx.Node, str]]:
+    """A model's graph, and the names of its nodes as torchvision's feature extraction has them."""
+    operations = vars(torchvision.ops).values()
+    # What torchvision's feature extraction does not look into either, so that its names are these.
+    leaves = [one for one in operations if inspect.isclass(one) and issubclass(one, nn.Module)]
+    tracer = NodePathTracer(leaf_modules=leaves, autowrap_modules=(math, torchvision.ops))
+    return tracer.trace(module), dict(tracer.node_to_qualname)
 
 
 class _Graph(fx.Interpreter):
@@ -101,14 +112,10 @@ class _Graph(fx.Interpreter):
     def of(cls, module: nn.Module, blank: Tensor) -> "_Graph":
         """Trace a model and run it without values."""
         name = type(module).__name__
-        operations = vars(torchvision.ops).values()
-        # What torchvision's feature extraction does not look into either, so that its names are these.
-        leaves = [one for one in operations if inspect.isclass(one) and issubclass(one, nn.Module)]
-        tracer = NodePathTracer(leaf_modules=leaves, autowrap_modules=(math, torchvision.ops))
         with torch.device("meta"), torch.no_grad():
             try:
                 copy = deepcopy(module).to("meta").eval()
-                graph = cls(copy, tracer.trace(copy), tracer.node_to_qualname)
+                graph = cls(copy, *trace(copy))
             except Exception as error:  # whatever the model's own code raises
                 raise InputError(
                     f"{name} cannot be traced by torch.fx ({_first_line(error)}): give the branches of a "
@@ -212,7 +219,8 @@ def _attention_heads(graph: _Graph, node: fx.Node) -> Iterator[FoundPartition]:
         yield from _even("attention heads", graph.names[node], layer.embed_dim, layer.num_heads)
     elif isinstance(layer, nn.Linear):
         path, _, name = str(node.target).rpartition(".")
-        heads = getattr(graph.submodules.get(path), "num_heads", None)
+        owner = graph.submodules.get(path)
+        heads = next((getattr(owner, one) for one in _HEADS if hasattr(owner, one)), None)
         if name in _PROJECTIONS and isinstance(heads, int) and heads > 1 and layer.in_features % heads == 0:
             yield from _even(
                 "attention heads", graph.names[node.all_input_nodes[0]], layer.in_features, heads

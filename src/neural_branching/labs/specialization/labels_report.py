@@ -1,10 +1,11 @@
-"""Labels of units × branches, tested and printed: for labels that somebody else has given."""
+"""Labels of units × branches, tested, printed and drawn: for labels that somebody else has given."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from neural_branching.labs.specialization.branch_heat_maps import labels_by_branch
 from neural_branching.labs.specialization.labels_file import UnitLabels, read_unit_labels
 from neural_branching.labs.specialization.permutation_tests import (
     ALPHA,
@@ -13,7 +14,12 @@ from neural_branching.labs.specialization.permutation_tests import (
     compare_labels,
     localise,
 )
+from neural_branching.report.figures.style import save
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
+from neural_branching.report.tensorboard import write_figures
+from neural_branching.store.run_folders import events_of
+
+LABELS = "labels_by_branch"
 
 
 def locate_labels(found: UnitLabels, permutations: int) -> tuple[list[Localised], Tested | None]:
@@ -42,11 +48,14 @@ def locate_labels(found: UnitLabels, permutations: int) -> tuple[list[Localised]
     return places, compare_labels(labels, owners, permutations)
 
 
-def print_labels(file: Path, permutations: int) -> None:
-    """Test the labels of a file, and print what was found.
+def report_labels(file: Path, permutations: int) -> None:
+    """Test the labels of a file, print what was found, and draw it.
+
+    The picture lies in a folder beside the file that has its name, as PNG, as SVG and for TensorBoard.
 
     Raises:
         InputError: as ``read_unit_labels``.
+        OSError: if the picture cannot be written.
     """
     found = read_unit_labels(file)
     places, together = locate_labels(found, permutations)
@@ -64,6 +73,15 @@ def print_labels(file: Path, permutations: int) -> None:
         "branches.",
         highlight=False,
     )
+    sizes = {name: len(units) for name, units in branches.items()}
+    drawn = {LABELS: labels_by_branch(places, sizes, found.partition.stage)}
+    folder = file.with_name(f"{file.stem}_{LABELS}")
+    folder.mkdir(exist_ok=True)
+    for old in events_of(folder):
+        (folder / old).unlink()
+    save(drawn, folder, ("png", "svg"))
+    write_figures(folder, drawn)
+    screen.print(f"Picture: {folder / LABELS}.png", highlight=False, soft_wrap=True)
 
 
 def _table(places: Sequence[Localised], title: str) -> ScreenTable:

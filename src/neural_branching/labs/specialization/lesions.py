@@ -4,7 +4,7 @@ Activations are replaced, never weights: inside a region of autocast changed wei
 keeps copies of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from neural_branching.errors import InputError
 from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.permutation_tests import Tested
-from neural_branching.labs.specialization.unit_responses import outputs
+from neural_branching.labs.specialization.traced_network import Rest, TracedNetwork
+from neural_branching.labs.specialization.unit_responses import BATCH, outputs
 from neural_branching.networks.staged import StagedNetwork
-from neural_branching.selection.array_types import Float, Float64, Int64, Shaped
+from neural_branching.selection.array_types import Float64, Int64, Shaped
 from neural_branching.training.classifier import Classifier
 
 FILLS = ("mean", "zero", "noise")
@@ -97,7 +98,7 @@ def lesion_effect(
     """Lesion every branch, and every branch of random divisions of the same units.
 
     Args:
-        model: a classifier of named stages.
+        model: a classifier of named stages, or a ``traced`` one.
         partition: its units.
         images: raw images.
         labels: their labels.
@@ -106,14 +107,14 @@ def lesion_effect(
         seed: of the divisions.
 
     Raises:
-        InputError: if the lesion of a branch changes no output, or the network cannot start from a stage.
+        InputError: if the lesion of a branch changes no output, and as ``opened``.
     """
-    rest = rest_of(model, partition.stage)
-    batches = list(outputs(model, images, partition.stage))
+    batches = opened(model, images, partition.stage)
     targets = torch.from_numpy(labels).to(model.device)
 
     def right(units: Int64[np.ndarray, " some"]) -> tuple[Tensor, Tensor]:
-        logits = torch.cat([rest(lesion(batch, units, number)) for number, batch in enumerate(batches)])
+        changed = (rest(lesion(output, units, number)) for number, (output, rest) in enumerate(batches))
+        logits = torch.cat([*changed])
         return logits.argmax(1) == targets, logits
 
     with torch.inference_mode():
@@ -144,20 +145,27 @@ def lesion_effect(
     )
 
 
-def rest_of(model: Classifier, stage: str) -> Callable[[Float[Tensor, "n ..."]], Float[Tensor, "n classes"]]:
-    """What a network does with the output of a stage.
+def opened(
+    model: Classifier, images: Shaped[Tensor, "n ..."], stage: str
+) -> list[tuple[Shaped[Tensor, "batch units ..."], Rest]]:
+    """The output of a stage batch by batch, and what the network makes of it or of what replaces it.
 
     Raises:
-        InputError: if it is no sequence of named stages.
+        InputError: if the network is neither traced nor a sequence of named stages.
     """
     network = model.network
+    if isinstance(network, TracedNetwork):
+        with torch.inference_mode():
+            batches = [one.to(model.device) for one in torch.split(images, BATCH)]
+            return [network.opened(model.standardize(batch), stage) for batch in batches]
     if not isinstance(network, StagedNetwork):
         raise InputError(
             f"{type(network).__name__} cannot start from the stage {stage!r}: lesions need a network that is "
-            "a sequence of named stages."
+            "a sequence of named stages, or is traced."
         )
     names = network.stage_names
-    return nn.Sequential(*(network.stages[name] for name in names[names.index(stage) + 1 :]))
+    rest = nn.Sequential(*(network.stages[name] for name in names[names.index(stage) + 1 :]))
+    return [(output, rest) for output in outputs(model, images, stage)]
 
 
 def _by_class(right: Tensor, targets: Tensor) -> Float64[np.ndarray, " classes"]:

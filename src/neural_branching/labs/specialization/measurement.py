@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from neural_branching.labs.specialization.filter_features import dead_filters
-from neural_branching.labs.specialization.lesions import Lesion, LesionEffect, lesion_effect, rest_of
+from neural_branching.labs.specialization.lesions import Lesion, LesionEffect, lesion_effect, opened
 from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.permutation_tests import (
     compare_features,
@@ -20,9 +20,9 @@ from neural_branching.labs.specialization.shown import Shown
 from neural_branching.labs.specialization.similarity import compare_similarity, mean_correlation, treves_rolls
 from neural_branching.labs.specialization.stimuli import VARIANTS
 from neural_branching.labs.specialization.unit_features import filters, unit_features
-from neural_branching.labs.specialization.unit_responses import BATCH, UnitResponses, dead_units, outputs
+from neural_branching.labs.specialization.unit_responses import UnitResponses, dead_units
 from neural_branching.networks.branched import LAYERS
-from neural_branching.selection.array_types import Float64, Int64, Shaped
+from neural_branching.selection.array_types import Float64, Int64
 from neural_branching.training.classifier import Classifier
 
 Numbers = dict[str, Any]
@@ -102,10 +102,9 @@ def measure_lesions(
         InputError: as ``lesion_effect``.
     """
     with torch.inference_mode():
-        training = torch.cat(list(outputs(model, shown.training, partition.stage)))
-        learned = torch.cat(
-            [rest_of(model, partition.stage)(one).argmax(1) for one in torch.split(training, BATCH)]
-        )
+        batches = opened(model, shown.training, partition.stage)
+        training = torch.cat([output for output, _ in batches])
+        learned = torch.cat([rest(output).argmax(1) for output, rest in batches])
     lesion = Lesion(fill, training, seed)
     found = {
         name: lesion_effect(model, partition, variant(shown.test), shown.test_labels, lesion, divisions, seed)
@@ -116,25 +115,6 @@ def measure_lesions(
         "training_accuracy": float((learned.cpu().numpy() == shown.training_labels).mean()),
         "lesions": {name: _numbers(effect) for name, effect in found.items()},
     }
-
-
-def measure_accuracy(model: Classifier, shown: Shown) -> Numbers:
-    """The accuracies alone, of a network that cannot start from a stage."""
-    return {
-        "accuracy": {
-            name: _accuracy(model, variant(shown.test), shown.test_labels)
-            for name, variant in VARIANTS.items()
-        },
-        "training_accuracy": _accuracy(model, shown.training, shown.training_labels),
-    }
-
-
-def _accuracy(
-    model: Classifier, images: Shaped[torch.Tensor, "n ..."], labels: Int64[np.ndarray, " n"]
-) -> float:
-    """Share of images whose largest logit is their label's."""
-    predictions = [batch.argmax(1).cpu() for batch in outputs(model, images, "logits")]
-    return float((torch.cat(predictions).numpy() == labels).mean())
 
 
 def _numbers(effect: LesionEffect) -> Numbers:

@@ -112,6 +112,11 @@ class Partition:
                 )
         return Partition(self.stage, alive)
 
+    def leaving_out(self, some: Sequence[int]) -> "Partition":
+        """The same without some units."""
+        left = {name: units[~np.isin(units, some)] for name, units in self.branches.items()}
+        return Partition(self.stage, left)
+
     def shuffled(self, generator: np.random.Generator) -> "Partition":
         """The same units, divided at random among branches of the same sizes: the null hypothesis."""
         units = generator.permutation(self.units)

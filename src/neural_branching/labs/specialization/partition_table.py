@@ -3,10 +3,9 @@
 from neural_branching.artifacts.build_networks import outline
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.errors import InputError
-from neural_branching.labs.specialization.attention_heads import with_separate_heads
-from neural_branching.labs.specialization.graph_partitions import FoundPartition, graph_partitions
+from neural_branching.labs.specialization.graph_partitions import FoundPartition
+from neural_branching.labs.specialization.traced_network import divided_in_graph
 from neural_branching.networks.branched import BranchedNet
-from neural_branching.networks.staged import StagedNetwork
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 
 _MOST = 6  # branches that are listed
@@ -24,10 +23,8 @@ def print_partitions(spec: ParentSpec) -> None:
             ("branches", stage, [f"{name}: {len(units)}" for name, units in branches.items()])
             for stage, branches in network.branch_units().items()
         ]
-    elif isinstance(network, StagedNetwork):  # written stage by stage, without branches
-        lines = []
     else:
-        found = graph_partitions(with_separate_heads(network.bare), spec.input.blank().float())
+        found = divided_in_graph(network, spec.input.blank().float())
         lines = [(one.kind, one.partition.stage, _sizes(one)) for one in found]
     if not lines:
         raise InputError(

@@ -1,7 +1,7 @@
 """A study on one page: networks with branches, the same untrained, plain ones of equal cost → measures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,11 @@ from neural_branching.files.progress import progress
 from neural_branching.labs.specialization.claims import claims
 from neural_branching.labs.specialization.designs import by_order, divided_stages, roles_of
 from neural_branching.labs.specialization.filter_features import FILTER_FEATURES, dead_filters
-from neural_branching.labs.specialization.measurement import measure_accuracy, measure_lesions, measure_stage
+from neural_branching.labs.specialization.measurement import measure_lesions, measure_stage
 from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.shown import Shown
 from neural_branching.labs.specialization.study_spec import StudySpec
+from neural_branching.labs.specialization.traced_network import traced
 from neural_branching.labs.specialization.trajectories import follow
 from neural_branching.labs.specialization.treatment_effects import effects
 from neural_branching.labs.specialization.treatments import StudyTreatment
@@ -34,7 +35,6 @@ from neural_branching.labs.specialization.unit_responses import respond
 from neural_branching.labs.specialization.weight_svd import SingularVector, connections, singular_vectors
 from neural_branching.networks.branched import BranchedNet
 from neural_branching.networks.network import Network
-from neural_branching.networks.staged import StagedNetwork
 from neural_branching.store.artifact_store import Artifact, Store, store_at
 from neural_branching.store.environment import environment
 from neural_branching.training.classifier import Classifier
@@ -147,12 +147,14 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
     check_table(spec, table)
     shown = Shown.of(table, spec.parent, spec.examples)
     roles = roles_of(spec.parent, treated=spec.treatment is not None)
-    designs, weights = _trained(spec, store, table)
+    designs, weights = _trained(spec, store, table, roles)
     networks = {}
     with progress("Measuring units, branches and lesions") as show:
         for number, (place, one) in enumerate(designs.items()):
-            model = load_parent(Workspace(store, spec.data, table, spec.compute, one, weights[place]))
-            model = model.to(spec.compute.device())
+            parent = load_parent(Workspace(store, spec.data, table, spec.compute, one, weights[place]))
+            parent = parent.to(spec.compute.device())
+            known = isinstance(parent.network, BranchedNet)
+            model = parent if known else traced(parent, one.input.blank().float())
             networks[place] = _measured(spec, model, shown, place, load_epochs(weights[place]))
             history = weights[place].json(HISTORY)
             networks[place].numbers["validation_accuracy"] = [epoch["val/accuracy"] for epoch in history]
@@ -189,13 +191,14 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
 
 
 def _trained(
-    spec: StudySpec, store: Store, table: DataTable
+    spec: StudySpec, store: Store, table: DataTable, roles: Mapping[str, ParentSpec]
 ) -> tuple[dict[tuple[int, str], ParentSpec], dict[tuple[int, str], Artifact]]:
     """Every network by seed and role, and its weights, found or trained."""
-    designs: dict[tuple[int, str], ParentSpec] = {}
-    for parent in spec.parents:
-        roles = roles_of(parent, treated=spec.treatment is not None)
-        designs |= {(parent.seed, role): one for role, one in roles.items()}
+    designs = {
+        (parent.seed, role): replace(one, seed=parent.seed)
+        for parent in spec.parents
+        for role, one in roles.items()
+    }
     weights = {
         (seed, role): ensure_parent(
             *(store, spec.data, table, spec.compute, one),
@@ -222,7 +225,7 @@ def _measured(
     divided = divided_stages(outline(spec.parent), spec.parent.input.blank().float())
     partitions = by_order(divided, model) if role == "plain" else divided
     try:
-        numbers, units = _measure(spec, model, partitions, shown, trained=role != "untrained", seed=seed)
+        numbers, units = _measure(spec, model, partitions, shown, role=role, seed=seed)
         if epochs and role != "plain" and isinstance(model.network, BranchedNet):
             numbers["over_epochs"], kernels = follow(
                 model, epochs, partitions, shown.test, spec.permutations, seed=seed
@@ -250,7 +253,7 @@ def _measure(
     partitions: Mapping[str, Partition],
     shown: Shown,
     *,
-    trained: bool,
+    role: str,
     seed: int,
 ) -> tuple[Numbers, dict[str, Mapping[str, np.ndarray]]]:
     answers = respond(model, shown.test, tuple(partitions))
@@ -260,12 +263,20 @@ def _measure(
             model, partition, answers[stage], shown.test_labels, spec.permutations, spec.divisions, seed=seed
         )
     numbers: Numbers = {"stages": stages}
-    if trained and isinstance(model.network, StagedNetwork):  # which can start from a stage
+    if spec.treatment and role in ("treated", "branched"):
+        assert isinstance(model.network, BranchedNet)
+        numbers["beside_forced"] = {
+            stage: measure_stage(
+                *(model, partitions[stage].leaving_out(forced), answers[stage], shown.test_labels),
+                *(spec.permutations, spec.divisions),
+                seed=seed,
+            )[0]
+            for stage, forced in spec.treatment.forced(model.network).items()
+        }
+    if role != "untrained":
         numbers |= measure_lesions(
             model, partitions[spec.stage], shown, spec.lesion, spec.divisions, seed=seed
         )
-    elif trained:
-        numbers |= measure_accuracy(model, shown)
     return numbers, units
 
 

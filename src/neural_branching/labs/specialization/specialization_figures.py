@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
+from neural_branching.labs.specialization.branch_heat_maps import classes
 from neural_branching.labs.specialization.claims import dull_costs
 from neural_branching.labs.specialization.epoch_figure import over_epochs
 from neural_branching.labs.specialization.filter_features import chroma, dead_filters
@@ -25,13 +26,14 @@ def draw(done: "Study") -> dict[str, Figure]:
     """Name → figure; filters and singular vectors are those of the first seed."""
     results = done.results
     seeds = list(results["seeds"].values())
-    drawn = {"features": features(seeds)}
-    if "lesions" in seeds[0]["branched"]:
-        drawn |= {
-            "lesions": lesions(seeds),
-            "classes": classes(seeds, results["labels"]),
-            "grey": grey_interaction(seeds),
-        }
+    drawn = {
+        "features": features(seeds),
+        "lesions": lesions(seeds),
+        "classes": classes(results["seeds"], results["stage"], results["labels"]),
+    }
+    stages = seeds[0]["branched"]["stages"]
+    if "chroma" in next(iter(stages.values()))["features"]:
+        drawn["grey"] = grey_interaction(seeds)
     if "over_epochs" in seeds[0]["branched"]:
         drawn["over_epochs"] = over_epochs(seeds)
     networks: dict[str, Measured] = {role: one for (_, role), one in reversed([*done.networks.items()])}
@@ -161,22 +163,6 @@ def grey_interaction(seeds: Sequence[Mapping[str, Any]]) -> Figure:
     axes.margins(x=0.25)
     axes.set_ylabel("accuracy lost without the branch that\nsees least colour − without another")
     axes.legend(fontsize=7, frameon=False)
-    return figure
-
-
-def classes(seeds: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
-    """What losing a branch costs every class, in accuracy; of the first seed, as branches have no names."""
-    by_class = seeds[0]["branched"]["lesions"]["colour"]["by_class"]
-    whole = np.array(by_class[""])
-    table = np.stack([whole - by_class[name] for name in by_class if name])
-    order = np.argsort(table[0] - table[1:].mean(0))
-    figure = blank(max(4.0, 0.16 * len(names) + 1.5), 0.3 * len(table) + 1.8)
-    axes = figure.subplots()
-    reach = np.abs(table).max() or 1
-    shown = axes.imshow(table[:, order], cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto")
-    axes.set_yticks(range(len(table)), [f"without {name}" for name in by_class if name], fontsize=8)
-    axes.set_xticks(range(len(names)), [names[index] for index in order], rotation=90, fontsize=6)
-    figure.colorbar(shown, label="accuracy lost")
     return figure
 
 

@@ -7,14 +7,16 @@ from typing import Any
 from neural_branching.errors import InputError
 from neural_branching.files.csv_text import write_table
 from neural_branching.files.reading import read_json
+from neural_branching.labs.specialization.design_figure import Design, compare_designs
 from neural_branching.labs.specialization.permutation_tests import ALPHA
 from neural_branching.labs.specialization.study_report import at, over_seeds
 from neural_branching.report.cells import Cell, Entry
+from neural_branching.report.figures.style import save
 from neural_branching.report.results import SCHEMA_VERSION, command_of
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 from neural_branching.store.run_folders import RESULTS, STUDIES, missing_jobs, runs_below
 
-COMMAND = "specialize"
+COMMAND, DESIGNS = "specialize", "designs"
 _COLUMNS = {  # of the table → on the screen; the last three are empty without a treatment
     "accuracy": "accuracy",
     "plain_accuracy": "plain",
@@ -31,7 +33,7 @@ _COLUMNS = {  # of the table → on the screen; the last three are empty without
 
 
 def summarize(folder: Path) -> bool:
-    """Write studies.csv, and print a line per study.
+    """Write studies.csv, print a line per study, and draw designs that a sweep compares.
 
     Args:
         folder: a sweep, a run, or any folder of them.
@@ -43,13 +45,15 @@ def summarize(folder: Path) -> bool:
         InputError: if no study below the folder has results.
         OSError: if the table cannot be written.
     """
-    finished, broken = {}, {str(place): why for place, why in missing_jobs(folder, COMMAND).items()}
+    finished, designs = {}, []
+    broken = {str(place): why for place, why in missing_jobs(folder, COMMAND).items()}
     for run in sorted(runs_below(folder)):
         if command_of(run) != COMMAND:
             continue
         name = str(run.relative_to(folder))
         try:
-            finished[name] = _record(run)
+            finished[name], design = _record(run)
+            designs += [design] if design else []
         except InputError as error:
             broken[name] = str(error)
     if not finished:
@@ -77,6 +81,8 @@ def summarize(folder: Path) -> bool:
     ]
     title = f"{len(finished)} {'studies' if len(finished) > 1 else 'study'}, means over seeds"
     print_table(screen, ScreenTable(title, columns_shown, rows, STUDIES))
+    if figure := compare_designs(designs):
+        save({DESIGNS: figure}, folder, ("png", "svg"))
     for name, why in broken.items():
         screen.print(f"{name}: {why}", highlight=False, soft_wrap=True)
     screen.print(f"Table: {folder / STUDIES}", highlight=False, soft_wrap=True)
@@ -88,8 +94,8 @@ def _setting(overrides: Sequence[str], shared: set[str]) -> str:
     return " ".join(one for one in overrides if one not in shared)
 
 
-def _record(run: Path) -> dict[str, Any]:
-    """A study as one line of numbers.
+def _record(run: Path) -> tuple[dict[str, Any], Design | None]:
+    """A study as one line of numbers, and its design if it has a plain network to compare.
 
     Raises:
         InputError: if it failed, or its results cannot be read.
@@ -121,10 +127,12 @@ def _record(run: Path) -> dict[str, Any]:
             mean("treated", "stages", first, "omnibus", "value"),
         )
         overrides = [str(one) for one in results["overrides"]]
+        design = Design.of(results)
     except (AttributeError, KeyError, TypeError, ValueError, StopIteration, IndexError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
             f"{run / RESULTS} is not a study's ({type(error).__name__}): repeat the run that made it."
         ) from error
-    return {"overrides": overrides, "seeds": len(seeds), **dict(zip(_COLUMNS, values, strict=True))}
+    record = {"overrides": overrides, "seeds": len(seeds), **dict(zip(_COLUMNS, values, strict=True))}
+    return record, design

@@ -51,6 +51,10 @@ class StudyTreatment(Treatment):
             InputError: naming the option that does not fit.
         """
 
+    def forced(self, network: BranchedNet) -> Mapping[str, range]:
+        """Stage → units that are as it has made them, so that they say nothing of what follows from it."""
+        return {}
+
     def measures(self, network: BranchedNet, filters: Filters) -> Mapping[str, float]:
         """What is measured because of it, of a network that was trained with it or without: name → value.
 
@@ -178,6 +182,10 @@ class Plant(StudyTreatment):
         """See ``Treatment.after_step``: what the optimiser has changed is put back."""
         weights = _branched(network).layer(FIRST).weights[0].data
         weights[: self.units] = self._planted.to(weights)
+
+    def forced(self, network: BranchedNet) -> Mapping[str, range]:
+        """See ``StudyTreatment.forced``."""
+        return {FIRST: range(self.units)}
 
     def measures(self, network: BranchedNet, filters: Filters) -> Mapping[str, float]:
         """Whether the other units of the branch see more colour; see ``StudyTreatment.measures``."""

@@ -36,6 +36,10 @@ def cards(stage: str, portraits: Portraits, filters: Shaped[np.ndarray, "n k k 3
             for unit in units
         ]
         axes.imshow(np.concatenate([_line(line) for line in lines]), interpolation="nearest")
+        place = (len(heads) - 2) * step + _TILE / 2
+        for row, unit in enumerate(units):
+            if np.isnan(portraits.driven[unit]).any():
+                axes.text(place, row * step + _TILE / 2, "dead", fontsize=6, ha="center", va="center")
         for row, unit in enumerate(units):
             features = [
                 f"{_SHORT.get(name, name)} {values[unit]:.2f}" for name, values in portraits.features.items()
@@ -97,11 +101,11 @@ def scaled(distances: Float64[np.ndarray, "n n"]) -> tuple[Float64[np.ndarray, "
 
 
 def _line(pictures: list[np.ndarray]) -> Shaped[np.ndarray, "h w 3"]:
-    """Pictures of any size side by side in white."""
+    """Pictures of any size side by side in white, which those of nan are too."""
     line = np.ones((_TILE + _GAP, (_TILE + _GAP) * len(pictures), 3))
     for column, picture in enumerate(pictures):
         nearest = np.arange(_TILE) * picture.shape[0] // _TILE
         across = np.arange(_TILE) * picture.shape[1] // _TILE
         start = column * (_TILE + _GAP)
-        line[:_TILE, start : start + _TILE] = picture[nearest][:, across]
+        line[:_TILE, start : start + _TILE] = np.nan_to_num(picture[nearest][:, across], nan=1.0)
     return line

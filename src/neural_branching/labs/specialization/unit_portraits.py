@@ -28,7 +28,7 @@ class Portraits:
         features: name → one value per unit of the stage.
         owners: unit → its branch.
         chosen: branch → its units that are portrayed, those least like other branches first.
-        driven: unit → the image that gradient ascent has found, within [0, 1].
+        driven: unit → the image that gradient ascent has found, within [0, 1]; nan if nothing drives it.
         examples: unit → the test images that drive it most, the strongest first, within [0, 1].
     """
 
@@ -63,11 +63,9 @@ def portray(
     for name, partition in partitions.items():
         if name != stage and len(found) >= STAGES:
             continue
-        answers = list(outputs(model, shown.test, name))
-        if name != stage and answers[0].ndim != 4:
+        are_maps, responses = _responses(model, shown.test, name)
+        if name != stage and not are_maps:
             continue  # the same units as of the maps before
-        pooled = torch.cat([one.flatten(2).mean(2) if one.ndim == 4 else one for one in answers])
-        responses = pooled.double().cpu().numpy()
         alive = partition.without(dead_units(responses))
         chosen = least_alike(alive, features[name])
         units = [unit for mine in chosen.values() for unit in mine]
@@ -83,6 +81,17 @@ def portray(
             examples={unit: shown.test[rows].movedim(1, 3).numpy() / 255 for unit, rows in best.items()},
         )
     return found
+
+
+def _responses(
+    model: Classifier, images: Shaped[torch.Tensor, "n ..."], stage: str
+) -> tuple[bool, Float64[np.ndarray, "n units"]]:
+    """Whether outputs of a stage are maps, and their means over positions; maps are kept batch by batch."""
+    are_maps, means = False, []
+    for output in outputs(model, images, stage):
+        are_maps = output.ndim == 4
+        means.append(output.flatten(2).mean(2) if are_maps else output)
+    return are_maps, torch.cat(means).double().cpu().numpy()
 
 
 def least_alike(partition: Partition, features: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
