@@ -137,8 +137,8 @@ class Glyphs(Source):
 
         Returns:
             Images as ``read`` gives them, uint8 (n, 3, size, size); and component → float32 of the same
-            shape: "shape" (the part of each pixel that ink covers), "gradient" (the background, also where ink
-            covers it), "glyph colour" (ink without its brightness) and "noise", with images from 0 to 1.
+            shape, with images from 0 to 1: "shape" (the part of a pixel that ink covers), "gradient" (the
+            background, under the ink too), "glyph colour" (ink without its brightness) and "noise".
 
         Raises:
             InputError: if a class is unknown.
@@ -227,9 +227,7 @@ def _ingredients(
     coverage = _coverage([stamps[font] for font in fonts.integers(len(stamps), size=count)], pose, size)
 
     weights = _bilinear(size)
-    background: NDArray[np.float32] = (
-        weights @ _between(BACKGROUND, knots).reshape(count, 3, 3, 3) @ weights.T
-    )
+    background: NDArray[Any] = weights @ _between(BACKGROUND, knots).reshape(count, 3, 3, 3) @ weights.T
     glyph = _between(GLYPH_COLOUR, colour).reshape(count, 3, 1, 1)
     grain = noise.standard_normal(background.shape, dtype=np.float32)
     grain *= NOISE
