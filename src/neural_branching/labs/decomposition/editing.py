@@ -90,7 +90,8 @@ def swap(
         InputError: for an unknown branch.
     """
     parts, given = module.parts(images), module.parts(others)
-    parts[:, _branch(branch, module)] = given[:, branch]
+    place = _branch(branch, module)
+    parts[:, place] = given[:, place]
     return module.pixels(parts.sum(1))
 
 

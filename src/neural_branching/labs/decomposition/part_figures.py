@@ -27,7 +27,7 @@ def parts_figure(module: Autoencoder, shown: Examined) -> Figure:
     columns = {"input": _bright(module.pixels(module.standardized(shown.images))[rows])}
     columns |= {f"branch {b}": _around_grey(middle[:, b], reach) for b in range(parts.shape[1])}
     columns |= {"sum": _bright(reconstruct(module, shown.images)[rows])}
-    columns |= {"residual": _around_grey(residual, reach)}
+    columns |= {"residual": _around_grey(residual, float(np.quantile(np.abs(residual), 0.995)))}
     return _grid(columns, [shown.names[label] for label in shown.labels[rows]])
 
 
