@@ -28,6 +28,10 @@ COMMANDS = {
         "[-m] [OVERRIDES]",
         "laboratory: do branches of a layer specialise by themselves, and what is it worth?",
     ),
+    "decompose": (
+        "[-m] [OVERRIDES]",
+        "laboratory: what do parallel branches of an autoencoder take apart?",
+    ),
     "predict": (
         "RUN FILES ...",
         "what a finished run answers to files or folders of them, with a trace",
@@ -62,6 +66,7 @@ examples:
   neural-branching route hierarchy=glyphs_by_case router=soft threshold=risk threshold.target=0.1
   neural-branching predict outputs/runs/NAME photos/ --output answers.csv
   neural-branching specialize -m parent.network.branches=2,4 parent.network.width=32
+  neural-branching decompose autoencoder.network.branches=4
   neural-branching report outputs/sweeps/NAME --where subset=digits --sort aurc --top 10
   neural-branching report outputs/sweeps/NAME --compare score=margin score=energy
   neural-branching store prune outputs --dry-run

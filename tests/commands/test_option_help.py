@@ -21,6 +21,7 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *w
         ("train", "--help"),
         ("route", "-h"),
         ("specialize", "--help"),
+        ("decompose", "--help"),
         ("train", "parent=convnet", "threshold=sgr", "score=knn", "--help"),
         ("train", "parent=vit", "data=image_folder", "subset=superclass", "--help"),
         ("train", "parent=torchvision", "data=vectors", "threshold=false_accept", "--help"),
@@ -35,7 +36,7 @@ def test_every_option_is_explained(
     for option, meaning in pairwise(lines):
         if re.match(r"  \S+=", option):
             assert meaning.startswith("      "), option
-    assert "parent.fit.lr=" in text or "data=vectors" in words
+    assert ".fit.lr=" in text or "data=vectors" in words
     for word in words[1:-1]:
         group, _, file = word.partition("=")
         assert re.search(rf"^  {group}=.*\b{file}\b|^  {group}=$", text, re.MULTILINE)

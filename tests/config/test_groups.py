@@ -17,6 +17,7 @@ from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment
 from neural_branching.data.sources import cifar100, glyphs
 from neural_branching.errors import InputError
+from neural_branching.labs.decomposition.decomposition_spec import DecompositionSpec
 from neural_branching.labs.specialization.study_spec import StudySpec
 from vector_writing import examples, write
 
@@ -24,7 +25,12 @@ CONF = conf_dir()
 FILES = sorted(file.relative_to(CONF).with_suffix("").as_posix() for file in CONF.rglob("*.yaml"))
 OPTIONS = [file for file in FILES if "/" in file and not file.startswith(("experiment/", "hydra/"))]
 EXPERIMENTS = [file.removeprefix("experiment/") for file in FILES if file.startswith("experiment/")]
-STUDIES = [name for name in EXPERIMENTS if name.endswith("specialization")]
+STUDIES = {
+    name: command
+    for name in EXPERIMENTS
+    for end, command in (("specialization", "specialize"), ("decomposition", "decompose"))
+    if name.endswith(end)
+}
 EXPERIMENTS = [name for name in EXPERIMENTS if name not in STUDIES]
 
 # Where the objects of each group live. Groups of plain values name no object.
@@ -43,6 +49,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "hierarchy": ("routing.hierarchy",),
     "router": ("routing.routers",),
     "treatment": ("labs.specialization.treatments",),
+    "autoencoder": ("labs.decomposition", "training.recipe"),
     "experiment": (),
     "search": (),
     "hydra": (),
@@ -60,8 +67,9 @@ PLACES = {"fit": ["fit@parent.fit", "fit@branch.fit"]}
 # Groups that only `route` has.
 OF_SYSTEMS = {"hierarchy", "router"}
 
-# And that only `specialize` has.
-OF_STUDIES = {"treatment"}
+# And that only `specialize` or `decompose` have.
+OF_STUDIES = {"treatment": "specialize", "autoencoder": "decompose"}
+SPECS = {"specialize": StudySpec, "decompose": DecompositionSpec}
 
 # Scores that the default threshold, a probability, does not fit.
 UNBOUNDED = ("score/negative_entropy", "score/mahalanobis", "score/knn")
@@ -130,7 +138,7 @@ def bind(place: str, node: dict[str, Any]) -> None:
 
 def composed(option: str, *overrides: str) -> DictConfig:
     group, _, name = option.rpartition("/")
-    command = "route" if group in OF_SYSTEMS else "specialize" if group in OF_STUDIES else "train"
+    command = "route" if group in OF_SYSTEMS else OF_STUDIES.get(group, "train")
     return compose(command, [*(f"{place}={name}" for place in PLACES.get(group, [group])), *overrides])
 
 
@@ -175,10 +183,11 @@ def test_every_option_composes_and_can_be_used(option: str, tmp_path: Path, clas
         companions = [companion.format(vectors=vectors) for companion in companions]
     config = composed(option, f"outputs={tmp_path / 'outputs'}", *companions)
     nodes = list(targets(raw(config)))
-    assert len(nodes) >= (6 if option.split("/")[0] in OF_STUDIES else 8)
+    command = OF_STUDIES.get(option.split("/")[0])
+    assert len(nodes) >= (6 if command else 8)
     for place, node in nodes:
         bind(f"{option}: {place}", node)
-    (StudySpec if option.split("/")[0] in OF_STUDIES else Experiment).from_config(config)
+    SPECS.get(command, Experiment).from_config(config)
     assert not (tmp_path / "outputs").exists()
 
 
@@ -195,10 +204,11 @@ def test_every_experiment_composes_and_can_be_used(name: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_composes_and_can_be_used(name: str, tmp_path: Path) -> None:
-    config = compose("specialize", [f"experiment={name}", f"outputs={tmp_path}"])
+    config = compose(STUDIES[name], [f"experiment={name}", f"outputs={tmp_path}"])
     for place, node in targets(raw(config)):
         bind(f"experiment={name}: {place}", node)
-    assert len(StudySpec.from_config(config).parents) == 10
+    study = SPECS[STUDIES[name]].from_config(config)
+    assert study.repeats == {"specialize": 10, "decompose": 5}[STUDIES[name]]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -12,8 +12,8 @@ from torch import Tensor
 from neural_branching.data.batches import TensorDataModule
 from neural_branching.store.artifact_store import Artifact, Facts
 from neural_branching.store.checkpoint import Checkpoint
-from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
+from neural_branching.training.epoch_module import EpochModule
 from neural_branching.training.fit import History, best_epoch, fit
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ EPOCHS = "epochs.safetensors"  # of recipes that keep every epoch
 
 
 def train_and_save(
-    module: Classifier,
+    module: EpochModule,
     data: TensorDataModule,
     compute: Compute,
     title: str,
@@ -35,7 +35,7 @@ def train_and_save(
     return save(module, fit(module, data, compute, title, checkpoint), folder)
 
 
-def save(module: Classifier, history: History, folder: Path) -> Facts:
+def save(module: EpochModule, history: History, folder: Path) -> Facts:
     """Write weights and history into a folder; returns the facts that are worth recording."""
     save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, folder / WEIGHTS)
     (folder / HISTORY).write_text(json.dumps(history), encoding="utf-8")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from neural_branching.config.data_spec import DataSpec
     from neural_branching.config.experiment import Experiment
     from neural_branching.data.table import DataTable
+    from neural_branching.labs.decomposition.decomposition_spec import DecompositionSpec
     from neural_branching.labs.specialization.study_spec import StudySpec
     from neural_branching.training.compute import Compute
 
@@ -221,9 +222,58 @@ class SpecializationJobs(Jobs["StudySpec"]):
         return summarize(folder)
 
 
+class DecompositionJobs(Jobs["DecompositionSpec"]):
+    """Studies of branched autoencoders."""
+
+    def asked(self, config: "DictConfig") -> "DecompositionSpec":
+        """See ``Jobs.asked``."""
+        from neural_branching.labs.decomposition.decomposition_spec import DecompositionSpec
+
+        return DecompositionSpec.from_config(config)
+
+    def check(self, asked: "DecompositionSpec") -> None:
+        """See ``run_decomposition.check``."""
+        from neural_branching.labs.decomposition.run_decomposition import check
+
+        check(asked)
+
+    def check_table(self, asked: "DecompositionSpec", table: "DataTable") -> None:
+        """See ``run_decomposition.check_table``."""
+        from neural_branching.labs.decomposition.run_decomposition import check_table
+
+        check_table(asked, table)
+
+    def execute(
+        self, asked: "DecompositionSpec", folder: Path, overrides: Sequence[str], sweep: Path | None
+    ) -> Done:
+        """See ``decomposition_report.execute``."""
+        from neural_branching.labs.decomposition.decomposition_report import execute, print_study
+
+        results = execute(asked, folder, overrides, sweep)
+        return Done(results, lambda: print_study(results, folder))
+
+    def one_line(self, results: Mapping[str, Any]) -> str:
+        """Which findings were seen."""
+        from neural_branching.labs.decomposition.decomposition_report import one_line
+
+        return one_line(results)
+
+    def objectives(self, results: Mapping[str, Any]) -> Sequence[float | None]:
+        """Minus the error on validation, over seeds: more is better."""
+        errors = [one["branched"]["validation_error"] for one in results["seeds"].values()]
+        return [-sum(errors) / len(errors)]
+
+    def summarize(self, folder: Path, *, events: bool) -> bool:
+        """A line per study, and a figure where studies differ in their number of branches."""
+        from neural_branching.labs.decomposition.decomposition_summary import summarize
+
+        return summarize(folder, events=events)
+
+
 # Command → its jobs.
 JOBS: dict[str, Jobs[Any]] = {
     "train": BranchJobs("train"),
     "route": BranchJobs("route"),
     "specialize": SpecializationJobs(),
+    "decompose": DecompositionJobs(),
 }

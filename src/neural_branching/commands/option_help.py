@@ -18,11 +18,13 @@ SPECS = {
     "parent": "neural_branching.config.parent_spec.ParentSpec",
     "branch": "neural_branching.config.branch_spec.BranchSpec",
     "branch_point": "neural_branching.config.branch_spec.BranchSpec",
+    "autoencoder": "neural_branching.labs.decomposition.decomposition_spec.AutoencoderSpec",
 }
 # And of the options that stand alone, by command.
 SPECS_OF = {
     **dict.fromkeys(("train", "route"), "neural_branching.config.experiment.Experiment"),
     "specialize": "neural_branching.labs.specialization.study_spec.StudySpec",
+    "decompose": "neural_branching.labs.decomposition.decomposition_spec.DecompositionSpec",
 }
 # And of those that are no attribute either.
 OTHERS = {

@@ -25,13 +25,14 @@ LOGGED = "metrics.csv"
 # What summaries and comparisons write into a sweep's folder.
 STUDIES = "studies.csv"
 OWN_BRANCHES = "own_branches"  # name of the files
+BY_BRANCHES = "by_branches"
 TABLES = (
     *("summary.csv", "summary.md", "baselines.csv", "routers.csv", "routers.md", STUDIES),
     *(f"{OWN_BRANCHES}.csv", f"{OWN_BRANCHES}.md"),
 )
 FIGURES = (
     *("risk_coverage", "accuracy", "aurc", "depth", "heat_maps", "by_threshold"),
-    *("pareto", "learning_curve", "routers", OWN_BRANCHES),
+    *("pareto", "learning_curve", "routers", OWN_BRANCHES, BY_BRANCHES),
 )
 
 # Of a job that its sweep was to have.

@@ -25,6 +25,7 @@ from neural_branching.errors import InputError
 from neural_branching.store.checkpoint import Checkpoint
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
+from neural_branching.training.epoch_module import EpochModule
 from neural_branching.training.live_curves import LiveCurves, live_curves
 from neural_branching.training.recipe import Recipe
 from neural_branching.training.treatment import Treatment
@@ -35,20 +36,20 @@ log = logging.getLogger(__name__)
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
 History = list[dict[str, float]]
-METRICS = ("train/loss", "val/loss", "val/accuracy")  # of every epoch
+METRICS = Classifier.metrics
 
 
 def fit(
-    module: Classifier,
+    module: EpochModule,
     data: TensorDataModule,
     compute: Compute,
     title: str,
     checkpoint: Checkpoint | None = None,
 ) -> History:
-    """Fit a classifier by its recipe and leave the weights in it that the recipe keeps.
+    """Fit a network by its recipe and leave the weights in it that the recipe keeps.
 
     Args:
-        module: the classifier; trained in place, moved back to the CPU.
+        module: the network; trained in place, moved back to the CPU.
         data: training and validation tensors.
         compute: where to run, and where its curves are shown while it lasts.
         title: what is being trained, for messages.
@@ -56,7 +57,7 @@ def fit(
             the weights that it would have come to undisturbed.
 
     Returns:
-        One entry per epoch with ``train/loss``, ``val/loss`` and ``val/accuracy``.
+        One entry per epoch with the module's ``metrics``.
 
     Raises:
         InputError: if the loss stops being finite.
@@ -69,14 +70,14 @@ def fit(
         )
     recorder = _Recorder(module.recipe, title)
     callbacks: list[Callback] = [recorder]
-    if module.treatment is not None:
+    if isinstance(module, Classifier) and module.treatment is not None:
         module.treatment.begin(module.network)
         callbacks.append(_Treated(module.treatment))
     if module.recipe.patience is not None:
         mode = "min" if module.recipe.monitor == "val/loss" else "max"
         callbacks.append(EarlyStopping(module.recipe.monitor, patience=module.recipe.patience, mode=mode))
     if compute.progress:
-        callbacks.append(ProgressLine(title, module.recipe.epochs))
+        callbacks.append(ProgressLine(title, module.recipe.epochs, module.metrics[-1]))
     start = None
     if checkpoint is not None:
         callbacks.append(_Saver(checkpoint, data, title, compute.checkpoint_seconds))
@@ -175,11 +176,12 @@ class _Recorder(Callback):
             self._epochs.append(_copied(module))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        values = torch.stack([trainer.callback_metrics[name].float() for name in METRICS]).tolist()
-        self.history.append(dict(zip(METRICS, values, strict=True)))
+        assert isinstance(module, EpochModule)
+        names = module.metrics
+        values = torch.stack([trainer.callback_metrics[name].float() for name in names]).tolist()
+        self.history.append(dict(zip(names, values, strict=True)))
         if not all(map(math.isfinite, values)):
             found = ", ".join(f"{name} is {value}" for name, value in self.history[-1].items())
-            assert isinstance(module, Classifier)
             raise InputError(
                 f"Training the {self.title} diverged in epoch {len(self.history)} {_step(module.losses)}: "
                 f"{found}; lower its learning rate, fit.lr (now {self.recipe.lr:g})."
@@ -198,7 +200,7 @@ class _Recorder(Callback):
         self.history, self._best = state_dict["history"], state_dict["best"]
         self._epochs = state_dict.get("epochs", [])  # which earlier versions did not write
 
-    def restore(self, module: Classifier) -> None:
+    def restore(self, module: EpochModule) -> None:
         """Put the best weights back, unless the recipe keeps the last; hand over those of every epoch."""
         if self._best is not None:
             module.load_state_dict(self._best)
@@ -278,26 +280,28 @@ class _Saver(CheckpointCallback):  # of those that Lightning calls last, after e
 
 
 class ProgressLine(Callback):
-    """One line on a terminal: epoch, time left and validation accuracy; silent elsewhere.
+    """One line on a terminal: epoch, time left and a metric; silent elsewhere.
 
     Args:
         title: what is being trained.
         epochs: the most that there will be.
+        metric: the one that is shown.
     """
 
-    def __init__(self, title: str, epochs: int) -> None:
+    def __init__(self, title: str, epochs: int, metric: str = METRICS[-1]) -> None:
+        self._metric = metric
         console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("epoch {task.fields[epoch]}/{task.total}"),
-            TextColumn("val/accuracy {task.fields[accuracy]:.3f}"),
+            TextColumn(f"{metric} {{task.fields[value]:.3f}}"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task(title, total=epochs, epoch=0, accuracy=float("nan"))
+        self._task = self._progress.add_task(title, total=epochs, epoch=0, value=float("nan"))
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Show the line."""
@@ -312,10 +316,9 @@ class ProgressLine(Callback):
             self._progress.update(self._task, completed=epoch + share, epoch=epoch + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Say the accuracy."""
+        """Say the metric."""
         if not self._progress.disable:
-            accuracy = float(trainer.callback_metrics["val/accuracy"])
-            self._progress.update(self._task, accuracy=accuracy)
+            self._progress.update(self._task, value=float(trainer.callback_metrics[self._metric]))
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         """Remove it."""

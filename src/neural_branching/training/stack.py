@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from neural_branching.data.batches import EpochLoader
 from neural_branching.networks.mlp import MLP
 from neural_branching.training.branch import Branch
-from neural_branching.training.classifier import optimizer_of
 from neural_branching.training.compute import Compute
+from neural_branching.training.epoch_module import optimizer_of
 from neural_branching.training.fit import METRICS, History, ProgressLine, best_epoch, new_trainer
 
 

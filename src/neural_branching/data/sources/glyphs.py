@@ -6,7 +6,7 @@ differ in little but size and proportion, which turning, scaling and noise blur.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -57,6 +57,9 @@ SHEAR = 0.1
 GLYPH_COLOUR = (0.5, 1.0)
 BACKGROUND = (0.0, 0.45)
 NOISE = 0.15
+
+# What an image is made of, as far as it is handed out.
+COMPONENTS = ("shape", "gradient", "glyph colour", "noise")
 
 
 @dataclass(frozen=True)
@@ -114,13 +117,10 @@ class Glyphs(Source):
         Raises:
             InputError: if a class is unknown.
         """
-        size, fonts = self.image_size, _fonts(FONT_SIZE * self.image_size)
+        size = self.image_size
         counts = (self.train_per_class, self.test_per_class)
         pixels = np.empty((len(classes), sum(counts), 3, size, size), np.uint8)
-        for name, block in zip(classes, pixels, strict=True):
-            stamps = [_stamp(one_of(name, CLASSES, "data.classes")[-1], font, size) for font in fonts]
-            digest = sha256(f"{self.seed}/{name}".encode()).digest()
-            train, test = np.random.default_rng(int.from_bytes(digest, "big")).spawn(2)
+        for block, (stamps, train, test) in zip(pixels, self._of_each(classes), strict=True):
             block[: counts[0]] = _draw(stamps, counts[0], train)
             block[counts[0] :] = _draw(stamps, counts[1], test)
         return Examples(
@@ -128,6 +128,40 @@ class Glyphs(Source):
             labels=np.repeat(np.arange(len(classes), dtype=np.int64), sum(counts)),
             split=np.tile(np.repeat(np.array([TRAIN, TEST], np.int8), counts), len(classes)),
         )
+
+    def components(self, classes: Sequence[str]) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]]]:
+        """The test images of some classes, and what they were made of.
+
+        Args:
+            classes: names out of ``CLASSES``.
+
+        Returns:
+            Images as ``read`` gives them, uint8 (n, 3, size, size); and component → float32 of the same
+            shape, with images from 0 to 1: "shape" (the part of a pixel that ink covers), "gradient" (the
+            background, under the ink too), "glyph colour" (ink without its brightness) and "noise".
+
+        Raises:
+            InputError: if a class is unknown.
+        """
+        images, found = [], []
+        for stamps, _, test in self._of_each(classes):
+            coverage, colour, background, noise = _ingredients(stamps, self.test_per_class, test)
+            images.append(_blend(coverage, colour, background, noise))
+            hue = (colour - colour.mean(1, keepdims=True)) * coverage
+            found.append((np.repeat(coverage, 3, 1), background, hue, noise))
+        each = (np.concatenate(one) for one in zip(*found, strict=True))
+        return np.concatenate(images), dict(zip(COMPONENTS, each, strict=True))
+
+    def _of_each(
+        self, classes: Sequence[str]
+    ) -> Iterator[tuple[list[Image.Image], np.random.Generator, np.random.Generator]]:
+        """Stamps of a class, and what draws its training and its test images, class by class."""
+        fonts = _fonts(FONT_SIZE * self.image_size)
+        for name in classes:
+            character = one_of(name, CLASSES, "data.classes")[-1]
+            digest = sha256(f"{self.seed}/{name}".encode()).digest()
+            train, test = np.random.default_rng(int.from_bytes(digest, "big")).spawn(2)
+            yield [_stamp(character, font, self.image_size) for font in fonts], train, test
 
 
 def _fonts(pixels: float) -> list[ImageFont.FreeTypeFont]:
@@ -163,6 +197,29 @@ def _draw(stamps: Sequence[Image.Image], count: int, rng: np.random.Generator) -
     Returns:
         uint8, shape (count, 3, size, size), RGB, where size is that of the stamps.
     """
+    return _blend(*_ingredients(stamps, count, rng))
+
+
+def _blend(
+    coverage: NDArray[np.float32],
+    colour: NDArray[np.float32],
+    background: NDArray[np.float32],
+    noise: NDArray[np.float32],
+) -> NDArray[np.uint8]:
+    """Images of their ingredients."""
+    images = background + (colour - background) * coverage
+    images += noise
+    return (images.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _ingredients(
+    stamps: Sequence[Image.Image], count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """What images are made of, each from a random one of ``stamps``.
+
+    Returns:
+        Coverage (count, 1, s, s), glyph colour (count, 3, 1, 1), background and noise (count, 3, s, s).
+    """
     size = stamps[0].width
     # Separate streams, each used image by image: the first images stay the same whatever the count.
     fonts, looks, noise = rng.spawn(3)
@@ -170,10 +227,11 @@ def _draw(stamps: Sequence[Image.Image], count: int, rng: np.random.Generator) -
     coverage = _coverage([stamps[font] for font in fonts.integers(len(stamps), size=count)], pose, size)
 
     weights = _bilinear(size)
-    images = weights @ _between(BACKGROUND, knots).reshape(count, 3, 3, 3) @ weights.T
-    images += (_between(GLYPH_COLOUR, colour).reshape(count, 3, 1, 1) - images) * coverage
-    images += NOISE * noise.standard_normal(images.shape, np.float32)
-    return (images.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    background: NDArray[Any] = weights @ _between(BACKGROUND, knots).reshape(count, 3, 3, 3) @ weights.T
+    glyph = _between(GLYPH_COLOUR, colour).reshape(count, 3, 1, 1)
+    grain = noise.standard_normal(background.shape, dtype=np.float32)
+    grain *= NOISE
+    return coverage, glyph, background, grain
 
 
 def _coverage(stamps: Sequence[Image.Image], pose: NDArray[np.float32], size: int) -> NDArray[np.float32]:

@@ -1,0 +1,115 @@
+"""What everything that is trained here shares: a recipe, and a whole epoch per step of Lightning."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from neural_branching.data.batches import Batches, TensorDataModule
+from neural_branching.networks.standardize import Standardize
+from neural_branching.selection.array_types import Float, Int64, Shaped
+from neural_branching.training.recipe import Recipe
+
+
+class EpochModule(pl.LightningModule):
+    """Standardised inputs and a loss of batches, trained by a recipe.
+
+    One Lightning step is one epoch: ``training_step`` receives all batches of the epoch and steps
+    the (Lightning-wrapped) optimiser for each. That is what automatic optimisation does with the
+    same batches, bit for bit, at a fraction of the cost for small networks.
+
+    Args:
+        standardize: input standardisation; its statistics are part of the weights.
+        recipe: the training recipe; None if it is not trained.
+
+    Attributes:
+        metrics: what is logged of every epoch; a line of progress shows the last of them.
+        losses: of every step of the last epoch, (steps,).
+        epochs: of a recipe that keeps every epoch, the weights before the first and after each.
+    """
+
+    metrics: ClassVar[tuple[str, ...]]
+
+    def __init__(self, standardize: Standardize, recipe: Recipe | None) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.standardize = standardize
+        self._recipe = recipe
+        self.losses = torch.zeros(0)
+        self.epochs: list[dict[str, Tensor]] = []
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is trained."""
+        assert self._recipe is not None, "this network is not trained"
+        return self._recipe
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie; Lightning's own answer misses ``with torch.device(…)`` on torch 2.6."""
+        return self.standardize.mean.device
+
+    @abstractmethod
+    def batch_loss(self, x: Shaped[Tensor, "n ..."], y: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
+        """Mean loss of one batch: the place to change what is optimised."""
+
+    def training_step(self, epoch: Batches, index: int) -> None:
+        """Train on every batch of an epoch; logs ``train/loss``, the mean over examples."""
+        optimizer = self.optimizers()
+        scheduler = self.lr_schedulers()
+        losses, sizes = [], []
+        for x, y in epoch:
+            optimizer.zero_grad()  # type: ignore[union-attr]
+            loss = self.batch_loss(x, y)
+            self.manual_backward(loss)
+            optimizer.step()  # type: ignore[union-attr]
+            if scheduler is not None:
+                scheduler.step()  # type: ignore[union-attr]
+            # Kept on the device: the host waits for them once an epoch, not once a step.
+            losses.append(loss.detach())
+            sizes.append(len(y))
+        self.losses = torch.stack(losses)
+        mean = (self.losses * self.losses.new_tensor(sizes)).sum() / len(epoch.y)
+        self.log("train/loss", mean, on_step=True, on_epoch=False, batch_size=1)
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimiser and schedule."""
+        recipe = self.recipe
+        groups = (
+            [{"params": list(self.parameters()), "weight_decay": recipe.weight_decay}]
+            if recipe.optimizer == "adam"
+            else _decayed(self, recipe.weight_decay)
+        )
+        return optimizer_of(self, recipe, groups)
+
+
+def optimizer_of(module: pl.LightningModule, recipe: Recipe, groups: list[dict[str, Any]]) -> Any:
+    """A recipe's optimiser and schedule, as Lightning takes them.
+
+    Args:
+        module: what is to be trained; a schedule asks its trainer's data for the number of steps.
+        recipe: the recipe.
+        groups: parameter groups with their weight decay, and a learning rate if it is not the recipe's.
+    """
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    optimizer = kind(groups, recipe.lr, fused=True)
+    if recipe.schedule == "constant":
+        return optimizer
+    data: TensorDataModule = module.trainer.datamodule  # type: ignore[attr-defined]
+    steps = recipe.epochs * data.steps_per_epoch
+    # torch divides by zero where the rise would end with the very first step.
+    rise = 0.0 if recipe.pct_start * steps == 1 else recipe.pct_start
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps, pct_start=rise)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _decayed(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups: matrices and kernels decay, norms and biases do not."""
+    parameters = list(module.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
