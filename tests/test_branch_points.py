@@ -20,6 +20,7 @@ from neural_branching.config.experiment import Experiment
 from neural_branching.errors import InputError
 from neural_branching.exported_program import export
 from neural_branching.load_run import load
+from neural_branching.networks.wrapped import WrappedModule
 from sweeps import record
 from tiny import ORDINARY, glyphs, recipe
 
@@ -38,6 +39,7 @@ RUNS = {
     "listed": ("train", *ORDINARY, "branch_point.stage=[hidden1,hidden2]"),
     "joined": ("train", *ORDINARY, "branch_point.stage=hidden1+hidden2"),
     "tree": TREE,
+    "half": ("train", *ORDINARY, "branch_point.stage=hidden1+hidden2", "activations.dtype=float16"),
 }
 
 
@@ -133,6 +135,16 @@ def test_folders_are_called_by_the_joined_name(outputs: Path, monkeypatch: pytes
     assert folders == ["0_digits_hidden1+hidden2", "1_digits_hidden1+logits"]
 
 
+def test_what_was_kept_with_few_digits_is_seen_so_by_new_examples(place: Path) -> None:
+    predictor = load(place / "half")
+    results = json.loads((place / "half" / "results.json").read_text())
+    data, kept = (Path(results["artifacts"][one]["path"]) for one in ("data", "activations"))
+    pixels = torch.from_numpy(np.load(data / "examples.npy"))
+    [seen] = predictor.networks(pixels, predictor.stages)["vectors"].values()
+    stored = [load_file(kept / f"{stage}.safetensors")["activations"] for stage in ("hidden1", "hidden2")]
+    assert torch.equal(seen, torch.cat(stored, 1).float())
+
+
 @pytest.mark.parametrize("name", ["joined", "tree"])
 def test_runs_answer_new_images_and_are_programs(place: Path, name: str, tmp_path: Path) -> None:
     predictor = load(place / name)
@@ -206,11 +218,34 @@ def test_what_sixteen_bits_cannot_hold_is_refused(outputs: Path, monkeypatch: py
         pipeline.run(experiment, [])
 
 
+def test_rows_of_another_type_are_widened_some_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(act, "ROWS", 3)
+    half = torch.randn(10, 4).half()
+    rows = np.array([7, 1, 1, 9, 0, 3, 2])
+    found = act.gather([([half, half.float()], rows)], tmp_path)
+    assert torch.equal(found, half.float()[torch.from_numpy(rows)].repeat(1, 2))
+
+
+def test_submodules_called_by_numbers_are_stages(outputs: Path) -> None:
+    assert settings(outputs, *MLP, "branch_point.stage=1").usual.branch.stage == "1"
+
+
+def test_elements_are_ordered_whatever_was_asked_first() -> None:
+    network = WrappedModule(torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(2, 3)))
+    for asked in (("0:1", "0", "0:0"), ("0:0", "0:1", "0")):
+        assert network.ordered({*asked}) == network.ordered(asked) == ("0", "0:0", "0:1")
+    with pytest.raises(InputError, match=r"^stage is '0:a/b': a stage becomes the name of a file"):
+        network.place("0:a/b")
+
+
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
         ("branch_point.stage=hidden1+hidden1", r"^branch_point\.stage is 'hidden1\+hidden1': it must be"),
         ("branch_point.stage=hidden1+", r"^branch_point\.stage is 'hidden1\+': it must be a stage"),
+        ("branch_point.stage=null", r"^branch_point\.stage is None: it must be a stage"),
         ("branch_point.stage=[]", r"^branch_point\.stage is \[\]: it must be a stage"),
         ("branch_point.stage=hidden1+hiden2", r"^branch_point\.stage is 'hiden2', which is unknown"),
         ("activations.stages=hidden1", r"^activations\.stages is 'hidden1': it must be null or a list"),

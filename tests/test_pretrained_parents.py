@@ -69,7 +69,12 @@ def described(folder: Path) -> tuple[str, str]:
     """A vision transformer of Hugging Face, written into a folder, as the parent."""
     torch.manual_seed(0)
     transformers.ViTModel(transformers.ViTConfig(**TRANSFORMER)).save_pretrained(folder)
-    processor = {"size": {"height": 16, "width": 16}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    processor = {
+        "image_processor_type": "ViTImageProcessor",
+        "size": {"height": 16, "width": 16},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return "parent=huggingface", f"parent.model={folder}"
 

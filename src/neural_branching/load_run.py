@@ -240,6 +240,7 @@ def _predictor(
         experiment.data.input,
         device or experiment.compute.device(),
         done.table.examples()[rows[:: -(-len(rows) // EXAMPLES)]],
+        experiment.parent.kept.dtype,
     )
 
 

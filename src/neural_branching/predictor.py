@@ -100,6 +100,7 @@ class TreeNetworks(nn.Module):
         heads: node → branch, a node before those that grow from it.
         gates: inner node → its gate, if the router asks one.
         columns: the parent's logits of each node below the root; None where they do not tell them apart.
+        dtype: what the parent's activations were kept in.
     """
 
     def __init__(
@@ -109,8 +110,10 @@ class TreeNetworks(nn.Module):
         heads: Mapping[str, Head],
         gates: Mapping[str, Head],
         columns: Sequence[Sequence[int]] | None,
+        dtype: str = "float32",
     ) -> None:
         super().__init__()
+        self.dtype = dtype
         self.tree, self.heads, self.gates, self.columns = tree, dict(heads), dict(gates), columns
         self.parent = _Plain(parent)
         # By number: a module must not be called "type" or "a.b", as a node may.
@@ -144,7 +147,7 @@ class TreeNetworks(nn.Module):
             name: model(self._read(outputs, gate))
             for model, (name, gate) in zip(self.gate_branches, self.gates.items(), strict=True)
         }
-        parent = {"logits": outputs["logits"]} if "logits" in stages else {}
+        parent = {"logits": self._as_kept(outputs["logits"])} if "logits" in stages else {}
         return {"logits": logits, "vectors": vectors, "gates": gates, "parent": parent}
 
     def node_outputs(
@@ -167,7 +170,11 @@ class TreeNetworks(nn.Module):
 
     def _read(self, outputs: Mapping[str, Tensor], head: Head) -> Tensor:
         vectors: Tensor = head.readout.joined(outputs, head.stage, self.parent.network.has_class_token)
-        return vectors
+        return self._as_kept(vectors)
+
+    def _as_kept(self, vectors: Tensor) -> Tensor:
+        """Vectors with the digits that branches were trained on, and judged by."""
+        return vectors.to(getattr(torch, self.dtype)).float()
 
 
 class _Plain(nn.Module):
@@ -200,6 +207,7 @@ class Predictor:
         input: what an example is.
         device: where networks run.
         examples: some that the run was evaluated on, as the table holds them, (n, …).
+        dtype: what the parent's activations were kept in.
     """
 
     def __init__(
@@ -214,10 +222,11 @@ class Predictor:
         input: InputAdapter,
         device: torch.device,
         examples: NDArray[Any],
+        dtype: str = "float32",
     ) -> None:
         self.tree, self.router, self.acceptances = tree, router, acceptances
         self.input, self.device, self.examples = input, device, examples
-        self.networks = TreeNetworks(tree, parent, heads, gates, columns).to(device).eval()
+        self.networks = TreeNetworks(tree, parent, heads, gates, columns, dtype).to(device).eval()
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -227,7 +236,8 @@ class Predictor:
         root = self.acceptances[self.tree.root].score
         if self.router and (self.router.router.asks_node or root.asks_activations):
             asked.add("logits")
-        return tuple(sorted(asked, key=self.networks.parent.network.place))
+        ordered: tuple[str, ...] = self.networks.parent.network.ordered(asked)
+        return ordered
 
     @property
     def classes(self) -> tuple[str, ...]:

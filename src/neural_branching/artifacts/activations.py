@@ -27,6 +27,7 @@ from neural_branching.training.classifier import Classifier
 RECIPE = 1
 BATCH = 512  # most examples of a pass; of views so many are drawn together
 LARGEST = 2**28  # bytes of a layer's output for a batch
+ROWS = 8192  # that are widened at a time
 
 
 def stage_shapes(parent: Classifier, blank: Tensor, stages: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -293,7 +294,7 @@ def fits_memory(rows: int, width: int) -> bool:
 
 
 def gather(
-    parts: Sequence[tuple[Sequence[Float32[Tensor, "_ _"]], Int64[np.ndarray, " _"] | None]], folder: Path
+    parts: Sequence[tuple[Sequence[Float[Tensor, "_ _"]], Int64[np.ndarray, " _"] | None]], folder: Path
 ) -> Float32[Tensor, "n width"]:
     """Chosen rows of some tensors, one after another; all rows of a single float32 tensor are itself.
 
@@ -321,10 +322,14 @@ def gather(
     for (tensors, rows), places in zip(parts, torch.split(gathered, counts), strict=True):
         columns = torch.split(places, [tensor.shape[1] for tensor in tensors], 1)
         for tensor, place in zip(tensors, columns, strict=True):
-            if rows is not None and tensor.dtype == place.dtype:
+            if rows is None:
+                place.copy_(tensor)
+            elif tensor.dtype == place.dtype:
                 torch.index_select(tensor, 0, torch.from_numpy(rows), out=place)
-            else:
-                place.copy_(tensor if rows is None else tensor[torch.from_numpy(rows)])
+            else:  # some at a time, as each is copied once more on its way to another type
+                blocks = torch.split(torch.from_numpy(rows), ROWS), torch.split(place, ROWS)
+                for some, block in zip(*blocks, strict=True):
+                    block.copy_(tensor[some])
     return gathered
 
 

@@ -84,7 +84,9 @@ def shared_stages(spec: ParentSpec) -> tuple[str, ...] | None:
         return None
     asked = {*spec.kept.stages} | ({"logits"} if spec.labels.names else set())
     network = outline(spec).network
-    return tuple(sorted(asked, key=lambda stage: network.place(stage, "a stage in activations.stages")))
+    for stage in asked:
+        network.place(stage, "a stage in activations.stages")
+    return network.ordered(asked)
 
 
 def kept_stages(parent: ParentSpec, branch: BranchSpec) -> tuple[str, ...] | None:
@@ -95,7 +97,7 @@ def kept_stages(parent: ParentSpec, branch: BranchSpec) -> tuple[str, ...] | Non
     shared, network = shared_stages(parent), outline(parent).network
     if set(branch.stages) <= set(shared or network.main_stages) and branch.readout.kind == "auto":
         return shared
-    return tuple(sorted(branch.stages, key=network.place))
+    return network.ordered(branch.stages)
 
 
 @lru_cache(maxsize=256)

@@ -168,7 +168,7 @@ def _point(stage: object, place: str) -> str:
     """
     listed = isinstance(stage, Sequence) and not isinstance(stage, str)
     names = [str(one) for one in stage] if listed else list(stages_of(str(stage)))  # type: ignore[attr-defined]
-    if not names or "" in names or len(set(names)) < len(names):
+    if stage is None or not names or "" in names or len(set(names)) < len(names):
         raise InputError(
             f"{place} is {stage!r}: it must be a stage, or several different ones, as in block2+pool."
         )

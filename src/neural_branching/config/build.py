@@ -18,7 +18,9 @@ T = TypeVar("T")
 
 # A branch point of several stages, listed or not, as the name of a folder says it.
 OmegaConf.register_new_resolver(
-    "joined", lambda point: point if isinstance(point, str) else JOIN.join(map(str, point)), replace=True
+    "joined",
+    lambda point: JOIN.join(map(str, point)) if OmegaConf.is_list(point) else str(point),
+    replace=True,
 )
 
 _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -118,9 +118,11 @@ class ParentSpec(Identified):
     def content(self) -> dict[str, Any]:
         """What of the network decides its weights: of a file of weights and of own code, what is in it."""
         network = with_code(self.network, trusted=self.trusted)
-        for name in ("weights", "model"):
-            if isinstance(self.network.get(name), str) and (found := _hashes(Path(self.network[name]))):
-                network = {**network, name: found}
+        weights, model = (self.network.get(name) for name in ("weights", "model"))
+        if isinstance(weights, str) and Path(weights).is_file():
+            network = {**network, "weights": _hash(Path(weights), Path(weights).stat().st_mtime_ns)}
+        if isinstance(model, str) and (Path(model) / "config.json").is_file():
+            network = {**network, "model": _hashes(Path(model), weights=weights is not None)}
         return network
 
     def identity(self) -> dict[str, Any]:
@@ -151,14 +153,11 @@ class ParentSpec(Identified):
         return replace(self, checkpoint=None, network=network)
 
 
-def _hashes(path: Path) -> Any:
-    """What is in a file of weights, or in a folder with a model; None if it is neither."""
-    if path.is_file():
-        return _hash(path, path.stat().st_mtime_ns)
-    if not (path / "config.json").is_file():
-        return None
-    files = (one for one in path.iterdir() if one.suffix in (".json", ".safetensors", ".bin"))
-    return {one.name: _hash(one, one.stat().st_mtime_ns) for one in sorted(files)}
+def _hashes(folder: Path, *, weights: bool) -> dict[str, str]:
+    """What is in a folder with a model: its description, and its weights if they are taken."""
+    names = ["config.json", "preprocessor_config.json", *(["*.safetensors", "*.bin"] if weights else [])]
+    files = sorted(file for name in names for file in folder.glob(name))
+    return {file.name: _hash(file, file.stat().st_mtime_ns) for file in files}
 
 
 @lru_cache(maxsize=64)  # a run looks several times

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from inspect import signature
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -17,7 +18,12 @@ from neural_branching.selection.array_types import Float, Shaped
 
 # As Pillow numbers them.
 INTERPOLATIONS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
-PROCESSOR = "preprocessor_config.json"
+# What a processor says of how it prepares images.
+_SAID = (
+    *("size", "crop_size", "crop_pct", "do_center_crop", "resample", "do_rescale", "rescale_factor"),
+    *("do_normalize", "image_mean", "image_std", "do_flip_channel_order", "rescale_offset", "include_top"),
+)
+_WHOLE = 384  # images of this side and above are not cropped by ``crop_pct``
 
 
 class HuggingFaceVision(Backbone):
@@ -59,24 +65,27 @@ class HuggingFaceVision(Backbone):
                 "weights", f"is {weights!r}: it must be null or {PRETRAINED}; parent.model may be a folder."
             )
         transformers = _import_transformers()
-        config = _had(model, lambda: transformers.AutoConfig.from_pretrained(model))
+        self._revision = _had(model, lambda: _revision(transformers, model))
+        # Code that comes with a model never runs.
+        fixed = {"revision": self._revision or "main", "trust_remote_code": False}
+        config = _had(model, lambda: transformers.AutoConfig.from_pretrained(model, **fixed))
         # A model of images and text sees images alone.
         config = getattr(config, "vision_config", config)
         with torch.device("meta"):
-            module = _had(model, lambda: transformers.AutoModel.from_config(config))
+            module = _had(model, lambda: transformers.AutoModel.from_config(config, trust_remote_code=False))
         if getattr(module, "main_input_name", "") != "pixel_values":
             raise ArgumentError("model", f"is {model!r}, a {type(module).__name__}, which takes no images.")
         if not torch.empty(0).is_meta:  # of an outline nothing is read
-            module = _with_weights(type(module), model, config) if weights else type(module)(config)
+            module = _with_weights(type(module), model, config, fixed) if weights else type(module)(config)
         if hasattr(getattr(module, "pooler", None), "dense"):
             module.pooler = None
         self._resizable = "interpolate_pos_encoding" in signature(module.forward).parameters
-        preprocessing, self._native = _preprocessing(transformers, model, size, crop)
+        processor = _had(model, lambda: transformers.AutoImageProcessor.from_pretrained(model, **fixed))
+        preprocessing, self._native = _preprocessing(processor, model, size, crop)
         super().__init__(module, preprocessing, "output")
         tokens = any(hasattr(one, "cls_token") or hasattr(one, "class_embedding") for one in module.modules())
         if tokens and not getattr(config, "use_mean_pooling", False):
             self.class_token = self.main_stages[0]
-        self._revision = getattr(config, "_commit_hash", None)
         place = ("transformers_version", "_name_or_path")  # which say nothing of what is computed
         self._config = {name: one for name, one in config.to_diff_dict().items() if name not in place}
 
@@ -125,7 +134,13 @@ def _had(model: str, get: Any) -> Any:
         raise ArgumentError("model", f"is {model!r}, which cannot be loaded: {reason}.") from error
 
 
-def _with_weights(kind: Any, model: str, config: Any) -> Any:
+def _revision(transformers: Any, model: str) -> str | None:
+    """The commit of a model of the hub, so that all of its files are of one; None of a folder."""
+    file = Path(transformers.utils.cached_file(model, "config.json"))
+    return file.parent.name if file.parent.parent.name == "snapshots" else None
+
+
+def _with_weights(kind: Any, model: str, config: Any, fixed: Mapping[str, Any]) -> Any:
     """The model with its published weights, all of them.
 
     Raises:
@@ -134,7 +149,7 @@ def _with_weights(kind: Any, model: str, config: Any) -> Any:
     module, found = _had(
         model,
         lambda: kind.from_pretrained(
-            model, config=config, output_loading_info=True, weights_only=True, dtype=torch.float32
+            model, config=config, output_loading_info=True, weights_only=True, dtype=torch.float32, **fixed
         ),
     )
     lacking = sorted(name for name in found["missing_keys"] if not name.startswith("pooler.dense"))
@@ -148,36 +163,42 @@ def _with_weights(kind: Any, model: str, config: Any) -> Any:
 
 
 def _preprocessing(
-    transformers: Any, model: str, size: int | None, crop: float | None
+    processor: Any, model: str, size: int | None, crop: float | None
 ) -> tuple[Preprocessing, int]:
     """What a model expects of an image, and the side that it was trained with.
 
     Raises:
-        InputError: if the model does not say, or says what is not known here.
+        InputError: if the model's own preprocessing does what is not done here.
     """
-    described = transformers.image_processing_base.ImageProcessingMixin.get_image_processor_dict
-    found, _ = _had(model, lambda: described(model))
-    sides = found.get("crop_size") if found.get("do_center_crop") else found.get("size")
-    native, resized = _side(model, sides), _side(model, found.get("size"))
-    evaluated = found.get("crop_pct") or min(1.0, native / resized)
-    resample = found.get("resample", 2)
-    if resample not in INTERPOLATIONS:
+    said: dict[str, Any] = {name: getattr(processor, name, None) for name in _SAID}
+    strange = [name for name in ("do_flip_channel_order", "rescale_offset", "include_top") if said[name]]
+    if said["do_rescale"] is False or abs((said["rescale_factor"] or 1 / 255) * 255 - 1) > 1e-6:
+        strange.append("rescale_factor")
+    if said["resample"] not in INTERPOLATIONS:
+        strange.append("resample")
+    if strange:
         raise ArgumentError(
-            "model", f"is {model!r}, whose {PROCESSOR} resizes by method {resample}: allowed are 0, 2 and 3."
+            "model",
+            f"is {model!r}, whose images are prepared in a way that is not known here: "
+            f"{', '.join(f'{name}={said[name]!r}' for name in strange)}.",
         )
+    resized = _side(model, said["size"])
+    native = _side(model, said["crop_size"]) if said["do_center_crop"] else resized
+    share = said["crop_pct"] if said["crop_pct"] and native < _WHOLE else min(1.0, native / resized)
+    scaled = said["do_normalize"]
     return Preprocessing(
         native if size is None else size,
-        found.get("image_mean") or (0.5, 0.5, 0.5),
-        found.get("image_std") or (0.5, 0.5, 0.5),
-        INTERPOLATIONS[resample],
-        evaluated if crop is None else crop,
+        said["image_mean"] if scaled else (0.0, 0.0, 0.0),
+        said["image_std"] if scaled else (1.0, 1.0, 1.0),
+        INTERPOLATIONS[said["resample"]],
+        share if crop is None else crop,
     ), native
 
 
 def _side(model: str, size: object) -> int:
     """The side of what a description of an image's size means."""
-    if isinstance(size, Mapping):
-        size = size.get("height") or size.get("shortest_edge")
+    if size is not None and not isinstance(size, int):
+        size = size["height"] or size["shortest_edge"]  # type: ignore[index]
     if not isinstance(size, int):
-        raise ArgumentError("model", f"is {model!r}, whose {PROCESSOR} says no size of images.")
+        raise ArgumentError("model", f"is {model!r}, whose preprocessing says no size of images.")
     return size

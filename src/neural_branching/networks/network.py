@@ -1,7 +1,7 @@
 """What a network must offer to be branched from: named stages, and a forward pass that stops at one."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -43,6 +43,10 @@ class Network(nn.Module):
             InputError: if there is no stage of that name.
         """
         return self.stage_names.index(one_of(stage, self.stage_names, argument))
+
+    def ordered(self, stages: Iterable[str]) -> tuple[str, ...]:
+        """Stages in the order of their computation; elements of one by their names."""
+        return tuple(sorted(stages, key=lambda stage: (self.place(stage), stage)))
 
     def has_class_token(self, stage: str) -> bool:
         """Whether the first of a stage's tokens, if it has tokens, stands for the input."""

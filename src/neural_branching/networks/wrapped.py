@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from neural_branching.errors import InputError
+from neural_branching.errors import ArgumentError, InputError
 from neural_branching.networks.network import Network
 from neural_branching.selection.array_types import Shaped
 
@@ -50,7 +50,11 @@ class WrappedModule(Network):
 
     def place(self, stage: str, argument: str = "stage") -> int:
         """As in ``Network``; of an element the place of its submodule."""
-        return super().place(str(stage).partition(ELEMENT)[0], argument)
+        if "/" in stage:
+            raise ArgumentError(
+                argument, f"is {stage!r}: a stage becomes the name of a file, so no / is allowed."
+            )
+        return super().place(stage.partition(ELEMENT)[0], argument)
 
     def compute(self, x: Shaped[Tensor, "n ..."]) -> object:
         """What the module makes of a batch."""
