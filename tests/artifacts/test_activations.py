@@ -217,3 +217,27 @@ def test_extraction_builds_no_graph(tmp_path: Path) -> None:
     parent = new_parent("mlp")
     parent.network.stages["logits"].append(Watches())
     fetched(parent, tmp_path)
+
+
+def test_batches_fit_the_largest_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent, blank = new_parent("convnet"), torch.zeros(1, *IMAGE)
+    sizes = []
+    hooks = [
+        module.register_forward_hook(lambda _, __, output: sizes.append(output.nbytes))
+        for module in parent.modules()
+        if not [*module.children()]
+    ]
+    with torch.inference_mode():
+        parent.eval()(blank)
+    for hook in hooks:
+        hook.remove()
+    largest = max(sizes)
+    for device, room, expected in (
+        ("cpu", 5 * largest, 4),
+        ("cuda", 8 * largest, 8),
+        ("cpu", largest - 1, 1),
+    ):
+        monkeypatch.setitem(act.LARGEST, device, room)
+        assert act.fitting_batch(parent, blank, torch.device(device)) == expected
+    monkeypatch.setitem(act.LARGEST, "cpu", 2**40)
+    assert act.fitting_batch(parent, blank, CPU) == act.BATCH

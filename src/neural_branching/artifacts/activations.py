@@ -26,7 +26,9 @@ from neural_branching.training.classifier import Classifier
 
 RECIPE = 1
 BATCH = 512  # most examples of a pass; of views so many are drawn together
-LARGEST = 2**28  # bytes of a layer's output for a batch
+# Most bytes of a layer's output for a batch, by device. On a CPU what exceeds 32 MB is given back to the
+# system at once, and a backbone that works on such layers waits for new pages most of the time.
+LARGEST = {"cpu": 2**24, "cuda": 2**28}
 ROWS = 8192  # that are widened at a time
 
 
@@ -85,12 +87,15 @@ def mean_tokens(
     return [name for name, shape in shapes.items() if len(shape) == 2]
 
 
-def fitting_batch(parent: Classifier, blank: Tensor, stages: Sequence[str] | None = None) -> int:
-    """Examples of a batch: a power of two for which no layer's output takes more than 256 MB, at most 512.
+def fitting_batch(
+    parent: Classifier, blank: Tensor, device: torch.device, stages: Sequence[str] | None = None
+) -> int:
+    """Examples of a batch: a power of two, at most 512, for which no layer's output is above ``LARGEST``.
 
     Args:
         parent: the network.
         blank: one example, (1, …).
+        device: where the pass runs.
         stages: those that a pass keeps; None for the network's main stages.
     """
     largest = 1
@@ -106,7 +111,8 @@ def fitting_batch(parent: Classifier, blank: Tensor, stages: Sequence[str] | Non
     finally:
         for hook in hooks:
             hook.remove()
-    return int(min(BATCH, 2 ** max(0, (LARGEST // largest).bit_length() - 1)))
+    fit = LARGEST[device.type] // largest
+    return int(min(BATCH, 2 ** max(0, fit.bit_length() - 1)))
 
 
 def extract(
@@ -142,7 +148,7 @@ def extract(
         InputError: if the disk has no room for the files, or an activation is too large for its type;
             nothing is kept then.
     """
-    size = batch_size or fitting_batch(parent, _blank(examples), stages)
+    size = batch_size or fitting_batch(parent, _blank(examples), device, stages)
     batches = (
         torch.from_numpy(np.array(examples[start : start + size])) for start in range(0, len(examples), size)
     )
@@ -183,7 +189,7 @@ def extract_views(
     Raises:
         InputError: as ``extract``.
     """
-    size = batch_size or fitting_batch(parent, _blank(examples), stages)
+    size = batch_size or fitting_batch(parent, _blank(examples), device, stages)
     generator = torch.Generator().manual_seed(views.seed)
     batches = (
         batch
