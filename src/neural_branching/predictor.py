@@ -173,7 +173,7 @@ class TreeNetworks(nn.Module):
         return self._as_kept(vectors)
 
     def _as_kept(self, vectors: Tensor) -> Tensor:
-        """Vectors with the digits that branches were trained on, and judged by."""
+        """Vectors with the digits that branches were trained and evaluated on."""
         return vectors.to(getattr(torch, self.dtype)).float()
 
 
