@@ -19,7 +19,7 @@ from neural_branching.files.reading import read_yaml
 from neural_branching.predictor import Head, Predictor
 from neural_branching.report.results import read_results, records
 from neural_branching.store.artifact_store import store_at
-from neural_branching.store.run_folders import CONFIG, RESULTS
+from neural_branching.store.run_folders import CONFIG, RESULTS, outputs_of
 
 EXAMPLES = 256  # at most
 
@@ -81,7 +81,7 @@ def found_again(run: str | Path, *, trust: bool = False) -> Iterator[tuple[Exper
     """
     folder = Path(run).absolute()
     results = _finished(folder)
-    outputs = _outputs(folder, results)
+    outputs = outputs_of(folder, results)
     config = read_yaml(folder / CONFIG)
     config |= {"outputs": str(outputs), "baselines": None, "logger": None}
     try:
@@ -162,20 +162,6 @@ def _decided(results: Mapping[str, Any]) -> dict[str, Any]:
         finite = value is not None and math.isfinite(value)  # what accepts nothing is null in the file
         values[f"{place}.value"] = float(value) if finite else None
     return values
-
-
-def _outputs(folder: Path, results: Mapping[str, Any]) -> Path:
-    """The folder of the store that has every artifact of a run: around the run, or where it was made.
-
-    Raises:
-        InputError: if there is none.
-    """
-    kept = [Path(entry["path"]) for entry in results["artifacts"].values()]
-    for outputs in (*folder.parents, kept[0].parents[2]):
-        if all((outputs / "store" / path.parent.name / path.name).is_dir() for path in kept):
-            return outputs
-    lost = next((path for path in kept if not path.is_dir()), kept[0])
-    raise InputError(f"The run {folder} rests on {lost}, which is gone: repeat the run that made it.")
 
 
 def _refuse_other(found: Mapping[str, Any], kept: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ SPECS = {
     "parent": "neural_branching.config.parent_spec.ParentSpec",
     "branch": "neural_branching.config.branch_spec.BranchSpec",
     "branch_point": "neural_branching.config.branch_spec.BranchSpec",
+    "activations": "neural_branching.config.kept_activations.KeptActivations",
     "autoencoder": "neural_branching.labs.decomposition.decomposition_spec.AutoencoderSpec",
 }
 # And of the options that stand alone, by command.

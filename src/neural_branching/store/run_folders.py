@@ -248,3 +248,17 @@ def missing_jobs(folder: Path, command: str = "") -> dict[Path, str]:
             numbers = {_number(run) for run in there}
             missing |= {file.parent / str(job): NOTHING for job in range(count) if str(job) not in numbers}
     return missing
+
+
+def outputs_of(folder: Path, results: Mapping[str, Any]) -> Path:
+    """The folder of the store that has every artifact of a run: around the run, or where it was made.
+
+    Raises:
+        InputError: if there is none.
+    """
+    kept = [Path(entry["path"]) for entry in results["artifacts"].values()]
+    for outputs in (*folder.parents, kept[0].parents[2]):
+        if all((outputs / "store" / path.parent.name / path.name).is_dir() for path in kept):
+            return outputs
+    lost = next((path for path in kept if not path.is_dir()), kept[0])
+    raise InputError(f"The run {folder} rests on {lost}, which is gone: repeat the run that made it.")

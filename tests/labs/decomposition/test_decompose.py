@@ -117,6 +117,26 @@ def test_images_are_edited_from_python(outputs: Path) -> None:
         reconstruct(module, images, {-1: 0.0})
     with pytest.raises(InputError, match="seed is 5"):
         open_autoencoder(run, seed=5)
+    with pytest.raises(InputError, match="branch is True"):
+        swap(module, images, others, True)
+    with pytest.raises(InputError, match="others has 1 images for 4: give as many"):
+        swap(module, images, others[:1], 1)
+    for wrong in (images.float() / 255, images[0], images[:, :, :8]):
+        with pytest.raises(InputError, match=r"they must be torch\.uint8 of shape"):
+            reconstruct(module, wrong)
+
+
+def test_a_run_that_was_moved_with_its_store_is_opened(outputs: Path) -> None:
+    run, images = only_run(outputs), torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+    expected = reconstruct(open_autoencoder(run), images)
+    moved = outputs.with_name("moved")
+    outputs.rename(moved)
+    try:
+        torch.testing.assert_close(
+            reconstruct(open_autoencoder(moved / run.relative_to(outputs)), images), expected
+        )
+    finally:
+        moved.rename(outputs)
 
 
 def test_glyphs_say_what_they_are_made_of() -> None:
@@ -161,6 +181,13 @@ def test_a_sweep_over_branches_is_summed_up(
     [
         (["autoencoder.network.branches=1"], "a comparison of branches takes 2 at least"),
         (["autoencoder.network.branches=0"], "autoencoder.network.branches is 0"),
+        (["autoencoder.network.branches=abc"], "autoencoder.network.branches is 'abc'"),
+        (["autoencoder.network.branches=null"], "autoencoder.network.branches is None"),
+        (["autoencoder.network.norm=instance"], "the smallest maps have one pixel"),
+        (
+            ["data.source.test_per_class=1", "subset=custom", "subset.classes=[digit_0,digit_1]"],
+            "has 2 test images of digit_0, digit_1: decompose takes 4",
+        ),
         (["data.image_size=20"], "20 is no multiple of it"),
         (["autoencoder.network.norm=layer"], "autoencoder.network.norm is 'layer', which is unknown"),
         (["autoencoder.network.combine=product"], "autoencoder.network.combine is 'product'"),

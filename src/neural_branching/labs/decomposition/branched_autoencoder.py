@@ -59,8 +59,12 @@ class BranchedAutoencoder(nn.Module):
                     f"is {stride} and depth {depth}, which divide an image's side by {shrunk}: {size} is no "
                     "multiple of it.",
                 )
+        self.in_shape = tuple(in_shape)
         self.scale = 1 / branches if one_of(combine, COMBINE, "combine") == "mean" else 1.0
-        one_of(norm, NORMS, "norm")
+        if one_of(norm, NORMS, "norm") != "none" and shrunk in in_shape[1:]:
+            raise ArgumentError(
+                "norm", f"is {norm!r}, and the smallest maps have one pixel: take fewer layers, or none."
+            )
         whole(latent, "latent", 1)
         self.branches = nn.ModuleList(
             AutoencoderBranch(in_shape, width, depth, latent, stride, norm, variational=variational)

@@ -72,7 +72,7 @@ class AutoencoderSpec:
     @property
     def branches(self) -> int:
         """Number of branches."""
-        return int(self.network.get("branches", 3))
+        return whole(self.network.get("branches", 3), "autoencoder.network.branches", 1)
 
     def with_network(self, **options: Any) -> "AutoencoderSpec":
         """The same with other options of the network."""

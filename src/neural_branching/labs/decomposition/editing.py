@@ -17,7 +17,7 @@ from neural_branching.labs.decomposition.ensure_autoencoder import ensure_autoen
 from neural_branching.labs.decomposition.run_decomposition import widened
 from neural_branching.selection.array_types import Float32, Shaped
 from neural_branching.store.artifact_store import store_at
-from neural_branching.store.run_folders import CONFIG, RESULTS
+from neural_branching.store.run_folders import CONFIG, RESULTS, outputs_of
 
 
 def open_autoencoder(run: str | Path, seed: int | None = None) -> Autoencoder:
@@ -39,7 +39,7 @@ def open_autoencoder(run: str | Path, seed: int | None = None) -> Autoencoder:
     chosen = first.seed if seed is None else seed
     if str(chosen) not in results["seeds"]:
         raise InputError(f"seed is {seed!r}: {folder} has {', '.join(results['seeds'])}.")
-    store, one = store_at(spec.outputs / "store"), replace(first, seed=chosen)
+    store, one = store_at(outputs_of(folder.absolute(), results) / "store"), replace(first, seed=chosen)
     with store.only_finding():
         table = ensure_data(spec.data, store)
         weights = ensure_autoencoder(store, spec.data, table, spec.compute, one, spec.classes)
@@ -60,9 +60,9 @@ def reconstruct(
         Brightness within [0, 1]; what lies beyond is cut off.
 
     Raises:
-        InputError: for an unknown branch.
+        InputError: for an unknown branch, and images that are not as the network was trained on.
     """
-    parts = module.parts(images)
+    parts = module.parts(_checked(images, module))
     factors = torch.ones(parts.shape[1])
     for branch, factor in (scales or {}).items():
         factors[_branch(branch, module)] = factor
@@ -87,16 +87,28 @@ def swap(
         Brightness within [0, 1]; what lies beyond is cut off.
 
     Raises:
-        InputError: for an unknown branch.
+        InputError: as ``reconstruct``, and for another number of images.
     """
-    parts, given = module.parts(images), module.parts(others)
+    if len(others) != len(images):
+        raise InputError(f"others has {len(others)} images for {len(images)}: give as many.")
+    parts, given = module.parts(_checked(images, module)), module.parts(_checked(others, module))
     place = _branch(branch, module)
     parts[:, place] = given[:, place]
     return module.pixels(parts.sum(1))
 
 
+def _checked(images: Tensor, module: Autoencoder) -> Tensor:
+    shape = tuple(module.network.in_shape)
+    if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != shape:
+        raise InputError(
+            f"images are {images.dtype} of shape {tuple(images.shape)}: they must be torch.uint8 of shape "
+            f"(n, {', '.join(map(str, shape))}), as the network was trained on."
+        )
+    return images
+
+
 def _branch(branch: int, module: Autoencoder) -> int:
     count = len(module.network.branches)
-    if branch not in range(count):
+    if isinstance(branch, bool) or not isinstance(branch, int) or branch not in range(count):
         raise InputError(f"branch is {branch!r}: it must be one of 0 to {count - 1}.")
     return branch

@@ -107,7 +107,8 @@ def ensure_autoencoder(
 
     def make(folder: Path) -> Facts:
         module = untrained(spec, data, table, classes, store)
-        examples = _examples(ensure_data(data, store, content=True), data, spec, classes)
+        whole = ensure_data(data, store, content=True, fingerprint=table.artifact.key)
+        examples = _examples(whole, data, spec, classes)
         title = f"autoencoder {spec.name}{' (separate branches)' if spec.separate else ''}"
         return train_and_save(
             module, examples, compute, title, folder, store.checkpoint("autoencoder", identity)

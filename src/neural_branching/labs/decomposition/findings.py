@@ -30,7 +30,8 @@ class Finding:
         p: the largest over all controls, one-sided: seeds by flipping the signs of paired differences, orders
             by Fisher's combination over seeds. None where nothing was tested.
         n: number of seeds.
-        verdict: "seen here", "not seen here" where the opposite was, or "not decidable here".
+        verdict: "seen here"; "not seen here" where the opposite of some control's was, by Bonferroni's
+            correction over controls; or "not decidable here".
     """
 
     finding: str
@@ -68,16 +69,18 @@ def find(seeds: Seeds, matched: Tested | None) -> list[Finding]:
         _against(
             seeds,
             Finding(
-                "Branches reconstruct better together than averaged", "mean squared error; lower is better", n
+                "Branches together reconstruct better than averaged ones, and than a single one",
+                "mean squared error; lower is better",
+                n,
             ),
             ("error",),
-            ("separate",),
+            TRAINED,
             sign=-1,
         ),
         _against(
             seeds,
             Finding(
-                "Branches do not resemble one another", "mean r between branches' outputs; lower is less", n
+                "Branches do not resemble one another", "mean |r| between branches' outputs; lower is less", n
             ),
             ("correlation",),
             TRAINED,
@@ -93,9 +96,13 @@ def find(seeds: Seeds, matched: Tested | None) -> list[Finding]:
         _one_branch(seeds),
     ]
     if matched:
-        measure = "r of outputs over seeds, branches matched by their features (Hungarian method)"
+        measure = "r of outputs of one size over seeds, branches matched by features (Hungarian method)"
         same = Finding(
-            "Every seed finds the same branches", measure, n, matched.value, shuffled=matched.null_mean
+            "Branches with like colour and frequency contribute alike in every seed",
+            measure,
+            n,
+            matched.value,
+            shuffled=matched.null_mean,
         )
         found.append(same.decided(matched.p))
     if "known" in next(iter(seeds.values()))["branched"]["ranges"]:
@@ -132,7 +139,9 @@ def _against(
         shuffled = float(np.mean([one["null_mean"] for one in tested]))
         p.append(fisher([one["p"] for one in tested]))
     means: dict[str, Any] = {role: float(one.mean()) for role, one in values.items()}
-    return replace(finding, **means, shuffled=shuffled).decided(max(p), min(against))
+    # Of several controls any may show the opposite by chance, so that its p-value counts for each of them.
+    opposite = min(1.0, len(against) * min(against))
+    return replace(finding, **means, shuffled=shuffled).decided(max(p), opposite)
 
 
 def _one_branch(seeds: Seeds) -> Finding:

@@ -36,6 +36,7 @@ from neural_branching.training.fit import History
 
 Numbers = dict[str, Any]
 COMPARED = 24  # images whose parts are compared between seeds
+LEAST = 4  # test images, which the galleries show
 ORDERS = 199  # of branches, as a null of that
 
 
@@ -91,8 +92,14 @@ def check_table(spec: DecompositionSpec, table: DataTable) -> None:
         InputError: if not.
     """
     rows = table.rows("test", spec.classes)
-    if not len(rows):
-        raise InputError(f"Data {spec.data.name!r} has no test image of {', '.join(spec.classes)}.")
+    for name in spec.classes:
+        if not len(table.rows("test", (name,))):
+            raise InputError(f"Data {spec.data.name!r} has no test image of {name!r}.")
+    if len(rows) < LEAST:
+        raise InputError(
+            f"Data {spec.data.name!r} has {len(rows)} test images of {', '.join(spec.classes)}: decompose "
+            f"takes {LEAST} at least."
+        )
     content = ensure_data(spec.data, store_at(spec.outputs / "store"), content=True).examples()
     if all((content[row] == content[row][:1]).all() for row in rows.tolist()):
         raise InputError(
@@ -136,7 +143,7 @@ def run(
             mine = {role: weights[seed, role] for role in roles}
             seeds[seed], parts[seed] = _seed(spec, store, table, shown, roles, mine, seed)
             show((number + 1) / spec.repeats)
-    matched = _consistency(seeds, parts)
+    matched = agreement_over_seeds(seeds, parts)
     named = {f"{role} {seed}": one for (seed, role), one in weights.items()}
     results = {
         "command": "decompose",
@@ -218,7 +225,7 @@ def measure(parts: Parts, target: part_measures.Images, shown: Examined, shuffle
     sum_sums = PartSums.of(middle.sum(1, keepdims=True), shown.components)
     return {
         "error": float(whole.mean()),
-        "correlation": part_measures.mean_between(table),
+        "correlation": part_measures.mean_between(np.abs(table)),
         "correlations": table.tolist(),
         **{name: values.tolist() for name, values in features.items()},
         "error_without": (without.mean(0) / whole.mean()).tolist(),
@@ -244,7 +251,7 @@ def measure_splits(module: Autoencoder, shown: Examined, count: int, splits: int
         owners = torch.from_numpy(generator.permutation(np.arange(units) % count))
         parts = part_measures.centred(module.divided(shown.images, owners, count).numpy())
         ranges.append(PartSums.of(parts, shown.components).ranges())
-        between.append(part_measures.mean_between(part_measures.correlation(parts)))
+        between.append(part_measures.mean_between(np.abs(part_measures.correlation(parts))))
     residual = module.standardized(shown.images) - module.parts(shown.images).sum(1)
     return {
         "error": float(residual.square().mean()),
@@ -253,14 +260,17 @@ def measure_splits(module: Autoencoder, shown: Examined, count: int, splits: int
     }
 
 
-def _consistency(seeds: Mapping[int, Numbers], parts: Mapping[int, Parts]) -> Tested | None:
-    """Whether branches of several seeds that have like features contribute the same; None for one seed."""
+def agreement_over_seeds(seeds: Mapping[int, Numbers], parts: Mapping[int, Parts]) -> Tested | None:
+    """Whether branches of several seeds that have like features contribute alike; None for one seed.
+
+    What each contributes has one size, as branches of one size would agree through it alone.
+    """
     if len(seeds) < 2:
         return None
     features = [
-        np.stack([one["branched"][name] for name in ("chroma", "frequency", "share")], 1)
-        for one in seeds.values()
+        np.stack([one["branched"][name] for name in ("chroma", "frequency")], 1) for one in seeds.values()
     ]
     some = [part_measures.centred(one)[:: max(1, len(one) // COMPARED)][:COMPARED] for one in parts.values()]
     profiles = [one.swapaxes(0, 1).reshape(one.shape[1], -1).astype(np.float64) for one in some]
-    return consistency(features, profiles, ORDERS)
+    sized = [one / np.maximum(1e-12, np.linalg.norm(one, axis=1, keepdims=True)) for one in profiles]
+    return consistency(features, sized, ORDERS)
