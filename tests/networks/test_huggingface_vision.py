@@ -230,6 +230,11 @@ def _without_processor(folder: Path) -> None:
     (folder / "preprocessor_config.json").unlink()
 
 
+def _empty(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+
+
 def _of_another_size(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 8}))
@@ -248,6 +253,7 @@ def _of_text(folder: Path) -> None:
     ("spoil", "options", "problem"),
     [
         (_without_processor, {}, "which cannot be loaded: .*preprocessor_config"),
+        (_empty, {}, "which cannot be loaded: .*config.json"),
         (_of_another_size, {}, "model is .*"),
         (_too_short, {}, r"whose file of weights lacks 'layers\.2\."),
         (_of_text, {}, "a BertModel, which takes no images"),

@@ -136,7 +136,10 @@ def _had(model: str, get: Any) -> Any:
 
 def _revision(transformers: Any, model: str) -> str | None:
     """The commit of a model of the hub, so that all of its files are of one; None of a folder."""
-    file = Path(transformers.utils.cached_file(model, "config.json"))
+    found = transformers.utils.cached_file(model, "config.json")
+    if found is None:  # as of an empty folder
+        raise OSError(f"{model} has no config.json")
+    file = Path(found)
     return file.parent.name if file.parent.parent.name == "snapshots" else None
 
 
