@@ -70,6 +70,7 @@ ONLY: dict[str, set[str]] = {
         "data.subset",
         "data.views",
         "routing",
+        "selection.scores.learned",
         "selection.scores.score",
         "selection.thresholds.threshold",
     },

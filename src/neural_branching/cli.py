@@ -18,6 +18,10 @@ COMMANDS = {
         "[-m] [OVERRIDES]",
         "a tree of branches as one: routers compared, answers backed off or refused",
     ),
+    "cascade": (
+        "[-m] [OVERRIDES]",
+        "branches at several depths: answer at the first that is sure enough, with a certificate",
+    ),
     "study": ("[OVERRIDES]", "train -m over all main stages of the parent: accuracy, AURC and MACs by depth"),
     "stages": (
         "[OVERRIDES]",
@@ -64,6 +68,7 @@ examples:
   neural-branching study subset=digits,upper,lower parent=convnet
   neural-branching train -m "score=glob(*)" threshold=coverage
   neural-branching route hierarchy=glyphs_by_case router=soft threshold=risk threshold.target=0.1
+  neural-branching cascade "stages=[hidden1,hidden2]" promise.target=0.05
   neural-branching predict outputs/runs/NAME photos/ --output answers.csv
   neural-branching specialize -m parent.network.branches=2,4 parent.network.width=32
   neural-branching decompose autoencoder.network.branches=4

@@ -33,7 +33,7 @@ def load(
     trained or built, and what comes out has to agree with the run's results.
 
     Args:
-        run: folder of a run of ``train`` or ``route``.
+        run: folder of a run of ``train``, ``route`` or ``cascade``.
         device: where networks run, "cpu", "cuda" or "mps"; None for what the run was told.
         trust: build also what the run's configuration names of other packages, such as a parent of your own.
             Whoever wrote the configuration of a run from elsewhere decides what that runs.
@@ -55,7 +55,7 @@ def find(run: str | Path, *, trust: bool = False) -> pipeline.Run:
     """The finished run of a folder as the pipeline gave it: its answers to every held-out example.
 
     Args:
-        run: folder of a run of ``train`` or ``route``.
+        run: folder of a run of ``train``, ``route`` or ``cascade``.
         trust: as for ``load``.
 
     Raises:
@@ -72,7 +72,7 @@ def found_again(run: str | Path, *, trust: bool = False) -> Iterator[tuple[Exper
     """The experiment of a finished run and its results, while its store only finds what it has.
 
     Args:
-        run: folder of a run of ``train`` or ``route``.
+        run: folder of a run of ``train``, ``route`` or ``cascade``.
         trust: as for ``load``.
 
     Raises:
@@ -144,7 +144,10 @@ def _decided(results: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the answers of a run: place in its results → value."""
     values = {name: results.get(name) for name in ("command", "classes", "router")}
     values |= {f"artifacts.{name}.key": entry["key"] for name, entry in results["artifacts"].items()}
-    if results["router"]:
+    if "cascade" in results:
+        values["cascade.exits"] = results["cascade"]["exits"]
+        thresholds = {"cascade.dial": results["cascade"]["dial"]}
+    elif results["router"]:
         thresholds = {
             f"thresholds.{index}.arrivals.{name}.thresholds.{kind}": one
             for index, entry in enumerate(results["thresholds"])
@@ -209,8 +212,12 @@ def _predictor(
     done = pipeline.run(experiment)
     _refuse_other(done.results, results)
     workspace, tree = Workspace.of(experiment, done.table), experiment.tree
+    branches = experiment.branches
     asked = experiment.gates if router and router.asks_gate else {}
-    if done.tree:
+    if done.cascade:
+        tree, acceptances = done.cascade.tree, done.cascade.acceptances
+        branches = {name: branches[name] for name in tree.nodes}
+    elif done.tree:
         acceptances = done.tree.thresholds[index].acceptances
     else:
         acceptances = {name: one.thresholds[index].branch.acceptance for name, one in done.nodes.items()}
@@ -218,7 +225,7 @@ def _predictor(
     return Predictor(
         tree,
         load_parent(workspace),
-        {name: _head(workspace, spec) for name, spec in experiment.branches.items()},
+        {name: _head(workspace, spec) for name, spec in branches.items()},
         {name: _head(workspace, spec) for name, spec in asked.items()},
         experiment.parent.labels.columns_of(tree.nodes[tree.root].groups) if router else None,
         done.tree.router if done.tree else None,

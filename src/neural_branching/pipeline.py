@@ -5,10 +5,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from neural_branching.artifacts.baselines import baselines
-from neural_branching.artifacts.branch_cost import costs, path_costs, saved_seconds
-from neural_branching.artifacts.build_networks import check_branch, check_budget, check_parent
+from neural_branching.artifacts.branch_cost import (
+    costs,
+    exit_macs,
+    parent_cost,
+    path_costs,
+    saved_seconds,
+)
+from neural_branching.artifacts.build_networks import (
+    check_branch,
+    check_budget,
+    check_deferral,
+    check_parent,
+)
 from neural_branching.artifacts.duplicate_effect import duplicates
 from neural_branching.artifacts.ensure_data import check_examples, ensure_data
+from neural_branching.artifacts.exit_latencies import ensure_exit_latencies, exit_milliseconds
 from neural_branching.artifacts.outputs import Outputs
 from neural_branching.artifacts.train_together import train_together
 from neural_branching.artifacts.trained_weights import HISTORY
@@ -17,6 +29,7 @@ from neural_branching.config.experiment import Experiment
 from neural_branching.config.objectives import measured
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
+from neural_branching.evaluation.cascade_evaluation import CascadeEvaluation, evaluate_cascade
 from neural_branching.evaluation.foreign import Foreign
 from neural_branching.evaluation.node_evaluation import NodeEvaluation, evaluate_node
 from neural_branching.evaluation.outcomes import Outcome
@@ -24,7 +37,9 @@ from neural_branching.evaluation.threshold_free import evaluate_threshold_free
 from neural_branching.evaluation.tree_acceptance import Rules
 from neural_branching.evaluation.tree_evaluation import PARENT_ALONE, TreeEvaluation, evaluate_tree
 from neural_branching.report.results import records
+from neural_branching.routing.exits import ExitCosts
 from neural_branching.routing.routers import ROUTERS, Router
+from neural_branching.store.artifact_store import Artifact
 from neural_branching.store.environment import environment
 from neural_branching.training.fit import History
 
@@ -38,6 +53,7 @@ class Run:
         results: what results.json will hold.
         nodes: node → its branch, evaluated by itself.
         tree: the tree of several branches, evaluated as one; None for a single one.
+        cascade: the cascade, evaluated as one; None for anything else.
         table: the examples.
         histories: of the parent and every branch.
     """
@@ -46,6 +62,7 @@ class Run:
     results: dict[str, Any]
     nodes: Mapping[str, NodeEvaluation]
     tree: TreeEvaluation | None
+    cascade: CascadeEvaluation | None
     table: DataTable
     histories: Mapping[str, History]
 
@@ -60,6 +77,9 @@ def check(experiment: Experiment) -> None:
     check_parent(experiment.parent)
     for branch in (*experiment.branches.values(), *experiment.gates.values()):
         check_branch(experiment.parent, branch)
+    check_deferral(experiment.parent, experiment.tree, experiment.branches)
+    if experiment.choice and experiment.choice.minimise == "macs":
+        experiment.choice.check_costs(exit_macs(experiment), list(experiment.tree.nodes))
 
 
 def check_table(experiment: Experiment, table: DataTable) -> None:
@@ -68,6 +88,8 @@ def check_table(experiment: Experiment, table: DataTable) -> None:
     Raises:
         InputError: as ``check_examples`` and ``check_budget``.
     """
+    if experiment.promise:
+        experiment.promise.check(len(table.rows("calibration", experiment.tree.classes)))
     examples, training = len(table), len(table.rows("train"))
     for branch in (*experiment.branches.values(), *experiment.gates.values()):
         check_examples(table, experiment.data, branch)
@@ -90,16 +112,19 @@ def run(experiment: Experiment, overrides: Sequence[str] = (), fingerprint: str 
     experiment.compute.apply()
     table = ensure_data(experiment.data, store_of(experiment), duplicates=True, fingerprint=fingerprint)
     check_table(experiment, table)
+    costs, latencies = _exit_costs(experiment)
     workspace = Workspace.of(experiment, table)
     train_together([experiment])
-    outputs = Outputs.of(experiment, workspace)
+    outputs = Outputs.of(experiment, workspace, latencies)
     nodes, refused = _nodes(outputs)
     tree = _tree(outputs) if experiment.router else None
+    cascade = _cascade(outputs, nodes, costs) if experiment.promise else None
     results = {
         **_settings(outputs),
         **(tree.numbers if tree else {}),
+        **({"subset": experiment.tree.name, "cascade": cascade.numbers} if cascade else {}),
         "nodes": {name: _node_numbers(outputs, name, nodes, refused) for name in experiment.nodes},
-        "duplicates": _duplicates(outputs, nodes, tree),
+        "duplicates": _duplicates(outputs, nodes, tree, cascade),
         "environment": environment(experiment.compute.device()),
         "artifacts": _provenance(outputs),
         "used": workspace.store.take_used(),
@@ -112,6 +137,7 @@ def run(experiment: Experiment, overrides: Sequence[str] = (), fingerprint: str 
         results={**results, "objectives": measured(records(results)[0], experiment.objectives)},
         nodes=nodes,
         tree=tree,
+        cascade=cascade,
         table=table,
         histories={
             name.replace(" ", "/"): one.json(HISTORY)
@@ -169,6 +195,51 @@ def _tree(outputs: Outputs) -> TreeEvaluation:
     return evaluate_tree(experiment.tree, seen, routers, experiment.router.kind, rules, parent)
 
 
+def _exit_costs(experiment: Experiment) -> tuple[dict[str, ExitCosts], Artifact | None]:
+    """What the exits of a cascade cost, and where it was measured; of what has none, nothing.
+
+    Raises:
+        InputError: for a budget that not even one exit keeps to.
+    """
+    if not experiment.promise:
+        return {}, None
+    costs, choice, artifact = {"macs": exit_macs(experiment)}, experiment.choice, None
+    if choice and choice.minimise == "milliseconds":
+        artifact = ensure_exit_latencies(experiment, store_of(experiment))
+        costs["milliseconds"] = exit_milliseconds(artifact)
+        choice.check_costs(costs["milliseconds"], list(experiment.tree.nodes))
+    return costs, artifact
+
+
+def _cascade(
+    outputs: Outputs, nodes: Mapping[str, NodeEvaluation], costs: Mapping[str, ExitCosts]
+) -> CascadeEvaluation:
+    """Evaluate a cascade as one, and beside it what answers without any exit."""
+    experiment = outputs.experiment
+    assert experiment.promise
+    done = evaluate_cascade(
+        experiment.tree,
+        {split: outputs.of_tree(split) for split in ("validation", "calibration", "test")},
+        {name: node.score for name, node in experiment.nodes.items()},
+        {name: one.threshold_free.branch.scorer for name, one in nodes.items()},
+        experiment.promise,
+        experiment.choice,
+        costs,
+    )
+    first = next(iter(nodes.values())).threshold_free
+    whole = parent_cost(experiment.parent).macs
+    restricted = None
+    if first.parent and first.intervals["parent"]:
+        error = first.parent.answers.known["test"].error
+        restricted = {
+            "accuracy": float(1 - error.mean()),
+            "intervals": {"accuracy": first.intervals["parent"]["accuracy"]},
+            "macs": {"mean": whole, "share": whole / float(costs["macs"].alone[-1])},
+        }
+    done.numbers["parent_restricted"] = restricted
+    return done
+
+
 def _node_numbers(
     outputs: Outputs, name: str, nodes: Mapping[str, NodeEvaluation], refused: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -203,7 +274,10 @@ def _node_numbers(
 
 
 def _duplicates(
-    outputs: Outputs, nodes: Mapping[str, NodeEvaluation], tree: TreeEvaluation | None
+    outputs: Outputs,
+    nodes: Mapping[str, NodeEvaluation],
+    tree: TreeEvaluation | None,
+    cascade: CascadeEvaluation | None,
 ) -> dict[str, Any]:
     """Which test examples repeat training examples, and how the run does without them."""
     branch = outputs.experiment.usual.branch
@@ -213,6 +287,8 @@ def _duplicates(
         if PARENT_ALONE in tree.outcomes:
             chosen["parent_alone"] = tree.outcomes[PARENT_ALONE]
         return duplicates(outputs.workspace, branch, tree.outputs.rows, chosen)
+    if cascade:
+        return duplicates(outputs.workspace, branch, cascade.outputs.rows, cascade.outcomes)
     [only] = nodes.values()
     sides = {"branch": only.threshold_free.branch, "parent_restricted": only.threshold_free.parent}
     outcomes = {
@@ -247,7 +323,7 @@ def _settings(outputs: Outputs) -> dict[str, Any]:
     assert usual.branch
     (validation, validation_n), (test, test_n) = map(outputs.parent_accuracy, ("validation", "test"))
     return {
-        "command": "route" if experiment.router else "train",
+        "command": experiment.command,
         "status": "completed",
         "data": data.name,
         "examples": {

@@ -1,7 +1,8 @@
 """What a trained branch, or a tree of branches, answers to new examples."""
 
+import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +12,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neural_branching.data.inputs.adapter import InputAdapter
+from neural_branching.errors import InputError
 from neural_branching.evaluation.acceptance import Acceptance
 from neural_branching.networks.readout import Readout, stages_of
 from neural_branching.routing.descent import FittedRouter, RoutingPaths, descend, visits
 from neural_branching.routing.hierarchy import Tree
 from neural_branching.routing.node_outputs import NodeOutputs
+from neural_branching.selection import Answers
 from neural_branching.selection.scores.from_logits import softmax
 from neural_branching.training.branch import Branch
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.parent import Parent
+
+log = logging.getLogger(__name__)
+
+# From a node, its logits and its vectors, which of the answers it accepts.
+Accepts = Callable[[str, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -63,13 +71,13 @@ class Prediction:
 
     @classmethod
     def of(cls, trace: Sequence[Step]) -> "Prediction":
-        """The answer to which the nodes on a path have come."""
+        """The answer to which the nodes on a path have come; those before the last went on or deferred."""
         accepted = [step for step in trace if step.accepted]
         return cls(
             answer=accepted[-1].label if accepted else None,
             path=tuple(step.label for step in accepted),
             confidence=math.prod(step.probability for step in accepted) if accepted else 0.0,
-            accepted=len(accepted) == len(trace),
+            accepted=bool(trace) and trace[-1].accepted,
             trace=tuple(trace),
         )
 
@@ -150,6 +158,52 @@ class TreeNetworks(nn.Module):
         parent = {"logits": self._as_kept(outputs["logits"])} if "logits" in stages else {}
         return {"logits": logits, "vectors": vectors, "gates": gates, "parent": parent}
 
+    def leave(self, batch: Tensor, stages: Sequence[str], accepts: Accepts) -> dict[str, dict[str, Tensor]]:
+        """As ``forward``, of a cascade whose examples leave on the way: later exits are not computed for them.
+
+        Args:
+            batch: examples as the table holds them, shape (n, …).
+            stages: of the parent, in its order.
+            accepts: from an exit, its logits and its vectors, which of the answers are accepted.
+
+        Returns:
+            As ``forward``, with zeros where an example has left before.
+
+        Raises:
+            InputError: for a network from whose pass nothing can leave.
+        """
+        rows = torch.arange(len(batch), device=batch.device)
+        kept: dict[str, Tensor] = {}
+        joined = {stage for head in self.heads.values() for stage in stages_of(head.stage)[:-1]}
+        exits = {stages_of(head.stage)[-1]: name for name, head in self.heads.items()}
+        models: dict[str, _Plain] = {
+            name: model  # type: ignore[misc]
+            for name, model in zip(self.heads, self.branches, strict=True)
+        }
+        logits, vectors = {}, {}
+        for name, model in models.items():
+            labels, width = len(self.tree.nodes[name].labels), len(model.standardize.mean)
+            logits[name] = torch.zeros(len(batch), labels, device=batch.device)
+            vectors[name] = torch.zeros(len(batch), width, device=batch.device)
+
+        def stays(stage: str, output: Tensor) -> Tensor:
+            nonlocal rows
+            if stage in joined:  # later layers may work in place
+                kept[stage] = output.clone()
+            going = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+            if name := exits.get(stage):
+                seen = self._read({**kept, stage: output}, self.heads[name])
+                given = models[name](seen)
+                vectors[name][rows], logits[name][rows] = seen, given
+                going = ~accepts(name, given, seen)
+                rows = rows[going]
+                for earlier in kept:
+                    kept[earlier] = kept[earlier][going]
+            return going
+
+        self.parent.network.walk_while(self.parent.standardize(batch), stages, stays)
+        return {"logits": logits, "vectors": vectors, "gates": {}, "parent": {}}
+
     def node_outputs(
         self, found: Mapping[str, Mapping[str, Tensor | NDArray[np.float32]]], rows: object, labels: object
     ) -> NodeOutputs:
@@ -227,6 +281,9 @@ class Predictor:
         self.tree, self.router, self.acceptances = tree, router, acceptances
         self.input, self.device, self.examples = input, device, examples
         self.networks = TreeNetworks(tree, parent, heads, gates, columns, dtype).to(device).eval()
+        # A cascade by itself; within a hierarchy routers may have to look at later nodes first.
+        self._leaves = len(tree.exits(tree.root)) == len(tree.nodes) > 1
+        self._leaves &= all(head.trunk is None for head in heads.values())
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -264,14 +321,32 @@ class Predictor:
     def node_outputs(self, batch: Tensor) -> NodeOutputs:
         """What every node puts out for some examples, from one pass of the parent.
 
+        What leaves a cascade is not computed any further: zeros stand at later exits.
+
         Args:
             batch: shape (n, *shape).
         """
         found = {
             kind: {name: one.float().cpu().numpy() for name, one in outputs.items()}
-            for kind, outputs in self.networks(batch.to(self.device), self.stages).items()
+            for kind, outputs in self._pass(batch.to(self.device)).items()
         }
         return self.networks.node_outputs(found, np.arange(len(batch)), np.full(len(batch), -1))
+
+    def _pass(self, batch: Tensor) -> dict[str, dict[str, Tensor]]:
+        if self._leaves:
+            try:
+                return self.networks.leave(batch, self.stages, self._accepts)
+            except (InputError, RuntimeError) as error:  # anyone's layers may look back behind a stage
+                log.warning("Nothing leaves this parent's pass early: %s", error)
+                self._leaves = False
+        found: dict[str, dict[str, Tensor]] = self.networks(batch, self.stages)
+        return found
+
+    def _accepts(self, name: str, logits: Tensor, vectors: Tensor) -> Tensor:
+        """Which answers of an exit are accepted."""
+        unknown = np.full(len(logits), -1)
+        answers = Answers(unknown, unknown, logits.cpu().numpy(), vectors.cpu().numpy())
+        return torch.from_numpy(self.acceptances[name].accepts(answers)).to(logits.device)
 
     def _answers(self, outputs: NodeOutputs, paths: RoutingPaths) -> list[Prediction]:
         traces: list[list[Step]] = [[] for _ in range(len(outputs))]

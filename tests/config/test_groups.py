@@ -50,6 +50,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "router": ("routing.routers",),
     "treatment": ("labs.specialization.treatments",),
     "autoencoder": ("labs.decomposition", "training.recipe"),
+    "promise": ("routing.promises",),
+    "choose": ("routing.exit_choice",),
     "experiment": (),
     "search": (),
     "hydra": (),
@@ -66,6 +68,10 @@ PLACES = {"fit": ["fit@parent.fit", "fit@branch.fit"]}
 
 # Groups that only `route` has.
 OF_SYSTEMS = {"hierarchy", "router"}
+
+# And that only `cascade` has.
+OF_CASCADES = {"promise", "choose"}
+EXITS = "stages=[hidden1,hidden2]"
 
 # And that only `specialize` or `decompose` have.
 OF_STUDIES = {"treatment": "specialize", "autoencoder": "decompose"}
@@ -139,6 +145,8 @@ def bind(place: str, node: dict[str, Any]) -> None:
 def composed(option: str, *overrides: str) -> DictConfig:
     group, _, name = option.rpartition("/")
     command = "route" if group in OF_SYSTEMS else OF_STUDIES.get(group, "train")
+    if group in OF_CASCADES:
+        command, overrides = "cascade", (EXITS, *overrides)
     return compose(command, [*(f"{place}={name}" for place in PLACES.get(group, [group])), *overrides])
 
 
@@ -225,7 +233,14 @@ def test_every_experiment_can_be_a_system(name: str, tmp_path: Path) -> None:
     assert len(system.branches) == (20 if everything else 2)
 
 
-@pytest.mark.parametrize("command", ["train", "route"])
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "cifar100_seed"])
+def test_every_experiment_without_a_threshold_can_be_a_cascade(name: str, tmp_path: Path) -> None:
+    cascade = Experiment.from_config(compose("cascade", [f"experiment={name}", EXITS, f"outputs={tmp_path}"]))
+    assert [one.branch.stage for one in cascade.nodes.values() if one.branch] == ["hidden1", "hidden2"]
+    assert [node.defer_to for node in cascade.tree.nodes.values()] == ["hidden2", None]
+
+
+@pytest.mark.parametrize("command", ["train", "route", "cascade"])
 def test_the_whole_configuration_with_hydras_part_binds(command: str) -> None:
     for place, node in targets(raw(compose(command, return_hydra_config=True))):
         bind(place, node)

@@ -28,7 +28,7 @@ def test_a_tree_of_three_levels() -> None:
     assert tree.levels == 3
     assert [tree.depth(name) for name in tree.nodes] == [0, 1, 2, 2, 1]
     assert set(tree.classes) == set(KNOWN)
-    assert [node.name for node in tree.branches] == ["living", "pet", "tree", "vehicle"]
+    assert [node.name for node in tree.named] == ["living", "pet", "tree", "vehicle"]
 
 
 def test_classes_may_be_left_out_of_a_tree() -> None:

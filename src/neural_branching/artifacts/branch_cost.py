@@ -14,6 +14,8 @@ from neural_branching.config.experiment import Experiment
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.table import DataTable
 from neural_branching.routing.descent import RoutingPaths
+from neural_branching.routing.exits import ExitCosts
+from neural_branching.selection.array_types import Bool
 from neural_branching.store.artifact_store import Artifact
 
 
@@ -48,8 +50,9 @@ def costs(parent: ParentSpec, branch: BranchSpec, artifacts: Mapping[str, Artifa
 def path_costs(experiment: Experiment, paths: RoutingPaths) -> dict[str, Any]:
     """Multiply–accumulates of one example along its path through the tree, on average over test examples.
 
-    Thresholds stop none here: it is what an answer with a class costs. The parent runs once, to the
-    deepest stage that is used; a branch runs if the example arrives there, or if the router asks it.
+    Thresholds stop none here: it is what an answer with a class costs, of a cascade the last exit's with all
+    before it. The parent runs once, to the deepest stage that is used; a branch runs if the example arrives
+    there, or if the router asks it.
 
     Args:
         experiment: a tree of several branches.
@@ -70,22 +73,27 @@ def path_costs(experiment: Experiment, paths: RoutingPaths) -> dict[str, Any]:
     at_gates = parent_cost(parent, experiment.usual.branch.stage).macs
     n = len(paths.classes)
     deepest, total = np.zeros(n), np.zeros(n)
-    if router.asks_node or experiment.usual.score.asks_activations:
+
+    def asks(name: str, runs: Bool[np.ndarray, " n"]) -> None:
+        """A branch runs, and the parent to its branch point."""
+        if not router.final:
+            total[runs] += heads[name]
+        deepest[runs] = np.maximum(deepest[runs], prefix.get(name, 0))
+
+    if tree.root not in branches and (router.asks_node or experiment.usual.score.asks_activations):
         deepest[:] = whole
     if router.final:  # a mixture asks every branch of the tree
         total[:] = sum(heads.values())
     for name, node in tree.nodes.items():
         here = paths.arrived[name]
+        if name in branches and (node.within is None or not router.asks_branches or node.defer_to):
+            asks(name, here)
         if not node.leaf and router.asks_gate:
             total[here] += gates[name]
             deepest[here] = np.maximum(deepest[here], at_gates)
-        for below in () if node.leaf else node.labels:
-            if router.final:
-                continue
-            runs = here if router.asks_branches else paths.arrived[below]
-            total[runs] += heads[below]
-            if below in prefix:
-                deepest[runs] = np.maximum(deepest[runs], prefix[below])
+        if router.asks_branches and not node.leaf and not node.defer_to:
+            for below in node.labels:
+                asks(tree.last(below), here)
     return {
         "macs": {
             "path": float((deepest + total).mean()),
@@ -94,6 +102,15 @@ def path_costs(experiment: Experiment, paths: RoutingPaths) -> dict[str, Any]:
             "parent": whole,
         },
     }
+
+
+def exit_macs(experiment: Experiment) -> ExitCosts:
+    """Multiply–accumulates of one example up to each exit of a cascade, and of the exit itself."""
+    parent, branches = experiment.parent, experiment.branches.values()
+    return ExitCosts(
+        np.array([parent_cost(parent, one.stage).macs for one in branches], np.float64),
+        np.array([head_cost(one, input_width(parent, one)).macs for one in branches], np.float64),
+    )
 
 
 def saved_seconds(branch: BranchSpec, table: DataTable, artifacts: Mapping[str, Artifact]) -> float:

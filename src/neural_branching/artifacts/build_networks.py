@@ -1,5 +1,6 @@
 """Networks and augmentation from their specs: what takes torch to build and to check."""
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -14,7 +15,9 @@ from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.errors import ArgumentError, InputError
 from neural_branching.networks.backbone import Backbone
 from neural_branching.networks.network import Network
+from neural_branching.networks.readout import stages_of
 from neural_branching.networks.weights import read_state
+from neural_branching.routing.hierarchy import Tree
 from neural_branching.training.branch import Branch
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.parent import Parent
@@ -182,6 +185,43 @@ def check_parent(spec: ParentSpec) -> None:
     shared_stages(spec)
     if augment := augmentation(spec):
         _try(augment, spec.input, "parent.augment")
+
+
+def check_deferral(parent: ParentSpec, tree: Tree, branches: Mapping[str, BranchSpec]) -> None:
+    """Check that every node that defers does so to a deeper one.
+
+    Nodes that grow from another branch are as deep as that one's branch point.
+
+    Args:
+        parent: what the nodes grow from.
+        tree: the nodes.
+        branches: node → branch.
+
+    Raises:
+        InputError: for an unknown stage, and a node that defers to one that is no deeper.
+    """
+    network = outline(parent).network
+    for name, node in tree.nodes.items():
+        further = node.defer_to
+        if further is None:
+            continue
+        stages = {one: _grown_from(branches[one]) for one in (name, further)}
+        places = [max(network.place(one, "stage") for one in stages_of(stage)) for stage in stages.values()]
+        if places[1] <= places[0]:
+            of = {one: one if one == stage else f"{one} (at {stage})" for one, stage in stages.items()}
+            raise InputError(
+                f"{of[name]} defers to {of[further]}, which is no deeper: a node defers to what the parent "
+                f"comes to later, its stages being {', '.join(_few(network.main_stages))}."
+            )
+
+
+def _grown_from(branch: BranchSpec) -> str:
+    """The stage of the parent that a branch grows from, directly or through others."""
+    return branch.stage if branch.trunk is None else _grown_from(branch.trunk)
+
+
+def _few(names: Sequence[str]) -> list[str]:
+    return list(names) if len(names) < 12 else [*names[:3], "…", *names[-3:]]
 
 
 @lru_cache(maxsize=256)

@@ -81,6 +81,7 @@ class Outputs:
         parent: the parent's activations that branches share, its logits among them if it gives any.
         heads: node → its trained branch.
         gates: inner node → its trained gate.
+        latencies: of the exits of a cascade; None where nothing was measured.
     """
 
     experiment: Experiment
@@ -88,17 +89,24 @@ class Outputs:
     parent: Artifact
     heads: Mapping[str, TrainedBranch]
     gates: Mapping[str, TrainedBranch]
+    latencies: Artifact | None = None
 
     @classmethod
-    def of(cls, experiment: Experiment, workspace: Workspace) -> "Outputs":
-        """Find or train everything that is to be asked."""
+    def of(cls, experiment: Experiment, workspace: Workspace, latencies: Artifact | None = None) -> "Outputs":
+        """Find or train everything that is to be asked.
+
+        Args:
+            experiment: what was asked for.
+            workspace: parent and examples.
+            latencies: see ``latencies``.
+        """
         # The parent's logits last: what is built for the branches has them too, and its time is known there.
         heads = {name: TrainedBranch.of(workspace, spec) for name, spec in experiment.branches.items()}
         gates = {name: TrainedBranch.of(workspace, spec) for name, spec in experiment.gates.items()}
         first = next(iter(heads.values()))  # a branch of the parent itself
         logits = workspace.parent.labels.names
         parent = ensure_logits(workspace) if logits else first.artifacts["activations"]
-        return cls(experiment, workspace, parent, heads, gates)
+        return cls(experiment, workspace, parent, heads, gates, latencies)
 
     @property
     def artifacts(self) -> dict[str, Artifact]:
@@ -108,6 +116,7 @@ class Outputs:
             [only] = self.heads.values()
             return found | dict(only.artifacts)
         found["activations"] = self.parent
+        found |= {"latencies": self.latencies} if self.latencies else {}
         found |= {f"branch {name}": head.artifacts["branch"] for name, head in self.heads.items()}
         return found | {f"gate {name}": head.artifacts["branch"] for name, head in self.gates.items()}
 

@@ -176,6 +176,25 @@ class BranchJobs(Jobs["Experiment"]):
         return not (summary.failed or summary.unread)
 
 
+class CascadeJobs(BranchJobs):
+    """Branches at several depths of a parent, that defer to each other."""
+
+    def __init__(self) -> None:
+        super().__init__("cascade")
+
+    def one_line(self, results: Mapping[str, Any]) -> str:
+        """Accuracy, and at which share of the cost."""
+        from neural_branching.report.cascade_report import one_line
+
+        return one_line(results)
+
+    def summarize(self, folder: Path, *, events: bool) -> bool:
+        """A line per setting, over seeds, and the front."""
+        from neural_branching.report.cascade_summary import summarize
+
+        return summarize(folder, events=events)
+
+
 class SpecializationJobs(Jobs["StudySpec"]):
     """Studies of branch specialization."""
 
@@ -274,6 +293,7 @@ class DecompositionJobs(Jobs["DecompositionSpec"]):
 JOBS: dict[str, Jobs[Any]] = {
     "train": BranchJobs("train"),
     "route": BranchJobs("route"),
+    "cascade": CascadeJobs(),
     "specialize": SpecializationJobs(),
     "decompose": DecompositionJobs(),
 }

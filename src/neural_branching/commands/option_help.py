@@ -23,12 +23,13 @@ SPECS = {
 }
 # And of the options that stand alone, by command.
 SPECS_OF = {
-    **dict.fromkeys(("train", "route"), "neural_branching.config.experiment.Experiment"),
+    **dict.fromkeys(("train", "route", "cascade"), "neural_branching.config.experiment.Experiment"),
     "specialize": "neural_branching.labs.specialization.study_spec.StudySpec",
     "decompose": "neural_branching.labs.decomposition.decomposition_spec.DecompositionSpec",
 }
 # And of those that are no attribute either.
 OTHERS = {
+    "stages": "stages of the exits of a cascade, from the first on; left out, all main stages but logits",
     "thresholds": "several thresholds, each evaluated by itself: options laid on the one above",
     "data.root": "folder or file that the source reads",
     "data.image_size": "side that the source resizes to",

@@ -19,17 +19,22 @@ from neural_branching.data.hashes import FileHashes
 from neural_branching.data.subset import Subset
 from neural_branching.data.views import Views
 from neural_branching.errors import InputError, one_of, whole
-from neural_branching.routing.hierarchy import Hierarchy, Node, Tree
+from neural_branching.routing.exit_choice import ExitChoice
+from neural_branching.routing.hierarchy import ROOT, Hierarchy, Node, Tree
+from neural_branching.routing.promises import Promise
 from neural_branching.routing.routers import Router
+from neural_branching.selection.scores.learned import Temperature
 from neural_branching.selection.scores.score import Score
 from neural_branching.selection.thresholds.threshold import Threshold
 from neural_branching.store.run_folders import TRAINING
 from neural_branching.training.compute import Compute
 from neural_branching.training.loggers import Logger
 
-_TOP = {"data", "subset", "parent", "branch_point", "views", "branch", "score", "threshold", "trainer"}
-_TOP |= {"thresholds", "seed", "outputs", "published", "baselines", "baseline_epochs", "objectives", "logger"}
-_TOP |= {"activations"}
+_TOP = {"data", "subset", "parent", "branch_point", "views", "branch", "trainer", "activations"}
+_TOP |= {"seed", "outputs", "published", "baselines", "baseline_epochs", "objectives", "logger"}
+_ACCEPTANCE = {"score", "threshold", "thresholds"}
+# What only a tree of branches has, and what only a cascade, by which they are known.
+_OF_TREE, _OF_CASCADE = {"hierarchy", "router"}, {"stages", "promise"}
 BASELINES = ("restricted", "linear_probe", "knn", "random_parent", "scratch", "fine_tuned", "random_labels")
 
 
@@ -57,7 +62,9 @@ class Experiment:
         parent: the network that branches grow from.
         tree: what the nodes tell apart.
         nodes: name → node, in the order of the tree.
-        router: what chooses a node below; None where there is only one node.
+        router: what chooses a node below; None where nothing is to be chosen.
+        promise: what the exits of a cascade keep with one dial; None if every node has a threshold.
+        choice: how these exits are chosen among the nodes; None if it has all of them.
         usual: the node that all others are like unless they say otherwise.
         compute: where it runs.
         outputs: folder of the store, the runs and the sweeps.
@@ -73,6 +80,8 @@ class Experiment:
     tree: Tree
     nodes: Mapping[str, NodeSpec]
     router: Router | None
+    promise: Promise | None
+    choice: ExitChoice | None
     usual: NodeSpec
     compute: Compute
     outputs: Path
@@ -104,24 +113,29 @@ class Experiment:
         """As ``from_config``, of plain values.
 
         Args:
-            values: the whole configuration, of ``train`` or of ``route``.
+            values: the whole configuration, of ``train``, ``route`` or ``cascade``.
             trusted: whether the user has written it, or vouches for it.
 
         Raises:
             UntrustedError: for classes of other packages, if it is not trusted.
             InputError: for the first thing that cannot be used.
         """
-        several = {"hierarchy", "router"} <= values.keys()
-        check_keys(
-            values,
-            _TOP | ({"hierarchy", "router"} if several else set()),
-            "The configuration",
-            {"objectives", "logger", "activations", *({"subset"} if several else set())},
-        )
-        score = build(values["score"], "score", Score, trusted=trusted)
-        thresholds = tuple(
-            build(one, "threshold", Threshold, trusted=trusted) for one in thresholds_of(values)
-        )
+        several, cascade = values.keys() >= _OF_TREE, values.keys() >= _OF_CASCADE
+        keys = _TOP | (_OF_TREE if several else set())
+        keys |= _OF_CASCADE | {"choose"} if cascade else _ACCEPTANCE
+        optional = {"objectives", "logger", "activations", *({"subset"} if several else set())}
+        optional |= {"choose"} if cascade else set()
+        check_keys(values, keys, "The configuration", optional)
+        score: Score = Temperature("validation")  # what makes the exits of a cascade comparable
+        thresholds: tuple[Threshold, ...] = ()
+        if not cascade:
+            score = build(values["score"], "score", Score, trusted=trusted)
+            thresholds = tuple(
+                build(one, "threshold", Threshold, trusted=trusted) for one in thresholds_of(values)
+            )
+        promise = build(values["promise"], "promise", Promise, trusted=trusted) if cascade else None
+        choose = values.get("choose")
+        choice = build(choose, "choose", ExitChoice, trusted=trusted) if choose else None
         asked = _tree(values, several=several, trusted=trusted)
         router = build(values["router"], "router", Router, trusted=trusted) if several else None
         outputs = Path(str(values["outputs"])).absolute()
@@ -130,6 +144,10 @@ class Experiment:
         check_keys(values["branch_point"], POINT_KEYS, "branch_point")
         values = {**values, "branch_point": _point(values["branch_point"], data)}
         tree = _resolved(asked, data)
+        if cascade:
+            tree = _chain(tree, stages_of_cascade(values["stages"]), data)
+            if choice:
+                placed("choose", lambda: choice.check(len(tree.nodes)))
         classes = tuple(name for name in data.classes if name in set(tree.classes))
         for threshold in thresholds:
             _check(threshold, score, "threshold", foreign=len(classes) < len(data.classes))
@@ -156,17 +174,24 @@ class Experiment:
             data=data,
             parent=parent,
             tree=tree,
-            nodes=_nodes(tree, usual, values) if several else {tree.root: usual},
+            nodes=_nodes(tree, usual, values) if several or cascade else {tree.root: usual},
             router=router,
+            promise=promise,
+            choice=choice,
             usual=usual,
             compute=compute_of(values, outputs, trusted=trusted),
             outputs=outputs,
             objectives=checked(values.get("objectives")),
-            baselines=() if several else _baselines(values["baselines"]),
+            baselines=() if several or cascade else _baselines(values["baselines"]),
             baseline_epochs=None if epochs is None else whole(epochs, "baseline_epochs", 1),
             published=_published(values["published"]),
             config=values,
         )
+
+    @property
+    def command(self) -> str:
+        """The command that does it."""
+        return "route" if self.router else "cascade" if self.promise else "train"
 
     @property
     def branches(self) -> dict[str, BranchSpec]:
@@ -219,6 +244,8 @@ def _check_root(tree: Tree, parent: ParentSpec, router: Router, score: Score) ->
         InputError: for a router or a score that needs logits which the parent does not give.
     """
     root = tree.nodes[tree.root]
+    if root.name != ROOT:  # a branch decides
+        return
     if router.asks_node and parent.labels.columns_of(root.groups) is None:
         raise InputError(
             f"router={router.kind} asks the parent which node an example belongs to, and the parent's labels "
@@ -239,12 +266,44 @@ def _resolved(asked: Hierarchy | Subset, data: DataSpec) -> Tree:
     return Tree(asked.name, {asked.name: Node(asked.name, None, classes, groups, leaf=True)})
 
 
+def stages_of_cascade(asked: object) -> tuple[str, ...]:
+    """The stages of the exits of a cascade, from the first on.
+
+    Raises:
+        InputError: for fewer than two different ones.
+    """
+    names = [str(one) for one in asked] if isinstance(asked, Sequence) and not isinstance(asked, str) else []
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise InputError(
+            f"stages is {asked!r}: a cascade has exits at two or more different stages of the parent, as in "
+            "[block1,block2,pool]."
+        )
+    return tuple(names)
+
+
+def _chain(tree: Tree, stages: Sequence[str], data: DataSpec) -> Tree:
+    """A cascade that tells the classes of a single branch apart, with an exit at every stage.
+
+    Raises:
+        InputError: for a stage that is called like a class, so that nobody could tell which is meant.
+    """
+    leaf, nodes = tree.nodes[tree.root], {}
+    for stage, further in zip(stages, [*stages[1:], None], strict=True):
+        if stage in data.classes:
+            raise InputError(f"stages has {stage!r}, which is a class too: rename the class.")
+        settings = {"branch_point": {"stage": stage}}
+        nodes[stage] = replace(leaf, name=stage, settings=settings, defer_to=further)
+    return Tree(tree.name, nodes)
+
+
 def _nodes(tree: Tree, usual: NodeSpec, values: Mapping[str, Any]) -> dict[str, NodeSpec]:
-    """Every node of a hierarchy, a node after the one above it."""
-    nodes = {tree.root: NodeSpec(None, usual.score, usual.thresholds)}
-    _refuse(tree.nodes[tree.root], nodes[tree.root])
-    for node in tree.branches:
-        nodes[node.name] = _node(node, usual, values, nodes)
+    """Every node of a hierarchy or a cascade, a node after the one above it."""
+    nodes: dict[str, NodeSpec] = {}
+    for node in tree.nodes.values():
+        at_parent = node.name == ROOT
+        nodes[node.name] = (
+            NodeSpec(None, usual.score, usual.thresholds) if at_parent else _node(node, usual, values, nodes)
+        )
         _refuse(node, nodes[node.name])
     return nodes
 
@@ -252,14 +311,14 @@ def _nodes(tree: Tree, usual: NodeSpec, values: Mapping[str, Any]) -> dict[str, 
 def _node(node: Node, usual: NodeSpec, values: Mapping[str, Any], above: Mapping[str, NodeSpec]) -> NodeSpec:
     """The usual node with what this one changes, for its labels."""
     assert usual.branch
-    where = f"hierarchy.nodes.{node.name}."
+    where = f"hierarchy.nodes.{node.name}." if "hierarchy" in values else ""
 
     def changed(group: str, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return _changed(like or values[group], node.settings.get(group), f"{where}{group}")
 
     point = changed("branch_point")
     of = one_of(point.pop("of", "root"), ("root", "branch"), f"{where}branch_point.of")
-    trunk = above[str(node.within)].branch if of == "branch" else None
+    trunk = above[str(node.within)].branch if of == "branch" and node.within else None
     if of == "branch" and trunk is None:
         raise InputError(f"{where}branch_point.of is 'branch', and there is no branch above this node.")
     if "examples_per_class" in (node.settings.get("branch") or {}):
@@ -277,6 +336,8 @@ def _node(node: Node, usual: NodeSpec, values: Mapping[str, Any], above: Mapping
         where=where,
         trusted=trusted,
     )
+    if not usual.thresholds:
+        return NodeSpec(branch, usual.score, ())
     score = build(changed("score"), f"{where}score", Score, trusted=trusted)
     thresholds = tuple(
         build(changed("threshold", one), f"{where}threshold", Threshold, trusted=trusted)

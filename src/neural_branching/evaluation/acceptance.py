@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from neural_branching.errors import InputError
+from neural_branching.routing.promises import Promise
 from neural_branching.selection import Answers
 from neural_branching.selection.array_types import Bool, Float64, Int64
 from neural_branching.selection.scores.score import Score, Scorer
@@ -21,13 +22,13 @@ class Acceptance:
         score: confidence in an answer.
         scorer: the same, fitted.
         choice: the threshold.
-        rule: what it was chosen by.
+        rule: what it was chosen by, alone or with the other exits of a cascade.
     """
 
     score: Score
     scorer: Scorer
     choice: Choice
-    rule: Threshold
+    rule: Threshold | Promise
 
     def accepts(self, answers: Answers) -> Bool[np.ndarray, " n"]:
         """Whether each answer is accepted."""

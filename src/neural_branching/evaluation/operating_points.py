@@ -54,6 +54,8 @@ def usual_points(one: ScoredNode, score: Score) -> list[OperatingPoint]:
 
 def with_own(usual: Sequence[OperatingPoint], evaluated: Sequence[ThresholdedNode]) -> list[OperatingPoint]:
     """A run's own thresholds among the usual ones, ascending."""
+    if not evaluated:  # an exit of a cascade
+        return list(usual)
     values = {one.choice.value for one in evaluated}
     own = [replace(point, chosen=True) for point in _points(evaluated[0], values)]
     others = [point for point in usual if point.threshold not in values]

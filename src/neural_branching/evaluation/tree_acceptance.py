@@ -7,7 +7,7 @@ import numpy as np
 
 from neural_branching.evaluation.acceptance import Acceptance, NothingToLearnError
 from neural_branching.evaluation.scored_node import NodeAnswers, score_node
-from neural_branching.routing.descent import FittedRouter, descend
+from neural_branching.routing.descent import FittedRouter, Visit, descend
 from neural_branching.routing.hierarchy import Tree
 from neural_branching.routing.node_outputs import NodeOutputs
 from neural_branching.selection import Answers
@@ -44,11 +44,15 @@ def fit_acceptances(
     largest selective risk at each: every node gets the target divided by the number of levels.
     Any certificate may fail: δ is divided by the number of nodes.
 
-    Who arrives at a node depends on the thresholds above it, which were fitted on calibration examples.
-    So that no certificate rests on examples that decided who arrives, each level has calibration
-    examples of its own, every l-th of a class.
+    What the exits of a cascade accept adds no level: each example is accepted by one of them, so that the
+    risk of all is a mean of theirs.
 
-    Without back-off only leaves stop examples: all calibration examples and the whole target are theirs.
+    Who arrives at a node depends on the thresholds of the nodes that are asked before it, which were fitted
+    on calibration examples. So that no certificate rests on examples that decided who arrives, nodes that
+    are asked one after another have calibration examples of their own, every l-th of a class.
+
+    Without back-off only leaves stop examples, so that the whole target is theirs, and an exit above them
+    only hands them on; calibration examples are shared out to the nodes that do either.
 
     Args:
         tree: the tree.
@@ -64,22 +68,26 @@ def fit_acceptances(
     inside = {split: one.inside for split, one in outputs.items() if split != "test"}
     paths = {split: descend(tree, one, fitted) for split, one in inside.items()}
     levels = tree.levels if back_off else 1
-    level = _level(inside["calibration"].labels, levels)
+    stopping = [node for node in tree.nodes.values() if back_off or node.leaf or node.defer_to]
+    # How many of them are asked before each.
+    turns = {
+        node.name: sum(tree.nodes[one] in stopping for one in tree.before(node.name)) for node in stopping
+    }
+    parts = _parts(inside["calibration"].labels, 1 + max(turns.values()))
     going = {split: {tree.root: np.ones(len(one), dtype=bool)} for split, one in inside.items()}
-    stopping = [node for node in tree.nodes.values() if back_off or node.leaf]
     acceptances: dict[str, Acceptance] = {}
     for name, node in tree.nodes.items():
         here = {split: going[split][name] & paths[split].goes_on(name) for split in inside}
         answers = {split: paths[split].answers(tree, one, node) for split, one in inside.items()}
         if node in stopping:
-            mine = {**here, "calibration": here["calibration"] & (level == tree.depth(name) % levels)}
+            mine = {**here, "calibration": here["calibration"] & (parts == turns[name])}
             rule = rules.thresholds[name].shared(levels, len(stopping))
             arrived = {split: answers[split][mine[split]] for split in mine}
             acceptances[name] = _fit(name, arrived, rules.scores[name], rule)
             here = {split: here[split] & acceptances[name].accepts(answers[split]) for split in inside}
-        if not node.leaf:
-            for split, one in paths.items():
-                going[split] |= one.routed(node, here[split])
+        for split, one in paths.items():
+            visit = Visit(node, going[split][name], here[split], one.routed(node, here[split]))
+            visit.hand_on(going[split])
     return acceptances
 
 
@@ -102,13 +110,13 @@ def _nothing(split: str) -> Choice:
     return Choice(float("inf"), 0, shortage=shortage)
 
 
-def _level(labels: Int64[np.ndarray, " n"], levels: int) -> Int64[np.ndarray, " n"]:
-    """A level for every example, in turn among the examples of its class.
+def _parts(labels: Int64[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " n"]:
+    """The number of a part for every example, in turn among the examples of its class.
 
     Rows are ordered by the hash of their content, so that this is a draw; and always the same one.
     """
-    level = np.zeros(len(labels), dtype=np.int64)
+    parts = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         mine = np.flatnonzero(labels == label)
-        level[mine] = np.arange(len(mine)) % levels
-    return level
+        parts[mine] = np.arange(len(mine)) % count
+    return parts

@@ -193,7 +193,7 @@ def _outcome(one: Outcome) -> Numbers:
 
 def _routed(tree: Tree, outputs: NodeOutputs, paths: RoutingPaths, outcome: Outcome) -> Numbers:
     """Which branch each example is sent to, and where those that end wrongly were lost."""
-    leaves = [node for node in tree.nodes.values() if node.leaf]
+    leaves = [node for node in tree.nodes.values() if node.leaf and not node.defer_to]
     belongs = np.stack([outputs.truth(tree, node) >= 0 for node in leaves])
     arrived = np.stack([paths.arrived[node.name] for node in leaves])
     right_branch = (belongs & arrived).any(axis=0)
@@ -201,7 +201,7 @@ def _routed(tree: Tree, outputs: NodeOutputs, paths: RoutingPaths, outcome: Outc
         "routing_accuracy": float(right_branch.mean()),
         "lost_by_router": float((outcome.error & ~right_branch).mean()),
         "lost_by_branch": float((outcome.error & right_branch).mean()),
-        "load": {node.name: float(paths.arrived[node.name].mean()) for node in tree.branches},
+        "load": {node.name: float(paths.arrived[node.name].mean()) for node in tree.named},
     }
 
 
@@ -243,8 +243,8 @@ def _answers(tree: Tree, given: Int64[np.ndarray, " n"], labels: Int64[np.ndarra
     for none, 1 − log m / log M for one of m classes out of M in between.
     """
     names, correct = answers_of(tree), right(tree, given, labels)
-    depths = np.array([0, *(tree.depth(node.name) for node in tree.branches), *[-1] * len(tree.classes)])
-    sizes = [len(tree.classes), *(len(node.classes) for node in tree.branches), *[1] * len(tree.classes)]
+    depths = np.array([0, *(tree.depth(node.name) for node in tree.named), *[-1] * len(tree.classes)])
+    sizes = [len(tree.classes), *(len(node.classes) for node in tree.named), *[1] * len(tree.classes)]
     said = 1 - np.log(sizes) / np.log(len(tree.classes))
     answered, depth = given > 0, depths[given]
     levels = {"class": answered & (depth < 0), UNCERTAIN: ~answered}

@@ -18,8 +18,7 @@ from neural_branching.facade.frames import frame, summary
 from neural_branching.load_run import load
 from neural_branching.networks.readout import stages_of
 from neural_branching.predictor import Prediction, Predictor
-from neural_branching.report import tree_report
-from neural_branching.report.results import PREDICTIONS
+from neural_branching.report.results import PREDICTIONS, TRACE
 from neural_branching.report.run_report import draw
 
 if TYPE_CHECKING:
@@ -55,19 +54,19 @@ class FinishedRun:
         Raises:
             InputError: for a tree, which has a ``trace``, and without pandas.
         """
-        if self.run.tree:
-            raise InputError("The run is of a tree, whose nodes answer one after another: it has a trace().")
+        if self.run.experiment.command != "train":
+            raise InputError("The run is of several nodes that answer one after another: it has a trace().")
         return frame(self.folder / PREDICTIONS)
 
     def trace(self) -> "pd.DataFrame":
-        """One row for each test example of a tree: class, the nodes that it went through, answer.
+        """One row for each test example: of a tree the nodes that it went through, of a cascade its exit.
 
         Raises:
             InputError: for a single branch, which has ``predictions``, and without pandas.
         """
-        if not self.run.tree:
+        if self.run.experiment.command == "train":
             raise InputError("The run is of a single branch: it has predictions().")
-        return frame(self.folder / tree_report.TRACE)
+        return frame(self.folder / TRACE)
 
     def activations(self, stage: str, split: str | None = None) -> tuple[Tensor, Tensor]:
         """The parent's activations at a stage, and labels.

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neural_branching.networks.network import Stays
 from neural_branching.networks.preprocessing import Preprocessing
 from neural_branching.networks.wrapped import ELEMENT, WrappedModule
 from neural_branching.selection.array_types import Shaped
@@ -54,6 +55,14 @@ class Backbone(WrappedModule):
         """As in ``WrappedModule``; maps whose channels come last have them first."""
         for name, output in super().walk(self.preprocessing(x), stages):
             yield name, output.permute(0, 3, 1, 2) if self._channels_last(name, output) else output
+
+    def walk_while(self, x: Shaped[Tensor, "n ..."], stages: Sequence[str], stays: Stays) -> None:
+        """As in ``WrappedModule``; maps whose channels come last have them first."""
+
+        def of_maps(name: str, output: Tensor) -> Tensor:
+            return stays(name, output.permute(0, 3, 1, 2) if self._channels_last(name, output) else output)
+
+        super().walk_while(self.preprocessing(x), stages, of_maps)
 
     def _channels_last(self, stage: str, output: Tensor) -> bool:
         """Whether maps are (n, h, w, channels), by what the model says, or else by its width."""

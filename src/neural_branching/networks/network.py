@@ -1,13 +1,16 @@
 """What a network must offer to be branched from: named stages, and a forward pass that stops at one."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from neural_branching.errors import one_of
 from neural_branching.selection.array_types import Shaped
+
+Stays = Callable[[str, Shaped[Tensor, "m ..."]], Tensor]
 
 
 class Network(nn.Module):
@@ -72,6 +75,23 @@ class Network(nn.Module):
             x: input batch.
             stages: names among ``stage_names``.
         """
+
+    def walk_while(self, x: Shaped[Tensor, "n ..."], stages: Sequence[str], stays: Stays) -> None:
+        """One pass from which examples leave: behind each of some stages only those go on that stay.
+
+        What has left is not computed any further, in networks that can: this one computes everything.
+
+        Args:
+            x: input batch.
+            stages: names among ``stage_names``.
+            stays: from the name of a stage and its output for the m examples that are still there, which of
+                them go on, bool (m,).
+        """
+        left = torch.arange(len(x), device=x.device)
+        for name, output in self.walk(x, stages):
+            left = left[stays(name, output[left])]
+            if not len(left):
+                return
 
     def forward(self, x: Shaped[Tensor, "n ..."], until: str | None = None) -> Shaped[Tensor, "n ..."]:
         """Run the network up to and including a stage; later stages cost nothing.

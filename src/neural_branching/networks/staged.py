@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from neural_branching.networks.network import Network
+from neural_branching.networks.network import Network, Stays
 from neural_branching.selection.array_types import Shaped
 
 
@@ -25,6 +25,18 @@ class StagedNetwork(Network):
     def stage_names(self) -> tuple[str, ...]:
         """Names of the stages in order."""
         return tuple(self.stages)
+
+    def walk_while(self, x: Shaped[Tensor, "n ..."], stages: Sequence[str], stays: Stays) -> None:
+        """As in ``Network``; what has left is computed no further."""
+        left = set(stages)
+        for name, stage in self.stages.items():
+            x = stage(x)
+            if name in left:
+                left.remove(name)
+                going = stays(name, x)
+                if not left or not going.any():
+                    return
+                x = x[going]
 
     def walk(
         self, x: Shaped[Tensor, "n ..."], stages: Sequence[str]

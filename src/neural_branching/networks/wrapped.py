@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from neural_branching.errors import ArgumentError, InputError
-from neural_branching.networks.network import Network
+from neural_branching.networks.network import Network, Stays
 from neural_branching.selection.array_types import Shaped
 
 ELEMENT = ":"  # between a submodule and which of the things it returns
@@ -115,6 +115,55 @@ class WrappedModule(Network):
                 )
         yield from seen.items()
 
+    def walk_while(self, x: Shaped[Tensor, "n ..."], stages: Sequence[str], stays: Stays) -> None:
+        """As in ``Network``; what has left is computed no further.
+
+        Later layers are handed what goes on instead of what a submodule has returned.
+
+        Raises:
+            InputError: if the pass never calls a stage or a stage returns no tensor; and where later layers
+                take other things from before a stage than what it returns, of which nobody has left.
+        """
+        left, here = set(stages), len(x)
+
+        def thin(name: str, output: object) -> object:
+            nonlocal here
+            if name not in left:
+                return None
+            tensor = self._element(name, output)
+            if tensor.ndim < 2 or len(tensor) != here:
+                raise InputError(
+                    f"The stage {name!r} of {type(self.module).__name__} returns shape {tuple(tensor.shape)} "
+                    f"for {here} inputs, after others have left."
+                )
+            left.discard(name)
+            going = stays(name, tensor)
+            here = int(going.sum())
+            if not left or not here:
+                raise _StageReachedError
+            return None if going.all() else _thinned(output, going)
+
+        hooks = [
+            self.module.get_submodule(name.partition(ELEMENT)[0]).register_forward_hook(
+                lambda module, inputs, output, name=name: thin(name, output)
+            )
+            for name in stages
+            if name != self.last
+        ]
+        try:
+            output = self.compute(x)
+            if self.last in left:
+                thin(self.last, output)
+        except _StageReachedError:
+            return
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if left:
+            raise InputError(
+                f"The stage {min(left)!r} of {type(self.module).__name__} is never called in a forward pass."
+            )
+
     def _element(self, stage: str, output: object) -> Tensor:
         """The tensor that a stage is, of what its submodule returned.
 
@@ -139,6 +188,17 @@ class WrappedModule(Network):
                 f"point must return one tensor{choose}."
             )
         return found
+
+
+def _thinned(output: object, going: Tensor) -> object:
+    """What a submodule returned, of some of the inputs."""
+    if isinstance(output, Tensor):
+        return output[going] if len(output) == len(going) else output
+    if type(output) in (tuple, list):
+        return type(output)(_thinned(part, going) for part in output)  # type: ignore[call-arg,attr-defined]
+    if isinstance(output, dict):
+        return type(output)({name: _thinned(part, going) for name, part in output.items()})
+    return output
 
 
 def _elements(output: object) -> dict[str, object]:

@@ -194,3 +194,26 @@ def tree_metrics(router: str) -> tuple[Metric, ...]:
         ),
         Metric("path_macs", ("cost", "macs", "path"), None, "test_more/path_macs"),
     )
+
+
+# And for a cascade.
+CASCADE_METRICS = (
+    Metric("dial", ("threshold", "value"), "dial", None, may_lack=True),
+    Metric("validation_accuracy", ("validation", "accuracy")),
+    Metric("test_n", ("test", "n")),
+    Metric("test_accuracy", ("test", "accuracy"), "accuracy", "test/accuracy"),
+    Metric("last_accuracy", ("test", "last_accuracy"), "last exit", "test_more/last_accuracy"),
+    Metric("test_differs", ("test", "differs"), "differs", "test/differs"),
+    Metric("test_macs_share", ("test", "macs", "share"), "MACs", "test/macs_share"),
+    Metric("test_macs", ("test", "macs", "mean"), None, "test_more/macs"),
+    Metric("test_answered", ("test", "answered"), "answered", "test/coverage"),
+    Metric(
+        "test_selective_accuracy",
+        ("test", "selective_accuracy"),
+        "selective accuracy",
+        "test/selective_accuracy",
+        may_lack=True,
+    ),
+    Metric("test_aurc", ("test", "aurc"), "AURC", "test_more/aurc", may_lack=True),
+    Metric("test_milliseconds_share", ("test", "milliseconds", "share"), "time", None, may_lack=True),
+)

@@ -26,10 +26,10 @@ def mistakes(run: "Run", count: int) -> "Figure":
         count: most examples of each of the two kinds.
 
     Raises:
-        InputError: for a tree, for examples that cannot be looked at, and if there is no mistake.
+        InputError: for several branches, for examples that cannot be looked at, and if there is no mistake.
     """
-    if run.tree:
-        raise InputError("--mistakes shows the answers of a single branch, and this run is of a tree.")
+    if len(run.nodes) != 1:
+        raise InputError("--mistakes shows the answers of a single branch, and this run has several.")
     [evaluation] = run.nodes.values()
     branch, classes = evaluation.threshold_free.branch, evaluation.threshold_free.classes
     known, score = branch.answers.known["test"], branch.known["test"]

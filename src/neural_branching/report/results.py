@@ -28,15 +28,16 @@ Row = dict[str, Any]
 SCHEMA_VERSION = 4
 PREDICTIONS = "predictions.csv"
 MOST_LOGITS = 100
+TRACE = "trace.csv"
 CURVE, SCOD_CURVE, POINTS = "curve.csv", "scod_curve.csv", "thresholds.csv"
 
 # What readers rely on in the results of a completed run, and in what they say of a node.
 _COMPLETED = ("data", "classes", "nodes", "router", "parent", "seeds", "usual", "artifacts", "overrides")
 _NODE = ("score", "reliability", "thresholds", "branch", "branch_point", "published")
 
-_COMMANDS = {name: name for name in ("train", "route", "specialize", "decompose")}
+_COMMANDS = {name: name for name in ("train", "route", "cascade", "specialize", "decompose")}
 # What only the configuration of a command has.
-_ONLY = {"hierarchy": "route", "divisions": "specialize", "splits": "decompose"}
+_ONLY = {"hierarchy": "route", "promise": "cascade", "divisions": "specialize", "splits": "decompose"}
 
 
 def records(results: Mapping[str, Any]) -> list[Row]:
@@ -48,7 +49,12 @@ def records(results: Mapping[str, Any]) -> list[Row]:
     Raises:
         KeyError, TypeError, ValueError: for what are no results of a completed run.
     """
-    if results["router"]:
+    if "cascade" in results:
+        cascade, nodes = results["cascade"], results["nodes"]
+        promise, last = cascade["promise"], nodes[cascade["exits"][-1]]
+        like = {**last, "subset": results["subset"], "branch_point": " > ".join(cascade["exits"])}
+        thresholds = [{**cascade, "threshold": {**promise, "value": cascade["dial"]["value"]}}]
+    elif results["router"]:
         usual, thresholds = results["usual"], results["thresholds"]
         like = {**usual, "branch": {"name": usual["branch"]}, "score": {"name": usual["score"]}}
     else:

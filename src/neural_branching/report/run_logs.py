@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from neural_branching.report.metrics import METRICS, Metric, tree_metrics
+from neural_branching.report.metrics import CASCADE_METRICS, METRICS, Metric, tree_metrics
 from neural_branching.training.fit import History
 from neural_branching.training.loggers import Logger
 
@@ -85,7 +85,9 @@ def settings_of(record: Mapping[str, Any]) -> dict[str, str | float]:
 
 def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
     """Tag → number of what a run shows; nan where it is undefined."""
-    shown: Sequence[Metric] = tree_metrics(record["router"]) if record["router"] else METRICS
+    shown: Sequence[Metric] = CASCADE_METRICS if "cascade" in record else METRICS
+    if record["router"]:
+        shown = tree_metrics(record["router"])
     values = {metric.tag: metric.of(record) for metric in shown if metric.tag is not None}
     return {tag: float("nan") if value is None else float(value) for tag, value in values.items()}
 

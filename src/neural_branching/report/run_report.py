@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neural_branching.report import branch_report, tree_report
+from neural_branching.report import branch_report, cascade_report, tree_report
 from neural_branching.report.figures.style import save
+from neural_branching.report.provenance import provenance
 from neural_branching.report.results import records, write_config, write_results, written
 from neural_branching.report.run_logs import log_run
 from neural_branching.report.screen_table import console
@@ -25,7 +26,7 @@ def write_run(run: "Run", folder: Path, *, draw_figures: bool) -> None:
         draw_figures: also draw the figures, as files and for the logger. A sweep leaves this to its
             summary: drawing takes longer than a job that finds everything in the store.
     """
-    part = tree_report if run.tree else branch_report
+    part = _part(run.experiment.command)
     write_config(folder, run.experiment.config)
     names = [CONFIG, *part.write_tables(run, folder)]
     drawn = draw(run) if draw_figures else {}
@@ -46,28 +47,21 @@ def write_run(run: "Run", folder: Path, *, draw_figures: bool) -> None:
 
 def draw(run: "Run") -> dict[str, Any]:
     """Name → figure of a run."""
-    return dict((tree_report if run.tree else branch_report).draw(run))
+    return dict(_part(run.experiment.command).draw(run))
 
 
 def print_run(run: "Run", folder: Path) -> None:
     """Print short tables: what was found, what is guaranteed, and what was reused."""
-    (tree_report if run.tree else branch_report).print_results(run.results)
+    _part(run.experiment.command).print_results(run.results)
     console().print(f"{provenance(run.results)}. Results in {folder}", highlight=False, soft_wrap=True)
+
+
+def _part(command: str) -> Any:
+    """What knows the files and the screen of a command's runs."""
+    return {"train": branch_report, "route": tree_report, "cascade": cascade_report}[command]
 
 
 def one_line(results: dict[str, Any]) -> str:
     """A finished run as a phrase, for the log of a sweep."""
     mine = results["routers"][results["router"]] if results["router"] else records(results)[0]["test"]
     return f"test accuracy {mine['accuracy']:.3f}; {provenance(results)}"
-
-
-def provenance(results: dict[str, Any]) -> str:
-    """What a run built and what it found in the store, as a phrase."""
-    artifacts = results["artifacts"]
-    built = [
-        f"{name} ({entry['build_seconds']:.1f} s)" for name, entry in artifacts.items() if entry["built"]
-    ]
-    found = [name for name, entry in artifacts.items() if not entry["built"]]
-    parts = [f"built {', '.join(built)}"] if built else []
-    parts += [f"reused {', '.join(found)}"] if found else []
-    return "; ".join(parts)

@@ -14,7 +14,7 @@ from neural_branching.report.figures.confusion import confusion
 from neural_branching.report.figures.risk_coverage_curves import Line, risk_coverage
 from neural_branching.report.figures.tree_diagram import tree as tree_figure
 from neural_branching.report.repeats import repeats
-from neural_branching.report.results import accepted_columns, records
+from neural_branching.report.results import TRACE, accepted_columns, records
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 from neural_branching.report.tree_summary import ROUTER_COLUMNS, ROUTER_HEADER, router_lines
 from neural_branching.routing.descent import answers_of
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from neural_branching.evaluation.tree_evaluation import TreeEvaluation
     from neural_branching.pipeline import Run
 
-TRACE = "trace.csv"
 TRACE_HEADER = ("row", "example", "label", "path", "routing_confidence")
 ROUTERS_NOTE = (
     "Without thresholds. Lost: share of examples sent to a wrong branch, or answered wrongly by the right "
@@ -85,6 +84,7 @@ def _trace(run: "Run") -> Iterator[list[Any]]:
     for index in range(len(outputs)):
         node, steps = tree.nodes[tree.root], []
         while True:
+            node = tree.nodes[tree.last(node.name)]
             label = node.labels[paths.label[node.name][index]]
             steps.append(label)
             if node.leaf:
@@ -105,7 +105,7 @@ def _confusion(run: "Run") -> Mapping[str, Any]:
     """Counts by true class and answer, both in the order of the tree, abstentions last."""
     tree, evaluation = run.experiment.tree, _tree(run)
     names, given = answers_of(tree), evaluation.thresholds[0].given
-    order = [*tree.classes, *(node.name for node in tree.branches), names[0]]
+    order = [*tree.classes, *(node.name for node in tree.named), names[0]]
     counts = np.zeros((len(tree.classes), len(order)), dtype=np.int64)
     columns = np.array([order.index(name) for name in names])
     np.add.at(counts, (evaluation.outputs.labels, columns[given]), 1)

@@ -49,6 +49,8 @@ class FittedRouter:
 class RoutingPaths:
     """Which label each example follows at each node, if nothing stops it.
 
+    Of a cascade its last exit decides then: nothing but a threshold lets an earlier one answer.
+
     Attributes:
         weights: node → weight of each of its labels.
         label: node → index of the label with the largest weight.
@@ -114,6 +116,9 @@ def descend(tree: Tree, outputs: NodeOutputs, fitted: FittedRouter | None) -> Ro
     classes, confidence = xp.zeros_like(first), xp.ones_like(first, dtype=xp.float64)
     for name, node in tree.nodes.items():
         here, taken = arrived[name], label[name]
+        if node.defer_to:
+            arrived[node.defer_to] = here
+            continue
         if not final:
             largest = xp.max(weights[name], axis=1)
             confidence = xp.where(here, confidence * largest, confidence)
@@ -136,7 +141,8 @@ class Visit:
     Attributes:
         node: the node.
         here: whether each example arrives.
-        accepted: whether it is also neither lost by the router nor refused by the node.
+        accepted: whether it is also neither lost by the router nor refused by the node; what is refused goes
+            to the node that this one defers to, if there is any.
         routed: label → which of the accepted follow it.
     """
 
@@ -144,6 +150,18 @@ class Visit:
     here: Bool[Array, " n"]
     accepted: Bool[Array, " n"]
     routed: Mapping[str, Bool[Array, " n"]]
+
+    def hand_on(self, going: dict[str, Bool[Array, " n"]]) -> None:
+        """Say of the nodes that are asked next who arrives there.
+
+        Args:
+            going: node → who arrives there.
+        """
+        if self.node.defer_to:
+            going[self.node.defer_to] = self.here & ~self.accepted
+        if not self.node.leaf:
+            for label, chosen in self.routed.items():  # several exits of a cascade lead there
+                going[label] = going[label] | chosen if label in going else chosen
 
 
 def visits(tree: Tree, paths: RoutingPaths, accepts: Accepts) -> Iterator[Visit]:
@@ -161,9 +179,9 @@ def visits(tree: Tree, paths: RoutingPaths, accepts: Accepts) -> Iterator[Visit]
     for name, node in tree.nodes.items():
         accepted = going[name] & paths.goes_on(name) & accepts(name)
         routed = paths.routed(node, accepted)
-        yield Visit(node, going[name], accepted, routed)
-        if not node.leaf:
-            going |= routed
+        visit = Visit(node, going[name], accepted, routed)
+        visit.hand_on(going)
+        yield visit
 
 
 def answer(tree: Tree, paths: RoutingPaths, accepts: Accepts, *, back_off: bool) -> Int64[Array, " n"]:
@@ -189,7 +207,7 @@ def answer(tree: Tree, paths: RoutingPaths, accepts: Accepts, *, back_off: bool)
 
 def answers_of(tree: Tree) -> tuple[str, ...]:
     """Every possible answer: "uncertain", the nodes below the root, the classes."""
-    return (UNCERTAIN, *(node.name for node in tree.branches), *tree.classes)
+    return (UNCERTAIN, *(node.name for node in tree.named), *tree.classes)
 
 
 def right(

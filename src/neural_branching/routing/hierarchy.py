@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from neural_branching.errors import ArgumentError, InputError, folder_name, one_of
 
 ROOT, UNCERTAIN = "root", "uncertain"
 RESERVED = (ROOT, UNCERTAIN)
-_OPTIONS = ("within", "classes", "superclass", "branch_point", "branch", "score", "threshold")
-_OVER_CLASSES = ("within", "classes", "superclass")
+_OVER_CLASSES = ("within", "classes", "superclass", "defer_to")
+_OPTIONS = (*_OVER_CLASSES, "branch_point", "branch", "score", "threshold")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Node:
         groups: the classes behind each label, in the data set's order.
         leaf: whether the labels are classes.
         settings: configuration groups in which the node differs from the rest of the run.
+        defer_to: the next node of a cascade, which tells the same labels apart and is asked where this one
+            does not accept; None if there is none.
     """
 
     name: str
@@ -32,20 +34,28 @@ class Node:
     groups: tuple[tuple[str, ...], ...]
     leaf: bool
     settings: Mapping[str, Any] = field(default_factory=dict)
+    defer_to: str | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Every class below the node."""
         return tuple(name for group in self.groups for name in group)
 
+    def deferring(self, further: str | None) -> "Node":
+        """The same node, deferring to another or to none."""
+        return replace(self, defer_to=further)
+
 
 @dataclass(frozen=True)
 class Tree:
     """A resolved hierarchy; of a single branch, one leaf.
 
+    Nodes that defer to each other are the exits of a *cascade*. It has one place in the tree: labels and
+    answers name its first exit.
+
     Attributes:
         name: the hierarchy's name.
-        nodes: name → node, the root first and every node after the one above it.
+        nodes: name → node, the root first and every node after the one above it and that which defers to it.
     """
 
     name: str
@@ -63,18 +73,37 @@ class Tree:
 
     @property
     def inner(self) -> tuple[str, ...]:
-        """Names of the nodes that have nodes below them."""
-        return tuple(name for name, node in self.nodes.items() if not node.leaf)
+        """Names of the places that have nodes below them."""
+        further = {node.defer_to for node in self.nodes.values()}
+        return tuple(name for name, node in self.nodes.items() if not node.leaf and name not in further)
 
     @property
-    def branches(self) -> tuple[Node, ...]:
-        """Every node but the root."""
-        return tuple(self.nodes.values())[1:]
+    def named(self) -> tuple[Node, ...]:
+        """The nodes that an answer may name: every place in the tree but the root."""
+        labels = {label for name in self.inner for label in self.nodes[name].labels}
+        return tuple(node for name, node in self.nodes.items() if name in labels)
+
+    def exits(self, name: str) -> tuple[str, ...]:
+        """A node and those that it defers to, one after another."""
+        further = self.nodes[name].defer_to
+        return (name,) if further is None else (name, *self.exits(further))
+
+    def last(self, name: str) -> str:
+        """Where deferring ends: the last exit of a cascade, or the node itself."""
+        return self.exits(name)[-1]
 
     def depth(self, name: str) -> int:
         """Number of decisions above a node: 0 for the root."""
         within = self.nodes[name].within
         return 0 if within is None else 1 + self.depth(within)
+
+    def before(self, name: str) -> tuple[str, ...]:
+        """The nodes that are asked before this one, where none above it answers: the longest way there."""
+        node = self.nodes[name]
+        asked = [one.name for one in self.nodes.values() if one.defer_to == name]
+        if not asked and node.within is not None:
+            asked = [self.last(node.within)]
+        return (*self.before(asked[0]), asked[0]) if asked else ()
 
     @property
     def levels(self) -> int:
@@ -89,11 +118,13 @@ class Hierarchy:
         name: how the hierarchy is called in tables and folders.
         nodes: name → options: ``within`` (the node above; the root if left out), ``classes`` or
             ``superclass`` at a leaf (above it, optional: the classes that its nodes must share out),
-            and ``branch_point``, ``branch``, ``score`` and ``threshold`` where the node differs from
-            the rest of the run.
+            ``defer_to`` (the node that is asked where this one does not accept: it stands in the same place
+            and tells the same apart, so that it need not repeat either), and ``branch_point``, ``branch``,
+            ``score`` and ``threshold`` where the node differs from the rest of the run.
 
     Raises:
-        InputError: for an unknown option, a node within one that does not exist or within itself.
+        InputError: for an unknown option, a node within one that does not exist or within itself, and nodes
+            that defer in a circle or from two nodes to one.
     """
 
     def __init__(self, name: str, nodes: Mapping[str, Mapping[str, Any] | None]) -> None:
@@ -112,8 +143,12 @@ class Hierarchy:
             for option in options:
                 one_of(option, _OPTIONS, f"an option of node {node!r}")
             one_of(options.get("within", ROOT), (ROOT, *self.nodes), f"within of node {node!r}")
+            if options.get("defer_to") is not None:
+                one_of(options["defer_to"], self.nodes, f"defer_to of node {node!r}")
         for node in self.nodes:
-            self._refuse_cycle(node)
+            self._refuse_cycle(node, "within")
+            self._refuse_cycle(node, "defer_to")
+        self._further = self._deferred()
 
     def resolve(self, known: Sequence[str], superclasses: Mapping[str, Sequence[str]]) -> Tree:
         """The tree over the classes of a data set.
@@ -128,10 +163,14 @@ class Hierarchy:
         """
         below: dict[str, list[str]] = {name: [] for name in (ROOT, *self.nodes)}
         for name, options in self.nodes.items():
-            below[options.get("within", ROOT)].append(name)
+            if name not in self._further:
+                below[options.get("within", ROOT)].append(name)
         given = {name: self._given(name, known, superclasses) for name in self.nodes}
         found: dict[str, Node] = {}
-        self._add(ROOT, None, below, given, known, found)
+        # A node that has the root for itself is the root: a branch then decides what the parent else does.
+        [first, *others] = below[ROOT]
+        alone = not others and (below[first] or self.nodes[first].get("defer_to"))
+        self._add(first if alone else ROOT, None, below, given, known, found)
         tree = Tree(self.name, found)
         for name in (*tree.classes, *self.nodes):
             if name in RESERVED:
@@ -139,11 +178,9 @@ class Hierarchy:
                     f"The hierarchy {self.name!r} has a class or node {name!r}, which means "
                     "something else: choose another name."
                 )
-        for node in tree.branches:
-            if node.name in known:
-                raise InputError(
-                    f"The hierarchy {self.name!r} has a node {node.name!r}, which is a class too."
-                )
+        for name in self.nodes:
+            if name in known:
+                raise InputError(f"The hierarchy {self.name!r} has a node {name!r}, which is a class too.")
         return tree
 
     def _add(
@@ -155,10 +192,9 @@ class Hierarchy:
         known: Sequence[str],
         found: dict[str, Node],
     ) -> tuple[str, ...]:
-        """Add a node and all below it, the node first; its classes."""
-        options = self.nodes.get(name, {})
-        children, mine = below[name], given.get(name)
-        found[name] = Node(name, within, (), (), False)  # its place, before those below
+        """Add a node, those that it defers to and all below them, in this order; its classes."""
+        children, mine, exits = below[name], given.get(name), self._exits(name)
+        found |= {one: Node(one, within, (), (), False) for one in exits}  # their place, before those below
         if children:
             groups = [self._add(child, name, below, given, known, found) for child in children]
             labels: Sequence[str] = children
@@ -183,9 +219,18 @@ class Hierarchy:
                 )
         if children and mine is not None:
             self._compare(name, mine, children, groups)
-        settings = {group: options[group] for group in options if group not in _OVER_CLASSES}
-        found[name] = Node(name, within, tuple(labels), tuple(groups), not children, settings)
-        return tuple(one for one in known if one in everything)
+        classes = tuple(one for one in known if one in everything)
+        for one in exits:
+            options = self.nodes.get(one, {})
+            if given.get(one) not in (None, classes):
+                raise InputError(
+                    f"The node {name!r} of hierarchy {self.name!r} defers to {one!r}, which has other "
+                    f"classes: give it the same, {', '.join(classes)}, or none."
+                )
+            settings = {group: options[group] for group in options if group not in _OVER_CLASSES}
+            further = options.get("defer_to")
+            found[one] = Node(one, within, tuple(labels), tuple(groups), not children, settings, further)
+        return classes
 
     def _given(
         self, name: str, known: Sequence[str], superclasses: Mapping[str, Sequence[str]]
@@ -231,11 +276,53 @@ class Hierarchy:
                     f"{', '.join(children)}."
                 )
 
-    def _refuse_cycle(self, start: str) -> None:
-        seen, node = [start], self.nodes[start].get("within", ROOT)
-        while node != ROOT:
+    def _exits(self, name: str) -> list[str]:
+        """A node and those that it defers to, one after another."""
+        exits = [name]
+        while (further := self.nodes.get(exits[-1], {}).get("defer_to")) is not None:
+            exits.append(further)
+        return exits
+
+    def _deferred(self) -> dict[str, str]:
+        """Every node that another defers to → that other.
+
+        Raises:
+            InputError: if two defer to it, it lies elsewhere, or nodes lie within it.
+        """
+        found: dict[str, str] = {}
+        for node, options in self.nodes.items():
+            further = options.get("defer_to")
+            if further is None:
+                continue
+            if further in found:
+                raise InputError(
+                    f"The nodes {found[further]!r} and {node!r} of hierarchy {self.name!r} both defer to "
+                    f"{further!r}: give each a node of its own."
+                )
+            found[further] = node
+        for further, node in found.items():
+            first = node
+            while first in found:
+                first = found[first]
+            place = self.nodes[first].get("within", ROOT)
+            if self.nodes[further].get("within", place) != place:
+                raise InputError(
+                    f"The node {node!r} of hierarchy {self.name!r} defers to {further!r}, which lies within "
+                    f"{self.nodes[further]['within']!r}: it must lie within {place!r} too, or say nothing."
+                )
+            for inner, options in self.nodes.items():
+                if options.get("within") == further:
+                    raise InputError(
+                        f"The node {inner!r} of hierarchy {self.name!r} lies within {further!r}, to which "
+                        f"{node!r} defers: let it lie within {first!r}, where the cascade begins."
+                    )
+        return found
+
+    def _refuse_cycle(self, start: str, along: str) -> None:
+        seen, node = [start], self.nodes[start].get(along)
+        while node not in (None, ROOT):
             if node in seen:
-                circle = " within ".join([*seen, node])
+                circle = f" {along} ".join([*seen, node])
                 raise InputError(f"The hierarchy {self.name!r} goes round in a circle: {circle}.")
             seen.append(node)
-            node = self.nodes[node].get("within", ROOT)
+            node = self.nodes[node].get(along)

@@ -7,6 +7,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from neural_branching.routing.hierarchy import Node, Tree
+from neural_branching.selection import Answers
 from neural_branching.selection.array_types import Bool, Float, Float64, Int64
 from neural_branching.selection.scores import formulas
 from neural_branching.selection.scores.formulas import Array
@@ -85,6 +86,11 @@ class NodeOutputs:
     def inside(self) -> "NodeOutputs":
         """Those of the examples of the tree's classes."""
         return self[self.labels >= 0]
+
+    def answers(self, tree: Tree, node: Node) -> Answers:
+        """The answers of a leaf's branch to all of the examples."""
+        name = node.name
+        return Answers(self.rows, self.truth(tree, node), self.logits[name], self.activations[name])
 
     def truth(self, tree: Tree, node: Node) -> Int64[np.ndarray, " n"]:
         """Index of the label of a node that each example belongs to; −1 if to none."""

@@ -22,7 +22,7 @@ class RouterInput:
         outputs: of all nodes.
         own: the node's own probability of each node below; None if it does not tell them apart. Rows may add
             up to less than 1: the rest is outside the tree.
-        below: logits of the branch of each node below.
+        below: logits of the branch of each node below, of a cascade those of its last exit.
         reach: largest probability that any single class below each node has, given that node.
         gate: probabilities of the learned gate; None if none was trained. The rest is "none of them".
     """
@@ -64,9 +64,10 @@ def router_inputs(tree: Tree, outputs: NodeOutputs) -> dict[str, RouterInput]:
         if node.leaf:
             reach[node.name] = array_namespace(mine).max(mine, axis=1)
             continue
-        below = [outputs.logits[name] for name in node.labels]
+        ends = [tree.last(name) for name in node.labels]
+        below = [outputs.logits[name] for name in ends]
         xp = array_namespace(*below)
-        furthest = xp.stack([reach[name] for name in node.labels], axis=1)
+        furthest = xp.stack([reach[name] for name in ends], axis=1)
         if node.name != tree.root:
             reach[node.name] = xp.max(mine * furthest, axis=1)
         gate = outputs.gates.get(node.name)

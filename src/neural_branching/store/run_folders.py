@@ -24,15 +24,16 @@ TRAINING = "training"
 LOGGED = "metrics.csv"
 # What summaries and comparisons write into a sweep's folder.
 STUDIES = "studies.csv"
+CASCADES = "cascades.csv"
 OWN_BRANCHES = "own_branches"  # name of the files
 BY_BRANCHES = "by_branches"
 TABLES = (
-    *("summary.csv", "summary.md", "baselines.csv", "routers.csv", "routers.md", STUDIES),
+    *("summary.csv", "summary.md", "baselines.csv", "routers.csv", "routers.md", STUDIES, CASCADES),
     *(f"{OWN_BRANCHES}.csv", f"{OWN_BRANCHES}.md"),
 )
 FIGURES = (
     *("risk_coverage", "accuracy", "aurc", "depth", "heat_maps", "by_threshold"),
-    *("pareto", "learning_curve", "routers", OWN_BRANCHES, BY_BRANCHES),
+    *("pareto", "learning_curve", "routers", OWN_BRANCHES, BY_BRANCHES, "cascades"),
 )
 
 # Of a job that its sweep was to have.

@@ -14,8 +14,8 @@ from neural_branching.labs.decomposition.decomposition_spec import Decomposition
 from neural_branching.labs.specialization.claims import SEEN
 from neural_branching.report.cells import Cell, Entry, markdown_table, number
 from neural_branching.report.figures.style import save
+from neural_branching.report.provenance import provenance
 from neural_branching.report.results import write_config, write_results, written
-from neural_branching.report.run_report import provenance
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 from neural_branching.report.tensorboard import write_figures, write_histories
 from neural_branching.store.run_folders import CONFIG, events_of, planned_data

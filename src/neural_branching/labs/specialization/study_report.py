@@ -16,8 +16,8 @@ from neural_branching.labs.specialization.specialization_figures import draw
 from neural_branching.labs.specialization.study_spec import StudySpec
 from neural_branching.report.cells import Cell, Entry, markdown_table, number
 from neural_branching.report.figures.style import save
+from neural_branching.report.provenance import provenance
 from neural_branching.report.results import write_config, write_results, written
-from neural_branching.report.run_report import provenance
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 from neural_branching.report.tensorboard import Vectors, write_figures, write_histories, write_vectors
 from neural_branching.store.run_folders import CONFIG, events_of, planned_data

@@ -1,14 +1,14 @@
 """Scores that learn from held-out answers: a temperature, or whether an answer will be right."""
 
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from neural_branching.errors import InputError
+from neural_branching.errors import InputError, one_of
 from neural_branching.selection.answers import Answers
 from neural_branching.selection.array_types import Float64, Int64
 from neural_branching.selection.arrays import Floats, as_logits, by_blocks
@@ -47,11 +47,22 @@ def fit_temperature(logits: ArrayLike, targets: Int64[np.ndarray, " n"]) -> floa
 
 
 class Temperature(Score):
-    """Largest softmax probability after temperature scaling (Guo et al., 2017)."""
+    """Largest softmax probability after temperature scaling (Guo et al., 2017).
+
+    Args:
+        split: the split that the temperature is learned from: half of "calibration"; or "validation", which
+            leaves all of that to the threshold, and was looked at before to stop the training.
+
+    Raises:
+        InputError: for any other split.
+    """
 
     kind: ClassVar[str] = "temperature"
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    learns_from = "calibration"
+
+    def __init__(self, split: Literal["calibration", "validation"] = "calibration") -> None:
+        one_of(split, ("calibration", "validation"), "split")
+        self.split = self.learns_from = split
 
     def fit(self, answers: Answers | None) -> Scorer:
         """Learn the temperature from held-out answers."""

@@ -78,7 +78,7 @@ class Score(ABC):
 
     kind: ClassVar[str]
     bounds: ClassVar[tuple[float, float]]
-    learns_from: ClassVar[Literal["train", "calibration"] | None] = None
+    learns_from: Literal["train", "validation", "calibration"] | None = None
     asks_activations: ClassVar[bool] = False
 
     def __str__(self) -> str:

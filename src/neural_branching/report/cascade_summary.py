@@ -1,0 +1,181 @@
+"""Cascades of a folder side by side: a sweep over promises, stages, subsets, seeds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from neural_branching.errors import InputError
+from neural_branching.files.csv_text import write_table
+from neural_branching.report.cells import Cell, Entry
+from neural_branching.report.figures.style import MARKERS, PALETTE, blank, error_bars, save
+from neural_branching.report.metrics import CASCADE_METRICS
+from neural_branching.report.results import command_of, read_results, records
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
+from neural_branching.store.run_folders import CASCADES, RESULTS, missing_jobs, runs_below
+
+COMMAND = "cascade"
+FIGURE = "cascades"
+_SEEDS = ("seed", "parent.seed", "branch.seed", "data.split.seed")
+_SHOWN = [metric for metric in CASCADE_METRICS if metric.heading]
+_RANKS = {"dial": 3, "AURC": 2, "selective accuracy": 2, "answered": 1, "time": 1}
+
+
+def summarize(folder: Path, *, events: bool) -> bool:
+    """Write cascades.csv, print a line per setting, and draw accuracy against cost.
+
+    Args:
+        folder: a sweep, a run, or any folder of them.
+        events: also show the figure in TensorBoard.
+
+    Returns:
+        Whether every cascade has finished.
+
+    Raises:
+        InputError: if no cascade below the folder has results.
+        OSError: if the table cannot be written.
+    """
+    rows: list[dict[str, Any]] = []
+    broken = {str(place.relative_to(folder)): why for place, why in missing_jobs(folder, COMMAND).items()}
+    for run in sorted(runs_below(folder)):
+        if command_of(run) != COMMAND:
+            continue
+        name = str(run.relative_to(folder))
+        try:
+            rows.append({"run": name, **_record(run)})
+        except InputError as error:
+            broken[name] = str(error)
+    if not rows:
+        raise InputError(f"{folder} has no finished cascade: {next(iter(broken.values()), 'none was begun')}")
+    header = ["run", "subset", "exits", "promise", "split_seed", "parent_seed", "branch_seed", "overrides"]
+    header += [metric.name for metric in CASCADE_METRICS]
+    write_table(
+        folder / CASCADES, header, [["" if row[key] is None else row[key] for key in header] for row in rows]
+    )
+    settings = _settings(rows)
+    drawn = {FIGURE: _figure(settings)} if len(rows) > 1 else {}
+    save(drawn, folder, ("png", "svg"))
+    if events and drawn:
+        from neural_branching.report.tensorboard import write_figures  # takes torch, the rest does not
+
+        write_figures(folder, drawn)
+    _print(settings, broken, folder)
+    return not broken
+
+
+def _record(run: Path) -> dict[str, Any]:
+    """A cascade as one line of numbers.
+
+    Raises:
+        InputError: if it failed, or its results cannot be read.
+    """
+    results = read_results(run)
+    if results["status"] != "completed":
+        raise InputError(str(results["error"]["message"]))
+    try:
+        [record] = records(results)
+        seeds = record["seeds"]
+        typed = [str(one) for one in record["overrides"]]
+        return {
+            "subset": record["subset"],
+            "exits": record["branch_point"],
+            "promise": record["promise"]["rule"],
+            **{f"{name}_seed": seeds[name] for name in ("split", "parent", "branch")},
+            "overrides": " ".join(one for one in typed if one.partition("=")[0].lstrip("+") not in _SEEDS),
+            **{metric.name: _number(metric.of(record)) for metric in CASCADE_METRICS},
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{run / RESULTS} is not a cascade's ({type(error).__name__}): repeat the run that made it."
+        ) from error
+
+
+def _number(value: object) -> float | int | None:
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return value
+    raise TypeError(f"{value!r} is no number")
+
+
+def _settings(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str], list[Mapping[str, Any]]]:
+    """What differs in more than a seed → its runs."""
+    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["subset"], row["promise"], row["overrides"]), []).append(row)
+    return found
+
+
+def _cell(runs: Sequence[Mapping[str, Any]], name: str) -> Cell:
+    """Mean and standard deviation over seeds; of those that have the number."""
+    values = [float(row[name]) for row in runs if row[name] is not None]
+    if not values:
+        return Cell(None)
+    return Cell(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
+
+
+def _names(settings: Sequence[tuple[str, str, str]]) -> list[str]:
+    """What tells settings apart, as short as it can be."""
+    shared = set.intersection(*(set(overrides.split()) for _, _, overrides in settings))
+    several = len({subset for subset, _, _ in settings}) > 1
+    names = []
+    for subset, promise, overrides in settings:
+        own = [
+            one
+            for one in overrides.split()
+            if one not in shared and not one.startswith(("promise", "subset"))
+        ]
+        names.append(" ".join([*([subset] if several else []), promise, *own]))
+    return names
+
+
+def _print(
+    settings: Mapping[tuple[str, str, str], Sequence[Mapping[str, Any]]],
+    broken: Mapping[str, str],
+    folder: Path,
+) -> None:
+    screen = console()
+    columns = [Column("setting", "name"), Column("exits", "setting", rank=2), Column("runs")]
+    columns += [Column(metric.heading or "", rank=_RANKS.get(metric.heading or "", 0)) for metric in _SHOWN]
+    rows: list[list[Entry]] = []
+    for name, runs in zip(_names(list(settings)), settings.values(), strict=True):
+        exits = {row["exits"] for row in runs}
+        rows.append(
+            [
+                name,
+                exits.pop() if len(exits) == 1 else f"{len(exits)} choices",
+                str(len(runs)),
+                *(_cell(runs, metric.name) for metric in _SHOWN),
+            ]
+        )
+    print_table(screen, ScreenTable("Cascades, means over seeds", columns, rows, CASCADES))
+    for name, why in broken.items():
+        screen.print(f"{name}: {why}", highlight=False, soft_wrap=True)
+    screen.print(f"Table: {folder / CASCADES}", highlight=False, soft_wrap=True)
+
+
+def _figure(settings: Mapping[tuple[str, str, str], Sequence[Mapping[str, Any]]]) -> Figure:
+    """Accuracy against the share of MACs; bars: standard deviation over seeds."""
+    figure = blank(7.6, 3.8)
+    axes = figure.add_subplot()
+    for index, (name, runs) in enumerate(zip(_names(list(settings)), settings.values(), strict=True)):
+        cost, accuracy = _cell(runs, "test_macs_share"), _cell(runs, "test_accuracy")
+        axes.errorbar(
+            [cost.mean or 0.0],
+            [accuracy.mean or 0.0],
+            error_bars([accuracy], of_seeds=True),
+            error_bars([cost], of_seeds=True),
+            fmt=MARKERS[index % len(MARKERS)],
+            color=PALETTE[index % len(PALETTE)],
+            markersize=5,
+            label=name,
+        )
+    axes.set_xlabel("mean MACs, as a share of the last exit's")
+    axes.set_ylabel("accuracy on test")
+    axes.grid(alpha=0.3)
+    bars = "; bars: standard deviation over seeds" if any(len(runs) > 1 for runs in settings.values()) else ""
+    axes.set_title(f"Cascades{bars}", fontsize=9)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=7)
+    return figure
