@@ -247,6 +247,7 @@ def _node_numbers(
     experiment = outputs.experiment
     place = experiment.tree.nodes[name]
     numbers: dict[str, Any] = {"within": place.within, "labels": list(place.labels)}
+    numbers["defer_to"] = place.defer_to
     if name in refused:
         return {**numbers, "not_evaluated_alone": refused[name]}
     if name not in nodes:

@@ -159,7 +159,7 @@ class TreeNetworks(nn.Module):
         return {"logits": logits, "vectors": vectors, "gates": gates, "parent": parent}
 
     def leave(self, batch: Tensor, stages: Sequence[str], accepts: Accepts) -> dict[str, dict[str, Tensor]]:
-        """As ``forward``, of a cascade whose examples leave on the way: later exits are not computed for them.
+        """As ``forward``, of a cascade whose examples leave on the way, and then cost no more.
 
         Args:
             batch: examples as the table holds them, shape (n, …).
@@ -176,10 +176,7 @@ class TreeNetworks(nn.Module):
         kept: dict[str, Tensor] = {}
         joined = {stage for head in self.heads.values() for stage in stages_of(head.stage)[:-1]}
         exits = {stages_of(head.stage)[-1]: name for name, head in self.heads.items()}
-        models: dict[str, _Plain] = {
-            name: model  # type: ignore[misc]
-            for name, model in zip(self.heads, self.branches, strict=True)
-        }
+        models: Mapping[str, Any] = dict(zip(self.heads, self.branches, strict=True))
         logits, vectors = {}, {}
         for name, model in models.items():
             labels, width = len(self.tree.nodes[name].labels), len(model.standardize.mean)

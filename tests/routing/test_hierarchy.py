@@ -31,6 +31,78 @@ def test_a_tree_of_three_levels() -> None:
     assert [node.name for node in tree.named] == ["living", "pet", "tree", "vehicle"]
 
 
+CASCADE = {
+    "pet": {"superclass": "pet", "defer_to": "pet_deeper"},
+    "pet_deeper": {"branch_point": {"stage": "hidden2"}, "defer_to": "pet_deepest"},
+    "pet_deepest": {"superclass": "pet"},
+    "tree": {"superclass": "tree"},
+}
+
+
+def test_a_cascade_has_one_place_in_a_tree() -> None:
+    tree = Hierarchy("world", CASCADE).resolve(KNOWN, SUPERCLASSES)
+    assert list(tree.nodes) == [ROOT, "pet", "pet_deeper", "pet_deepest", "tree"]
+    assert tree.nodes[ROOT].labels == ("pet", "tree")
+    assert [node.name for node in tree.named] == ["pet", "tree"]
+    assert tree.exits("pet") == ("pet", "pet_deeper", "pet_deepest")
+    assert tree.last("pet_deeper") == "pet_deepest"
+    assert tree.last("tree") == "tree"
+    for name in tree.exits("pet"):
+        node = tree.nodes[name]
+        assert (node.within, node.leaf, node.labels, tree.depth(name)) == (ROOT, True, ("cat", "dog"), 1)
+    assert tree.before("pet_deepest") == (ROOT, "pet", "pet_deeper")
+    assert tree.before("tree") == (ROOT,)
+    assert tree.levels == 2
+    assert tree.nodes["pet_deeper"].settings == {"branch_point": {"stage": "hidden2"}}
+
+
+def test_what_lies_within_a_cascade_comes_after_all_its_exits() -> None:
+    nodes = {
+        "first": {"defer_to": "second"},
+        "second": {},
+        "pet": {"within": "first", "superclass": "pet"},
+        "tree": {"within": "first", "superclass": "tree"},
+    }
+    tree = Hierarchy("world", nodes).resolve(KNOWN, SUPERCLASSES)
+    assert tree.root == "first"  # which has the root for itself
+    assert list(tree.nodes) == ["first", "second", "pet", "tree"]
+    assert tree.nodes["second"].labels == tree.nodes["first"].labels == ("pet", "tree")
+    assert tree.before("pet") == ("first", "second")
+    assert tree.inner == ("first",)
+    alone = Hierarchy("pets", {name: one for name, one in CASCADE.items() if name != "tree"})
+    only = alone.resolve(KNOWN, SUPERCLASSES)
+    assert list(only.nodes) == ["pet", "pet_deeper", "pet_deepest"]
+    assert only.named == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"pet_deepest": {"defer_to": "pet"}}, "circle: pet defer_to pet_deeper defer_to pet_deepest"),
+        ({"tree": {"superclass": "tree", "defer_to": "tree"}}, "circle: tree defer_to tree"),
+        ({"tree": {"superclass": "tree", "defer_to": "pet_deeper"}}, "'pet' and 'tree' .* both defer to"),
+        ({"tree": {"superclass": "tree", "defer_to": "shrub"}}, "defer_to of node 'tree' is 'shrub'.*tree"),
+        (
+            {"pet_deepest": {"superclass": "tree"}},
+            "'pet' .* defers to 'pet_deepest', which has other classes",
+        ),
+        (
+            {"pet_deepest": {"within": "tree"}, "tree": {}},
+            "'pet_deeper' .* defers to 'pet_deepest', which lies within 'tree'",
+        ),
+        (
+            {"tree": {"within": "pet_deeper", "superclass": "tree"}},
+            "'tree' .* lies within 'pet_deeper', to which 'pet' defers: let it lie within 'pet'",
+        ),
+        ({"tree": None, "pet": {"superclass": "pet"}, "pet_deeper": None, "pet_deepest": None}, "only pet"),
+    ],
+)
+def test_impossible_cascades_are_refused(changed: dict, sentence: str) -> None:
+    nodes = {name: options for name, options in {**CASCADE, **changed}.items() if options is not None}
+    with pytest.raises(InputError, match=sentence):
+        Hierarchy("world", nodes).resolve(KNOWN, SUPERCLASSES)
+
+
 def test_classes_may_be_left_out_of_a_tree() -> None:
     nodes = {"pet": {"superclass": "pet"}, "tree": {"superclass": "tree"}}
     assert set(Hierarchy("some", nodes).resolve(KNOWN, SUPERCLASSES).classes) == set(KNOWN) - {"car", "bus"}

@@ -35,6 +35,21 @@ DEEP = {
     "low": {"within": "letters", "classes": ["a", "b", "c"]},
     "high": {"within": "letters", "classes": ["d", "e"]},
 }
+CASCADED = {
+    "low": {"classes": ["a", "b", "c"], "defer_to": "low_deeper"},
+    "low_deeper": {"defer_to": "low_deepest"},
+    "low_deepest": {},
+    "high": {"classes": ["d", "e"]},
+}
+# A branch decides at the root, and defers.
+BRANCHED = {
+    "top": {"defer_to": "top_deeper"},
+    "top_deeper": {},
+    "low": {"within": "top", "classes": ["a", "b", "c"], "defer_to": "low_deeper"},
+    "low_deeper": {},
+    "high": {"within": "top", "classes": ["d", "e"]},
+}
+TREES = [FLAT, DEEP, CASCADED, BRANCHED]
 
 
 def tree_of(nodes: dict) -> Tree:
@@ -55,7 +70,7 @@ def seen_of(tree: Tree, n: int = 300, seed: int = 0, noise: float = 2.0, foreign
 
     spoken = {name: logits(name) for name in tree.nodes}
     gates = {name: softmax(spoken[name])[:, :] * 0.9 for name, node in tree.nodes.items() if not node.leaf}
-    root = softmax(spoken.pop(ROOT))
+    root = softmax(spoken.pop(ROOT)) if ROOT in spoken else None
     vectors = {name: np.zeros((n + foreign, 1), np.float32) for name in tree.nodes}
     return NodeOutputs(blank.rows, labels, spoken, vectors, root, gates)
 
@@ -156,7 +171,7 @@ def test_a_parent_that_does_not_know_the_branches_cannot_route() -> None:
     assert len(paths_of(tree, Gate(), blind).classes) == len(outputs)
 
 
-@given(st.integers(0, 1000), st.sampled_from([FLAT, DEEP]), st.sampled_from(sorted(ROUTERS)), st.booleans())
+@given(st.integers(0, 1000), st.sampled_from(TREES), st.sampled_from(sorted(ROUTERS)), st.booleans())
 def test_every_image_is_somewhere(seed: int, nodes: dict, kind: str, back_off: bool) -> None:
     tree = tree_of(nodes)
     outputs = seen_of(tree, 40, seed, foreign=5)
@@ -164,15 +179,18 @@ def test_every_image_is_somewhere(seed: int, nodes: dict, kind: str, back_off: b
     rng = np.random.default_rng(seed)
     accepts = {name: rng.random(len(outputs)) < 0.7 for name in tree.nodes}
     given_ = answer(tree, paths, accepts.__getitem__, back_off=back_off)
-    leaves = [node for node in tree.nodes.values() if node.leaf]
+    leaves = [node for node in tree.nodes.values() if node.leaf and not node.defer_to]
     assert np.array_equal(sum(paths.arrived[node.name].astype(int) for node in leaves), np.ones(len(outputs)))
     names = answers_of(tree)
     for index, one in enumerate(given_):
-        node, expected = tree.nodes[ROOT], UNCERTAIN
+        node, expected = tree.nodes[tree.root], UNCERTAIN
         while True:
             stopped = not accepts[node.name][index] or (
                 node.name in paths.lost and paths.lost[node.name][index]
             )
+            if stopped and node.defer_to:
+                node = tree.nodes[node.defer_to]
+                continue
             if stopped:
                 break
             label = node.labels[paths.label[node.name][index]]
@@ -215,10 +233,27 @@ def test_levels_and_nodes_share_the_budget() -> None:
     assert {(stop.rule.target, stop.rule.delta) for stop in outright.values()} == {(0.3, 0.1 / 3)}
 
 
+def test_nodes_that_are_asked_in_turn_have_calibration_examples_of_their_own() -> None:
+    tree = tree_of(CASCADED)
+    outputs = {split: seen_of(tree, 900, seed) for seed, split in enumerate(("validation", "calibration"))}
+    fitted = FittedRouter.of(tree, ParentMass(), outputs["validation"])
+    for back_off, parts in ((True, 4), (False, 3)):
+        everyone = rules(tree, Fixed(0.0))  # all that comes is accepted, so that nobody arrives further on
+        acceptances = fit_acceptances(tree, outputs, fitted, everyone, back_off=back_off)
+        assert [len(tree.before(name)) for name in acceptances] == [0, 1, 2, 3, 1][-len(acceptances) :]
+        rule = rules(tree, FixedSequence(0.5, 0.1))
+        acceptances = fit_acceptances(tree, outputs, fitted, rule, back_off=back_off)
+        first = acceptances["low"].choice.n
+        assert first <= -(-900 // parts)
+        assert {one.rule.target for one in acceptances.values()} == {0.5 / (2 if back_off else 1)}
+        assert {one.rule.delta for one in acceptances.values()} == {0.1 / len(acceptances)}
+
+
+@pytest.mark.parametrize("nodes", [FLAT, CASCADED, BRANCHED], ids=["flat", "cascaded", "branched"])
 @pytest.mark.parametrize("back_off", [True, False])
-def test_the_whole_tree_keeps_what_its_nodes_promise(back_off: bool) -> None:
+def test_the_whole_tree_keeps_what_its_nodes_promise(back_off: bool, nodes: dict) -> None:
     """Over calibration draws, the risk on a large population exceeds the target in a share δ at most."""
-    tree, target = tree_of(FLAT), 0.25
+    tree, target = tree_of(nodes), 0.25
     population, validation = seen_of(tree, 30_000, 99), seen_of(tree, 300, 98)
     fitted = FittedRouter.of(tree, ParentMass(), validation)
     paths = descend(tree, population, fitted)
@@ -241,6 +276,26 @@ def test_the_whole_tree_keeps_what_its_nodes_promise(back_off: bool) -> None:
         failed += bool((given_ > 0).any()) and 1 - correct[given_ > 0].mean() > target
     assert np.mean(answered) > 0.2  # or the promise would be cheap
     assert failed <= 6
+
+
+@pytest.mark.parametrize("kind", sorted(ROUTERS))
+def test_the_numbers_of_cascades_add_up(kind: str) -> None:
+    tree = tree_of(BRANCHED)
+    outputs = {split: seen_of(tree, 500, seed, foreign=20) for seed, split in enumerate(SPLITS)}
+    routers = {name: router() for name, router in ROUTERS.items()}
+    rule = rules(tree, Fixed(1.0))
+    numbers = evaluate_tree(tree, outputs, routers, kind, [rule], None).numbers
+    for one in numbers["routers"].values():
+        assert one["accuracy"] + one["lost_by_router"] + one["lost_by_branch"] == pytest.approx(1)
+        assert one["load"]["low"] + one["load"]["high"] == pytest.approx(1)
+    arrivals = numbers["thresholds"][0]["arrivals"]
+    for name, node in tree.nodes.items():
+        if node.defer_to:  # those that are not accepted arrive there, and nobody else
+            assert arrivals[node.defer_to]["n"] == arrivals[name]["n"] - arrivals[name]["accepted"]
+    for label in ("low", "high"):
+        sent = sum(arrivals[one]["routed"][label] for one in ("top", "top_deeper"))
+        assert arrivals[label]["n"] == sent
+    assert arrivals["top_deeper"]["n"] > 0 or kind == "oracle"
 
 
 @pytest.mark.parametrize("kind", sorted(ROUTERS))

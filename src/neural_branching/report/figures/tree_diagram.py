@@ -21,8 +21,10 @@ def tree(drawn: Tree, nodes: Mapping[str, Any], answers: Mapping[str, Any]) -> F
     for node in reversed(list(drawn.nodes.values())):
         places = [height[label] for label in node.labels]
         height[node.name] = sum(places) / len(places)
-    depth = {name: drawn.depth(name) for name in drawn.nodes}
-    figure = blank(3.2 * (drawn.levels + 1), 0.26 * len(drawn.classes) + 1.2)
+    # A column for each node that is asked on the way to another: exits of a cascade stand beside each other.
+    depth = {name: len(drawn.before(name)) for name in drawn.nodes}
+    columns = 1 + max(depth.values())
+    figure = blank(3.2 * (columns + 1), 0.26 * len(drawn.classes) + 1.2)
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.invert_yaxis()
@@ -31,9 +33,12 @@ def tree(drawn: Tree, nodes: Mapping[str, Any], answers: Mapping[str, Any]) -> F
         mine = nodes[name]
         for label in node.labels:
             share = mine["routed"][label] / total
-            ends = [depth[name], depth.get(label, drawn.levels)], [height[name], height[label]]
+            ends = [depth[name], depth.get(label, columns)], [height[name], height[label]]
             width = 0.4 + 8 * share
             axes.plot(*ends, color="#555555", linewidth=width, solid_capstyle="round", zorder=1, alpha=0.6)
+        if node.defer_to:
+            ends = [depth[name], depth[node.defer_to]], [height[name]] * 2
+            axes.plot(*ends, color="#555555", linewidth=1, linestyle="--", zorder=1)
         accepted = mine["accepted"] / mine["n"] if mine["n"] else 0.0
         accuracy = mine["selective_accuracy"]
         text = f"{name}\n{mine['n']} arrive, {accepted:.0%} accepted\n"
@@ -44,8 +49,8 @@ def tree(drawn: Tree, nodes: Mapping[str, Any], answers: Mapping[str, Any]) -> F
         given = answers["by_answer"].get(name)
         text = name if given is None else f"{name}: {given['n']}, {given['accuracy']:.0%} right"
         colour = "#999999" if given is None else RIGHT if given["accuracy"] >= 0.5 else WRONG
-        axes.text(drawn.levels + 0.03, height[name], text, ha="left", va="center", fontsize=7, color=colour)
-    axes.set_xlim(-0.4, drawn.levels + 0.9)
+        axes.text(columns + 0.03, height[name], text, ha="left", va="center", fontsize=7, color=colour)
+    axes.set_xlim(-0.4, columns + 0.9)
     explained = "width: share of them; at a class: answers given, and right"
     axes.set_title(f"{drawn.name}: {total} test examples; {explained}", fontsize=9)
     return figure

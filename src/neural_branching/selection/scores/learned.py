@@ -59,6 +59,7 @@ class Temperature(Score):
 
     kind: ClassVar[str] = "temperature"
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    learns_from: Literal["train", "validation", "calibration"] | None = "calibration"
 
     def __init__(self, split: Literal["calibration", "validation"] = "calibration") -> None:
         one_of(split, ("calibration", "validation"), "split")
