@@ -35,6 +35,7 @@ _NAMES = {
     "Experiment": ("facade.declaration", "Experiment"),
     "Branch": ("facade.declaration", "Branch"),
     "Tree": ("facade.declaration", "Tree"),
+    "Cascade": ("facade.declaration", "Cascade"),
     "load": ("load_run", "load"),
     "summary": ("facade.frames", "summary"),
     "sources": ("facade.sources", None),
@@ -42,6 +43,8 @@ _NAMES = {
     "scores": ("selection.scores", None),
     "thresholds": ("selection.thresholds", None),
     "routers": ("routing.routers", None),
+    "promises": ("routing.promises", None),
+    "ExitChoice": ("routing.exit_choice", "ExitChoice"),
 }
 
 __all__ = ["__version__", *_NAMES]

@@ -24,6 +24,7 @@ from neural_branching.selection.thresholds.threshold import Choice
 
 Numbers = dict[str, Any]
 CASCADE, LAST = "cascade", "last exit"
+NOWHERE = "refused"  # beside the names of exits
 PLANS = 10  # of a search that are reported
 
 
@@ -195,14 +196,15 @@ def _acceptances(
 def _by_exit(leaving: Leaving, names: Sequence[str]) -> Numbers:
     """What leaves at each exit, and how right it is there."""
     places = {name: leaving.at == index for index, name in enumerate(names)}
+    places[NOWHERE] = ~leaving.answered
     return {
         name: {
             "n": int(here.sum()),
             "share": float(here.mean()),
-            "accuracy": _share(~leaving.wrong[here]),
-            "differs": _share(leaving.differs[here]),
+            "accuracy": _share(~leaving.wrong[here & leaving.answered]),
+            "differs": _share(leaving.differs[here & leaving.answered]),
         }
-        for name, here in {**places, "refused": ~leaving.answered}.items()
+        for name, here in places.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""An experiment declared in Python: data, one frozen parent, and a branch or a tree of branches."""
+"""An experiment declared in Python: data, one frozen parent, and a branch, a tree of them or a cascade."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment as ExperimentSpec
+from neural_branching.config.experiment import stages_of_cascade
 from neural_branching.config.hydra_session import REFUSALS, explained, hydra_session
 from neural_branching.data.subset import Subset
 from neural_branching.errors import InputError
@@ -18,7 +19,9 @@ from neural_branching.facade.groups import Group, described, given, plain
 from neural_branching.facade.parents import Parent
 from neural_branching.facade.sources import Data
 from neural_branching.networks.readout import JOIN
+from neural_branching.routing.exit_choice import ExitChoice
 from neural_branching.routing.hierarchy import Hierarchy
+from neural_branching.routing.promises import Promise
 from neural_branching.routing.routers import Router
 from neural_branching.selection.scores.score import Score
 from neural_branching.selection.thresholds.threshold import Threshold
@@ -77,6 +80,18 @@ class _Grown:
         if len(rules) > 1:
             self.changes["thresholds"] = rules
 
+    def _tell_apart(self, subset: str | Sequence[str]) -> None:
+        """Choose a subset by the name of its file, of a superclass, or by its classes."""
+        target = {"_target_": f"{Subset.__module__}.{Subset.__qualname__}"}
+        if not isinstance(subset, str):
+            named = {"name": self.name or "custom", "classes": subset, "superclass": None}
+            self.changes["subset"] = {**target, **named}
+        elif (conf_dir() / "subset" / f"{subset}.yaml").is_file():
+            self.overrides.append(f"subset={subset}")
+        else:
+            named = {"name": self.name or subset, "classes": None, "superclass": subset}
+            self.changes["subset"] = {**target, **named}
+
 
 class Branch(_Grown):
     """A branch: what it tells apart, where it grows, and when it answers.
@@ -128,18 +143,67 @@ class Branch(_Grown):
             views=views,
             options=options,
         )
-        target = {"_target_": f"{Subset.__module__}.{Subset.__qualname__}"}
-        if not isinstance(subset, str):
-            self.changes["subset"] = {
-                **target,
-                "name": name or "custom",
-                "classes": subset,
-                "superclass": None,
-            }
-        elif (conf_dir() / "subset" / f"{subset}.yaml").is_file():
-            self.overrides.append(f"subset={subset}")
-        else:
-            self.changes["subset"] = {**target, "name": name or subset, "classes": None, "superclass": subset}
+        self._tell_apart(subset)
+
+
+class Cascade(_Grown):
+    """Branches at several stages of one parent, each of which answers or defers to the next.
+
+    Args:
+        subset: as for ``Branch``.
+        stages: the exits, from the first on: stages of the parent.
+        promise: what the dial keeps; by default that answers differ from the last exit's in at most 2 %.
+        choose: how exits are chosen among these on validation; None to keep them all.
+        name: as for ``Branch``.
+        readout: as for ``Branch``, of every exit.
+        kind: as for ``Branch``.
+        network: as for ``Branch``.
+        fit: as for ``Branch``.
+        views: as for ``Branch``.
+        options: as for ``Branch``.
+
+    Raises:
+        InputError: for stages, a promise or a choice of another type.
+    """
+
+    command = "cascade"
+    asked = "subset"
+
+    def __init__(
+        self,
+        subset: str | Sequence[str],
+        stages: Sequence[str],
+        *,
+        promise: Promise | None = None,
+        choose: ExitChoice | None = None,
+        name: str | None = None,
+        readout: str | None = None,
+        kind: str = "linear",
+        network: Mapping[str, Any] | None = None,
+        fit: Mapping[str, Any] | None = None,
+        views: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            stages_of_cascade(stages),
+            name=name,
+            readout=readout,
+            score=None,
+            threshold=None,
+            kind=kind,
+            network=network,
+            fit=fit,
+            views=views,
+            options=options,
+        )
+        self._tell_apart(subset)
+        self.changes |= {"branch_point": given(readout=readout), "stages": list(stages)}
+        if promise is not None:
+            self.changes["promise"] = _made(
+                promise, Promise, "promise", "nb.promises, such as nb.promises.Risk(0.1)"
+            )
+        if choose is not None:
+            self.changes["choose"] = _made(choose, ExitChoice, "choose", "nb.ExitChoice")
 
 
 class Tree(_Grown):
@@ -241,7 +305,7 @@ class Experiment:
     Args:
         data: where the examples come from, one of ``nb.sources``.
         parent: what the branches grow from, one of ``nb.parents``.
-        branches: a branch or a tree of branches.
+        branches: a branch, a tree of branches or a cascade.
         seed: of parent and branches.
         baselines: what to compare a branch with: "all", or names of ``config.experiment.BASELINES``.
         baseline_epochs: epochs of baselines that learn as the parent does; None for as many as it has.
@@ -256,7 +320,7 @@ class Experiment:
         self,
         data: Data,
         parent: Parent,
-        branches: Branch | Tree,
+        branches: Branch | Tree | Cascade,
         *,
         seed: int = 0,
         baselines: str | Sequence[str] | None = None,
@@ -267,7 +331,7 @@ class Experiment:
         for place, thing, kind, allowed in (
             ("data", data, Data, "one of nb.sources, such as nb.sources.Glyphs()"),
             ("parent", parent, Parent, "one of nb.parents, such as nb.parents.MLP()"),
-            ("branches", branches, _Grown, "an nb.Branch or an nb.Tree"),
+            ("branches", branches, _Grown, "an nb.Branch, an nb.Tree or an nb.Cascade"),
         ):
             if not isinstance(thing, kind):
                 raise InputError(f"{place} is {thing!r}: it must be {allowed}.")

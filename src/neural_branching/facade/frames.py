@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neural_branching.errors import InputError
+from neural_branching.report import cascade_summary
 from neural_branching.report.collect import collect
 from neural_branching.report.results import command_of
 from neural_branching.report.summary import table
@@ -14,19 +15,22 @@ if TYPE_CHECKING:
 
 
 def summary(folder: str | Path) -> "pd.DataFrame":
-    """The summary of every run below a folder: the rows of its summary.csv, or of routers.csv for trees.
+    """The summary of every run below a folder: the rows of summary.csv, routers.csv or cascades.csv.
 
     Args:
         folder: a run, a sweep, or any folder of them.
 
     Raises:
-        InputError: if there is no run, if there are both branches and trees, or without pandas.
+        InputError: if there is no run, if they are of several commands, or without pandas.
     """
     place = Path(folder)
     commands = sorted({command_of(run) for run in runs_below(place)})
     if len(commands) > 1:
         raise InputError(f"{place} holds runs of {' and '.join(commands)}: name a folder with those of one.")
-    columns, rows = table(collect(place, *commands))
+    if commands == [cascade_summary.COMMAND]:
+        columns, rows = cascade_summary.table(cascade_summary.collect(place)[0])
+    else:
+        columns, rows = table(collect(place, *commands))
     values = [[None if value == "" else value for value in row] for row in rows]
     return _pandas().DataFrame(values, columns=columns)
 

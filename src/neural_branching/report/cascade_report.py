@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from neural_branching.evaluation.cascade_evaluation import NOWHERE
 from neural_branching.files.csv_text import write_table
 from neural_branching.report.cells import Cell, Entry, markdown_table
 from neural_branching.report.figures import cascade_figures
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from neural_branching.pipeline import Run
 
 TRACE_HEADER = ("row", "example", "label", "exit", "prediction", "confidence", "last_prediction")
-REFUSED = "refused"
 DIAL = "dial.csv"
 SHOWN = 12  # examples of a kind
 NOTE = (
@@ -80,7 +80,7 @@ def _cascade(run: "Run") -> "CascadeEvaluation":
 def _trace(run: "Run") -> Iterator[list[Any]]:
     """One line per test example: where it leaves, and with which answer."""
     done = _cascade(run)
-    leaving, names = done.leaving, [*done.tree.nodes, REFUSED]
+    leaving, names = done.leaving, [*done.tree.nodes, NOWHERE]
     columns = (
         done.outputs.rows.tolist(),
         leaving.exits.targets.tolist(),
@@ -151,8 +151,8 @@ def _exit_rows(cascade: Mapping[str, Any]) -> list[list[Entry]]:
             rows.append([name, "not kept", "", "", *beside])
         else:
             rows.append([name, *(Cell(mine[key]) for key in ("share", "accuracy", "differs")), *beside])
-    if cascade["by_exit"][REFUSED]["n"]:
-        rows.append([REFUSED, Cell(cascade["by_exit"][REFUSED]["share"]), *[""] * 4])
+    if cascade["by_exit"][NOWHERE]["n"]:
+        rows.append([NOWHERE, Cell(cascade["by_exit"][NOWHERE]["share"]), *[""] * 4])
     return rows
 
 

@@ -12,13 +12,14 @@ from neural_branching.files.csv_text import write_table
 from neural_branching.report.cells import Cell, Entry
 from neural_branching.report.figures.style import MARKERS, PALETTE, blank, error_bars, save
 from neural_branching.report.metrics import CASCADE_METRICS
-from neural_branching.report.results import command_of, read_results, records
+from neural_branching.report.results import Row, command_of, read_results, records
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
-from neural_branching.store.run_folders import CASCADES, RESULTS, missing_jobs, runs_below
+from neural_branching.store.run_folders import CASCADES, RESULTS, missing_jobs, natural, runs_below
 
 COMMAND = "cascade"
 FIGURE = "cascades"
 _SEEDS = ("seed", "parent.seed", "branch.seed", "data.split.seed")
+_NAMED = ("run", "subset", "exits", "promise", "split_seed", "parent_seed", "branch_seed", "overrides")
 _SHOWN = [metric for metric in CASCADE_METRICS if metric.heading]
 _RANKS = {"dial": 3, "AURC": 2, "selective accuracy": 2, "answered": 1, "time": 1}
 
@@ -37,23 +38,8 @@ def summarize(folder: Path, *, events: bool) -> bool:
         InputError: if no cascade below the folder has results.
         OSError: if the table cannot be written.
     """
-    rows: list[dict[str, Any]] = []
-    broken = {str(place.relative_to(folder)): why for place, why in missing_jobs(folder, COMMAND).items()}
-    for run in sorted(runs_below(folder)):
-        if command_of(run) != COMMAND:
-            continue
-        name = str(run.relative_to(folder))
-        try:
-            rows.append({"run": name, **_record(run)})
-        except InputError as error:
-            broken[name] = str(error)
-    if not rows:
-        raise InputError(f"{folder} has no finished cascade: {next(iter(broken.values()), 'none was begun')}")
-    header = ["run", "subset", "exits", "promise", "split_seed", "parent_seed", "branch_seed", "overrides"]
-    header += [metric.name for metric in CASCADE_METRICS]
-    write_table(
-        folder / CASCADES, header, [["" if row[key] is None else row[key] for key in header] for row in rows]
-    )
+    rows, broken = collect(folder)
+    write_table(folder / CASCADES, *table(rows))
     settings = _settings(rows)
     drawn = {FIGURE: _figure(settings)} if len(rows) > 1 else {}
     save(drawn, folder, ("png", "svg"))
@@ -63,6 +49,33 @@ def summarize(folder: Path, *, events: bool) -> bool:
         write_figures(folder, drawn)
     _print(settings, broken, folder)
     return not broken
+
+
+def collect(folder: Path) -> tuple[list[Row], dict[str, str]]:
+    """Every finished cascade below a folder as one line of numbers; and the others → what is wrong with them.
+
+    Raises:
+        InputError: if none has results.
+    """
+    rows: list[Row] = []
+    broken = {str(place.relative_to(folder)): why for place, why in missing_jobs(folder, COMMAND).items()}
+    for run in sorted(runs_below(folder), key=lambda path: natural(path.relative_to(folder))):
+        if command_of(run) != COMMAND:
+            continue
+        name = str(run.relative_to(folder))
+        try:
+            rows.append({"run": name, **_record(run)})
+        except InputError as error:
+            broken[name] = str(error)
+    if not rows:
+        raise InputError(f"{folder} has no finished cascade: {next(iter(broken.values()), 'none was begun')}")
+    return rows, broken
+
+
+def table(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of cascades.csv: numbers are numbers, "" is nothing."""
+    header = [*_NAMED, *(metric.name for metric in CASCADE_METRICS)]
+    return header, [["" if row[key] is None else row[key] for key in header] for row in rows]
 
 
 def _record(run: Path) -> dict[str, Any]:
@@ -100,15 +113,15 @@ def _number(value: object) -> float | int | None:
     raise TypeError(f"{value!r} is no number")
 
 
-def _settings(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str], list[Mapping[str, Any]]]:
+def _settings(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
     """What differs in more than a seed → its runs."""
-    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    found: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         found.setdefault((row["subset"], row["promise"], row["overrides"]), []).append(row)
     return found
 
 
-def _cell(runs: Sequence[Mapping[str, Any]], name: str) -> Cell:
+def _cell(runs: Sequence[Row], name: str) -> Cell:
     """Mean and standard deviation over seeds; of those that have the number."""
     values = [float(row[name]) for row in runs if row[name] is not None]
     if not values:
@@ -132,7 +145,7 @@ def _names(settings: Sequence[tuple[str, str, str]]) -> list[str]:
 
 
 def _print(
-    settings: Mapping[tuple[str, str, str], Sequence[Mapping[str, Any]]],
+    settings: Mapping[tuple[str, str, str], Sequence[Row]],
     broken: Mapping[str, str],
     folder: Path,
 ) -> None:
@@ -156,7 +169,7 @@ def _print(
     screen.print(f"Table: {folder / CASCADES}", highlight=False, soft_wrap=True)
 
 
-def _figure(settings: Mapping[tuple[str, str, str], Sequence[Mapping[str, Any]]]) -> Figure:
+def _figure(settings: Mapping[tuple[str, str, str], Sequence[Row]]) -> Figure:
     """Accuracy against the share of MACs; bars: standard deviation over seeds."""
     figure = blank(7.6, 3.8)
     axes = figure.add_subplot()

@@ -14,7 +14,7 @@ from neural_branching.report.metrics import METRICS, at
 from neural_branching.report.repeats import repeats
 from neural_branching.report.results import Row, command_of, read_config, read_results, records
 from neural_branching.report.shapes import NUMBER, Each, Maybe, misfit
-from neural_branching.store.run_folders import RESULTS, check_tables, missing_jobs, runs_below
+from neural_branching.store.run_folders import RESULTS, check_tables, missing_jobs, natural, runs_below
 
 # Columns that describe the setting of a run, by its command → where they stand in its record.
 _LIKE: dict[str, tuple[str, ...]] = {
@@ -277,7 +277,7 @@ def collect(folder: Path, command: str = "train") -> Summary:
         raise InputError(f"{folder} {state}: name the folder of a run, a sweep or several of them.")
     summary = Summary(folder, command)
     runs = {run for run in runs_below(folder) if command_of(run) == command}
-    for run in sorted(runs, key=lambda path: _natural(path.relative_to(folder))):
+    for run in sorted(runs, key=lambda path: natural(path.relative_to(folder))):
         name = run.relative_to(folder).as_posix()
         try:
             results = read_results(run)
@@ -472,12 +472,3 @@ def _flat(config: Any, prefix: str = "") -> Row:
         for key, item in config.items()
         for name, value in _flat(item, f"{prefix}.{key}" if prefix else str(key)).items()
     }
-
-
-def _natural(path: Path) -> tuple[tuple[int, str], ...]:
-    """Sort job 10 after job 2."""
-    parts = []
-    for part in path.parts:
-        number = part.split("_", 1)[0]
-        parts.append((int(number), part) if number.isdigit() else (-1, part))
-    return tuple(parts)

@@ -45,6 +45,15 @@ def runs_below(folder: Path) -> set[Path]:
     return {file.parent for pattern in (RESULTS, CONFIG) for file in folder.rglob(pattern)}
 
 
+def natural(path: Path) -> tuple[tuple[int, str], ...]:
+    """Sort job 10 after job 2."""
+    parts = []
+    for part in path.parts:
+        number = part.split("_", 1)[0]
+        parts.append((int(number), part) if number.isdigit() else (-1, part))
+    return tuple(parts)
+
+
 def is_of_a_run(file: Path) -> bool:
     """Whether a file lies where a run, a sweep or an artifact keeps its own."""
     return any((file.parent / name).exists() for name in (RESULTS, CONFIG, JOBS, MANIFEST))
