@@ -108,7 +108,7 @@ class _Bench:
         self.workspace, self.spec, self.epochs = workspace, branch, epochs
         self.rows = workspace.table.rows("test", branch.classes)
         learns = workspace.parent.recipe is not None
-        untrained = replace(workspace.parent.anew(), recipe=None)
+        untrained = replace(workspace.parent.anew(), recipe=None, exits={})
         self.models: dict[str, Callable[[], Model | None]] = {
             "restricted": self.restricted,
             "linear_probe": lambda: self.branch(workspace, replace(branch, network=LINEAR)),
@@ -211,4 +211,5 @@ class _Bench:
             seed=branch.seed,  # it stands in for the branch, and varies with it
             training_source="branch",
             examples_per_class=branch.examples_per_class,
+            exits={},
         )

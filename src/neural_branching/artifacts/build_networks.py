@@ -15,11 +15,12 @@ from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.errors import ArgumentError, InputError
 from neural_branching.networks.backbone import Backbone
 from neural_branching.networks.network import Network
-from neural_branching.networks.readout import stages_of
+from neural_branching.networks.readout import Readout, stages_of
 from neural_branching.networks.weights import read_state
 from neural_branching.routing.hierarchy import Tree
 from neural_branching.training.branch import Branch
 from neural_branching.training.classifier import Classifier
+from neural_branching.training.deep_supervision import DeeplySupervised
 from neural_branching.training.parent import Parent
 
 
@@ -39,6 +40,22 @@ def new_parent(spec: ParentSpec) -> Parent:
         stages=spec.input.stages,
     )
     return Parent(network, spec.recipe, *spec.input.statistics(spec.normalize))
+
+
+def deeply_supervised(spec: ParentSpec, parent: Parent) -> DeeplySupervised:
+    """A parent with the heads that it learns with; without exits there are none.
+
+    Raises:
+        InputError: naming the first of its exits that is no stage before its logits.
+    """
+    network, widths = parent.network, {}
+    for stage in spec.exits:
+        network.place(stage, "parent.exits")
+        if stage == network.stage_names[-1]:
+            raise InputError(f"parent.exits has {stage!r}, which the parent learns by anyway: leave it out.")
+    if spec.exits:
+        widths = stage_widths(outline(spec), spec.input.blank(), list(spec.exits), Readout("auto"))
+    return DeeplySupervised(parent, spec.exits, widths, len(spec.labels.names))
 
 
 @lru_cache(maxsize=16)
@@ -169,6 +186,7 @@ def check_parent(spec: ParentSpec) -> None:
         shape = _output_shape(parent, spec.input)
         if state is not None:
             parent.adopt(state, f"The checkpoint {spec.checkpoint}")
+        deeply_supervised(spec, parent)
     if isinstance(parent.network, Backbone) and spec.normalize != "none":
         raise InputError(
             f"parent.normalize is {spec.normalize!r}, and the model standardises what it sees by itself: "

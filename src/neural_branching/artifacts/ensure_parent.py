@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from neural_branching.artifacts.build_networks import (
     augmentation,
+    deeply_supervised,
     new_parent,
     outline,
 )
@@ -77,7 +78,9 @@ def ensure_parent(
             parent.learn_normalization(examples.train[0])
         if not spec.learns:
             return save(parent, [], folder)
-        return train_and_save(parent, examples, compute, title, folder, store.checkpoint("parent", identity))
+        module, kept = (deeply_supervised(spec, parent), parent) if spec.exits else (parent, None)
+        checkpoint = store.checkpoint("parent", identity)
+        return train_and_save(module, examples, compute, title, folder, checkpoint, kept)
 
     needs = [WEIGHTS, HISTORY]
     if spec.learns and spec.recipe and spec.recipe.keep == "every":

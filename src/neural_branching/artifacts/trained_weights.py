@@ -29,10 +29,26 @@ def train_and_save(
     title: str,
     folder: Path,
     checkpoint: Checkpoint,
+    kept: EpochModule | None = None,
 ) -> Facts:
-    """Recipe, write weights and history, and return the facts that are worth recording."""
+    """Recipe, write weights and history, and return the facts that are worth recording.
+
+    Args:
+        module: what is trained.
+        data: what it learns from.
+        compute: where.
+        title: how it is called.
+        folder: where its files go.
+        checkpoint: what an interrupted training continues from.
+        kept: the part of it that is written; None for all.
+    """
     log.info("Training the %s on %s examples.", title, f"{len(data.train[1]):,}")
-    return save(module, fit(module, data, compute, title, checkpoint), folder)
+    history = fit(module, data, compute, title, checkpoint)
+    if kept is None:
+        return save(module, history, folder)
+    names = kept.state_dict().keys()
+    kept.epochs = [{name: one[name] for name in names} for one in module.epochs]
+    return save(kept, history, folder)
 
 
 def save(module: EpochModule, history: History, folder: Path) -> Facts:

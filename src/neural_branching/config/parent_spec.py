@@ -1,7 +1,7 @@
 """The parent of an experiment: its network, what it tells apart, and how it comes by its weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from neural_branching.config.kept_activations import USUAL, KeptActivations
 from neural_branching.config.own_classes import with_code
 from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.data.labels import Labels
-from neural_branching.errors import InputError, whole
+from neural_branching.errors import InputError, number, whole
 from neural_branching.store.artifact_store import sha256_of
 from neural_branching.training.recipe import Recipe
 
 _KEYS = {"name", "network", "fit", "augment", "normalize", "seed", "labels", "classes", "checkpoint"}
 _MODEL = {"model", "weights"}  # which stand there for the network to refer to
+_OPTIONAL = _MODEL | {"exits"}  # a parent from elsewhere learns by no exits
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,7 @@ class ParentSpec(Identified):
             the branch, of the "branch".
         examples_per_class: how many of these; None for all.
         kept: what one pass of it keeps.
+        exits: stage → weight of a head that it learns with there and then loses; none by default.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ParentSpec(Identified):
     training_source: str = "parent"
     examples_per_class: int | None = None
     kept: KeptActivations = USUAL
+    exits: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -79,9 +82,9 @@ class ParentSpec(Identified):
             InputError: for the first thing that cannot be used.
         """
         network = check_class(
-            check_keys(group, _KEYS | _MODEL, "parent", _MODEL)["network"], "parent.network"
+            check_keys(group, _KEYS | _OPTIONAL, "parent", _OPTIONAL)["network"], "parent.network"
         )
-        check_keys(group, _KEYS | (_MODEL & network.keys()), "parent", _MODEL)
+        check_keys(group, _KEYS | {"exits"} | (_MODEL & network.keys()), "parent", _OPTIONAL)
         # Given activations have logits, or have none, and only they know.
         kind = group["labels"] or ("fine" if "logits" in data.input.stages else "none")
         recipe = None
@@ -103,6 +106,7 @@ class ParentSpec(Identified):
             checkpoint=_file(group["checkpoint"]),
             trusted=trusted,
             kept=kept,
+            exits=_exits(group.get("exits"), recipe, group["checkpoint"]),
         )
 
     @property
@@ -140,6 +144,8 @@ class ParentSpec(Identified):
             identity |= {"checkpoint": sha256_of(self.checkpoint)}
         if self.examples_per_class:
             identity |= {"examples_per_class": self.examples_per_class}
+        if self.exits:
+            identity |= {"exits": dict(self.exits)}
         return identity
 
     @property
@@ -151,6 +157,27 @@ class ParentSpec(Identified):
         """The same without weights that were made elsewhere."""
         network = {**self.network, "weights": None} if "weights" in self.network else self.network
         return replace(self, checkpoint=None, network=network)
+
+
+def _exits(asked: object, recipe: Recipe | None, checkpoint: object) -> dict[str, float]:
+    """The stages that a parent has heads at while it learns, and their weights; 1 where none is given.
+
+    Raises:
+        InputError: for anything but stages with positive weights, and for a parent that learns nothing here.
+    """
+    if asked is None:
+        return {}
+    listed = isinstance(asked, Sequence) and not isinstance(asked, str)
+    weights = dict.fromkeys(map(str, asked), 1.0) if listed else asked  # type: ignore[call-overload]
+    if not isinstance(weights, Mapping) or not weights:
+        raise InputError(
+            f"parent.exits is {asked!r}: it must be null, stages as in [block1,block2], or stages with the "
+            "weights of their heads as in {block1:0.3,block2:0.6}."
+        )
+    if recipe is None or checkpoint is not None:
+        raise InputError("parent.exits are learned by, and this parent is not trained: leave them out.")
+    places = ((str(stage), weight, f"parent.exits.{stage}") for stage, weight in weights.items())
+    return {stage: number(weight, place, 0, float("inf"), open_low=True) for stage, weight, place in places}
 
 
 def _hashes(folder: Path, *, weights: bool) -> dict[str, str]:
