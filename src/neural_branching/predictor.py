@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neural_branching.data.inputs.adapter import InputAdapter
-from neural_branching.errors import InputError
+from neural_branching.errors import InputError, one_of
 from neural_branching.evaluation.acceptance import Acceptance
+from neural_branching.networks.network import Network
 from neural_branching.networks.readout import Readout, stages_of
+from neural_branching.networks.standardize import Standardize
 from neural_branching.routing.descent import FittedRouter, RoutingPaths, descend, visits
 from neural_branching.routing.hierarchy import Tree
 from neural_branching.routing.node_outputs import NodeOutputs
@@ -114,7 +116,7 @@ class TreeNetworks(nn.Module):
     def __init__(
         self,
         tree: Tree,
-        parent: Parent,
+        parent: "Parent | _Plain",
         heads: Mapping[str, Head],
         gates: Mapping[str, Head],
         columns: Sequence[Sequence[int]] | None,
@@ -231,9 +233,10 @@ class TreeNetworks(nn.Module):
 class _Plain(nn.Module):
     """A classifier without Lightning's part, which no program can be made of."""
 
-    def __init__(self, model: Classifier) -> None:
+    def __init__(self, model: "Classifier | _Plain") -> None:
         super().__init__()
-        self.standardize, self.network = model.standardize, model.network
+        self.standardize: Standardize = model.standardize
+        self.network: Network = model.network
 
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.network(self.standardize(x))
@@ -264,7 +267,7 @@ class Predictor:
     def __init__(
         self,
         tree: Tree,
-        parent: Parent,
+        parent: "Parent | _Plain",
         heads: Mapping[str, Head],
         gates: Mapping[str, Head],
         columns: Sequence[Sequence[int]] | None,
@@ -297,6 +300,33 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         """Every class that can be an answer."""
         return self.tree.classes
+
+    def only(self, node: str) -> "Predictor":
+        """One leaf by itself, such as the last exit of a cascade, with the threshold that it has.
+
+        Args:
+            node: its name.
+
+        Raises:
+            InputError: for an inner node, a branch that grows from a branch, or an unknown name.
+        """
+        leaves = [name for name, head in self.networks.heads.items() if head.trunk is None]
+        one_of(node, [name for name in leaves if self.tree.nodes[name].leaf], "node")
+        alone = replace(self.tree.nodes[node], within=None, defer_to=None)
+        tree, heads = Tree(node, {node: alone}), {node: self.networks.heads[node]}
+        return Predictor(
+            tree,
+            self.networks.parent,
+            heads,
+            {},
+            None,
+            None,
+            {node: self.acceptances[node]},
+            self.input,
+            self.device,
+            self.examples,
+            self.networks.dtype,
+        )
 
     def predict(self, examples: NDArray[Any] | Tensor | Sequence[Any]) -> list[Prediction]:
         """Answer examples.

@@ -146,6 +146,17 @@ def test_what_has_left_is_computed_no_further(place: Path, monkeypatch) -> None:
     assert [one.answer for one in whole.predict(images)] == [one.answer for one in answers]
 
 
+def test_an_exit_answers_by_itself(place: Path) -> None:
+    predictor, lines = load(place / "usual"), trace(place, "usual")
+    images = images_of(place, lines)
+    answers = predictor.only("hidden2").predict(images)
+    assert [one.answer for one in answers] == [line["last_prediction"] for line in lines]
+    early = predictor.only("hidden1").predict(images)
+    assert [one.accepted for one in early] == [line["exit"] == "hidden1" for line in lines]
+    with pytest.raises(InputError, match="node is 'hidden3', which is unknown"):
+        predictor.only("hidden3")
+
+
 @pytest.mark.parametrize("name", ["usual", "refusing", "within"])
 def test_a_cascade_is_one_program(place: Path, name: str, tmp_path: Path, monkeypatch, capsys) -> None:
     predictor = load(place / name, "cpu")

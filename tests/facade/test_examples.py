@@ -14,6 +14,7 @@ def test_an_example_runs(
     file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(file)])
     monkeypatch.setattr(matplotlib, "use", lambda *_: None)
     runpy.run_path(str(file), run_name="__main__")
     assert capsys.readouterr().out

@@ -43,18 +43,17 @@ def new_parent(spec: ParentSpec) -> Parent:
 
 
 def deeply_supervised(spec: ParentSpec, parent: Parent) -> DeeplySupervised:
-    """A parent with the heads that it learns with; without exits there are none.
+    """A parent with the heads that it learns with.
 
     Raises:
         InputError: naming the first of its exits that is no stage before its logits.
     """
-    network, widths = parent.network, {}
+    network = parent.network
     for stage in spec.exits:
         network.place(stage, "parent.exits")
         if stage == network.stage_names[-1]:
             raise InputError(f"parent.exits has {stage!r}, which the parent learns by anyway: leave it out.")
-    if spec.exits:
-        widths = stage_widths(outline(spec), spec.input.blank(), list(spec.exits), Readout("auto"))
+    widths = stage_widths(outline(spec), spec.input.blank(), list(spec.exits), Readout("auto"))
     return DeeplySupervised(parent, spec.exits, widths, len(spec.labels.names))
 
 
@@ -186,7 +185,8 @@ def check_parent(spec: ParentSpec) -> None:
         shape = _output_shape(parent, spec.input)
         if state is not None:
             parent.adopt(state, f"The checkpoint {spec.checkpoint}")
-        deeply_supervised(spec, parent)
+        if spec.exits:
+            deeply_supervised(spec, parent)
     if isinstance(parent.network, Backbone) and spec.normalize != "none":
         raise InputError(
             f"parent.normalize is {spec.normalize!r}, and the model standardises what it sees by itself: "
