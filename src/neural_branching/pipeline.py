@@ -254,6 +254,7 @@ def _settings(outputs: Outputs) -> dict[str, Any]:
             "n": len(workspace.table),
             "skipped": workspace.table.skipped,
             "disjoint": data.split.disjoint,
+            **({"cut": outputs.parent.facts["cut"]} if "cut" in outputs.parent.facts else {}),
         },
         "hierarchy": experiment.tree.name if experiment.router else None,
         "classes": list(experiment.tree.classes),

@@ -19,6 +19,7 @@ from neural_branching.data.sources import cifar100, glyphs
 from neural_branching.errors import InputError
 from neural_branching.labs.decomposition.decomposition_spec import DecompositionSpec
 from neural_branching.labs.specialization.study_spec import StudySpec
+from text_writing import write_texts
 from vector_writing import examples, write
 
 CONF = conf_dir()
@@ -88,6 +89,9 @@ COMPANIONS = {
     "data/image_folder": ["data.root={images}", "subset=custom", "subset.classes=[cat,dog]"],
     "data/vectors": ["data.root={vectors}"],
     "data/source/vectors": ["data=vectors", "data.root={vectors}"],
+    "data/text": ["data.root={texts}", "parent.model=owner/name"],
+    "data/source/texts": ["data=text", "data.root={texts}", "parent.model=owner/name"],
+    "parent/huggingface_text": ["data=text", "data.root={texts}", "parent.model=owner/name"],
     "parent/timm": ["parent.model=test_vit", "parent.weights=null"],
     "parent/huggingface": ["parent.model=owner/name"],
     "parent/identity": ["data=vectors", "data.root={vectors}"],
@@ -181,6 +185,9 @@ def test_every_option_composes_and_can_be_used(option: str, tmp_path: Path, clas
     if any("{vectors}" in companion for companion in companions):
         vectors = write(tmp_path, "safetensors", examples())
         companions = [companion.format(vectors=vectors) for companion in companions]
+    if any("{texts}" in companion for companion in companions):
+        texts = write_texts(tmp_path)
+        companions = [companion.format(texts=texts) for companion in companions]
     config = composed(option, f"outputs={tmp_path / 'outputs'}", *companions)
     nodes = list(targets(raw(config)))
     command = OF_STUDIES.get(option.split("/")[0])

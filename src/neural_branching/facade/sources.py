@@ -82,3 +82,15 @@ class Vectors(Data):
 
     def __init__(self, root: str | Path, **options: Any) -> None:
         super().__init__("vectors", root=root, **options)
+
+
+class Texts(Data):
+    """Texts with labels, in a file; their parent is ``parents.HuggingFaceText``.
+
+    Args:
+        root: a .jsonl, .csv or .parquet file.
+        options: as for ``Data``.
+    """
+
+    def __init__(self, root: str | Path, **options: Any) -> None:
+        super().__init__("text", root=root, **options)
