@@ -216,7 +216,7 @@ def _duplicates(
     [only] = nodes.values()
     sides = {"branch": only.threshold_free.branch, "parent_restricted": only.threshold_free.parent}
     outcomes = {
-        name: Outcome(side.answers.known["test"].error, side.known["test"])
+        name: Outcome(side.answers.known["test"].error, side.known["test"], side.answers.known["test"].groups)
         for name, side in sides.items()
         if side
     }

@@ -78,7 +78,7 @@ def baselines(
     if not chosen:
         return {}
     bench = _Bench(workspace, branch, epochs)
-    mine = outcome(answers.logits, answers.targets)
+    mine = outcome(answers.logits, answers.targets, answers.groups)
     result: dict[str, Any] = {"branch": _record(mine, bench.branch(workspace, branch))}
     for name in chosen:
         model = bench.models[name]()
@@ -86,7 +86,7 @@ def baselines(
             log.info("The baseline %s does not apply to the parent %s.", name, workspace.parent.name)
             result[name] = None
             continue
-        theirs = outcome(model.logits.numpy(), answers.targets)
+        theirs = outcome(model.logits.numpy(), answers.targets, answers.groups)
         result[name] = {**_record(theirs, model), "branch_lead": differences(mine, theirs)}
     return result
 

@@ -11,9 +11,10 @@ from neural_branching.evaluation.foreign import Foreign, foreign_intervals, scod
 from neural_branching.evaluation.operating_points import OperatingPoint, usual_points
 from neural_branching.evaluation.reliability import reliability
 from neural_branching.evaluation.scored_node import NodeAnswers, ScoredNode, score_node
+from neural_branching.evaluation.selective import areas_of, resampled
 from neural_branching.selection import Answers, Bootstrap, RiskCoverageCurve, risk_coverage_curve
 from neural_branching.selection.area_intervals import area_intervals
-from neural_branching.selection.intervals import Interval, share_interval
+from neural_branching.selection.intervals import Interval, percentile_interval, share_interval
 from neural_branching.selection.scores.score import Score
 
 
@@ -87,12 +88,15 @@ def evaluate_threshold_free(
     mine = score_node(branch, score)
     theirs = score_node(parent, score, "the parent restricted to the subset") if parent else None
     test, validation = branch.known["test"], branch.known["validation"]
-    bootstrap = Bootstrap(len(test))
+    bootstrap = Bootstrap(len(test), groups=test.groups)
 
     def intervals(one: ScoredNode) -> dict[str, Interval]:
-        error = one.answers.known["test"].error
-        curve = risk_coverage_curve(one.known["test"], error)
-        return {"accuracy": share_interval(~error), **area_intervals(curve)}
+        score, error = one.known["test"], one.answers.known["test"].error
+        if test.groups is not None:
+            areas = resampled(areas_of, bootstrap.curves(score, error))
+            found = {name: percentile_interval(values) for name, values in areas.items()}
+            return {"accuracy": share_interval(~error, test.groups), **found}
+        return {"accuracy": share_interval(~error), **area_intervals(risk_coverage_curve(score, error))}
 
     return ThresholdFree(
         branch=mine,
@@ -109,7 +113,13 @@ def evaluate_threshold_free(
         intervals={
             "branch": intervals(mine),
             "parent": intervals(theirs) if theirs else None,
-            "foreign": foreign_intervals(mine.known["test"], test.error, mine.foreign["test"], bootstrap)
+            "foreign": foreign_intervals(
+                mine.known["test"],
+                test.error,
+                mine.foreign["test"],
+                bootstrap,
+                branch.foreign["test"].groups,
+            )
             if foreign.classes
             else None,
         },

@@ -64,7 +64,7 @@ def fit_acceptances(
     inside = {split: one.inside for split, one in outputs.items() if split != "test"}
     paths = {split: descend(tree, one, fitted) for split, one in inside.items()}
     levels = tree.levels if back_off else 1
-    level = _level(inside["calibration"].labels, levels)
+    level = _level(inside["calibration"].labels, levels, inside["calibration"].groups)
     going = {split: {tree.root: np.ones(len(one), dtype=bool)} for split, one in inside.items()}
     stopping = [node for node in tree.nodes.values() if back_off or node.leaf]
     acceptances: dict[str, Acceptance] = {}
@@ -102,11 +102,16 @@ def _nothing(split: str) -> Choice:
     return Choice(float("inf"), 0, shortage=shortage)
 
 
-def _level(labels: Int64[np.ndarray, " n"], levels: int) -> Int64[np.ndarray, " n"]:
-    """A level for every example, in turn among the examples of its class.
+def _level(
+    labels: Int64[np.ndarray, " n"], levels: int, groups: Int64[np.ndarray, " n"] | None
+) -> Int64[np.ndarray, " n"]:
+    """A level for every example, in turn among the examples of its class; where there are groups, for each.
 
     Rows are ordered by the hash of their content, so that this is a draw; and always the same one.
     """
+    if groups is not None:
+        place: Int64[np.ndarray, " n"] = np.unique(groups, return_inverse=True)[1]
+        return place % levels
     level = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         mine = np.flatnonzero(labels == label)

@@ -119,7 +119,11 @@ def _entries(numbers: Row, keys: Iterable[str]) -> list[Entry]:
 def _at_threshold(record: Row) -> list[str]:
     """What is printed of a threshold: its promise, and what it makes of foreign examples."""
     threshold, foreign = record["threshold"], record["foreign"]
-    where = f", fitted on {threshold['n']} calibration examples" if threshold["n"] else ""
+    where = (
+        f", fitted on {threshold['n']} calibration {threshold.get('unit', 'examples')}"
+        if threshold["n"]
+        else ""
+    )
     if threshold["examples"] == "foreign":
         where += " of foreign classes"
     value = "none: accepts nothing" if threshold["reject_all"] else number(threshold["value"])
