@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.stats import t
 
 from device import TRAINER
 from neural_branching import cli
 from neural_branching.exported_program import export
 from neural_branching.load_run import load
 from neural_branching.networks.huggingface_text import HuggingFaceText
+from neural_branching.report.certificates import certify
+from neural_branching.report.collect import collect
+from neural_branching.report.paired import compare
 from text_writing import rows, save_model, write_texts
 from tiny import ORDINARY, recipe
 
@@ -28,6 +32,8 @@ DATA = ("data=text", "data.root=texts.jsonl", "parent.model=model")
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("text")
+    grouped = rows(100, groups=75)
+    write_texts(folder, grouped).rename(folder / "grouped.jsonl")
     write_texts(folder)
     save_model(folder / "model")
     save_model(folder / "causal", "GPT2")
@@ -37,6 +43,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "short": ("parent.network.tokens=6",),
             "deep": ("branch_point.stage=encoder.layer.0+output",),
             "causal": ("parent.model=causal",),
+            "groups": ("data.root=grouped.jsonl", "threshold=random_walk", "threshold.target=0.2"),
+            "learned": ("data.root=grouped.jsonl", "score=correctness", "baselines=[knn]"),
         }.items():
             typed = ["train", *DATA, *SETTINGS, *own, f"hydra.run.dir=outputs/runs/{name}"]
             patch.setattr("sys.argv", ["neural-branching", *typed])
@@ -93,6 +101,57 @@ def test_runs_answer_new_texts_and_are_programs(place: Path, run: str, tmp_path:
     compared, difference = export(predictor, tmp_path / "branch.pt2")
     assert compared > 0
     assert difference < 1e-4
+
+
+def predictions(place: Path, run: str, split: str) -> list[dict[str, str]]:
+    with (place / "outputs" / "runs" / run / "predictions.csv").open() as stream:
+        return [line for line in csv.DictReader(stream) if line["split"] == split]
+
+
+@pytest.mark.parametrize("run", ["groups", "learned"])
+def test_thresholds_are_fitted_on_one_row_of_each_group(place: Path, run: str) -> None:
+    [node] = results(place, run)["nodes"].values()
+    threshold, lines = node["thresholds"][0]["threshold"], predictions(place, run, "calibration")
+    fitted = [line["group"] for line in lines if line["fits"] == "threshold"]
+    learned = {line["group"] for line in lines if line["fits"] == "score"}
+    assert len(fitted) == len(set(fitted)) == threshold["n"] < len(lines)
+    assert threshold["unit"] == "groups"
+    assert not learned & set(fitted)
+    assert {line["group"] for line in lines} == learned | set(fitted)
+    assert bool(learned) == (run == "learned")
+    assert not {line["group"] for line in predictions(place, run, "test")} & (learned | set(fitted))
+    found = node["exchangeability"]
+    test = {line["group"] for line in predictions(place, run, "test")}
+    assert found["units"] == len(fitted) + len(test)
+    assert found["shifted"] == (found["p_value"] < 0.01)
+
+
+def test_what_is_short_or_certified_is_told_in_groups(place: Path) -> None:
+    [node] = results(place, "groups")["nodes"].values()
+    threshold = node["thresholds"][0]["threshold"]
+    assert (threshold["certificate"] or {"n": threshold["n"]})["n"] == threshold["n"]
+    if threshold["shortage"]:
+        assert f"{threshold['n']} calibration groups" in threshold["shortage"]["sentence"]
+
+
+def test_runs_with_groups_are_compared_and_certified_by_group(
+    place: Path,
+) -> None:
+    pairs = compare(place / "outputs" / "runs", "run=groups", "run=learned")
+    [accuracy] = [one for one in pairs[0].differences if one.metric == "accuracy"]
+    assert accuracy.difference == 0  # one branch under two scores
+    low, high = accuracy.interval
+    test = predictions(place, "groups", "test")
+    count = len({line["group"] for line in test})
+    assert high == pytest.approx(-low)
+    # Two imagined groups of mean size, Student's quantile of all groups.
+    assert high == pytest.approx(t.ppf(0.975, count - 1) * 2**0.5 / count)
+    rows_found = collect(place / "outputs" / "runs").completed
+    certified, lost = certify(place / "outputs" / "runs", rows_found)
+    assert not lost
+    assert [one.alone.n for one in certified] == [
+        len({line["group"] for line in predictions(place, "groups", "calibration")})
+    ]
 
 
 def test_files_of_texts_are_answered(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

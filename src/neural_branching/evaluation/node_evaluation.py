@@ -52,7 +52,7 @@ class NodeEvaluation:
     operating_points: Sequence[OperatingPoint]
 
     def numbers(self) -> dict[str, Any]:
-        """The blocks "score", "reliability" and "thresholds" of results.json."""
+        """The blocks "score", "reliability", "exchangeability" and "thresholds" of results.json."""
         return {**self.threshold_free.numbers(), "thresholds": [one.numbers for one in self.thresholds]}
 
     def diagrams(self) -> tuple[Bins, Bins]:

@@ -14,6 +14,7 @@ from neural_branching.evaluation.scored_node import NodeAnswers, ScoredNode, sco
 from neural_branching.evaluation.selective import areas_of, resampled
 from neural_branching.selection import Answers, Bootstrap, RiskCoverageCurve, risk_coverage_curve
 from neural_branching.selection.area_intervals import area_intervals
+from neural_branching.selection.exchangeability import Exchangeability, exchangeability
 from neural_branching.selection.intervals import Interval, percentile_interval, share_interval
 from neural_branching.selection.scores.score import Score
 
@@ -36,6 +37,7 @@ class ThresholdFree:
         reliability: whether the branch's probabilities mean what they say.
         curve: the branch's risk–coverage curve on test.
         scod_curve: the same with every answered foreign example counted as an error.
+        exchangeability: whether calibration and test scores seem to be of one source.
         usual_points: what usual thresholds would do on test.
         intervals: "branch", "parent" and "foreign" → intervals on test that no threshold changes; None
             for what is not there.
@@ -51,11 +53,12 @@ class ThresholdFree:
     reliability: dict[str, Any]
     curve: RiskCoverageCurve
     scod_curve: RiskCoverageCurve
+    exchangeability: Exchangeability
     usual_points: Sequence[OperatingPoint]
     intervals: dict[str, dict[str, Interval] | None]
 
     def numbers(self) -> dict[str, Any]:
-        """The blocks "score" and "reliability" of results.json."""
+        """The blocks "score", "reliability" and "exchangeability" of results.json."""
         score = self.score
         return {
             "score": {
@@ -66,6 +69,7 @@ class ThresholdFree:
                 "learned": dict(self.branch.scorer.learned),
             },
             "reliability": self.reliability,
+            "exchangeability": {**vars(self.exchangeability), "shifted": self.exchangeability.shifted},
         }
 
 
@@ -109,6 +113,7 @@ def evaluate_threshold_free(
         reliability=reliability(branch.known["calibration"], test, bootstrap),
         curve=risk_coverage_curve(mine.known["test"], test.error),
         scod_curve=scod_curve(mine.known["test"], test.error, mine.foreign["test"]),
+        exchangeability=_exchangeability(mine),
         usual_points=usual_points(mine, score),
         intervals={
             "branch": intervals(mine),
@@ -124,6 +129,15 @@ def evaluate_threshold_free(
             else None,
         },
     )
+
+
+def _exchangeability(one: ScoredNode) -> Exchangeability:
+    """Scores of calibration, but for what the score has learned from, against those of test."""
+    left, groups = ~one.learned_on, None
+    mine, theirs = one.answers.known["calibration"].groups, one.answers.known["test"].groups
+    if mine is not None and theirs is not None:
+        groups = mine[left], theirs
+    return exchangeability(one.known["calibration"][left], one.known["test"], groups)
 
 
 def _cross_entropy(answers: Answers) -> float:
