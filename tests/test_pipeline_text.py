@@ -44,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "deep": ("branch_point.stage=encoder.layer.0+output",),
             "causal": ("parent.model=causal",),
             "groups": ("data.root=grouped.jsonl", "threshold=random_walk", "threshold.target=0.2"),
-            "learned": ("data.root=grouped.jsonl", "score=correctness", "baselines=[knn]"),
+            "learned": ("data.root=grouped.jsonl", "score=correctness", "baselines=all"),
         }.items():
             typed = ["train", *DATA, *SETTINGS, *own, f"hydra.run.dir=outputs/runs/{name}"]
             patch.setattr("sys.argv", ["neural-branching", *typed])
@@ -124,6 +124,16 @@ def test_thresholds_are_fitted_on_one_row_of_each_group(place: Path, run: str) -
     test = {line["group"] for line in predictions(place, run, "test")}
     assert found["units"] == len(fitted) + len(test)
     assert found["shifted"] == (found["p_value"] < 0.01)
+
+
+def test_words_alone_are_a_baseline(place: Path) -> None:
+    [node] = results(place, "learned")["nodes"].values()
+    words = node["baselines"]["tf_idf"]
+    assert words["accuracy"] > 0.6  # two words in three are of the class
+    assert words["branch_lead"]["accuracy"]["difference"] == pytest.approx(
+        node["baselines"]["branch"]["accuracy"] - words["accuracy"]
+    )
+    assert 0 < words["macs"] < 100
 
 
 def test_what_is_short_or_certified_is_told_in_groups(place: Path) -> None:

@@ -30,7 +30,10 @@ from neural_branching.training.loggers import Logger
 _TOP = {"data", "subset", "parent", "branch_point", "views", "branch", "score", "threshold", "trainer"}
 _TOP |= {"thresholds", "seed", "outputs", "published", "baselines", "baseline_epochs", "objectives", "logger"}
 _TOP |= {"activations"}
-BASELINES = ("restricted", "linear_probe", "knn", "random_parent", "scratch", "fine_tuned", "random_labels")
+BASELINES = (
+    *("restricted", "linear_probe", "knn", "random_parent", "scratch", "fine_tuned", "random_labels"),
+    "tf_idf",
+)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from neural_branching.errors import InputError
 from neural_branching.selection import Answers
 from neural_branching.selection.array_types import Bool, Float64, Int64
-from neural_branching.selection.groups import one_per_group
+from neural_branching.selection.row_groups import one_per_group
 from neural_branching.selection.scores.score import Score, Scorer
 from neural_branching.selection.thresholds.threshold import Choice, HeldOut, Threshold
 

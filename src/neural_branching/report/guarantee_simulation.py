@@ -19,7 +19,7 @@ from neural_branching.report.predictions_file import Predictions, read_predictio
 from neural_branching.report.results import Row, read_results
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 from neural_branching.selection import risk_coverage_curve
-from neural_branching.selection.groups import one_per_group
+from neural_branching.selection.row_groups import one_per_group
 from neural_branching.selection.scores.score import INFINITY
 from neural_branching.selection.thresholds.guaranteed import FixedSequence, Guaranteed, Sgr
 from neural_branching.selection.thresholds.random_walk import RandomWalk

@@ -9,8 +9,8 @@ from scipy.special import betainc, betainccinv, betaincinv, ndtri
 
 from neural_branching.selection.array_types import Float64, Int64, UInt16
 from neural_branching.selection.arrays import Floats, Integers, as_pair
-from neural_branching.selection.groups import effective_number, group_sums, student_factor
 from neural_branching.selection.risk_coverage import RiskCoverageCurve, weighted_curves
+from neural_branching.selection.row_groups import effective_number, group_sums, student_factor
 
 Interval = tuple[float, float]
 

@@ -98,10 +98,15 @@ class TextInputs(InputAdapter):
         return tensor
 
 
-def packed(texts: Sequence[str]) -> NDArray[np.uint8]:
-    """Texts as a table holds them: their bytes, filled up with zeros, uint8 (n, bytes of the longest)."""
+def packed(texts: Sequence[str], length: int | None = None) -> NDArray[np.uint8]:
+    """Texts as a table holds them: their bytes, filled up with zeros, uint8 (n, length).
+
+    Args:
+        texts: the texts.
+        length: bytes of a row; None for those of the longest text.
+    """
     encoded = [text.encode() for text in texts]
-    length = max(map(len, encoded), default=0)
+    length = length or max(map(len, encoded), default=0)
     return np.frombuffer(b"".join(one.ljust(length, b"\0") for one in encoded), np.uint8).reshape(-1, length)
 
 

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from neural_branching.errors import InputError
 from neural_branching.selection import Bootstrap, clopper_pearson_upper, risk_coverage_curve
-from neural_branching.selection.groups import effective_number, group_sums, one_per_group
 from neural_branching.selection.intervals import difference_interval, share_interval
+from neural_branching.selection.row_groups import effective_number, group_sums, one_per_group
 from neural_branching.selection.thresholds.guaranteed import FixedSequence, Guaranteed
 from neural_branching.selection.thresholds.on_average import Conformal
 from neural_branching.selection.thresholds.random_walk import RandomWalk
