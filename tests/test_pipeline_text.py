@@ -177,6 +177,17 @@ def test_files_of_texts_are_answered(place: Path, tmp_path: Path, monkeypatch: p
     assert found == ["lines.txt[0]", "lines.txt[1]", "rows.csv[0]"]
 
 
+def test_a_file_of_texts_becomes_a_configuration(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["neural-branching", "init", "data", str(place / "texts.jsonl")])
+    cli.main()
+    written = (tmp_path / "conf" / "data" / "texts.yaml").read_text()
+    assert "120 texts of 3 classes" in written
+    assert "- text\n" in written
+
+
 @pytest.mark.parametrize(
     ("typed", "message"),
     [

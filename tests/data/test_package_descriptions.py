@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from neural_branching.data.hashes import FileHashes
+from neural_branching.data.sources import package_descriptions
 from neural_branching.data.sources.package_descriptions import LENGTH, PackageDescriptions
 from neural_branching.errors import InputError
 
@@ -44,6 +45,11 @@ Section: sound
 """
 
 
+@pytest.fixture(autouse=True)
+def _anew() -> None:
+    package_descriptions._packages.cache_clear()
+
+
 @pytest.fixture
 def _apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "list").write_text(LIST)
@@ -73,6 +79,7 @@ def test_one_package_of_a_source_is_taken() -> None:
 def test_the_signature_is_of_the_descriptions(tmp_path: Path) -> None:
     hashes = FileHashes(tmp_path)
     both = [PackageDescriptions(["games", "sound"], 1).signature(("games", "sound"), hashes) for _ in "ab"]
+    package_descriptions._packages.cache_clear()
     (tmp_path / "list").write_text(LIST.replace("loud", "quiet").replace("Loud", "Quiet"))
     changed = PackageDescriptions(["games", "sound"], 1).signature(("games", "sound"), hashes)
     assert both[0] == both[1] != changed

@@ -2,8 +2,8 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -80,9 +80,7 @@ class PackageDescriptions(Source):
             InputError: if there are not enough.
         """
         of_source: dict[tuple[str, str], tuple[str, str]] = {}
-        for package in _packages():
-            name, section = package["Package"], package.get("Section", "")
-            text, source = package.get("Description", ""), package.get("Source", name).partition(" ")[0]
+        for name, section, source, text in _packages():
             if section in self.sections and 0 < len(text.encode()) <= LENGTH:
                 key = section, source
                 of_source[key] = min(of_source.get(key, (name, text)), (name, text))
@@ -99,8 +97,9 @@ class PackageDescriptions(Source):
         return {section: some[: self.per_section] for section, some in found.items()}
 
 
-def _packages() -> Iterator[Mapping[str, str]]:
-    """Fields of every package, of each its first line.
+@lru_cache(maxsize=1)  # it takes seconds, and every job of a sweep asks
+def _packages() -> Sequence[tuple[str, str, str, str]]:
+    """Name, section, source and one-line description of every package.
 
     Raises:
         InputError: if there is no apt.
@@ -111,8 +110,11 @@ def _packages() -> Iterator[Mapping[str, str]]:
             "Ubuntu, or choose data=text with a file of your own."
         )
     done = subprocess.run(COMMAND, capture_output=True, check=False)
+    found = []
     for block in done.stdout.decode("utf-8", "replace").split("\n\n"):
         lines = (line.partition(": ") for line in block.split("\n") if not line.startswith(" "))
         fields = {name: value for name, _, value in lines}
-        if "Package" in fields:
-            yield fields
+        if name := fields.get("Package"):
+            source = fields.get("Source", name).partition(" ")[0]
+            found.append((name, fields.get("Section", ""), source, fields.get("Description", "")))
+    return found
