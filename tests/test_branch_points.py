@@ -211,7 +211,7 @@ def test_sixteen_bits_take_half_the_disk_and_round(outputs: Path) -> None:
 
 def test_what_sixteen_bits_cannot_hold_is_refused(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = settings(outputs, *MLP, "parent.seed=5", "activations.dtype=float16")
-    monkeypatch.setattr(act.Readout, "__call__", lambda self, output, token: output.flatten(1) * 1e6)
+    monkeypatch.setattr(act.Readout, "__call__", lambda self, output, token, mask: output.flatten(1) * 1e6)
     with pytest.raises(
         InputError, match=r"^Activations of hidden1 come up to .* float16 holds at most 65,504"
     ):

@@ -78,7 +78,7 @@ def direct(run: pipeline.Run) -> torch.Tensor:
     parent = new_parent(run.experiment.parent)
     parent.load_state_dict(load_file(place(run, "parent") / "weights.safetensors"))
     images = torch.from_numpy(np.array(run.table.examples()))
-    token = parent.network.has_class_token(run.experiment.usual.branch.stage)
+    token = parent.network.token_readout(run.experiment.usual.branch.stage)
     return run.experiment.usual.branch.readout(
         parent.eval()(images, until=run.experiment.usual.branch.stage), token
     )

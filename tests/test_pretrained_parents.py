@@ -97,7 +97,7 @@ def test_activations_are_those_of_the_model_by_itself(place: Path) -> None:
     kept = artifact(place, "block", "activations")
     for stage, theirs in {
         "blocks.1": Readout("pool2")(
-            network.bare.blocks[:2](network.bare.bn1(network.bare.conv_stem(seen))), False
+            network.bare.blocks[:2](network.bare.bn1(network.bare.conv_stem(seen))), None
         ),
         "output": network.bare(seen),
     }.items():

@@ -48,7 +48,8 @@ class Program(nn.Module):
         """Answers as ``Predictor.predict`` gives them.
 
         Args:
-            batch: examples as the table holds them, shape (n, …).
+            batch: examples as the table holds them, shape (n, …); of texts the ids of their tokens, filled up
+                with −1.
 
         Returns:
             Index into ``answers_of(tree)``, int64 (n,), 0 being no answer; its confidence, float32 (n,); and
@@ -102,14 +103,17 @@ def export(predictor: Predictor, file: Path) -> tuple[int, float]:
             that answers differently, cannot be compared or has no place on the disk.
     """
     one_of(file.suffix, (".pt2", ".onnx"), "The suffix of the file")
-    examples = predictor.examples
-    example = torch.from_numpy(examples[[0, -1]])  # two: a program traced with one would take only one
-    batch = torch.export.Dim("examples", min=1, max=MOST)
+    examples = predictor.encoded(torch.from_numpy(np.array(predictor.examples)))
+    example = examples[[0, -1]]  # two: a program traced with one would take only one
+    sizes = {0: torch.export.Dim("examples", min=1, max=MOST)}
+    tokenizer = predictor.networks.parent.network.tokenizer
+    if tokenizer:
+        sizes[1] = torch.export.Dim("tokens", min=2, max=tokenizer.tokens)
     with _refused("torch.export"):
         predictor = _on_cpu(predictor)
     program = Program(predictor).eval().requires_grad_(False)
     with torch.no_grad(), _refused("torch.export"):
-        exported = torch.export.export(program, (example,), dynamic_shapes=({0: batch},), strict=False)
+        exported = torch.export.export(program, (example,), dynamic_shapes=(sizes,), strict=False)
     names = json.dumps(list(answers_of(predictor.tree)))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +121,7 @@ def export(predictor: Predictor, file: Path) -> tuple[int, float]:
             made = Path(folder) / file.name
             name = predictor.input.name
             run = _pt2(exported, made, names) if file.suffix == ".pt2" else _onnx(exported, made, names, name)
-            compared = _compare(predictor, run, examples)
+            compared = _compare(predictor, run, examples.numpy())
             made.replace(file)
     except OSError as error:
         raise InputError(f"{file} cannot be written ({error.strerror or error}).") from error
@@ -193,7 +197,7 @@ def _compare(predictor: Predictor, run: Run, examples: NDArray[Any]) -> tuple[in
     """
     names = answers_of(predictor.tree)
     answers, confidences, accepted = run(examples)
-    expected = predictor.predict(examples)
+    expected = predictor.predict(predictor.examples)
     compared, difference = 0, 0.0
     for index, one in enumerate(expected):
         if any(abs(step.score - step.threshold) < 1e-4 * max(1, abs(step.score)) for step in one.trace):

@@ -293,7 +293,7 @@ def _duplicates(
     [only] = nodes.values()
     sides = {"branch": only.threshold_free.branch, "parent_restricted": only.threshold_free.parent}
     outcomes = {
-        name: Outcome(side.answers.known["test"].error, side.known["test"])
+        name: Outcome(side.answers.known["test"].error, side.known["test"], side.answers.known["test"].groups)
         for name, side in sides.items()
         if side
     }
@@ -331,6 +331,7 @@ def _settings(outputs: Outputs) -> dict[str, Any]:
             "n": len(workspace.table),
             "skipped": workspace.table.skipped,
             "disjoint": data.split.disjoint,
+            **({"cut": outputs.parent.facts["cut"]} if "cut" in outputs.parent.facts else {}),
         },
         "hierarchy": experiment.tree.name if experiment.router else None,
         "classes": list(experiment.tree.classes),

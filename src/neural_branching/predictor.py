@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neural_branching.data.inputs.adapter import InputAdapter
+from neural_branching.data.inputs.text_inputs import TextInputs
 from neural_branching.errors import InputError, one_of
 from neural_branching.evaluation.acceptance import Acceptance
 from neural_branching.networks.network import Network
@@ -134,27 +135,27 @@ class TreeNetworks(nn.Module):
         """Logits and vectors of every node.
 
         Args:
-            batch: examples as the table holds them, shape (n, …).
+            batch: examples as the table holds them, shape (n, …); of texts their token ids.
             stages: of the parent, in its order; it runs to the last of them.
 
         Returns:
             "logits" and "vectors" of every branch, "gates" with the logits of every gate, and "parent"
             with those of the parent if it runs to its end.
         """
-        outputs = dict(self.parent.walk(batch, stages))
+        outputs, mask = dict(self.parent.walk(batch, stages)), self.parent.network.mask(batch)
         vectors: dict[str, Tensor] = {}
         logits: dict[str, Tensor] = {}
         for model, (name, head) in zip(self.branches, self.heads.items(), strict=True):
             if head.trunk is None:
-                vectors[name] = self._read(outputs, head)
+                vectors[name] = self._read(outputs, head, mask)
             else:
                 place = list(self.heads).index(head.trunk)
                 trunk: _Plain = self.branches[place]  # type: ignore[assignment]
                 inner = dict(trunk.walk(vectors[head.trunk], stages_of(head.stage)))
-                vectors[name] = head.readout.joined(inner, head.stage, lambda stage: False)
+                vectors[name] = head.readout.joined(inner, head.stage, lambda stage: None)
             logits[name] = model(vectors[name])
         gates = {
-            name: model(self._read(outputs, gate))
+            name: model(self._read(outputs, gate, mask))
             for model, (name, gate) in zip(self.gate_branches, self.gates.items(), strict=True)
         }
         parent = {"logits": self._as_kept(outputs["logits"])} if "logits" in stages else {}
@@ -175,7 +176,7 @@ class TreeNetworks(nn.Module):
             InputError: for a network from whose pass nothing can leave.
         """
         rows = torch.arange(len(batch), device=batch.device)
-        kept: dict[str, Tensor] = {}
+        mask, kept = self.parent.network.mask(batch), dict[str, Tensor]()
         joined = {stage for head in self.heads.values() for stage in stages_of(head.stage)[:-1]}
         exits = {stages_of(head.stage)[-1]: name for name, head in self.heads.items()}
         models: Mapping[str, Any] = dict(zip(self.heads, self.branches, strict=True))
@@ -191,7 +192,8 @@ class TreeNetworks(nn.Module):
                 kept[stage] = output.clone()
             going = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
             if name := exits.get(stage):
-                seen = self._read({**kept, stage: output}, self.heads[name])
+                there = None if mask is None else mask[rows]
+                seen = self._read({**kept, stage: output}, self.heads[name], there)
                 given = models[name](seen)
                 vectors[name][rows], logits[name][rows] = seen, given
                 going = ~accepts(name, given, seen)
@@ -221,8 +223,8 @@ class TreeNetworks(nn.Module):
             self.tree, rows, labels, found["logits"], vectors, found["gates"], parent, self.columns
         )
 
-    def _read(self, outputs: Mapping[str, Tensor], head: Head) -> Tensor:
-        vectors: Tensor = head.readout.joined(outputs, head.stage, self.parent.network.has_class_token)
+    def _read(self, outputs: Mapping[str, Tensor], head: Head, mask: Tensor | None) -> Tensor:
+        vectors: Tensor = head.readout.joined(outputs, head.stage, self.parent.network.token_readout, mask)
         return self._as_kept(vectors)
 
     def _as_kept(self, vectors: Tensor) -> Tensor:
@@ -344,6 +346,13 @@ class Predictor:
         outputs = self.node_outputs(batch)
         return self._answers(outputs, descend(self.tree, outputs, self.router))
 
+    def encoded(self, batch: Tensor) -> Tensor:
+        """What the parent takes of some examples: themselves, or of texts their token ids."""
+        tokenizer, adapter = self.networks.parent.network.tokenizer, self.input
+        if tokenizer is None or not isinstance(adapter, TextInputs):
+            return batch
+        return torch.from_numpy(tokenizer.encode(adapter.decoded(batch))[0])
+
     @torch.inference_mode()
     def node_outputs(self, batch: Tensor) -> NodeOutputs:
         """What every node puts out for some examples, from one pass of the parent.
@@ -353,6 +362,7 @@ class Predictor:
         Args:
             batch: shape (n, *shape).
         """
+        batch = self.encoded(batch)
         found = {
             kind: {name: one.float().cpu().numpy() for name, one in outputs.items()}
             for kind, outputs in self._pass(batch.to(self.device)).items()

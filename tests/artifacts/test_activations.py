@@ -73,7 +73,7 @@ def test_cached_equals_direct_bit_for_bit_at_every_stage(kind: str, tmp_path: Pa
     for stage in direct.network.stage_names:
         with torch.no_grad():
             batches = torch.from_numpy(IMAGES).to(place).split(BATCH)
-            expected = torch.cat([AUTO(direct(batch, until=stage), False) for batch in batches]).cpu()
+            expected = torch.cat([AUTO(direct(batch, until=stage), None) for batch in batches]).cpu()
         cached = act.read(artifact, stage)
         assert cached.dtype == torch.float32
         torch.testing.assert_close(cached, expected, rtol=REPEATED, atol=REPEATED)
@@ -121,9 +121,9 @@ def test_maps_are_averaged_over_their_four_quadrants() -> None:
     maps = torch.randn(5, 3, 8, 6, generator=torch.Generator().manual_seed(0))
     quadrants = [maps[:, :, rows, columns].mean((2, 3)) for rows in (slice(4), slice(4, 8))
                  for columns in (slice(3), slice(3, 6))]  # fmt: skip
-    torch.testing.assert_close(AUTO(maps, False), torch.stack(quadrants, 2).flatten(1))
+    torch.testing.assert_close(AUTO(maps, None), torch.stack(quadrants, 2).flatten(1))
     vectors = torch.randn(5, 7)
-    assert torch.equal(AUTO(vectors, False), vectors)
+    assert torch.equal(AUTO(vectors, None), vectors)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "convnet"])

@@ -13,7 +13,7 @@ VECTORS = torch.randn(5, 9, generator=torch.Generator().manual_seed(0))
 
 def test_flatten_keeps_every_value_in_order() -> None:
     for output in (MAPS, TOKENS, VECTORS):
-        found = Readout("flatten")(output, True)
+        found = Readout("flatten")(output, "class_token")
         assert torch.equal(found, output.reshape(5, -1))
 
 
@@ -25,39 +25,39 @@ def test_pooling_is_the_mean_of_each_part(n: int) -> None:
         for i in range(n)
         for j in range(n)
     ]
-    found = Readout(f"pool{n}")(MAPS, False)
+    found = Readout(f"pool{n}")(MAPS, None)
     assert found.shape == (5, 3 * n * n)
     torch.testing.assert_close(found, torch.stack(parts, 2).flatten(1))
 
 
 def test_pooling_to_the_size_of_the_maps_keeps_them() -> None:
     square = MAPS[..., :6, :]
-    assert torch.equal(Readout("pool6")(square, False), square.flatten(1))
+    assert torch.equal(Readout("pool6")(square, None), square.flatten(1))
 
 
 def test_tokens_are_averaged_or_the_first_is_taken() -> None:
-    assert torch.equal(Readout("class_token")(TOKENS, True), TOKENS[:, 0])
-    for class_token in (False, True):
-        torch.testing.assert_close(Readout("mean_token")(TOKENS, class_token), TOKENS.sum(1) / 7)
+    assert torch.equal(Readout("class_token")(TOKENS, "class_token"), TOKENS[:, 0])
+    for token in (None, "class_token"):
+        torch.testing.assert_close(Readout("mean_token")(TOKENS, token), TOKENS.sum(1) / 7)
 
 
 @pytest.mark.parametrize(
-    ("shape", "class_token", "kind"),
+    ("shape", "token", "kind"),
     [
-        ((9,), False, "flatten"),
-        ((7, 4), True, "class_token"),
-        ((7, 4), False, "mean_token"),
-        ((3, 8, 6), True, "pool2"),
-        ((3, 3, 3), False, "pool2"),
-        ((3, 2, 6), False, "flatten"),
-        ((3, 1, 1), False, "flatten"),
-        ((3, 4, 4, 4), False, "flatten"),
+        ((9,), None, "flatten"),
+        ((7, 4), "class_token", "class_token"),
+        ((7, 4), None, "mean_token"),
+        ((3, 8, 6), "class_token", "pool2"),
+        ((3, 3, 3), None, "pool2"),
+        ((3, 2, 6), None, "flatten"),
+        ((3, 1, 1), None, "flatten"),
+        ((3, 4, 4, 4), None, "flatten"),
     ],
 )
-def test_auto_depends_on_the_shape(shape: tuple[int, ...], class_token: bool, kind: str) -> None:
-    assert Readout("auto").resolve(shape, class_token) == kind
+def test_auto_depends_on_the_shape(shape: tuple[int, ...], token: str | None, kind: str) -> None:
+    assert Readout("auto").resolve(shape, token) == kind
     output = torch.randn(2, *shape)
-    assert torch.equal(Readout("auto")(output, class_token), Readout(kind)(output, class_token))
+    assert torch.equal(Readout("auto")(output, token), Readout(kind)(output, token))
 
 
 @pytest.mark.parametrize("kind", ["pool", "pool0", "pool-1", "pool2.5", "mean", "Auto", "", "auto ", 2, None])
@@ -86,6 +86,6 @@ def test_an_unknown_kind_is_refused(kind: object) -> None:
 )
 def test_a_readout_that_does_not_fit_is_refused(kind: str, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Readout(kind).resolve(shape, False)
+        Readout(kind).resolve(shape, None)
     with pytest.raises(InputError, match=message):
-        Readout(kind)(torch.zeros(2, *shape), False)
+        Readout(kind)(torch.zeros(2, *shape), None)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -68,9 +68,9 @@ def stage_widths(
         InputError: if the readout does not fit a stage.
     """
     shapes = stage_shapes(parent, blank, stages or main_stages(parent, blank))
-    token = parent.network.has_class_token
+    token, mask = parent.network.token_readout, parent.network.mask(blank.to("meta"))
     return {
-        name: readout(torch.empty(1, *shape, device="meta"), token(name)).shape[1]
+        name: readout(torch.empty(1, *shape, device="meta"), token(name), mask).shape[1]
         for name, shape in shapes.items()
     }
 
@@ -149,10 +149,11 @@ def extract(
             nothing is kept then.
     """
     size = batch_size or fitting_batch(parent, _blank(examples), device, stages)
+    read = BATCH if parent.network.tokenizer else size  # of texts those of one length go together
     batches = (
-        torch.from_numpy(np.array(examples[start : start + size])) for start in range(0, len(examples), size)
+        torch.from_numpy(np.array(examples[start : start + read])) for start in range(0, len(examples), read)
     )
-    return _write(parent, batches, examples, len(examples), folder, device, stages, readout, dtype)
+    return _write(parent, batches, examples, len(examples), folder, device, stages, readout, size, dtype)
 
 
 def extract_views(
@@ -200,7 +201,7 @@ def extract_views(
         )
     )
     n = views.count * len(rows)
-    return _write(parent, batches, examples, n, folder, device, stages, readout, dtype)
+    return _write(parent, batches, examples, n, folder, device, stages, readout, size, dtype)
 
 
 @torch.inference_mode()
@@ -213,9 +214,10 @@ def _write(
     device: torch.device,
     stages: Sequence[str] | None,
     readout: Readout | None,
+    size: int,
     dtype: str,
 ) -> Facts:
-    readout, token = readout or Readout("auto"), parent.network.has_class_token
+    readout = readout or Readout("auto")
     widths = stage_widths(parent, _blank(examples), stages, readout)
     _check_room(folder, item_size(dtype) * n * sum(widths.values()))
     parent = parent.to(device).eval()
@@ -228,12 +230,45 @@ def _write(
         title = f"Computing the activations of {n:,} examples"
         show, done = stack.enter_context(progress(title, n)), 0
         for batch in batches:
-            for name, output in parent.walk(batch.to(device), tuple(widths)):
+            vectors = _of_texts if parent.network.tokenizer else _vectors
+            for name, found in vectors(parent, batch, tuple(widths), readout, size):
                 # Written while it is still in the processor's cache.
-                files[name].append(_narrowed(readout(output, token(name)).cpu(), dtype, name))
+                files[name].append(_narrowed(found, dtype, name))
             done += len(batch)
             show(done / n)
     return {"examples": n, "widths": widths}
+
+
+def _vectors(
+    parent: Classifier, batch: Shaped[Tensor, "n ..."], stages: Sequence[str], readout: Readout, size: int
+) -> Iterator[tuple[str, Float32[Tensor, "n width"]]]:
+    """Name and vectors of some stages, from one pass over a batch that is as large as one may be."""
+    x, network = batch.to(parent.device), parent.network
+    mask = network.mask(x)
+    for name, output in parent.walk(x, stages):
+        yield name, readout(output, network.token_readout(name), mask).cpu()
+
+
+def _of_texts(
+    parent: Classifier, batch: Shaped[Tensor, "n tokens"], stages: Sequence[str], readout: Readout, size: int
+) -> Iterator[tuple[str, Float32[Tensor, "n width"]]]:
+    """As ``_vectors`` of texts, those of about one length at a time, so that little is filled up.
+
+    A pass takes at most as many tokens as ``size`` texts of the longest kind have.
+    """
+    lengths = (batch >= 0).sum(1)
+    order, most = lengths.argsort(descending=True, stable=True), size * batch.shape[1]
+    found: dict[str, list[Tensor]] = {}
+    start = 0
+    while start < len(order):
+        longest = int(lengths[order[start]])
+        rows = order[start : start + most // longest]
+        for name, vectors in _vectors(parent, batch[rows, :longest], stages, readout, size):
+            found.setdefault(name, []).append(vectors)
+        start += len(rows)
+    back = order.argsort()
+    for name, parts in found.items():
+        yield name, torch.cat(parts)[back]
 
 
 def item_size(dtype: str) -> int:

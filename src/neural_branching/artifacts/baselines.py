@@ -23,10 +23,12 @@ from neural_branching.artifacts.ensure_branch import (
     load_branch,
 )
 from neural_branching.artifacts.trained_weights import WEIGHTS
+from neural_branching.artifacts.word_baseline import LOGITS, ensure_words
 from neural_branching.artifacts.workspace import Workspace
 from neural_branching.config.branch_spec import BranchSpec
 from neural_branching.config.experiment import BASELINES
 from neural_branching.config.parent_spec import ParentSpec
+from neural_branching.data.inputs.text_inputs import TextInputs
 from neural_branching.data.labels import Labels
 from neural_branching.evaluation.outcomes import Outcome, differences, outcome
 from neural_branching.selection import Answers
@@ -78,7 +80,7 @@ def baselines(
     if not chosen:
         return {}
     bench = _Bench(workspace, branch, epochs)
-    mine = outcome(answers.logits, answers.targets)
+    mine = outcome(answers.logits, answers.targets, answers.groups)
     result: dict[str, Any] = {"branch": _record(mine, bench.branch(workspace, branch))}
     for name in chosen:
         model = bench.models[name]()
@@ -86,7 +88,7 @@ def baselines(
             log.info("The baseline %s does not apply to the parent %s.", name, workspace.parent.name)
             result[name] = None
             continue
-        theirs = outcome(model.logits.numpy(), answers.targets)
+        theirs = outcome(model.logits.numpy(), answers.targets, answers.groups)
         result[name] = {**_record(theirs, model), "branch_lead": differences(mine, theirs)}
     return result
 
@@ -121,6 +123,7 @@ class _Bench:
             "scratch": lambda: self.parent_anew(None) if learns else None,
             "fine_tuned": lambda: self.parent_anew(workspace.weights) if learns else None,
             "random_labels": lambda: self.branch(workspace, replace(branch, random_labels=True)),
+            "tf_idf": self.words,
         }
         assert tuple(self.models) == BASELINES
 
@@ -184,6 +187,16 @@ class _Bench:
         width = act.width(kept, spec.stage)
         prefix = parent_cost(workspace.parent, spec.stage).macs
         return Model((votes + 1e-6).log(), prefix + len(rows["train"]) * width, 0, 0.0)
+
+    def words(self) -> Model | None:
+        """A linear model of the words of a text; None of other examples."""
+        workspace, spec = self.workspace, self.spec
+        if not isinstance(workspace.parent.input, TextInputs):
+            return None
+        artifact = ensure_words(workspace, spec)
+        facts = artifact.facts
+        seconds = float(artifact.manifest["seconds"])
+        return Model(load_file(artifact.path / LOGITS)["logits"], facts["macs"], facts["parameters"], seconds)
 
     def parent_anew(self, start: Artifact | None) -> Model:
         """The parent's architecture trained on the subset alone, anew or from the parent's weights."""

@@ -12,6 +12,7 @@ from neural_branching.config.build import build
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.batches import Augment
 from neural_branching.data.inputs.adapter import InputAdapter
+from neural_branching.data.inputs.text_inputs import TextInputs
 from neural_branching.errors import ArgumentError, InputError
 from neural_branching.networks.backbone import Backbone
 from neural_branching.networks.network import Network
@@ -182,6 +183,9 @@ def check_parent(spec: ParentSpec) -> None:
     state = read_state(spec.checkpoint) if spec.checkpoint else None
     with torch.device("meta"):
         parent = new_parent(spec)
+        if (parent.network.tokenizer is None) == isinstance(spec.input, TextInputs):
+            takes = "no texts" if parent.network.tokenizer is None else "texts"
+            raise InputError(f"parent={spec.name} takes {takes}, and the data are {spec.input.name}.")
         shape = _output_shape(parent, spec.input)
         if state is not None:
             parent.adopt(state, f"The checkpoint {spec.checkpoint}")

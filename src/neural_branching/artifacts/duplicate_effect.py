@@ -84,11 +84,12 @@ def _without(outcomes: Mapping[str, Outcome], alone: NDArray[np.bool_]) -> Numbe
     n, numbers = int(alone.sum()), {}
     for name, one in outcomes.items():
         error, score = one.error[alone], one.score[alone]
+        groups = None if one.groups is None else one.groups[alone]
         curve = risk_coverage_curve(score, error) if n else None
         numbers[name] = {
             "accuracy": float(curve.accuracy()) if curve else None,
             "aurc": float(curve.aurc()) if curve else None,
-            "intervals": {"accuracy": share_interval(~error) if n else None},
+            "intervals": {"accuracy": share_interval(~error, groups) if n else None},
         }
     own, *others = outcomes
     return {"n": n, **numbers[own], **{name: numbers[name] for name in others}}

@@ -23,6 +23,7 @@ from neural_branching.artifacts.build_networks import (
     view_augmentation,
 )
 from neural_branching.artifacts.ensure_data import ensure_data
+from neural_branching.artifacts.ensure_tokens import ensure_tokens
 from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS, train_and_save
 from neural_branching.artifacts.workspace import Workspace, load_parent
 from neural_branching.config.branch_spec import BranchSpec
@@ -86,12 +87,15 @@ def _activations(
     def compute(folder: Path) -> Facts:
         parent, fingerprint = load_parent(workspace), table.artifact.key
         whole = ensure_data(workspace.data, workspace.store, content=True, fingerprint=fingerprint)
-        examples = whole.examples()
+        examples, facts = whole.examples(), dict[str, Any]()
+        if network.tokenizer:
+            examples, facts["cut"] = ensure_tokens(workspace, network.tokenizer, whole)
         batch = workspace.compute.extraction_batch
         where = "every stage" if stages is None else ", ".join(stages)
         if not viewed:
             log.info("Computing the activations of %s examples at %s.", f"{len(examples):,}", where)
-            return act.extract(parent, examples, folder, device, stages, readout, batch, spec.kept.dtype)
+            made = act.extract(parent, examples, folder, device, stages, readout, batch, spec.kept.dtype)
+            return {**made, **facts}
         rows, views = table.rows("train"), viewed.views
         count = f"{len(rows):,}"
         log.info("Computing the activations of %d views of %s examples at %s.", views.count, count, where)

@@ -154,7 +154,8 @@ class Outputs:
             kept = seen.numpy() if node.score.asks_activations else np.empty((len(rows), 0), np.float32)
             # Of logits by the thousand only those of the classes are read from the disk.
             theirs = self._logits[torch.from_numpy(rows)[:, None], of_classes].numpy()
-            return Answers(rows, targets, mine, kept), Answers(rows, targets, theirs, kept)
+            groups = None if table.groups is None else table.groups[rows]
+            return Answers(rows, targets, mine, kept, groups), Answers(rows, targets, theirs, kept, groups)
 
         for split in HELD_OUT if node.score.learns_from != "train" else SPLITS:
             branch.known[split], parent.known[split] = ask(split, spec.classes)
@@ -183,6 +184,7 @@ class Outputs:
             {name: gate.all_logits[rows] for name, gate in self.gates.items()},
             parent,
             labels.columns_of(tree.nodes[tree.root].groups),
+            None if table.groups is None else table.groups[rows],
         )
 
     def parent_alone(self, rows: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n classes"] | None:

@@ -17,7 +17,9 @@ def main(arguments: list[str]) -> None:
         prog="neural-branching init", description="Write the configuration of a data set of yours."
     )
     parser.add_argument("what", choices=["data"], help="data: a file for the group data")
-    parser.add_argument("place", type=Path, metavar="FOLDER", help="class folders, or a file of vectors")
+    parser.add_argument(
+        "place", type=Path, metavar="FOLDER", help="class folders, or a file of texts or vectors"
+    )
     parser.add_argument("--name", help="of the data set; that of the folder if left out")
     parser.add_argument(
         "--config-dir", type=Path, default=Path("conf"), help="folder of your configurations (conf)"

@@ -35,7 +35,10 @@ _TOP |= {"seed", "outputs", "published", "baselines", "baseline_epochs", "object
 _ACCEPTANCE = {"score", "threshold", "thresholds"}
 # What only a tree of branches has, and what only a cascade, by which they are known.
 _OF_TREE, _OF_CASCADE = {"hierarchy", "router"}, {"stages", "promise"}
-BASELINES = ("restricted", "linear_probe", "knn", "random_parent", "scratch", "fine_tuned", "random_labels")
+BASELINES = (
+    *("restricted", "linear_probe", "knn", "random_parent", "scratch", "fine_tuned", "random_labels"),
+    "tf_idf",
+)
 
 
 @dataclass(frozen=True)

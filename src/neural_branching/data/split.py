@@ -138,7 +138,8 @@ class Split:
         for name, everyone in zip(classes, by_class, strict=True):
             mine = assignment[everyone]
             found = {split: int(np.sum(mine == CODES.index(split))) for split in CODES if split in splits}
-            _refuse_empty(found, name, len(mine), left_out=int(np.sum(mine == LEFT_OUT)))
+            kept = None if groups is None else len(np.unique(groups[everyone]))
+            _refuse_empty(found, name, len(mine), int(np.sum(mine == LEFT_OUT)), kept)
         return assignment
 
     def _sizes(self, examples: int, own: set[str]) -> dict[str, int]:
@@ -183,9 +184,16 @@ def _drop(assignment: NDArray[np.int8], fixed: NDArray[np.bool_], groups: NDArra
     assignment[~fixed & (repeated | np.isin(groups, groups[fixed]))] = LEFT_OUT
 
 
-def _refuse_empty(sizes: Mapping[str, int], name: str, examples: int, left_out: int = 0) -> None:
+def _refuse_empty(
+    sizes: Mapping[str, int], name: str, examples: int, left_out: int = 0, groups: int | None = None
+) -> None:
     for split, size in sizes.items():
         if size <= 0:
+            if groups is not None and not left_out:
+                raise InputError(
+                    f"The {split} split has no example of class {name!r}, whose {examples} examples are of "
+                    f"{groups} groups, each in one split: choose another data.split.seed or add groups."
+                )
             share = split if split in SPLITS else "train"
             without = f", {left_out} of them left out as duplicates or for their group" if left_out else ""
             raise InputError(

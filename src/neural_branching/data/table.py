@@ -41,6 +41,7 @@ class DataTable:
         labels: int64, shape (n,).
         split: int8, shape (n,), indices into ``CODES``.
         split_key: checksum of the stored split.
+        groups: int64, shape (n,), the first row of each row's group; None if the source has no groups.
         skipped: number of broken examples that the source left out.
         duplicates: what ``data.overlap.ensure_duplicates`` found; None if it was not asked for.
         names_file: where the names of the examples stand, if they have any.
@@ -54,6 +55,7 @@ class DataTable:
     split: NDArray[np.int8]
     split_key: str
     skipped: int
+    groups: NDArray[np.int64] | None = None
     duplicates: Artifact | None = None
     names_file: Path | None = None
     read_seconds: float = 0.0
@@ -169,6 +171,7 @@ def ensure_table(
         split=np.load(splits.path / "split.npy"),
         split_key=splits.sha("split.npy"),
         skipped=reading.facts["skipped"],
+        groups=groups,
         duplicates=found,
         names_file=reading.path / NAMES,
         read_seconds=reading.manifest["seconds"],

@@ -10,6 +10,7 @@ from neural_branching.errors import InputError
 from neural_branching.routing.promises import Promise
 from neural_branching.selection import Answers
 from neural_branching.selection.array_types import Bool, Float64, Int64
+from neural_branching.selection.row_groups import one_per_group
 from neural_branching.selection.scores.score import Score, Scorer
 from neural_branching.selection.thresholds.threshold import Choice, HeldOut, Threshold
 
@@ -51,6 +52,7 @@ class Acceptance:
             "split": "calibration" if choice.n else None,
             "examples": "foreign" if rule.needs_foreign else "known",
             "n": choice.n,
+            "unit": choice.unit,
             "certificate": asdict(choice.certificate) if choice.certificate else None,
             "shortage": asdict(choice.shortage) if choice.shortage else None,
         }
@@ -62,6 +64,9 @@ class NothingToLearnError(InputError):
 
 def fit_score(score: Score, answers: Mapping[str, Answers]) -> tuple[Scorer, Bool[np.ndarray, " n"]]:
     """Fit a score; what learns from calibration leaves half of each class to the threshold.
+
+    Where examples come in groups it leaves half of the groups, and the threshold gets one example of each of
+    its groups, which may be exchangeable where examples are not.
 
     Args:
         score: confidence in an answer.
@@ -76,12 +81,18 @@ def fit_score(score: Score, answers: Mapping[str, Answers]) -> tuple[Scorer, Boo
         InputError: if the score cannot learn from the answers.
     """
     calibration = answers["calibration"]
-    left = np.ones(len(calibration), dtype=bool)
+    groups = calibration.groups
+    left = np.ones(len(calibration), dtype=bool) if groups is None else one_per_group(groups)
     if not score.learns_from:
         return score.fit(None), left
     if score.learns_from == "calibration":
-        left = every_second(calibration.targets)
-        learning = calibration[~left & (calibration.targets >= 0)]
+        if groups is None:
+            left = every_second(calibration.targets)
+            taken = left
+        else:
+            taken = np.isin(groups, np.unique(groups)[::2])
+            left &= taken
+        learning = calibration[~taken & (calibration.targets >= 0)]
     else:
         learning = answers[score.learns_from]
         if (learning.targets < 0).any():  # else it is not copied, and may be large
@@ -111,6 +122,7 @@ def held_out(
         validation_score=scores(scorer, validation),
         validation_error=validation.error,
         foreign_score=foreign,
+        groups=calibration.groups,
     )
 
 

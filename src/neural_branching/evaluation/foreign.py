@@ -15,7 +15,7 @@ from neural_branching.selection import (
     risk_coverage_curve,
 )
 from neural_branching.selection.area_intervals import failure_auroc_interval
-from neural_branching.selection.array_types import Bool, Float64
+from neural_branching.selection.array_types import Bool, Float64, Int64
 from neural_branching.selection.intervals import Interval, percentile_interval, share_interval
 from neural_branching.selection.risk_coverage import weighted_curves
 from neural_branching.selection.thresholds.plain import threshold_at_coverage
@@ -97,6 +97,7 @@ def foreign_intervals(
     error: Bool[np.ndarray, " n"],
     foreign_score: Float64[np.ndarray, " m"],
     bootstrap: Bootstrap,
+    groups: Int64[np.ndarray, " m"] | None = None,
 ) -> dict[str, Any]:
     """95 % intervals of all numbers but the false-accept rate.
 
@@ -108,11 +109,12 @@ def foreign_intervals(
         error: their errors.
         foreign_score: scores of foreign examples.
         bootstrap: resamples of the subset's examples.
+        groups: of the foreign examples; None where each is by itself.
     """
     scores, is_foreign = _against(score, foreign_score)
     errors = np.concatenate([error, np.ones(len(foreign_score), dtype=bool)])
     # Drawn apart from the subset's examples.
-    mine = Bootstrap(len(foreign_score), bootstrap.resamples, seed=1)
+    mine = Bootstrap(len(foreign_score), bootstrap.resamples, seed=1, groups=groups)
     pairs = zip(bootstrap.chunks(len(scores)), mine.chunks(len(scores)), strict=True)
     values = resampled(
         lambda curve: {"scod_aurc": curve.aurc(), "scod_augrc": curve.augrc()},
@@ -130,9 +132,11 @@ def foreign_intervals(
     }
 
 
-def accept_interval(foreign_score: Float64[np.ndarray, " m"], threshold: float) -> dict[str, Interval]:
+def accept_interval(
+    answers: Answers, foreign_score: Float64[np.ndarray, " m"], threshold: float
+) -> dict[str, Interval]:
     """The interval of the false-accept rate alone, for parts of the foreign examples."""
-    return {"false_accept_rate": share_interval(foreign_score >= threshold)}
+    return {"false_accept_rate": share_interval(foreign_score >= threshold, answers.groups)}
 
 
 def by_class(
@@ -141,13 +145,14 @@ def by_class(
     """Distance and false-accept rate of every foreign class."""
     table = {}
     for label, name in enumerate(foreign.classes):
-        accepted = score[answers.foreign_labels == label] >= threshold
+        mine = answers.foreign_labels == label
+        accepted = score[mine] >= threshold
         table[name] = {
             "distance": foreign.distance(name),
             "n": len(accepted),
             "n_accepted": int(accepted.sum()),
             "false_accept_rate": float(accepted.mean()),
-            "intervals": accept_interval(score[answers.foreign_labels == label], threshold),
+            "intervals": accept_interval(answers[mine], score[mine], threshold),
         }
     return table
 

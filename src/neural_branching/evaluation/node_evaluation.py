@@ -52,7 +52,7 @@ class NodeEvaluation:
     operating_points: Sequence[OperatingPoint]
 
     def numbers(self) -> dict[str, Any]:
-        """The blocks "score", "reliability" and "thresholds" of results.json."""
+        """The blocks "score", "reliability", "exchangeability" and "thresholds" of results.json."""
         return {**self.threshold_free.numbers(), "thresholds": [one.numbers for one in self.thresholds]}
 
     def diagrams(self) -> tuple[Bins, Bins]:
@@ -74,10 +74,10 @@ class NodeEvaluation:
         branch = self.threshold_free.branch
         fits = np.full(len(getattr(branch, side)[split]), "", dtype=object)
         if split == "calibration" and side == "known":
-            fits[~branch.fitted_on] = "score"
+            fits[branch.learned_on] = "score"
         fitted = [one.numbers["threshold"] for one in self.thresholds]
         if split == "calibration" and any(one["n"] and one["examples"] == side for one in fitted):
-            fits[fits == ""] = "threshold"
+            fits[branch.fitted_on if side == "known" else branch.answers.foreign_fitted] = "threshold"
         return list(fits)
 
 
@@ -128,8 +128,8 @@ def _on(evaluated: ThresholdedNode, split: str) -> dict[str, Any]:
 
 
 def _intervals(evaluated: ThresholdedNode, threshold_free: ThresholdFree, side: str) -> dict[str, Any]:
-    error = evaluated.answers.known["test"].error
-    at = acceptance_intervals(evaluated.known["test"], error, [evaluated.choice.value])
+    test = evaluated.answers.known["test"]
+    at = acceptance_intervals(evaluated.known["test"], test.error, [evaluated.choice.value], test.groups)
     return {**(threshold_free.intervals[side] or {}), **at[0]}
 
 
@@ -141,27 +141,33 @@ def _foreign(
     error, threshold = mine.answers.known["test"].error, mine.choice.value
     table = by_class(foreign, answers, scores, threshold)
     if rule.needs_foreign:
-        rates = left_out(rule, mine.held_out, mine.answers.foreign["calibration"], answers, scores)
+        rates = left_out(
+            rule,
+            mine.held_out,
+            mine.answers.foreign["calibration"][mine.answers.foreign_fitted],
+            answers,
+            scores,
+        )
         for label, rate in rates.items():
             table[foreign.classes[label]]["left_out_false_accept_rate"] = rate
     distances = [foreign.distance(foreign.classes[label]) for label in answers.foreign_labels]
     by_distance = {}
     for distance in ("near", "far"):
-        chosen = [one == distance for one in distances]
+        chosen = np.array([one == distance for one in distances], dtype=bool)
         given = mine.known["test"], error, scores[chosen], threshold
         by_distance[distance] = (
             {
                 **foreign_numbers(*given),
-                "intervals": accept_interval(scores[chosen], threshold),
+                "intervals": accept_interval(answers[chosen], scores[chosen], threshold),
             }
-            if any(chosen)
+            if chosen.any()
             else None
         )
     return {
         **foreign_numbers(mine.known["test"], error, scores, threshold),
         "intervals": {
             **(threshold_free.intervals["foreign"] or {}),
-            **accept_interval(scores, threshold),
+            **accept_interval(answers, scores, threshold),
         },
         **by_distance,
         "per_class": table,
@@ -174,5 +180,5 @@ def _foreign_restricted(theirs: ThresholdedNode) -> dict[str, Any]:
     error = theirs.answers.known["test"].error
     return {
         **foreign_numbers(theirs.known["test"], error, scores, threshold),
-        "intervals": accept_interval(scores, threshold),
+        "intervals": accept_interval(theirs.answers.foreign["test"], scores, threshold),
     }

@@ -65,14 +65,15 @@ def with_own(usual: Sequence[OperatingPoint], evaluated: Sequence[ThresholdedNod
 def _points(one: ScoredNode, chosen: Collection[float]) -> list[OperatingPoint]:
     thresholds = sorted(chosen)
     scores, errors = one.known["test"], one.answers.known["test"].error
+    groups = one.answers.known["test"].groups
     accepted, wrong = risk_coverage_curve(scores, errors).at(thresholds)
-    intervals = acceptance_intervals(scores, errors, thresholds)
-    foreign = one.foreign["test"]
+    intervals = acceptance_intervals(scores, errors, thresholds, groups)
+    foreign, theirs = one.foreign["test"], one.answers.foreign["test"].groups
     table = []
     for index, threshold in enumerate(thresholds):
         answered, right = int(accepted[index]), int(accepted[index] - wrong[index])
         coverage, accuracy = intervals[index]["coverage"], intervals[index]["selective_accuracy"]
-        false_accepts = share_interval(foreign >= threshold) if len(foreign) else (None, None)
+        false_accepts = share_interval(foreign >= threshold, theirs) if len(foreign) else (None, None)
         table.append(
             OperatingPoint(
                 threshold=float(threshold),

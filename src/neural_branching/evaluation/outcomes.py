@@ -19,10 +19,12 @@ class Outcome:
     Attributes:
         error: whether each answer is wrong.
         score: its largest softmax probability.
+        groups: equal for examples of one group; None where each is by itself.
     """
 
     error: Bool[np.ndarray, " n"]
     score: Float64[np.ndarray, " n"]
+    groups: Int64[np.ndarray, " n"] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -35,16 +37,20 @@ class Outcome:
         return aurc(self.score, self.error)
 
 
-def outcome(logits: Float[np.ndarray, "n classes"], targets: Int64[np.ndarray, " n"]) -> Outcome:
+def outcome(
+    logits: Float[np.ndarray, "n classes"],
+    targets: Int64[np.ndarray, " n"],
+    groups: Int64[np.ndarray, " n"] | None = None,
+) -> Outcome:
     """Answers against the right ones."""
-    return Outcome(logits.argmax(1) != targets, softmax(logits).max(1))
+    return Outcome(logits.argmax(1) != targets, softmax(logits).max(1), groups)
 
 
 def accuracy_difference(first: Outcome, second: Outcome) -> dict[str, object]:
     """First less second, with a 95 % interval paired by example."""
     better = second.error.astype(float) - first.error
     difference = float(better.mean())
-    interval = difference_interval(difference, better - difference, imagined=1)
+    interval = difference_interval(difference, better - difference, 1, first.groups)
     return {"difference": difference, "interval": interval}
 
 
@@ -56,7 +62,7 @@ def differences(first: Outcome, second: Outcome) -> dict[str, dict[str, object]]
         for curve, one in zip(curves, (first, second), strict=True)
     ]
     difference = float(curves[0].aurc() - curves[1].aurc())
-    interval = difference_interval(difference, influences[0] - influences[1], imagined=USUAL_COST)
+    interval = difference_interval(difference, influences[0] - influences[1], USUAL_COST, first.groups)
     return {
         "accuracy": accuracy_difference(first, second),
         "aurc": {"difference": difference, "interval": interval},

@@ -54,8 +54,8 @@ def reliability(calibration: Answers, test: Answers, bootstrap: Bootstrap) -> di
         "split": "calibration",
         "n": len(calibration),
         "test_n": len(test),
-        "before": _judge(softmax(test.logits), test.targets, bootstrap),
-        "after": _judge(softmax(test.logits, temperature), test.targets, bootstrap),
+        "before": _judge(softmax(test.logits), test, bootstrap),
+        "after": _judge(softmax(test.logits, temperature), test, bootstrap),
     }
 
 
@@ -122,8 +122,9 @@ def if_calibrated(
 
 
 def _judge(
-    probabilities: Float64[np.ndarray, "n classes"], targets: Int64[np.ndarray, " n"], bootstrap: Bootstrap
+    probabilities: Float64[np.ndarray, "n classes"], answers: Answers, bootstrap: Bootstrap
 ) -> dict[str, Any]:
+    targets, groups = answers.targets, answers.groups
     true = np.arange(len(targets)), targets
     squares = probabilities.copy()
     squares[true] -= 1
@@ -141,7 +142,9 @@ def _judge(
             "confidence": CONFIDENT,
             "n": int(confident.sum()),
             "accuracy": float(right[confident].mean()) if confident.any() else float("nan"),
-            "intervals": {"accuracy": share_interval(right[confident])},
+            "intervals": {
+                "accuracy": share_interval(right[confident], None if groups is None else groups[confident])
+            },
         },
         "if_calibrated": if_calibrated(probabilities, targets),
         "intervals": {

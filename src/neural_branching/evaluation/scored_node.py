@@ -1,7 +1,7 @@
 """A model with its score and its threshold fitted: what is learned on calibration, and scores everywhere."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from neural_branching.evaluation.acceptance import (
 )
 from neural_branching.selection import Answers
 from neural_branching.selection.array_types import Bool, Float64
+from neural_branching.selection.row_groups import one_per_group
 from neural_branching.selection.scores.score import Score, Scorer
 from neural_branching.selection.thresholds.threshold import Choice, HeldOut, Threshold
 
@@ -31,6 +32,13 @@ class NodeAnswers:
     known: dict[str, Answers]
     foreign: dict[str, Answers]
 
+    @property
+    def foreign_fitted(self) -> Bool[np.ndarray, " m"]:
+        """Which foreign calibration examples a threshold is fitted on: one of each group, or all."""
+        groups = self.foreign["calibration"].groups
+        everyone = np.ones(len(self.foreign["calibration"]), dtype=bool)
+        return everyone if groups is None else one_per_group(groups)
+
 
 @dataclass(frozen=True)
 class ScoredNode:
@@ -41,7 +49,7 @@ class ScoredNode:
         score: confidence in an answer.
         scorer: the same, fitted.
         held_out: what the threshold was fitted on.
-        fitted_on: which calibration examples these were; the score learned from the others.
+        fitted_on: which calibration examples these were.
         known: split → scores of examples of its own classes.
         foreign: split → scores of foreign examples.
     """
@@ -54,9 +62,19 @@ class ScoredNode:
     known: Mapping[str, Float64[np.ndarray, " _"]]
     foreign: Mapping[str, Float64[np.ndarray, " _"]]
 
+    @property
+    def learned_on(self) -> Bool[np.ndarray, " calibration"]:
+        """Which calibration examples the score learned from."""
+        groups = self.answers.known["calibration"].groups
+        if self.score.learns_from != "calibration":
+            return np.zeros_like(self.fitted_on)
+        return ~self.fitted_on if groups is None else ~np.isin(groups, groups[self.fitted_on])
+
     def with_threshold(self, rule: Threshold) -> "ThresholdedNode":
         """The model with the threshold that a rule chooses."""
-        return ThresholdedNode(**vars(self), rule=rule, choice=rule.fit(self.held_out))
+        return ThresholdedNode(
+            **vars(self), rule=rule, choice=replace(rule.fit(self.held_out), unit=self.held_out.unit)
+        )
 
 
 @dataclass(frozen=True)
@@ -97,6 +115,9 @@ def score_node(answers: NodeAnswers, score: Score, name: str = "the branch") -> 
     except InputError as error:
         raise InputError(f"Of {name}: {error}") from None
     foreign = {split: scores(scorer, some) for split, some in answers.foreign.items()}
+    held_out_foreign = (
+        foreign["calibration"][answers.foreign_fitted] if "calibration" in foreign else np.empty(0)
+    )
     return ScoredNode(
         answers,
         score,
@@ -105,7 +126,7 @@ def score_node(answers: NodeAnswers, score: Score, name: str = "the branch") -> 
             scorer,
             known["calibration"][fitted_on],
             known["validation"],
-            foreign.get("calibration", np.empty(0)),
+            held_out_foreign,
         ),
         fitted_on,
         {split: scores(scorer, some) for split, some in known.items() if split != "train"},

@@ -13,7 +13,7 @@ from neural_branching.selection import (
     risk_coverage_curve,
     selective_accuracy,
 )
-from neural_branching.selection.array_types import Bool, Float64
+from neural_branching.selection.array_types import Bool, Float64, Int64
 from neural_branching.selection.arrays import Floats
 from neural_branching.selection.intervals import Interval, proportion_interval, share_interval
 
@@ -41,7 +41,10 @@ def selective(
 
 
 def acceptance_intervals(
-    score: Float64[np.ndarray, " n"], error: Bool[np.ndarray, " n"], thresholds: ArrayLike
+    score: Float64[np.ndarray, " n"],
+    error: Bool[np.ndarray, " n"],
+    thresholds: ArrayLike,
+    groups: Int64[np.ndarray, " n"] | None = None,
 ) -> list[dict[str, Interval]]:
     """95 % intervals of coverage and selective accuracy, over examples, the threshold kept.
 
@@ -51,10 +54,20 @@ def acceptance_intervals(
         score: finite reals.
         error: whether each answer is wrong.
         thresholds: accept iff score ≥ threshold; shape (k,).
+        groups: equal for examples of one group; None where each is by itself.
 
     Returns:
         For each threshold, "coverage" and "selective_accuracy"; nan where nothing is accepted.
     """
+    if groups is not None:
+        taken = [score >= threshold for threshold in np.asarray(thresholds)]
+        return [
+            {
+                "coverage": share_interval(mine, groups),
+                "selective_accuracy": share_interval(~error[mine], groups[mine]),
+            }
+            for mine in taken
+        ]
     accepted, wrong = risk_coverage_curve(score, error).at(thresholds)
     return [
         {
@@ -73,6 +86,16 @@ def resampled(
     return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
 
+def areas_of(curve: RiskCoverageCurve) -> dict[str, Floats]:
+    """The areas under one curve, or under each of many."""
+    return {
+        "aurc": curve.aurc(),
+        "e_aurc": curve.e_aurc(),
+        "augrc": curve.augrc(),
+        "failure_auroc": curve.failure_auroc(),
+    }
+
+
 def per_class(
     answers: Answers, score: Float64[np.ndarray, " n"], threshold: float, classes: Sequence[str]
 ) -> dict[str, Any]:
@@ -81,6 +104,7 @@ def per_class(
     for label, name in enumerate(classes):
         mine = answers.targets == label
         scores, errors = score[mine], answers.error[mine]
+        groups = None if answers.groups is None else answers.groups[mine]
         table[name] = {
             "n": int(mine.sum()),
             "accuracy": float((~errors).mean()),
@@ -88,8 +112,8 @@ def per_class(
             "coverage": coverage(scores, threshold),
             "selective_accuracy": selective_accuracy(scores, errors, threshold),
             "intervals": {
-                "accuracy": share_interval(~errors),
-                **acceptance_intervals(scores, errors, [threshold])[0],
+                "accuracy": share_interval(~errors, groups),
+                **acceptance_intervals(scores, errors, [threshold], groups)[0],
             },
         }
     return table

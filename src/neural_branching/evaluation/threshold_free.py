@@ -11,9 +11,11 @@ from neural_branching.evaluation.foreign import Foreign, foreign_intervals, scod
 from neural_branching.evaluation.operating_points import OperatingPoint, usual_points
 from neural_branching.evaluation.reliability import reliability
 from neural_branching.evaluation.scored_node import NodeAnswers, ScoredNode, score_node
+from neural_branching.evaluation.selective import areas_of, resampled
 from neural_branching.selection import Answers, Bootstrap, RiskCoverageCurve, risk_coverage_curve
 from neural_branching.selection.area_intervals import area_intervals
-from neural_branching.selection.intervals import Interval, share_interval
+from neural_branching.selection.exchangeability import Exchangeability, exchangeability
+from neural_branching.selection.intervals import Interval, percentile_interval, share_interval
 from neural_branching.selection.scores.score import Score
 
 
@@ -35,6 +37,7 @@ class ThresholdFree:
         reliability: whether the branch's probabilities mean what they say.
         curve: the branch's risk–coverage curve on test.
         scod_curve: the same with every answered foreign example counted as an error.
+        exchangeability: whether calibration and test scores seem to be of one source.
         usual_points: what usual thresholds would do on test.
         intervals: "branch", "parent" and "foreign" → intervals on test that no threshold changes; None
             for what is not there.
@@ -50,11 +53,12 @@ class ThresholdFree:
     reliability: dict[str, Any]
     curve: RiskCoverageCurve
     scod_curve: RiskCoverageCurve
+    exchangeability: Exchangeability
     usual_points: Sequence[OperatingPoint]
     intervals: dict[str, dict[str, Interval] | None]
 
     def numbers(self) -> dict[str, Any]:
-        """The blocks "score" and "reliability" of results.json."""
+        """The blocks "score", "reliability" and "exchangeability" of results.json."""
         score = self.score
         return {
             "score": {
@@ -65,6 +69,7 @@ class ThresholdFree:
                 "learned": dict(self.branch.scorer.learned),
             },
             "reliability": self.reliability,
+            "exchangeability": {**vars(self.exchangeability), "shifted": self.exchangeability.shifted},
         }
 
 
@@ -87,12 +92,15 @@ def evaluate_threshold_free(
     mine = score_node(branch, score)
     theirs = score_node(parent, score, "the parent restricted to the subset") if parent else None
     test, validation = branch.known["test"], branch.known["validation"]
-    bootstrap = Bootstrap(len(test))
+    bootstrap = Bootstrap(len(test), groups=test.groups)
 
     def intervals(one: ScoredNode) -> dict[str, Interval]:
-        error = one.answers.known["test"].error
-        curve = risk_coverage_curve(one.known["test"], error)
-        return {"accuracy": share_interval(~error), **area_intervals(curve)}
+        score, error = one.known["test"], one.answers.known["test"].error
+        if test.groups is not None:
+            areas = resampled(areas_of, bootstrap.curves(score, error))
+            found = {name: percentile_interval(values) for name, values in areas.items()}
+            return {"accuracy": share_interval(~error, test.groups), **found}
+        return {"accuracy": share_interval(~error), **area_intervals(risk_coverage_curve(score, error))}
 
     return ThresholdFree(
         branch=mine,
@@ -105,15 +113,31 @@ def evaluate_threshold_free(
         reliability=reliability(branch.known["calibration"], test, bootstrap),
         curve=risk_coverage_curve(mine.known["test"], test.error),
         scod_curve=scod_curve(mine.known["test"], test.error, mine.foreign["test"]),
+        exchangeability=_exchangeability(mine),
         usual_points=usual_points(mine, score),
         intervals={
             "branch": intervals(mine),
             "parent": intervals(theirs) if theirs else None,
-            "foreign": foreign_intervals(mine.known["test"], test.error, mine.foreign["test"], bootstrap)
+            "foreign": foreign_intervals(
+                mine.known["test"],
+                test.error,
+                mine.foreign["test"],
+                bootstrap,
+                branch.foreign["test"].groups,
+            )
             if foreign.classes
             else None,
         },
     )
+
+
+def _exchangeability(one: ScoredNode) -> Exchangeability:
+    """Scores of calibration, but for what the score has learned from, against those of test."""
+    left, groups = ~one.learned_on, None
+    mine, theirs = one.answers.known["calibration"].groups, one.answers.known["test"].groups
+    if mine is not None and theirs is not None:
+        groups = mine[left], theirs
+    return exchangeability(one.known["calibration"][left], one.known["test"], groups)
 
 
 def _cross_entropy(answers: Answers) -> float:

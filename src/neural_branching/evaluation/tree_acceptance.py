@@ -73,7 +73,7 @@ def fit_acceptances(
     turns = {
         node.name: sum(tree.nodes[one] in stopping for one in tree.before(node.name)) for node in stopping
     }
-    parts = _parts(inside["calibration"].labels, 1 + max(turns.values()))
+    parts = _parts(inside["calibration"], 1 + max(turns.values()))
     going = {split: {tree.root: np.ones(len(one), dtype=bool)} for split, one in inside.items()}
     acceptances: dict[str, Acceptance] = {}
     for name, node in tree.nodes.items():
@@ -110,11 +110,15 @@ def _nothing(split: str) -> Choice:
     return Choice(float("inf"), 0, shortage=shortage)
 
 
-def _parts(labels: Int64[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " n"]:
-    """The number of a part for every example, in turn among the examples of its class.
+def _parts(seen: NodeOutputs, count: int) -> Int64[np.ndarray, " n"]:
+    """The number of a part for every example, in turn among those of its class; groups stay together.
 
     Rows are ordered by the hash of their content, so that this is a draw; and always the same one.
     """
+    labels = seen.labels
+    if seen.groups is not None:
+        place: Int64[np.ndarray, " n"] = np.unique(seen.groups, return_inverse=True)[1]
+        return place % count
     parts = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         mine = np.flatnonzero(labels == label)

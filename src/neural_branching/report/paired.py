@@ -18,7 +18,7 @@ from neural_branching.report.tables import AREAS_NOTE
 from neural_branching.report.view import having
 from neural_branching.selection import risk_coverage_curve
 from neural_branching.selection.area_intervals import USUAL_AUROC, USUAL_COST
-from neural_branching.selection.arrays import Floats
+from neural_branching.selection.arrays import Floats, Integers
 from neural_branching.selection.influence import augrc_influence, aurc_influence
 from neural_branching.selection.intervals import Interval, difference_interval
 
@@ -42,7 +42,7 @@ class Difference:
         first: A's values over the seeds.
         second: B's values over the seeds.
         difference: mean of B − A over the seeds for which both are defined; nan if there are none.
-        interval: 95 % interval of that mean, paired by example (``difference_interval``); nan likewise.
+        interval: 95 % interval of that mean, by example or group (``difference_interval``); nan likewise.
         deviation: standard deviation of B − A over the seeds; None for a single pair.
     """
 
@@ -188,7 +188,8 @@ def _compare(
         [_metrics(one, limit) for (one, _), limit in zip(examples, limits, strict=True)]
         for examples, limits in zip(tests, thresholds, strict=True)
     ]
-    differences = [_difference(metric, values) for metric in HEADINGS]
+    groups = tests[0][0][0].group
+    differences = [_difference(metric, values, groups) for metric in HEADINGS]
     return Comparison(shared, len(pairs), unpaired, len(rows), differences)
 
 
@@ -214,7 +215,9 @@ class _Value:
     imagined: float
 
 
-def _difference(metric: str, values: Sequence[Sequence[Mapping[str, _Value]]]) -> Difference:
+def _difference(
+    metric: str, values: Sequence[Sequence[Mapping[str, _Value]]], groups: Integers | None
+) -> Difference:
     """One metric over all pairs of runs."""
     pairs = [(a[metric], b[metric]) for a, b in values]
     # Where a run answers nothing it has no selective accuracy: such pairs do not count for it.
@@ -224,7 +227,7 @@ def _difference(metric: str, values: Sequence[Sequence[Mapping[str, _Value]]]) -
     if defined:
         influence = np.mean([b.influence - a.influence for a, b in defined], axis=0)
         imagined = statistics.mean(one.imagined for pair in defined for one in pair)
-        interval = difference_interval(statistics.mean(change), influence, imagined)
+        interval = difference_interval(statistics.mean(change), influence, imagined, groups)
     return Difference(
         metric=metric,
         first=cell([_or_none(a.value) for a, _ in pairs]),

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ class Predictions:
         foreign: whether the example is of a class that the branch was not trained on.
         error: whether the branch's answer is wrong; true for every foreign example.
         score: the branch's confidence, float64.
+        group: equal for examples of one group, int64; None where each is by itself.
     """
 
     row: NDArray[np.int64]
@@ -32,6 +34,7 @@ class Predictions:
     foreign: NDArray[np.bool_]
     error: NDArray[np.bool_]
     score: NDArray[np.float64]
+    group: NDArray[np.int64] | None = None
 
     def of(self, split: str, *, foreign: bool = False, fits: str | None = None) -> "Predictions":
         """The subset's (or the foreign) examples of a split, all or those that fitted something."""
@@ -42,7 +45,9 @@ class Predictions:
 
     def __getitem__(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Predictions":
         """Some of the examples."""
-        return Predictions(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        some: dict[str, Any] = {name: None if one is None else one[chosen] for name, one in columns.items()}
+        return Predictions(**some)
 
     def __len__(self) -> int:
         return len(self.row)
@@ -71,6 +76,7 @@ def read_predictions(run: Path, classes: Sequence[str]) -> Predictions:
             foreign=np.array([label not in known for label in labels]),
             error=np.array([line["prediction"] != line["label"] for line in lines]),
             score=np.array([float(line["score"]) for line in lines]),
+            group=np.array([int(line["group"]) for line in lines]) if lines and "group" in lines[0] else None,
         )
         if not np.isfinite(predictions.score).all():
             raise ValueError("score")

@@ -182,13 +182,15 @@ def write_predictions(folder: Path, evaluation: "NodeEvaluation", names: Sequenc
     of more than 100 classes, of which they would fill gigabytes.
 
     ``row`` is the example's row in the data table, the same for every run on the same examples; ``example``
-    is what its source calls it (``names``, by row), such as a file; ``fits``
+    is what its source calls it (``names``, by row), such as a file; ``group``, where examples come in groups,
+    is the first row of its group; ``fits``
     says what the example was used for: the score, the threshold or nothing. Of several thresholds each has
     a column of what it accepts. Examples of foreign classes come last.
     """
     threshold_free = evaluation.threshold_free
     thresholds = [one.branch.choice.value for one in evaluation.thresholds]
-    header = ["row", "example", "split", "label", "prediction", "score"]
+    grouped = threshold_free.branch.answers.known["test"].groups is not None
+    header = ["row", "example", *(["group"] if grouped else []), "split", "label", "prediction", "score"]
     header += ["parent_prediction", "parent_score"]
     header += [f"logit_{name}" for name in threshold_free.classes] if _has_logits(threshold_free) else []
     header += ["fits", *accepted_columns([str(one.branch.rule) for one in evaluation.thresholds])]
@@ -231,6 +233,7 @@ def _columns(
                 [
                     mine.rows.tolist(),
                     [text_cell(names[row]) for row in mine.rows.tolist()],
+                    *([] if mine.groups is None else [mine.groups.tolist()]),
                     [split] * len(mine),
                     [labels[target] for target in mine.targets.tolist()],
                     [classes[label] for label in mine.predictions.tolist()],

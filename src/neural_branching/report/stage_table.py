@@ -68,7 +68,7 @@ def stages(experiment: Experiment, *, every: bool = False, timed: bool = False) 
             output = stage_shapes(parent, blank, (name,))[name]
         except InputError:  # no tensor of activations: not a branch point
             continue
-        token = parent.network.has_class_token(name)
+        token = parent.network.token_readout(name)
         width = readout(torch.empty(1, *output, device="meta"), token).shape[1]
         price = cost(parent, blank, name)
         with torch.device("meta"):
@@ -93,10 +93,10 @@ def _latencies(
 ) -> dict[int, float]:
     """Milliseconds from examples to the branch's logits, with weights as they were drawn."""
     branch = new_branch(spec, width).to(parent.device).eval()
-    readout, token = Readout("auto"), parent.network.has_class_token(stage)
+    readout, token = Readout("auto"), parent.network.token_readout(stage)
 
     def path(examples: Tensor) -> Tensor:
-        logits: Tensor = branch(readout(parent(examples, until=stage), token))
+        logits: Tensor = branch(readout(parent(examples, until=stage), token, parent.network.mask(examples)))
         return logits
 
     examples = adapter.blank(max(BATCHES)).to(parent.device)

@@ -81,7 +81,7 @@ class RoutingPaths:
     def answers(self, tree: Tree, outputs: NodeOutputs, node: Node) -> Answers:
         """A node's answers to all examples, those that never arrive there included."""
         logits, targets = self.logits(outputs, node), outputs.truth(tree, node)
-        return Answers(outputs.rows, targets, logits, outputs.activations[node.name])
+        return Answers(outputs.rows, targets, logits, outputs.activations[node.name], outputs.groups)
 
     def goes_on(self, node: str) -> Bool[Array, " n"]:
         """Where the router does not lose an example at a node."""

@@ -25,6 +25,7 @@ class NodeOutputs:
         root: the parent's probability of each node below the root, 1 less their sum being outside the tree;
             None if its labels do not tell them apart.
         gates: inner node → a learned gate's probability of each node below.
+        groups: equal for examples of one group; None where each is by itself.
     """
 
     rows: Int64[Array, " n"]
@@ -33,6 +34,7 @@ class NodeOutputs:
     activations: Mapping[str, Float[Array, "n _"]]
     root: Float64[Array, "n below"] | None
     gates: Mapping[str, Float64[Array, "n _"]]
+    groups: Int64[Array, " n"] | None = None
 
     @classmethod
     def of(
@@ -45,6 +47,7 @@ class NodeOutputs:
         gates: Mapping[str, Float[Array, "n _"]],
         parent: Float[Array, "n _"] | None,
         columns: Sequence[Sequence[int]] | None,
+        groups: Int64[Array, " n"] | None = None,
     ) -> "NodeOutputs":
         """From the logits of all networks.
 
@@ -58,6 +61,7 @@ class NodeOutputs:
                 them".
             parent: the parent's logits; None if nothing asks for them.
             columns: which of these belong to each node below the root; None if they do not tell.
+            groups: see ``groups``.
         """
         root = None
         if parent is not None and columns is not None:
@@ -66,7 +70,7 @@ class NodeOutputs:
         weights = {
             name: probabilities(gate)[:, : len(tree.nodes[name].labels)] for name, gate in gates.items()
         }
-        return cls(rows, labels, logits, activations, root, weights)
+        return cls(rows, labels, logits, activations, root, weights, groups)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,6 +84,7 @@ class NodeOutputs:
             {name: vectors[chosen] for name, vectors in self.activations.items()},
             None if self.root is None else self.root[chosen],
             {name: gate[chosen] for name, gate in self.gates.items()},
+            None if self.groups is None else self.groups[chosen],
         )
 
     @property

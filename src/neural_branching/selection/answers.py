@@ -18,12 +18,14 @@ class Answers:
             model was not trained on.
         logits: the model's logits.
         activations: the vectors at the branch point.
+        groups: equal for examples of one group; None where each is by itself.
     """
 
     rows: Int64[np.ndarray, " n"]
     targets: Int64[np.ndarray, " n"]
     logits: Float[np.ndarray, "n classes"]
     activations: Float[np.ndarray, "n width"]
+    groups: Int64[np.ndarray, " n"] | None = None
 
     @cached_property
     def predictions(self) -> Int64[np.ndarray, " n"]:
@@ -47,4 +49,7 @@ class Answers:
 
     def __getitem__(self, chosen: Bool[np.ndarray, " n"] | Int64[np.ndarray, " k"]) -> "Answers":
         """The answers to some of the examples."""
-        return Answers(self.rows[chosen], self.targets[chosen], self.logits[chosen], self.activations[chosen])
+        groups = None if self.groups is None else self.groups[chosen]
+        return Answers(
+            self.rows[chosen], self.targets[chosen], self.logits[chosen], self.activations[chosen], groups
+        )

@@ -10,6 +10,7 @@ from scipy.special import betainc, betainccinv, betaincinv, ndtri
 from neural_branching.selection.array_types import Float64, Int64, UInt16
 from neural_branching.selection.arrays import Floats, Integers, as_pair
 from neural_branching.selection.risk_coverage import RiskCoverageCurve, weighted_curves
+from neural_branching.selection.row_groups import effective_number, group_sums, student_factor
 
 Interval = tuple[float, float]
 
@@ -59,13 +60,26 @@ class Bootstrap:
         n: number of examples.
         resamples: number of resamples.
         seed: seed of the draws.
+        groups: equal for examples of one group, int64 (n,): whole groups are drawn then, so that resamples
+            have different numbers of examples; None where each is by itself.
     """
 
-    def __init__(self, n: int, resamples: int = RESAMPLES, seed: int = 0) -> None:
+    def __init__(
+        self,
+        n: int,
+        resamples: int = RESAMPLES,
+        seed: int = 0,
+        groups: Int64[np.ndarray, " n"] | None = None,
+    ) -> None:
         self.n, self.resamples, self.seed = n, resamples, seed
+        self.place = None if groups is None else np.unique(groups, return_inverse=True)[1]
 
-    def draws(self) -> Iterator[Int64[np.ndarray, " n"]]:
+    def draws(self) -> Iterator[Int64[np.ndarray, " _"]]:
         """Row numbers of each resample."""
+        if self.place is not None:
+            for counts in self.counts:
+                yield np.repeat(np.arange(self.n), counts)
+            return
         generator = np.random.default_rng(self.seed)
         rows = max(1, _DRAWN // self.n)
         for start in range(0, self.resamples, rows):
@@ -74,7 +88,9 @@ class Bootstrap:
     @property
     def counts(self) -> UInt16[np.ndarray, "resamples n"]:
         """How often each resample holds each example."""
-        return _counts(self.n, self.resamples, self.seed)
+        if self.place is None:
+            return _counts(self.n, self.resamples, self.seed)
+        return _counts(int(self.place.max()) + 1, self.resamples, self.seed)[:, self.place]
 
     def sums(self, values: ArrayLike) -> Float64[np.ndarray, "resamples ..."]:
         """Sums of values per example, shape (n, …), over each resample."""
@@ -83,7 +99,8 @@ class Bootstrap:
 
     def mean(self, values: ArrayLike) -> Interval:
         """Interval of the mean of one value per example, shape (n,)."""
-        return percentile_interval(self.sums(values) / self.n)
+        sizes = self.n if self.place is None else self.counts.sum(axis=1)
+        return percentile_interval(self.sums(values) / sizes)
 
     def curves(self, score: ArrayLike, error: ArrayLike) -> Iterator[RiskCoverageCurve]:
         """Risk–coverage curves of the resamples, some at a time."""
@@ -91,9 +108,9 @@ class Bootstrap:
 
     def chunks(self, width: int) -> Iterator[UInt16[np.ndarray, "rows n"]]:
         """``counts`` in blocks of rows small enough to work on ``width`` numbers per row at a time."""
-        rows = max(1, _HELD // width)
+        rows, counts = max(1, _HELD // width), self.counts
         for start in range(0, self.resamples, rows):
-            yield self.counts[start : start + rows]
+            yield counts[start : start + rows]
 
 
 @lru_cache(maxsize=8)  # classes of one size, and the jobs of a sweep, share their resamples
@@ -142,13 +159,26 @@ def proportion_interval(part: float, whole: float, counted: float = COUNTED) -> 
     return _binomial(float(part), float(whole), counted)
 
 
-def share_interval(chosen: ArrayLike) -> Interval:
-    """Interval of the share of examples that are chosen, booleans (n,); nan without examples."""
+def share_interval(chosen: ArrayLike, groups: Int64[np.ndarray, " n"] | None = None) -> Interval:
+    """Interval of the share of examples that are chosen, booleans (n,); nan without examples.
+
+    Args:
+        chosen: whether each is.
+        groups: equal for examples of one group, which then count for as many as they are worth.
+    """
     mine = np.asarray(chosen, dtype=bool)
-    return proportion_interval(int(mine.sum()), len(mine))
+    if groups is None or not len(mine):
+        return proportion_interval(int(mine.sum()), len(mine))
+    number = effective_number(mine, groups, LEVEL)
+    return proportion_interval(float(mine.mean()) * number, number)
 
 
-def difference_interval(difference: float, influence: ArrayLike, imagined: float) -> Interval:
+def difference_interval(
+    difference: float,
+    influence: ArrayLike,
+    imagined: float,
+    groups: Int64[np.ndarray, " n"] | None = None,
+) -> Interval:
     """Interval of a difference between two models on the same examples, from its influence function.
 
     The normal interval with the infinitesimal jackknife's variance (Efron, 1982), to which two imagined
@@ -160,12 +190,19 @@ def difference_interval(difference: float, influence: ArrayLike, imagined: float
         difference: the estimate d.
         influence: n times its derivative by the weight of each example, shape (n,); they sum up to 0.
         imagined: the influence of an imagined example, positive: 1 for accuracy, on whose scale it is.
+        groups: equal for examples of one group, int64 (n,): influences are then those of whole groups, the
+            imagined ones of mean size, and z is Student's; None where each example is by itself.
 
     Returns:
         d ∓ z·√(Σ influence² + 2·imagined²) / n.
     """
     each = np.asarray(influence, dtype=np.float64)
-    half = ndtri((1 + LEVEL) / 2) * np.sqrt(np.square(each).sum() + 2 * imagined**2) / len(each)
+    n, z = len(each), ndtri((1 + LEVEL) / 2)
+    if groups is not None:
+        each = group_sums(each, groups)
+        imagined *= n / len(each)
+        z *= student_factor(max(2, len(each)), LEVEL)
+    half = z * np.sqrt(np.square(each).sum() + 2 * imagined**2) / n
     return float(difference - half), float(difference + half)
 
 

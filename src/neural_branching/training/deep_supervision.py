@@ -39,6 +39,6 @@ class DeeplySupervised(Classifier):
         outputs = dict(self.walk(x, (*self.network.ordered(self.weights), last)))
         total = F.cross_entropy(outputs[last], y, label_smoothing=smoothing)
         for head, (stage, weight) in zip(self.heads, self.weights.items(), strict=True):
-            logits = head(self.readout(outputs[stage], self.network.has_class_token(stage)))
+            logits = head(self.readout(outputs[stage], self.network.token_readout(stage)))
             total = total + weight * F.cross_entropy(logits, y, label_smoothing=smoothing)
         return total / (1 + sum(self.weights.values()))

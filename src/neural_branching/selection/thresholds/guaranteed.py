@@ -141,8 +141,8 @@ class Guaranteed(Threshold):
 
     def _shortage(self, curve: RiskCoverageCurve, held_out: HeldOut) -> Shortage:
         """What the most favourable point of the curve would need, its risk taken for the true one."""
-        n, (level, least) = int(curve.n[0]), self.needs(curve, held_out)
-        zero = f"at least {least} accepted calibration examples without an error"
+        n, (level, least), unit = int(curve.n[0]), self.needs(curve, held_out), held_out.unit
+        zero = f"at least {least} accepted calibration {unit} without an error"
         # Exactly: 0.07 · 100 is above 7 in floats, and a risk equal to the target is proved by no number.
         share = exact(self.target)
         below = np.flatnonzero(
@@ -153,8 +153,8 @@ class Guaranteed(Threshold):
             return Shortage(
                 None,
                 None,
-                f"not certifiable: the selective risk on {n} calibration examples is nowhere below "
-                f"{self.target:g}, so that more examples will not help, a better branch or score might "
+                f"not certifiable: the selective risk on {n} calibration {unit} is nowhere below "
+                f"{self.target:g}, so that more {unit} will not help, a better branch or score might "
                 f"({zero} would do)",
             )
         # A few lucky examples at the top prove nothing, where there are points that could.
@@ -171,8 +171,8 @@ class Guaranteed(Threshold):
         return Shortage(
             accepted,
             examples,
-            f"not certifiable with {n} calibration examples: it takes {zero}{found if errors else ''}, at "
-            f"the very least {examples:,} calibration examples at this coverage; the luckiest point seen is "
+            f"not certifiable with {n} calibration {unit}: it takes {zero}{found if errors else ''}, at "
+            f"the very least {examples:,} calibration {unit} at this coverage; the luckiest point seen is "
             "taken for the true risk, so expect to need more",
         )
 

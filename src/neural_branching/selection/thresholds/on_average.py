@@ -63,7 +63,9 @@ class Conformal(Threshold):
         within = np.flatnonzero(curve.n_errors <= allowed)
         if allowed < 0:
             needed = math.ceil(1 / exact(self.target)) - 1
-            sentence = f"with {n} calibration examples everything is refused: it takes at least {needed}"
+            sentence = (
+                f"with {n} calibration {held_out.unit} everything is refused: it takes at least {needed}"
+            )
             return Choice(INFINITY, n, shortage=Shortage(None, needed, sentence))
         value = float(curve.threshold[within[0]]) if len(within) else INFINITY
         accepted, errors = (int(count) for count in curve.at(value))
@@ -122,8 +124,9 @@ class FalseAccept(Threshold):
         rank = math.ceil((n + 1) * (1 - exact(self.target)))
         if rank > n:
             needed = math.ceil(1 / exact(self.target)) - 1
+            unit = held_out.unit
             sentence = (
-                f"with {n} foreign calibration examples everything is refused: it takes at least {needed}"
+                f"with {n} foreign calibration {unit} everything is refused: it takes at least {needed}"
             )
             return Choice(INFINITY, n, shortage=Shortage(None, needed, sentence))
         value = float(np.nextafter(foreign[rank - 1], INFINITY))

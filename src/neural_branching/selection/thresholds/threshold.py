@@ -27,6 +27,11 @@ class HeldOut:
         validation_error: their errors. The model stopped early on these examples, so that they may order
             what is tested, never test it.
         foreign_score: scores of calibration examples of classes that the branch was not trained on.
+        groups: group of each calibration example, none of them twice; None where examples are by themselves.
+            Rows of one group are not independent, and an exact test takes them for it.
+
+    Raises:
+        InputError: if a group is there twice.
     """
 
     score: Float64[np.ndarray, " n"]
@@ -34,6 +39,19 @@ class HeldOut:
     validation_score: Float64[np.ndarray, " k"]
     validation_error: Bool[np.ndarray, " k"]
     foreign_score: Float64[np.ndarray, " m"]
+    groups: Int64[np.ndarray, " n"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.groups is not None and (count := len(np.unique(self.groups))) < len(self.groups):
+            raise InputError(
+                f"The {len(self.groups)} calibration examples are of {count} groups, and rows of one group "
+                "are not independent: fit a threshold on one row of each, as one_per_group draws them."
+            )
+
+    @property
+    def unit(self) -> str:
+        """What calibration examples stand for."""
+        return "examples" if self.groups is None else "groups"
 
 
 @dataclass(frozen=True)
@@ -94,12 +112,14 @@ class Choice:
         n: examples that it was fitted on.
         certificate: what is guaranteed; None where nothing is.
         shortage: why a rule that guarantees has no certificate; None if it has one, or never has.
+        unit: what these examples stand for: "examples", each by itself, or "groups".
     """
 
     value: float
     n: int
     certificate: Certificate | None = None
     shortage: Shortage | None = None
+    unit: str = "examples"
 
 
 class Threshold(ABC):
