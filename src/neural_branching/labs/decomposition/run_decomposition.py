@@ -75,14 +75,16 @@ def check(spec: DecompositionSpec) -> None:
 
 
 def widened(spec: DecompositionSpec) -> AutoencoderSpec:
-    """The branched autoencoder, of the width that ``parameters`` asks for.
+    """The branched autoencoder, of the code and the width that ``code`` and ``parameters`` ask for.
 
     Raises:
         InputError: as ``new_autoencoder``.
     """
-    shape = spec.data.input.shape
-    parameters_of(spec.autoencoder, shape)
-    return fitted(spec.autoencoder, shape, spec.parameters) if spec.parameters else spec.autoencoder
+    shape, one = spec.data.input.shape, spec.autoencoder
+    if spec.code:
+        one = one.with_network(latent=spec.code // one.branches)
+    parameters_of(one, shape)
+    return fitted(one, shape, spec.parameters) if spec.parameters else one
 
 
 def check_table(spec: DecompositionSpec, table: DataTable) -> None:
