@@ -34,9 +34,9 @@ CURVE, SCOD_CURVE, POINTS = "curve.csv", "scod_curve.csv", "thresholds.csv"
 _COMPLETED = ("data", "classes", "nodes", "router", "parent", "seeds", "usual", "artifacts", "overrides")
 _NODE = ("score", "reliability", "thresholds", "branch", "branch_point", "published")
 
-_COMMANDS = {name: name for name in ("train", "route", "specialize", "decompose")}
+_COMMANDS = {name: name for name in ("train", "route", "specialize", "decompose", "explain")}
 # What only the configuration of a command has.
-_ONLY = {"hierarchy": "route", "divisions": "specialize", "splits": "decompose"}
+_ONLY = {"hierarchy": "route", "divisions": "specialize", "splits": "decompose", "energies": "explain"}
 
 
 def records(results: Mapping[str, Any]) -> list[Row]:

@@ -149,7 +149,8 @@ class DecompositionSpec:
         parameters, code = values["parameters"], values["code"]
         if code is not None and whole(code, "code", 1) % autoencoder.branches:
             raise InputError(
-                f"code is {code}: it must be a multiple of the number of branches, {autoencoder.branches}, that share it."
+                f"code is {code}: it must be a multiple of the number of branches, {autoencoder.branches}, "
+                "that share it."
             )
         return cls(
             data=data,
