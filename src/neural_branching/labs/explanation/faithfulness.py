@@ -147,7 +147,7 @@ def compare(
         by_image = np.stack([(areas[DISTINCT] - areas[control]).mean(0), whole.mean(0)], 1)
         lost, right = draws.sums(by_image).T
         low, high = percentile_interval(lost / right)
-        p, opposite = sign_flips(by_seed.tolist()), sign_flips((-by_seed).tolist())
+        p, opposite = sign_flips((-by_seed).tolist()), sign_flips(by_seed.tolist())
         verdict = UNDECIDED
         if significant(p) and high < 0:
             verdict = SEEN
