@@ -32,7 +32,7 @@ _FIGURE = {
     "range of chroma": ("chroma_range", "separate_chroma_range"),
 }
 # How the columns of a panel are drawn.
-_NETWORKS = {
+_NETWORKS: Mapping[str, Any] = {
     "trained together": "-",
     "trained alone, averaged": "--",
     "one branch of as many parameters": ":",

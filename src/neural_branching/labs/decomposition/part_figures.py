@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from neural_branching.selection.array_types import Float, Float32
 
 ROWS = 8  # images of a figure
 FACTORS = (0.0, 0.5, 1.0, 2.0)
+GAP = 16  # pictures are a sixteenth of their width apart
 
 
 def parts_figure(module: Autoencoder, shown: Examined) -> Figure:
@@ -81,25 +81,23 @@ def _pairs(shown: Examined) -> tuple[Tensor, Tensor]:
 
 
 def picture_grid(columns: dict[str, Float[np.ndarray, "n h w c"]], names: Sequence[str]) -> Figure:
-    """Pictures, a column for each name, a row for each image."""
-    rows = len(names)
-    figure = blank(1.05 * len(columns) + 0.6, 1.0 * rows + 0.4)
-    grid: np.ndarray = figure.subplots(rows, len(columns), squeeze=False)
-    for place, (title, pictures) in enumerate(columns.items()):
-        grid[0, place].set_title(title, fontsize=7)
-        for axes, picture in zip(grid[:, place], pictures, strict=True):
-            axes.imshow(picture, interpolation="nearest")
-            _bare(axes)
-    for axes, name in zip(grid[:, 0], names, strict=True):
-        axes.set_ylabel(name, fontsize=6)
-    return figure
-
-
-def _bare(axes: Axes) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
+    """Pictures, a column for each name, a row for each image; one picture of all of them, quickly drawn."""
+    height, width = next(iter(columns.values())).shape[1:3]
+    gap = max(1, width // GAP)
+    sheet = np.ones((len(names) * (height + gap) - gap, len(columns) * (width + gap) - gap, 3))
+    for column, pictures in enumerate(columns.values()):
+        for row, picture in enumerate(pictures):
+            top, left = row * (height + gap), column * (width + gap)
+            sheet[top : top + height, left : left + width] = picture
+    figure = blank(0.95 * len(columns) + 1.0, 0.95 * len(names) + 0.4)
+    axes = figure.subplots()
+    axes.imshow(sheet, interpolation="nearest")
+    axes.set_xticks(np.arange(len(columns)) * (width + gap) + width / 2 - 0.5, list(columns), fontsize=7)
+    axes.set_yticks(np.arange(len(names)) * (height + gap) + height / 2 - 0.5, list(names), fontsize=7)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
+    return figure
 
 
 def bright(images: Float32[Tensor, "n c h w"]) -> Float[np.ndarray, "n h w c"]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.integrate import trapezoid
 from torch import Tensor
 
 from neural_branching.selection.array_types import Float32, Float64, Int64
@@ -58,7 +59,8 @@ def low_pass(images: Images, kept: float = KEPT) -> Images:
     """Images without frequencies beyond some cycles per pixel."""
     height, width = images.shape[-2:]
     distance = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width))
-    return torch.fft.ifft2(torch.fft.fft2(images) * (distance <= kept).to(images.device)).real.contiguous()
+    slow: Images = torch.fft.ifft2(torch.fft.fft2(images) * (distance <= kept).to(images.device)).real
+    return slow.contiguous()
 
 
 def noise(images: Images, seed: int) -> Images:
@@ -78,7 +80,8 @@ def of_energy(maps: Images, images: Images, energy: float) -> Images:
         energy: share within (0, 1].
     """
     norm, whole = (one.flatten(1).norm(dim=1)[:, None, None, None] for one in (maps, images))
-    return maps * (energy**0.5 * whole / norm.clamp_min(1e-12))
+    scaled: Images = maps * (energy**0.5 * whole / norm.clamp_min(1e-12))
+    return scaled
 
 
 def areas(right: Float64[np.ndarray, "energies n"], energies: list[float]) -> Float64[np.ndarray, " n"]:
@@ -91,4 +94,4 @@ def areas(right: Float64[np.ndarray, "energies n"], energies: list[float]) -> Fl
         energies: increasing.
     """
     size = np.sqrt([0.0, *energies])
-    return np.asarray(np.trapezoid(right, size, axis=0) / size[-1])
+    return np.asarray(trapezoid(right, size, axis=0) / size[-1])
