@@ -47,6 +47,7 @@ def spectra(module: Autoencoder, shown: Examined) -> Figure:
         axes.semilogy(frequencies, power, dashed, color=colours[place % len(colours)], label=name)
     axes.set_xlabel("cycles per pixel")
     axes.set_ylabel("power")
+    axes.yaxis.set_major_formatter("{x:g}")  # matplotlib's own writes formulas
     axes.legend(fontsize=7, frameon=False)
     return figure
 
