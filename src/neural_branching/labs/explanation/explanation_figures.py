@@ -32,7 +32,7 @@ def maps_figure(done: Explanation) -> Figure:
         else:
             part = one.numpy()
             reach = np.quantile(np.abs(part), 0.995, axis=(1, 2, 3), keepdims=True)
-            columns[name.replace(" ", "\n")] = around_grey(part / np.maximum(reach, 1e-12), 1.0)
+            columns[name.replace(" ", "\n", 1)] = around_grey(part / np.maximum(reach, 1e-12), 1.0)
     return picture_grid(columns, done.names)
 
 
