@@ -36,6 +36,10 @@ COMMANDS = {
         "[-m] [OVERRIDES]",
         "laboratory: what do parallel branches of an autoencoder take apart?",
     ),
+    "explain": (
+        "[-m] [OVERRIDES]",
+        "laboratory: does one branch of an autoencoder hold what a frozen classifier goes by?",
+    ),
     "predict": (
         "RUN FILES ...",
         "what a finished run answers to files or folders of them, with a trace",
@@ -72,6 +76,7 @@ examples:
   neural-branching predict outputs/runs/NAME photos/ --output answers.csv
   neural-branching specialize -m parent.network.branches=2,4 parent.network.width=32
   neural-branching decompose autoencoder.network.branches=4
+  neural-branching explain subset=upper
   neural-branching report outputs/sweeps/NAME --where subset=digits --sort aurc --top 10
   neural-branching report outputs/sweeps/NAME --compare score=margin score=energy
   neural-branching store prune outputs --dry-run

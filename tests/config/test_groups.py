@@ -18,6 +18,7 @@ from neural_branching.config.experiment import Experiment
 from neural_branching.data.sources import cifar100, glyphs
 from neural_branching.errors import InputError
 from neural_branching.labs.decomposition.decomposition_spec import DecompositionSpec
+from neural_branching.labs.explanation.explanation_spec import ExplanationSpec
 from neural_branching.labs.specialization.study_spec import StudySpec
 from text_writing import write_texts
 from vector_writing import examples, write
@@ -29,7 +30,11 @@ EXPERIMENTS = [file.removeprefix("experiment/") for file in FILES if file.starts
 STUDIES = {
     name: command
     for name in EXPERIMENTS
-    for end, command in (("specialization", "specialize"), ("decomposition", "decompose"))
+    for end, command in (
+        ("specialization", "specialize"),
+        ("decomposition", "decompose"),
+        ("explanation", "explain"),
+    )
     if name.endswith(end)
 }
 EXPERIMENTS = [name for name in EXPERIMENTS if name not in STUDIES]
@@ -74,9 +79,9 @@ OF_SYSTEMS = {"hierarchy", "router"}
 OF_CASCADES = {"promise", "choose"}
 EXITS = "stages=[hidden1,hidden2]"
 
-# And that only `specialize` or `decompose` have.
+# And that only `specialize`, or `decompose` and `explain`, have.
 OF_STUDIES = {"treatment": "specialize", "autoencoder": "decompose"}
-SPECS = {"specialize": StudySpec, "decompose": DecompositionSpec}
+SPECS = {"specialize": StudySpec, "decompose": DecompositionSpec, "explain": ExplanationSpec}
 
 # Scores that the default threshold, a probability, does not fit.
 UNBOUNDED = ("score/negative_entropy", "score/mahalanobis", "score/knn")
@@ -225,7 +230,7 @@ def test_every_study_composes_and_can_be_used(name: str, tmp_path: Path) -> None
     for place, node in targets(raw(config)):
         bind(f"experiment={name}: {place}", node)
     study = SPECS[STUDIES[name]].from_config(config)
-    assert study.repeats == {"specialize": 10, "decompose": 5}[STUDIES[name]]
+    assert study.repeats == {"specialize": 10, "decompose": 5, "explain": 5}[STUDIES[name]]
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith("cifar100")])

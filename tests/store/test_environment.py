@@ -1,12 +1,15 @@
 """Results say what they were computed with."""
 
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 from neural_branching.store.environment import environment, git_state
+from neural_branching.store.versions import version_of
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -61,6 +64,13 @@ def test_the_same_machine_says_the_same() -> None:
     assert found == environment(torch.device("cpu"))
     assert found["threads"] == torch.get_num_threads()
     assert found["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_libraries_of_parents_are_named_once_they_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    assert "timm" not in environment(torch.device("cpu"))["versions"]
+    monkeypatch.setitem(sys.modules, "timm", ModuleType("timm"))
+    assert environment(torch.device("cpu"))["versions"]["timm"] == version_of("timm")
 
 
 def test_results_name_the_precision(run) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from neural_branching.config.experiment import Experiment
     from neural_branching.data.table import DataTable
     from neural_branching.labs.decomposition.decomposition_spec import DecompositionSpec
+    from neural_branching.labs.explanation.explanation_spec import ExplanationSpec
     from neural_branching.labs.specialization.study_spec import StudySpec
     from neural_branching.training.compute import Compute
 
@@ -289,6 +290,49 @@ class DecompositionJobs(Jobs["DecompositionSpec"]):
         return summarize(folder, events=events)
 
 
+class ExplanationJobs(Jobs["ExplanationSpec"]):
+    """Studies of autoencoders that explain classifiers."""
+
+    def asked(self, config: "DictConfig") -> "ExplanationSpec":
+        """See ``Jobs.asked``."""
+        from neural_branching.labs.explanation.explanation_spec import ExplanationSpec
+
+        return ExplanationSpec.from_config(config)
+
+    def check(self, asked: "ExplanationSpec") -> None:
+        """See ``run_explanation.check``."""
+        from neural_branching.labs.explanation.run_explanation import check
+
+        check(asked)
+
+    def check_table(self, asked: "ExplanationSpec", table: "DataTable") -> None:
+        """See ``run_explanation.check_table``."""
+        from neural_branching.labs.explanation.run_explanation import check_table
+
+        check_table(asked, table)
+
+    def execute(
+        self, asked: "ExplanationSpec", folder: Path, overrides: Sequence[str], sweep: Path | None
+    ) -> Done:
+        """See ``explanation_report.execute``."""
+        from neural_branching.labs.explanation.explanation_report import execute, print_study
+
+        results = execute(asked, folder, overrides, sweep)
+        return Done(results, lambda: print_study(results, folder))
+
+    def one_line(self, results: Mapping[str, Any]) -> str:
+        """The gate, and how many controls are beaten."""
+        from neural_branching.labs.explanation.explanation_report import one_line
+
+        return one_line(results)
+
+    def summarize(self, folder: Path, *, events: bool) -> bool:
+        """A line per study."""
+        from neural_branching.labs.explanation.explanation_report import summarize
+
+        return summarize(folder)
+
+
 # Command → its jobs.
 JOBS: dict[str, Jobs[Any]] = {
     "train": BranchJobs("train"),
@@ -296,4 +340,5 @@ JOBS: dict[str, Jobs[Any]] = {
     "cascade": CascadeJobs(),
     "specialize": SpecializationJobs(),
     "decompose": DecompositionJobs(),
+    "explain": ExplanationJobs(),
 }

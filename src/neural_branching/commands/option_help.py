@@ -26,6 +26,7 @@ SPECS_OF = {
     **dict.fromkeys(("train", "route", "cascade"), "neural_branching.config.experiment.Experiment"),
     "specialize": "neural_branching.labs.specialization.study_spec.StudySpec",
     "decompose": "neural_branching.labs.decomposition.decomposition_spec.DecompositionSpec",
+    "explain": "neural_branching.labs.explanation.explanation_spec.ExplanationSpec",
 }
 # And of those that are no attribute either.
 OTHERS = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from neural_branching.store.versions import RECORDED, version_of
+from neural_branching.store.versions import recorded_versions
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "processor": _processor(device),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "versions": {name: version_of(name) for name in RECORDED},
+        "versions": recorded_versions(),
         "git": git_state(Path(__file__).parent),
     }
 

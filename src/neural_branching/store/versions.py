@@ -6,6 +6,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 # Those that results depend on.
 RECORDED = ("neural-branching", "torch", "pytorch-lightning", "numpy")
+# And those that parents come from, where a process has loaded them.
+LIBRARIES = ("timm", "torchvision", "transformers")
+
+
+def recorded_versions() -> dict[str, str]:
+    """Package → version, of what results depend on."""
+    loaded = [name for name in LIBRARIES if name in sys.modules]
+    return {name: version_of(name) for name in (*RECORDED, *loaded)}
 
 
 @cache  # each look reads a file, and every run of a sweep asks for several

@@ -143,3 +143,11 @@ def test_epochs_are_followed_and_the_last_stays() -> None:
 def test_what_cannot_be_made_is_refused(options: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         autoencoder(**options)  # type: ignore[arg-type]
+
+
+def test_without_a_dense_code_a_branch_keeps_its_last_maps() -> None:
+    module = autoencoder(latent=None)
+    assert module.network(torch.randn(2, *SHAPE))[0].shape == (2, 3, *SHAPE)
+    assert not [one for one in module.network.modules() if isinstance(one, torch.nn.Linear)]
+    with pytest.raises(InputError, match="latent is None: a variational autoencoder draws codes"):
+        autoencoder(latent=None, variational=True)

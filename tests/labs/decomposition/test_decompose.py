@@ -161,7 +161,8 @@ def test_a_sweep_over_branches_is_summed_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [one for one in TINY if not one.startswith(("repeats", "autoencoder.network.width"))]
-    swept = ("autoencoder.network.branches=2,3", "parameters=20000", "repeats=1", "autoencoder=variational")
+    swept = ("autoencoder.network.branches=2,3", "parameters=20000", "code=12", "repeats=1")
+    swept += ("autoencoder=variational",)
     monkeypatch.setattr(DRAW, lambda *_: {})
     typed(monkeypatch, "-m", f"outputs={tmp_path}", *options, *swept)
     assert "2 studies, means over seeds" in capsys.readouterr().out
@@ -170,6 +171,8 @@ def test_a_sweep_over_branches_is_summed_up(
         studies = [*csv.DictReader(stream)]
     assert [int(one["branches"]) for one in studies] == [2, 3]
     assert [int(one["parameters"]) for one in studies] == pytest.approx([20000] * 2, rel=0.15)
+    networks = [read_json(one)["networks"]["branched"] for one in sorted(tmp_path.rglob("results.json"))]
+    assert [one["network"]["latent"] for one in networks] == [6, 4]
     assert table.with_name("by_branches.png").stat().st_size > 1000
     monkeypatch.setattr("sys.argv", ["neural-branching", "report", str(table.parent)])
     main()
@@ -200,6 +203,8 @@ def test_a_sweep_over_branches_is_summed_up(
         (["splits=1"], "splits is 1"),
         (["repeats=0"], "repeats is 0"),
         (["parameters=0"], "parameters is 0"),
+        (["code=0"], "code is 0"),
+        (["code=4"], "code is 4: it must be a multiple of the number of branches, 3, that share it"),
         (["score=margin"], "score is unknown"),
     ],
 )

@@ -33,6 +33,8 @@ def test_small_steps_keep_the_invariant(depth: int) -> None:
     assert small.drift < 0.01
     assert depth < 3 or small.drift == pytest.approx(large.drift / 10, rel=0.2)  # of first order in the rate
     kept = invariant(INITIAL, depth)
+    on_the_way = np.abs(invariant(large.path, depth) / kept - 1).max()  # the end included, not the maximum
+    assert large.drift >= on_the_way - 1e-12
     assert invariant(small.path, depth) == pytest.approx(
         np.broadcast_to(kept, (len(small.path), 1)), rel=0.01
     )

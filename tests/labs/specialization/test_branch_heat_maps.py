@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from neural_branching.labs.permutation_tests import localise
 from neural_branching.labs.specialization.branch_heat_maps import classes, labels_by_branch
-from neural_branching.labs.specialization.permutation_tests import localise
 
 
 def texts(figure: Figure) -> list[str]:

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neural_branching.labs.specialization.claims import NOT_SEEN, SEEN, UNDECIDED, Claim, claims, sign_flips
+from neural_branching.labs.specialization.claims import Claim, claims
+from neural_branching.labs.verdicts import NOT_SEEN, SEEN, UNDECIDED, sign_flips
 
 
 def statistic(value: float, p: float) -> dict[str, float]:

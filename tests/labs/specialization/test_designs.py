@@ -10,8 +10,8 @@ from neural_branching.artifacts.build_networks import outline
 from neural_branching.artifacts.ensure_data import ensure_data
 from neural_branching.artifacts.macs import cost
 from neural_branching.config.build import conf_dir
+from neural_branching.labs.shown import Shown
 from neural_branching.labs.specialization.designs import by_order, divided_stages, roles_of
-from neural_branching.labs.specialization.shown import Shown
 from neural_branching.labs.specialization.study_spec import StudySpec
 from neural_branching.store.artifact_store import store_at
 from tiny import glyphs

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from neural_branching.errors import InputError
-from neural_branching.labs.specialization.consistency import consistency, match_branches
+from neural_branching.labs.consistency import consistency, match_branches
+from neural_branching.labs.permutation_tests import compare_features, holm
 from neural_branching.labs.specialization.filter_features import (
     FILTER_FEATURES,
     chroma,
@@ -15,7 +16,6 @@ from neural_branching.labs.specialization.filter_features import (
 )
 from neural_branching.labs.specialization.measurement import measure_stage
 from neural_branching.labs.specialization.partition import Partition
-from neural_branching.labs.specialization.permutation_tests import compare_features, holm
 from neural_branching.labs.specialization.similarity import (
     compare_similarity,
     mean_correlation,

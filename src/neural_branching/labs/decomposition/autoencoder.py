@@ -1,5 +1,9 @@
 """Branched autoencoders as LightningModule: how they are trained, and what their branches contribute."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,6 +16,26 @@ from neural_branching.training.epoch_module import EpochModule
 from neural_branching.training.recipe import Recipe
 
 BATCH = 256  # images of a pass that measures
+
+
+class PartsLoss(ABC):
+    """What branches are trained for besides reconstructing images together."""
+
+    @abstractmethod
+    def identity(self) -> Mapping[str, Any]:
+        """Its part of the key of the weights: plain values."""
+
+    @abstractmethod
+    def loss(
+        self, module: "Autoencoder", images: Shaped[Tensor, "n c h w"], parts: Float32[Tensor, "n b c h w"]
+    ) -> Float[Tensor, ""]:
+        """What is added to the loss of a batch.
+
+        Args:
+            module: the autoencoder.
+            images: raw images.
+            parts: what its branches contribute, in standardised pixels.
+        """
 
 
 class Autoencoder(EpochModule):
@@ -29,6 +53,9 @@ class Autoencoder(EpochModule):
             evidence lower bound of pixels with unit variance.
         separate: train every branch to reconstruct the image alone; what they give is averaged. The control
             of branches that are trained together.
+
+    Attributes:
+        parts_loss: what branches are trained for besides; None for nothing.
     """
 
     metrics = ("train/loss", "val/loss")
@@ -44,11 +71,12 @@ class Autoencoder(EpochModule):
     ) -> None:
         super().__init__(Standardize((1, 1, 1)), recipe)
         self.network, self.noise, self.beta, self.separate = network, noise, beta, separate
+        self.parts_loss: PartsLoss | None = None
         if separate:
             network.scale = 1 / len(network.branches)
 
     def batch_loss(self, x: Shaped[Tensor, "n c h w"], y: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
-        """Mean squared error of the sum, or of every branch alone; labels are not used."""
+        """Mean squared error of the sum, or of every branch alone; and ``parts_loss``."""
         target = self.standardize(x)
         seen = target + self.noise * torch.randn_like(target) if self.noise else target
         parts, divergence = self.network(seen, sample=True)
@@ -57,7 +85,7 @@ class Autoencoder(EpochModule):
         else:
             error = F.mse_loss(parts.sum(1), target)
         loss: Tensor = error + 2 * self.beta * divergence.mean() / target[0].numel()
-        return loss
+        return loss + self.parts_loss.loss(self, x, parts) if self.parts_loss else loss
 
     def validation_step(self, epoch: Batches, index: int) -> None:
         """Log ``val/loss``, the mean squared error of the reconstruction."""
@@ -100,7 +128,13 @@ class Autoencoder(EpochModule):
         target: Tensor = self.standardize(images.to(self.device))
         return target.cpu()
 
+    def raw(self, standardized: Float32[Tensor, "*n c h w"]) -> Float32[Tensor, "*n c h w"]:
+        """Standardised pixels as networks for raw images take them: within [0, 255], cut off beyond."""
+        mean, inverse = (
+            one.to(standardized.device) for one in (self.standardize.mean, self.standardize.inverse_std)
+        )
+        return (standardized / inverse + mean).clamp(0, 255)
+
     def pixels(self, standardized: Float32[Tensor, "*n c h w"]) -> Float32[Tensor, "*n c h w"]:
         """Standardised pixels as brightness within [0, 1]; those beyond are cut off."""
-        mean, inverse = self.standardize.mean.cpu(), self.standardize.inverse_std.cpu()
-        return ((standardized / inverse + mean) / 255).clamp(0, 1)
+        return self.raw(standardized) / 255

@@ -25,7 +25,8 @@ class BranchedAutoencoder(nn.Module):
         branches: number of branches; 1 is an ordinary autoencoder.
         width: channels of a branch's first layer, doubled by each further one.
         depth: convolutions of an encoder, and of a decoder.
-        latent: numbers that a branch keeps of an image.
+        latent: numbers that a branch keeps of an image; None for its last maps as they are, which keep where
+            things are and far more detail.
         stride: by which each convolution shrinks the image; kernels have a side of stride + 2.
         norm: "none", "instance" or "batch", after every hidden convolution. Instance norm makes branches take
             equal shares and doubled the error in a pilot.
@@ -42,7 +43,7 @@ class BranchedAutoencoder(nn.Module):
         branches: int = 3,
         width: int = 16,
         depth: int = 3,
-        latent: int = 32,
+        latent: int | None = 32,
         stride: int = 2,
         norm: str = "none",
         combine: str = "sum",
@@ -65,7 +66,10 @@ class BranchedAutoencoder(nn.Module):
             raise ArgumentError(
                 "norm", f"is {norm!r}, and the smallest maps have one pixel: take fewer layers, or none."
             )
-        whole(latent, "latent", 1)
+        if latent is not None:
+            whole(latent, "latent", 1)
+        elif variational:
+            raise ArgumentError("latent", "is None: a variational autoencoder draws codes, so give a number.")
         self.branches = nn.ModuleList(
             AutoencoderBranch(in_shape, width, depth, latent, stride, norm, variational=variational)
             for _ in range(branches)
@@ -137,7 +141,7 @@ class AutoencoderBranch(nn.Module):
         in_shape: Sequence[int],
         width: int,
         depth: int,
-        latent: int,
+        latent: int | None,
         stride: int,
         norm: str,
         *,
@@ -152,8 +156,11 @@ class AutoencoderBranch(nn.Module):
         for before, after in pairwise(widths):
             encoder += [nn.Conv2d(before, after, kernel, stride, 1), *_norm(norm, after), nn.ReLU()]
         self.variational = variational
-        self.encoder = nn.Sequential(*encoder, nn.Flatten(), nn.Linear(flat, latent * (1 + variational)))
-        decoder: list[nn.Module] = [nn.Linear(latent, flat), nn.ReLU(), nn.Unflatten(1, small)]
+        decoder: list[nn.Module] = []
+        if latent is not None:
+            encoder += [nn.Flatten(), nn.Linear(flat, latent * (1 + variational))]
+            decoder = [nn.Linear(latent, flat), nn.ReLU(), nn.Unflatten(1, small)]
+        self.encoder = nn.Sequential(*encoder)
         for before, after in zip(widths[:1:-1], widths[-2:0:-1], strict=True):
             decoder += [nn.ConvTranspose2d(before, after, kernel, stride, 1), *_norm(norm, after), nn.ReLU()]
         self.body = nn.Sequential(*decoder)
@@ -161,7 +168,7 @@ class AutoencoderBranch(nn.Module):
 
     def encode(
         self, x: Float[Tensor, "n c h w"], *, sample: bool = False
-    ) -> tuple[Float[Tensor, "n latent"], Float[Tensor, " n"]]:
+    ) -> tuple[Float[Tensor, "n ..."], Float[Tensor, " n"]]:
         """Codes, and their KL divergence."""
         code: Tensor = self.encoder(x)
         if not self.variational:
@@ -172,7 +179,7 @@ class AutoencoderBranch(nn.Module):
             mean = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
         return mean, divergence
 
-    def decode(self, code: Float[Tensor, "n latent"]) -> Float[Tensor, "n c h w"]:
+    def decode(self, code: Float[Tensor, "n ..."]) -> Float[Tensor, "n c h w"]:
         """Images of codes."""
         output: Tensor = self.last(self.body(code))
         return output

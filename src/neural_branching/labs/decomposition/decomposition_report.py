@@ -11,15 +11,11 @@ from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
 from neural_branching.labs.decomposition import measure_figures, part_figures, run_decomposition
 from neural_branching.labs.decomposition.decomposition_spec import DecompositionSpec
-from neural_branching.labs.specialization.claims import SEEN
+from neural_branching.labs.study_run import begin_study, finish_study
+from neural_branching.labs.verdicts import SEEN, chance, short
 from neural_branching.report.cells import Cell, Entry, markdown_table, number
-from neural_branching.report.figures.style import save
 from neural_branching.report.provenance import provenance
-from neural_branching.report.results import write_config, write_results, written
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
-from neural_branching.report.tensorboard import write_figures, write_histories
-from neural_branching.store.run_folders import CONFIG, events_of, planned_data
-from neural_branching.training.loggers import TensorBoard
 
 FINDINGS, BRANCHES = "findings.md", "branches.csv"
 _ROLES = ("branched", "separate", "split", "untrained", "shuffled")
@@ -39,23 +35,10 @@ def execute(
     Raises:
         InputError: as ``run_decomposition.run``.
     """
-    write_config(folder, spec.config)
-    fingerprint = planned_data(sweep, spec.data.described) if sweep else None
-    done = run_decomposition.run(spec, overrides, fingerprint)
+    done = run_decomposition.run(spec, overrides, begin_study(spec, folder, sweep))
     write_atomically(folder / FINDINGS, printable("\n".join(finding_lines(done.results["findings"])) + "\n"))
     _write_branches(folder / BRANCHES, done.results)
-    drawn = draw(done)
-    names = [CONFIG, FINDINGS, BRANCHES, *save(drawn, folder, ("png", "svg"))]
-    logger = spec.compute.logger
-    if isinstance(logger, TensorBoard):
-        write_histories(folder, done.histories)
-        write_figures(folder, drawn)
-        names += events_of(folder)
-    results = {**done.results, "written": written(folder, names, spec.outputs)}
-    write_results(folder, results)
-    if logger:
-        logger.forget(one.rpartition("/")[2] for one in results["used"])
-    return results
+    return finish_study(spec, folder, done.results, [FINDINGS, BRANCHES], draw(done), done.histories)
 
 
 def draw(done: run_decomposition.Decomposition) -> dict[str, Figure]:
@@ -85,7 +68,7 @@ def finding_lines(findings: Sequence[Mapping[str, Any]]) -> list[str]:
             one["finding"],
             one["measure"].replace("|", "\\|"),
             *(number(one[role]) for role in _ROLES),
-            _chance(one["p"]),
+            chance(one["p"]),
             str(one["n"]),
             one["verdict"],
         ]
@@ -120,8 +103,8 @@ def print_study(results: Mapping[str, Any], folder: Path) -> None:
         [
             one["finding"],
             *(Cell(one[role]) for role in _ROLES),
-            _chance(one["p"]),
-            one["verdict"].removesuffix(" here").replace(" ", "\N{NO-BREAK SPACE}"),
+            chance(one["p"]),
+            short(one["verdict"]),
         ]
         for one in results["findings"]
     ]
@@ -137,8 +120,3 @@ def one_line(results: Mapping[str, Any]) -> str:
     """A finished study as a phrase."""
     seen = sum(one["verdict"] == SEEN for one in results["findings"])
     return f"{seen} of {len(results['findings'])} findings seen; {provenance(dict(results))}"
-
-
-def _chance(p: float | None) -> str:
-    """A p-value in two digits."""
-    return "–" if p is None else f"{p:.2g}"

@@ -17,7 +17,7 @@ from neural_branching.training.compute import Compute
 from neural_branching.training.recipe import INFINITY, Recipe
 
 _KEYS = {"data", "subset", "autoencoder", "trainer", "seed", "repeats", "outputs", "logger"}
-_KEYS |= {"parameters", "shuffles", "splits", "examples"}
+_KEYS |= {"parameters", "code", "shuffles", "splits", "examples"}
 _AUTOENCODER = {"name", "network", "noise", "beta", "fit", "seed"}
 
 
@@ -100,6 +100,7 @@ class DecompositionSpec:
         autoencoder: the branched one, of the first seed.
         repeats: number of seeds.
         parameters: of all branches together, to which the width is fitted; None for the width as it is.
+        code: numbers that all branches together keep of an image; None for what each keeps as it is.
         shuffles: random orders of the branches of every example, a control.
         splits: random divisions of the last hidden units of an unbranched autoencoder, a control.
         examples: most test examples that are taken apart.
@@ -113,6 +114,7 @@ class DecompositionSpec:
     autoencoder: AutoencoderSpec
     repeats: int
     parameters: int | None
+    code: int | None
     shuffles: int
     splits: int
     examples: int
@@ -144,13 +146,19 @@ class DecompositionSpec:
                 "autoencoder.network.branches is 1: a comparison of branches takes 2 at least (an unbranched "
                 "autoencoder of equal parameters stands beside every study)."
             )
-        parameters = values["parameters"]
+        parameters, code = values["parameters"], values["code"]
+        if code is not None and whole(code, "code", 1) % autoencoder.branches:
+            raise InputError(
+                f"code is {code}: it must be a multiple of the number of branches, {autoencoder.branches}, "
+                "that share it."
+            )
         return cls(
             data=data,
             classes=subset.resolve(data.classes, data.superclasses),
             autoencoder=autoencoder,
             repeats=whole(values["repeats"], "repeats", 1),
             parameters=None if parameters is None else whole(parameters, "parameters", 1),
+            code=code,
             shuffles=whole(values["shuffles"], "shuffles", 19),
             splits=whole(values["splits"], "splits", 2),
             examples=whole(values["examples"], "examples", 20),

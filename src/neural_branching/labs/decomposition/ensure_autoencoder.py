@@ -15,7 +15,7 @@ from neural_branching.config.data_spec import DataSpec
 from neural_branching.data.labels import Labels
 from neural_branching.data.table import DataTable
 from neural_branching.data.training_examples import ExampleDataModule
-from neural_branching.labs.decomposition.autoencoder import Autoencoder
+from neural_branching.labs.decomposition.autoencoder import Autoencoder, PartsLoss
 from neural_branching.labs.decomposition.branched_autoencoder import BranchedAutoencoder
 from neural_branching.labs.decomposition.decomposition_spec import AutoencoderSpec
 from neural_branching.store.artifact_store import Artifact, Facts, Store
@@ -70,7 +70,8 @@ def fitted(spec: AutoencoderSpec, shape: Sequence[int], parameters: int) -> Auto
 
 def roles_of(spec: AutoencoderSpec, shape: Sequence[int]) -> dict[str, AutoencoderSpec]:
     """The branched one, its branches trained alone, one branch of as many parameters and as long a code."""
-    whole = spec.with_network(branches=1, latent=spec.branches * int(spec.network.get("latent", 32)))
+    latent = spec.network.get("latent", 32)
+    whole = spec.with_network(branches=1, latent=latent and spec.branches * int(latent))
     recipe = spec.recipe
     if recipe.keep == "every":  # nobody looks at its epochs
         recipe = Recipe(**{**vars(recipe), "keep": "last"})
@@ -86,6 +87,7 @@ def ensure_autoencoder(
     compute: Compute,
     spec: AutoencoderSpec,
     classes: Sequence[str],
+    parts_loss: PartsLoss | None = None,
 ) -> Artifact:
     """The weights and history of an autoencoder.
 
@@ -96,6 +98,7 @@ def ensure_autoencoder(
         compute: where it is trained.
         spec: the autoencoder.
         classes: those that it reconstructs.
+        parts_loss: what its branches are trained for besides; None for nothing.
     """
     identity = {
         "recipe": RECIPE,
@@ -104,9 +107,12 @@ def ensure_autoencoder(
         "classes": list(classes),
         **spec.identity(),
     }
+    if parts_loss:
+        identity |= {"parts_loss": parts_loss.identity()}
 
     def make(folder: Path) -> Facts:
         module = untrained(spec, data, table, classes, store)
+        module.parts_loss = parts_loss
         whole = ensure_data(data, store, content=True, fingerprint=table.artifact.key)
         examples = _examples(whole, data, spec, classes)
         title = f"autoencoder {spec.name}{' (separate branches)' if spec.separate else ''}"

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from neural_branching.labs.specialization.claims import NOT_SEEN, SEEN, UNDECIDED, sign_flips
-from neural_branching.labs.specialization.permutation_tests import ALPHA, Tested, fisher
+from neural_branching.labs.permutation_tests import Tested, fisher
+from neural_branching.labs.verdicts import NOT_SEEN, SEEN, UNDECIDED, sign_flips, significant
 
 Seeds = Mapping[int, Mapping[str, Any]]
 TRAINED = ("separate", "split")  # controls that reconstruct: without that, branches are unlike by chance
 CONTROLS = (*TRAINED, "untrained")
-_ROUNDING = 1e-9  # of p-values that are exactly .05
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ class Finding:
             p: of the finding.
             against: of its opposite.
         """
-        if p <= ALPHA + _ROUNDING:
+        if significant(p):
             return replace(self, p=p, verdict=SEEN)
-        return replace(self, p=p, verdict=NOT_SEEN if against <= ALPHA + _ROUNDING else UNDECIDED)
+        return replace(self, p=p, verdict=NOT_SEEN if significant(against) else UNDECIDED)
 
 
 def find(seeds: Seeds, matched: Tested | None) -> list[Finding]:

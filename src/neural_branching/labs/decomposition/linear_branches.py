@@ -26,7 +26,8 @@ class Descent:
         rate: the learning rate.
         steps: that were taken.
         settled: whether Σ strengths came within 1e-12 of the mode's size.
-        drift: largest relative change of the invariant between the first branch and another.
+        drift: largest relative change of the invariant between the first branch and another at any step;
+            nan if a branch has died or descent has diverged.
         path: strengths at 200 steps at most, evenly spread over those that were taken.
     """
 
@@ -96,10 +97,11 @@ def descend(initial: Float64[np.ndarray, " branches"], depth: int, rate: float, 
         path.append(strengths)
         steps += 1
     strengths = weights.prod(0)
-    alive = bool((strengths > 0).all() and np.isfinite(strengths).all())
-    drift = float(np.abs(invariant(strengths, depth) / kept - 1).max()) if alive else float("nan")
+    every = np.stack([*path, strengths])
+    alive = bool((every > 0).all() and np.isfinite(every).all())
+    drift = float(np.abs(invariant(every, depth) / kept - 1).max()) if alive else float("nan")
     chosen = np.unique(np.linspace(0, len(path) - 1, 200).round().astype(np.int64))
-    return Descent(strengths, rate, steps, settled, drift, np.stack(path)[chosen])
+    return Descent(strengths, rate, steps, settled, drift, every[chosen])
 
 
 def stability_limit(initial: Float64[np.ndarray, " branches"], depth: int, size: float = 1.0) -> float:

@@ -71,6 +71,7 @@ def figure(swept: Swept) -> Figure:
     left.legend(fontsize=7, frameon=False)
     right.axvline(1, color="#999999", linewidth=0.8)
     right.set_xscale("log")
+    right.xaxis.set_major_formatter("{x:g}")  # matplotlib's own writes formulas
     right.set_xlabel("learning rate / stability limit")
     right.set_ylabel("share of the branch ahead (dotted: theory)")
     return drawn

@@ -13,6 +13,7 @@ from neural_branching.artifacts.trained_weights import HISTORY, load_epochs
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
 from neural_branching.files.progress import progress
+from neural_branching.labs.consistency import consistency
 from neural_branching.labs.decomposition import part_measures
 from neural_branching.labs.decomposition.autoencoder import Autoencoder
 from neural_branching.labs.decomposition.decomposition_spec import AutoencoderSpec, DecompositionSpec
@@ -28,10 +29,9 @@ from neural_branching.labs.decomposition.examined import Examined
 from neural_branching.labs.decomposition.findings import find
 from neural_branching.labs.decomposition.learning_directions import follow
 from neural_branching.labs.decomposition.part_measures import Parts, PartSums
-from neural_branching.labs.specialization.consistency import consistency
-from neural_branching.labs.specialization.permutation_tests import Tested
+from neural_branching.labs.permutation_tests import Tested
+from neural_branching.labs.study_run import origin
 from neural_branching.store.artifact_store import Artifact, Store, store_at
-from neural_branching.store.environment import environment
 from neural_branching.training.fit import History
 
 Numbers = dict[str, Any]
@@ -75,14 +75,16 @@ def check(spec: DecompositionSpec) -> None:
 
 
 def widened(spec: DecompositionSpec) -> AutoencoderSpec:
-    """The branched autoencoder, of the width that ``parameters`` asks for.
+    """The branched autoencoder, of the code and the width that ``code`` and ``parameters`` ask for.
 
     Raises:
         InputError: as ``new_autoencoder``.
     """
-    shape = spec.data.input.shape
-    parameters_of(spec.autoencoder, shape)
-    return fitted(spec.autoencoder, shape, spec.parameters) if spec.parameters else spec.autoencoder
+    shape, one = spec.data.input.shape, spec.autoencoder
+    if spec.code:
+        one = one.with_network(latent=spec.code // one.branches)
+    parameters_of(one, shape)
+    return fitted(one, shape, spec.parameters) if spec.parameters else one
 
 
 def check_table(spec: DecompositionSpec, table: DataTable) -> None:
@@ -160,13 +162,7 @@ def run(
         "seeds": {str(seed): numbers for seed, numbers in seeds.items()},
         "consistency": matched and asdict(matched),
         "findings": [asdict(one) for one in find(seeds, matched)],
-        "environment": environment(spec.compute.device()),
-        "artifacts": {
-            name: {**named[name].provenance(), "built": built}
-            for name, built in store.newly_built(named).items()
-        },
-        "used": store.take_used(),
-        "overrides": list(overrides),
+        **origin(store, named, spec.compute, overrides),
     }
     modules = {role: load_autoencoder(one, shape, weights[first.seed, role]) for role, one in roles.items()}
     histories = {f"{role}/{seed}": one.json(HISTORY) for (seed, role), one in weights.items()}

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from neural_branching.labs.specialization.consistency import branch_features, match_seeds, matching_stage
-from neural_branching.labs.specialization.permutation_tests import ALPHA, Localised
+from neural_branching.labs.consistency import match_seeds
+from neural_branching.labs.permutation_tests import ALPHA, Localised
+from neural_branching.labs.specialization.matched_branches import branch_features, matching_stage
 from neural_branching.report.figures.style import blank
 
 _DARK = 0.6  # share from which text is white

@@ -14,16 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from neural_branching.labs.specialization.consistency import branch_features, consistency, matching_stage
+from neural_branching.labs.consistency import consistency
+from neural_branching.labs.permutation_tests import fisher, holm
 from neural_branching.labs.specialization.feedback import FEWEST_EPOCHS, FEWEST_SEEDS, compare_feedback
-from neural_branching.labs.specialization.permutation_tests import ALPHA, fisher, holm
+from neural_branching.labs.specialization.matched_branches import branch_features, matching_stage
 from neural_branching.labs.specialization.trajectories import FOLLOWED
+from neural_branching.labs.verdicts import NOT_SEEN, SEEN, UNDECIDED, sign_flips, significant
 from neural_branching.selection.array_types import Float64
 
-SEEN, NOT_SEEN, UNDECIDED = "seen here", "not seen here", "not decidable here"
 ENOUGH_SEEDS = 10  # with which a division of 8 : 4 among 32 units is found in most studies (power.power)
-EXACT = 16  # seeds up to which all signs are tried
-_ROUNDING = 1e-9  # of p-values that are exactly .05
 _ORDERS = 1000  # of branches
 
 Seeds = Mapping[int, Mapping[str, Any]]
@@ -67,9 +66,9 @@ class Claim:
             p: of the claim.
             against: of its opposite.
         """
-        if p <= ALPHA + _ROUNDING:
+        if significant(p):
             return replace(self, p=p, verdict=SEEN)
-        if against <= ALPHA + _ROUNDING or self.n >= ENOUGH_SEEDS:
+        if significant(against) or self.n >= ENOUGH_SEEDS:
             return replace(self, p=p, verdict=NOT_SEEN)
         seeds = f"{self.n} seeds" if self.n > 1 else "one seed"
         reason = f"{seeds} would miss an effect of the usual size: it takes {ENOUGH_SEEDS}"
@@ -185,20 +184,6 @@ def claims(seeds: Seeds, stage: str, encouraged: str | None = None) -> list[Clai
     tested = [one for one in found if one.p is not None]
     corrected = iter(holm([one.p for one in tested if one.p is not None]))
     return [replace(one, holm=next(corrected)) if one.p is not None else one for one in found]
-
-
-def sign_flips(differences: Sequence[float]) -> float:
-    """One-sided p-value of a mean above 0, by flipping the signs of paired differences.
-
-    Exact for up to 16 pairs; of more, 100,000 random flips.
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    n = len(values)
-    if n <= EXACT:
-        codes = np.arange(2**n)[:, None] >> np.arange(n) & 1
-        return float(np.mean((1 - 2 * codes) @ values >= values.sum() - 1e-12))
-    flips = np.random.default_rng(0).choice([-1, 1], (100_000, n))
-    return float((1 + np.sum(flips @ values >= values.sum() - 1e-12)) / 100_001)
 
 
 def values_of(seeds: Seeds, role: str, *path: str) -> list[float] | None:

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import numpy as np
 
-from neural_branching.labs.specialization.permutation_tests import Tested
+from neural_branching.labs.permutation_tests import Tested
 from neural_branching.selection.array_types import Float64, Int64
 
 FEWEST_EPOCHS = 4

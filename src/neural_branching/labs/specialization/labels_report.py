@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_branching.labs.specialization.branch_heat_maps import labels_by_branch
-from neural_branching.labs.specialization.labels_file import UnitLabels, read_unit_labels
-from neural_branching.labs.specialization.permutation_tests import (
+from neural_branching.labs.permutation_tests import (
     ALPHA,
     Localised,
     Tested,
     compare_labels,
     localise,
 )
+from neural_branching.labs.specialization.branch_heat_maps import labels_by_branch
+from neural_branching.labs.specialization.labels_file import UnitLabels, read_unit_labels
 from neural_branching.report.figures.style import save
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 from neural_branching.report.tensorboard import write_figures

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from neural_branching.errors import InputError
+from neural_branching.labs.permutation_tests import Tested
 from neural_branching.labs.specialization.partition import Partition
-from neural_branching.labs.specialization.permutation_tests import Tested
 from neural_branching.labs.specialization.traced_network import Rest, TracedNetwork
 from neural_branching.labs.specialization.unit_responses import BATCH, outputs
 from neural_branching.networks.staged import StagedNetwork

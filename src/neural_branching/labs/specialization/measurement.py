@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from neural_branching.labs.specialization.filter_features import dead_filters
-from neural_branching.labs.specialization.lesions import Lesion, LesionEffect, lesion_effect, opened
-from neural_branching.labs.specialization.partition import Partition
-from neural_branching.labs.specialization.permutation_tests import (
+from neural_branching.labs.permutation_tests import (
     compare_features,
     compare_separation,
     compare_silhouette,
     holm,
 )
-from neural_branching.labs.specialization.shown import Shown
+from neural_branching.labs.shown import Shown
+from neural_branching.labs.specialization.filter_features import dead_filters
+from neural_branching.labs.specialization.lesions import Lesion, LesionEffect, lesion_effect, opened
+from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.similarity import compare_similarity, mean_correlation, treves_rolls
 from neural_branching.labs.specialization.stimuli import VARIANTS
 from neural_branching.labs.specialization.unit_features import filters, unit_features

@@ -16,8 +16,8 @@ from neural_branching.artifacts.ensure_data import ensure_data
 from neural_branching.artifacts.workspace import Workspace, store_of
 from neural_branching.config.experiment import Experiment
 from neural_branching.errors import InputError
+from neural_branching.labs.permutation_tests import Tested
 from neural_branching.labs.specialization.partition import Partition
-from neural_branching.labs.specialization.permutation_tests import Tested
 from neural_branching.labs.specialization.relation_tests import FEWEST_BRANCHES, compare_ranks, mantel
 from neural_branching.labs.specialization.similarity import similarities
 from neural_branching.selection.array_types import Float64

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from neural_branching.errors import printable
 from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
-from neural_branching.labs.specialization.claims import NOT_SEEN, SEEN, UNDECIDED
+from neural_branching.labs.permutation_tests import ALPHA, Tested
 from neural_branching.labs.specialization.own_branches import BranchRelations
-from neural_branching.labs.specialization.permutation_tests import ALPHA, Tested
+from neural_branching.labs.verdicts import NOT_SEEN, SEEN, UNDECIDED
 from neural_branching.report.cells import markdown_table, number
 from neural_branching.report.figures.style import blank, save
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from neural_branching.errors import ArgumentError, whole
-from neural_branching.labs.specialization.permutation_tests import (
+from neural_branching.labs.permutation_tests import (
     ALPHA,
     explained_variance,
     permuted,

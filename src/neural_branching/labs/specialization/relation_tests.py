@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from neural_branching.errors import InputError
-from neural_branching.labs.specialization.permutation_tests import Tested
+from neural_branching.labs.permutation_tests import Tested
 from neural_branching.selection.array_types import Float64
 
 FEWEST_BRANCHES = 4  # of which there are 24 orders: with three no p-value could be below 1/6

@@ -18,12 +18,12 @@ from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError, one_of
 from neural_branching.files.progress import progress
+from neural_branching.labs.shown import Shown
 from neural_branching.labs.specialization.claims import claims
 from neural_branching.labs.specialization.designs import by_order, divided_stages, roles_of
 from neural_branching.labs.specialization.filter_features import FILTER_FEATURES, dead_filters
 from neural_branching.labs.specialization.measurement import measure_lesions, measure_stage
 from neural_branching.labs.specialization.partition import Partition
-from neural_branching.labs.specialization.shown import Shown
 from neural_branching.labs.specialization.study_spec import StudySpec
 from neural_branching.labs.specialization.traced_network import traced
 from neural_branching.labs.specialization.trajectories import follow
@@ -33,10 +33,10 @@ from neural_branching.labs.specialization.unit_features import filters
 from neural_branching.labs.specialization.unit_portraits import Portraits, portray
 from neural_branching.labs.specialization.unit_responses import respond
 from neural_branching.labs.specialization.weight_svd import SingularVector, connections, singular_vectors
+from neural_branching.labs.study_run import origin
 from neural_branching.networks.branched import BranchedNet
 from neural_branching.networks.network import Network
 from neural_branching.store.artifact_store import Artifact, Store, store_at
-from neural_branching.store.environment import environment
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.fit import History
 from neural_branching.training.recipe import Recipe
@@ -178,13 +178,7 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
         "effects": [asdict(effect) for effect in effects(seeds)] if spec.treatment else [],
         "seeds": {str(seed): found for seed, found in seeds.items()},
         "claims": [asdict(claim) for claim in claims(seeds, spec.stage, encouraged)],
-        "environment": environment(spec.compute.device()),
-        "artifacts": {
-            name: {**named[name].provenance(), "built": built}
-            for name, built in store.newly_built(named).items()
-        },
-        "used": store.take_used(),
-        "overrides": list(overrides),
+        **origin(store, named, spec.compute, overrides),
     }
     histories = {f"{role}/{seed}": one.json(HISTORY) for (seed, role), one in weights.items()}
     return Study(results, networks, {name: found for name, found in histories.items() if found})

@@ -5,8 +5,8 @@ from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 
+from neural_branching.labs.permutation_tests import Tested
 from neural_branching.labs.specialization.partition import Partition
-from neural_branching.labs.specialization.permutation_tests import Tested
 from neural_branching.selection.array_types import Float64
 
 

@@ -4,24 +4,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from neural_branching.errors import printable
 from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
 from neural_branching.labs.specialization import run_study
-from neural_branching.labs.specialization.claims import SEEN
 from neural_branching.labs.specialization.power import power_statement
 from neural_branching.labs.specialization.specialization_figures import draw
 from neural_branching.labs.specialization.study_spec import StudySpec
+from neural_branching.labs.study_run import begin_study, finish_study
+from neural_branching.labs.study_table import over_seeds
+from neural_branching.labs.verdicts import SEEN, chance, short
 from neural_branching.report.cells import Cell, Entry, markdown_table, number
-from neural_branching.report.figures.style import save
 from neural_branching.report.provenance import provenance
-from neural_branching.report.results import write_config, write_results, written
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
-from neural_branching.report.tensorboard import Vectors, write_figures, write_histories, write_vectors
-from neural_branching.store.run_folders import CONFIG, events_of, planned_data
-from neural_branching.training.loggers import TensorBoard
+from neural_branching.report.tensorboard import Vectors
 
 CLAIMS, UNITS, EFFECTS = "claims.md", "units.csv", "effects.csv"
 _SHOWN_EFFECTS = ("mean η²", "CKA between branches")  # of every stage; those of whole networks all are
@@ -39,27 +35,15 @@ def execute(spec: StudySpec, folder: Path, overrides: Sequence[str], sweep: Path
     Raises:
         InputError: as ``run_study.run``.
     """
-    write_config(folder, spec.config)
-    fingerprint = planned_data(sweep, spec.data.described) if sweep else None
-    done = run_study.run(spec, overrides, fingerprint)
+    done = run_study.run(spec, overrides, begin_study(spec, folder, sweep))
     lines = [*claims_lines(done.results["claims"]), "", study_power(done.results)]
     write_atomically(folder / CLAIMS, printable("\n".join(lines) + "\n"))
     _write_units(folder / UNITS, done)
     effects = done.results["effects"]
     if effects:
         write_table(folder / EFFECTS, list(effects[0]), [list(one.values()) for one in effects])
-    drawn = draw(done)
-    names = [CONFIG, CLAIMS, UNITS, *([EFFECTS] if effects else []), *save(drawn, folder, ("png", "svg"))]
-    logger = spec.compute.logger
-    if isinstance(logger, TensorBoard):
-        write_histories(folder, done.histories)
-        write_figures(folder, drawn)
-        names += [*events_of(folder), *write_vectors(folder, _vectors(done))]
-    results = {**done.results, "written": written(folder, names, spec.outputs)}
-    write_results(folder, results)
-    if logger:
-        logger.forget(one.rpartition("/")[2] for one in results["used"])
-    return results
+    tables = [CLAIMS, UNITS, *([EFFECTS] if effects else [])]
+    return finish_study(spec, folder, done.results, tables, draw(done), done.histories, _vectors(done))
 
 
 def claims_lines(claims: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -72,7 +56,7 @@ def claims_lines(claims: Sequence[Mapping[str, Any]]) -> list[str]:
             "yes" if one["in_article"] else "no",
             one["measure"].replace("|", "\\|"),
             *(number(one[name]) for name in ("value", "null", "untrained")),
-            *(_chance(one[name]) for name in ("p", "holm")),
+            *(chance(one[name]) for name in ("p", "holm")),
             str(one["n"]),
             one["verdict"] + (f": {one['reason']}" if one["reason"] else ""),
         ]
@@ -136,8 +120,8 @@ def print_study(results: Mapping[str, Any], folder: Path) -> None:
             one["claim"],
             number(one["value"]),
             number(one["null"]),
-            _chance(one["p"]),
-            _short(one["verdict"]),
+            chance(one["p"]),
+            short(one["verdict"]),
         ]
         for one in results["claims"]
     ]
@@ -147,16 +131,6 @@ def print_study(results: Mapping[str, Any], folder: Path) -> None:
     screen.print(f"{provenance(dict(results))}. Results in {folder}", highlight=False, soft_wrap=True)
 
 
-def _chance(p: float | None) -> str:
-    """A p-value in two digits."""
-    return "–" if p is None else f"{p:.2g}"
-
-
-def _short(verdict: str) -> str:
-    """A verdict that stays on one line."""
-    return verdict.removesuffix(" here").replace(" ", "\N{NO-BREAK SPACE}")
-
-
 def _effects(results: Mapping[str, Any]) -> ScreenTable:
     """A row per measure, with the treatment and without."""
     rows: list[list[Entry]] = [
@@ -164,7 +138,7 @@ def _effects(results: Mapping[str, Any]) -> ScreenTable:
             f"{one['measure']} at {one['stage']}" if one["stage"] else one["measure"],
             Cell(one["treated"]),
             Cell(one["branched"]),
-            _chance(one["p"]),
+            chance(one["p"]),
         ]
         for one in results["effects"]
         if not one["stage"] or one["measure"] in _SHOWN_EFFECTS
@@ -196,23 +170,6 @@ def _networks(results: Mapping[str, Any]) -> ScreenTable:
     several = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
     title = f"Networks: {several}, {results['examples']['test']} test images, stage {stage}"
     return ScreenTable(title, [Column("", "name"), *map(Column, networks)], rows)
-
-
-def over_seeds(seeds: Sequence[Mapping[str, Any]], *path: str) -> Cell:
-    """Mean and deviation of a number of every seed; empty if a seed lacks it."""
-    values = [at(one, *path) for one in seeds]
-    if None in values:
-        return Cell(None)
-    known = np.array(values, dtype=np.float64)
-    return Cell(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else None)
-
-
-def at(one: Mapping[str, Any], *path: str) -> float | None:
-    """A number by the names that lead to it; None if there is none."""
-    value: Any = one
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return None if value is None else float(value)
 
 
 def one_line(results: Mapping[str, Any]) -> str:

@@ -15,8 +15,8 @@ from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.subset import Subset
 from neural_branching.errors import InputError, one_of, whole
+from neural_branching.labs.permutation_tests import check_draws
 from neural_branching.labs.specialization.lesions import FILLS
-from neural_branching.labs.specialization.permutation_tests import check_draws
 from neural_branching.labs.specialization.treatments import StudyTreatment
 from neural_branching.labs.specialization.unit_features import FEATURES
 from neural_branching.training.compute import Compute

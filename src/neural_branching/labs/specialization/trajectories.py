@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from neural_branching.labs.permutation_tests import explained_variance, permuted
 from neural_branching.labs.specialization.filter_features import chroma
 from neural_branching.labs.specialization.partition import Partition
-from neural_branching.labs.specialization.permutation_tests import explained_variance, permuted
 from neural_branching.labs.specialization.unit_features import filters
 from neural_branching.labs.specialization.unit_responses import respond
 from neural_branching.networks.branched import LAYERS

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neural_branching.labs.specialization.claims import Seeds, beyond_null, sign_flips, values_of
-from neural_branching.labs.specialization.permutation_tests import holm
+from neural_branching.labs.permutation_tests import holm
+from neural_branching.labs.specialization.claims import Seeds, beyond_null, values_of
+from neural_branching.labs.verdicts import sign_flips
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from neural_branching.errors import ArgumentError, InputError, number, one_of, whole
+from neural_branching.labs.permutation_tests import explained_variance
 from neural_branching.labs.specialization.filter_features import chroma
 from neural_branching.labs.specialization.partition import FEWEST_UNITS
-from neural_branching.labs.specialization.permutation_tests import explained_variance
 from neural_branching.networks.branched import LAYERS, BranchedNet
 from neural_branching.networks.network import Network
 from neural_branching.selection.array_types import Float, Float64, Int64, Shaped

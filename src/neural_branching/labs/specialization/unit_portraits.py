@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from neural_branching.labs.shown import Shown
 from neural_branching.labs.specialization.feature_visualization import visualize
 from neural_branching.labs.specialization.partition import Partition
-from neural_branching.labs.specialization.shown import Shown
 from neural_branching.labs.specialization.unit_responses import dead_units, outputs
 from neural_branching.selection.array_types import Float64, Int64, Shaped
 from neural_branching.training.classifier import Classifier

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from neural_branching.errors import InputError
-from neural_branching.labs.specialization.permutation_tests import Tested
+from neural_branching.labs.permutation_tests import Tested
 from neural_branching.selection.array_types import Float64
 
 

@@ -9,7 +9,7 @@ from scipy.stats.contingency import association, crosstab
 from sklearn.metrics import roc_auc_score, silhouette_score
 
 from neural_branching.errors import InputError
-from neural_branching.labs.specialization.permutation_tests import (
+from neural_branching.labs.permutation_tests import (
     check_draws,
     compare_features,
     compare_labels,

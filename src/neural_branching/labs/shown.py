@@ -1,4 +1,4 @@
-"""What the units of a network are shown: some training and some test images."""
+"""What networks are shown: some training and some test images."""
 
 from dataclasses import dataclass
 

@@ -1,13 +1,12 @@
 """Do branches of several seeds divide the work alike? They have no names, so they are matched first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from neural_branching.labs.specialization.permutation_tests import Tested
+from neural_branching.labs.permutation_tests import Tested
 from neural_branching.selection.array_types import Float64, Int64
 
 Profiles = Sequence[Float64[np.ndarray, "branches classes"]]
@@ -40,31 +39,6 @@ def match_seeds(
     spread = every.std(0)
     scaled = [(one - every.mean(0)) / np.where(spread > 0, spread, 1) for one in features]
     return [match_branches(scaled[0], mine) for mine in scaled]
-
-
-def branch_features(numbers: Mapping[str, Any], stage: str) -> Float64[np.ndarray, "branches features"]:
-    """The mean features of each branch at a stage.
-
-    Args:
-        numbers: of a network, as ``run_study.run`` makes them.
-        stage: a divided stage.
-    """
-    means = [feature["means"] for feature in numbers["stages"][stage]["features"].values()]
-    return np.array([[mean[name] for mean in means] for name in means[0]])
-
-
-def matching_stage(numbers: Mapping[str, Any], stage: str) -> str:
-    """The first divided stage if it has the same branches as another one, or else that one.
-
-    Args:
-        numbers: of a network, as ``run_study.run`` makes them.
-        stage: where its branches were lesioned.
-    """
-    branches = {
-        name: [*next(iter(one["features"].values()))["means"]] for name, one in numbers["stages"].items()
-    }
-    first = next(iter(branches))
-    return first if branches[first] == branches[stage] else stage
 
 
 def consistency(

@@ -1,0 +1,137 @@
+"""Studies of a folder side by side, one line of numbers each."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neural_branching.errors import InputError
+from neural_branching.files.csv_text import write_table
+from neural_branching.files.reading import read_json
+from neural_branching.report.cells import Cell, Entry
+from neural_branching.report.results import SCHEMA_VERSION, command_of
+from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
+from neural_branching.store.run_folders import RESULTS, STUDIES, missing_jobs, runs_below
+
+Results = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StudyLine:
+    """A finished study.
+
+    Attributes:
+        overrides: what the user typed.
+        seeds: number of seeds.
+        cells: column → number.
+        results: what the study has written.
+    """
+
+    overrides: tuple[str, ...]
+    seeds: int
+    cells: Mapping[str, Cell]
+    results: Results
+
+
+def tabulate(
+    folder: Path, command: str, columns: Mapping[str, str], cells: Callable[[Results], Mapping[str, Cell]]
+) -> tuple[list[StudyLine], bool]:
+    """Write studies.csv and print a line per study.
+
+    Args:
+        folder: a sweep, a run, or any folder of them.
+        command: whose studies they are.
+        columns: of the table → on the screen.
+        cells: what a study has in each column, from its results; any error says that they are damaged.
+
+    Returns:
+        The finished studies, and whether every study has finished.
+
+    Raises:
+        InputError: if no study below the folder has results.
+        OSError: if the table cannot be written.
+    """
+    lines: dict[str, StudyLine] = {}
+    broken = {str(place): why for place, why in missing_jobs(folder, command).items()}
+    for run in sorted(runs_below(folder)):
+        if command_of(run) != command:
+            continue
+        name = str(run.relative_to(folder))
+        try:
+            lines[name] = _read(run, cells)
+        except InputError as error:
+            broken[name] = str(error)
+    if not lines:
+        why = next(iter(broken.values()), f"there is no run of {command}")
+        raise InputError(f"{folder} has no finished study: {why}")
+    write_table(
+        folder / STUDIES,
+        ["run", "overrides", "seeds", *columns],
+        [
+            [name, " ".join(one.overrides), one.seeds, *(one.cells[column].mean for column in columns)]
+            for name, one in lines.items()
+        ],
+    )
+    shared = shared_overrides(lines.values())
+    rows: list[list[Entry]] = [
+        [
+            " ".join(item for item in one.overrides if item not in shared) or name,
+            Cell(one.seeds),
+            *(one.cells[column] for column in columns),
+        ]
+        for name, one in lines.items()
+    ]
+    title = f"{len(lines)} {'studies' if len(lines) > 1 else 'study'}, means over seeds"
+    screen = console()
+    shown = [Column("setting", "name"), Column("seeds"), *map(Column, columns.values())]
+    print_table(screen, ScreenTable(title, shown, rows, STUDIES))
+    for name, why in broken.items():
+        screen.print(f"{name}: {why}", highlight=False, soft_wrap=True)
+    screen.print(f"Table: {folder / STUDIES}", highlight=False, soft_wrap=True)
+    return list(lines.values()), not broken
+
+
+def shared_overrides(lines: Iterable[StudyLine]) -> set[str]:
+    """What was typed for every one of some studies."""
+    return set.intersection(*(set(one.overrides) for one in lines))
+
+
+def over_seeds(seeds: Sequence[Mapping[str, Any]], *path: str) -> Cell:
+    """Mean and deviation of a number of every seed; empty if a seed lacks it."""
+    values = [at(one, *path) for one in seeds]
+    if None in values:
+        return Cell(None)
+    known = np.array(values, dtype=np.float64)
+    return Cell(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else None)
+
+
+def at(one: Mapping[str, Any], *path: str) -> float | None:
+    """A number by the names that lead to it; None if there is none."""
+    value: Any = one
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return None if value is None else float(value)
+
+
+def _read(run: Path, cells: Callable[[Results], Mapping[str, Cell]]) -> StudyLine:
+    """A study as one line.
+
+    Raises:
+        InputError: if it failed, or its results cannot be read.
+    """
+    results = read_json(run / RESULTS)
+    try:
+        if results["status"] != "completed":
+            raise InputError(str(results["error"]["message"]))
+        if results["schema_version"] != SCHEMA_VERSION:
+            raise InputError(f"{run / RESULTS} is of another version: repeat the run that made it.")
+        overrides = tuple(str(one) for one in results["overrides"])
+        return StudyLine(overrides, len(results["seeds"]), cells(results), results)
+    except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{run / RESULTS} is not a study's ({type(error).__name__}): repeat the run that made it."
+        ) from error
