@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from neural_branching.artifacts.baselines import baselines
 from neural_branching.artifacts.branch_cost import (
     costs,
@@ -89,7 +91,9 @@ def check_table(experiment: Experiment, table: DataTable) -> None:
         InputError: as ``check_examples`` and ``check_budget``.
     """
     if experiment.promise:
-        experiment.promise.check(len(table.rows("calibration", experiment.tree.classes)))
+        rows = table.rows("calibration", experiment.tree.classes)
+        groups = None if table.groups is None else np.unique(table.groups[rows])
+        experiment.promise.check(*((len(rows),) if groups is None else (len(groups), "groups")))
     examples, training = len(table), len(table.rows("train"))
     for branch in (*experiment.branches.values(), *experiment.gates.values()):
         check_examples(table, experiment.data, branch)

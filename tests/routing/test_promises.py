@@ -109,6 +109,22 @@ def test_the_promise_fails_in_a_share_delta_of_draws_at_most(promise: Promise) -
     assert failed > 0  # as tight as a discrete test can be
 
 
+def test_of_groups_one_example_counts() -> None:
+    """Rows of a group that are all alike say no more than one of them."""
+    one = exits_of(300, 2)
+    rows = np.repeat(np.arange(300), 10)
+    many = Exits(one.confidence[:, rows], one.predictions[:, rows], one.targets[rows], rows)
+    alone, grouped = (Consistent(0.1).fit(exits_of(200, 1), some) for some in (one, many))
+    assert grouped.choice.n == 300
+    assert grouped.choice.unit == "groups"
+    assert grouped.choice.value == alone.choice.value
+    assert grouped.choice.certificate == alone.choice.certificate
+    careless = Consistent(0.1).fit(exits_of(200, 1), Exits(many.confidence, many.predictions, many.targets))
+    assert careless.choice.value < alone.choice.value  # which took rows for independent
+    with pytest.raises(InputError, match="which 39 calibration groups cannot certify"):
+        Consistent(0.02).check(39, "groups")
+
+
 def test_what_cannot_be_certified_says_how_many_it_takes() -> None:
     Consistent(0.02, 0.1).check(114)
     with pytest.raises(

@@ -1,7 +1,7 @@
 """A cascade as one: exits chosen on validation, the dial certified on calibration, the rest read on test."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from neural_branching.selection.scores import formulas
 from neural_branching.selection.scores.score import INFINITY, Score, Scorer
 from neural_branching.selection.thresholds.guaranteed import LEVELS
 from neural_branching.selection.thresholds.plain import thresholds_at_coverages
-from neural_branching.selection.thresholds.threshold import Choice
 
 Numbers = dict[str, Any]
 CASCADE, LAST = "cascade", "last exit"
@@ -83,8 +82,8 @@ def evaluate_cascade(
     chosen = _chain(tree, [names[index] for index in kept])
     test = mine["test"]
     outcomes = {
-        CASCADE: Outcome(leaving.predictions != test.targets, leaving.confidence),
-        LAST: Outcome(test.predictions[-1] != test.targets, test.confidence[-1]),
+        CASCADE: Outcome(leaving.predictions != test.targets, leaving.confidence, test.groups),
+        LAST: Outcome(test.predictions[-1] != test.targets, test.confidence[-1], test.groups),
     }
     numbers: Numbers = {
         "exits": list(chosen.nodes),
@@ -100,6 +99,7 @@ def evaluate_cascade(
             "value": dial.choice.value,
             "refuses": dial.refuses,
             "n": dial.choice.n,
+            "unit": dial.choice.unit,
             "certificate": asdict(dial.choice.certificate) if dial.choice.certificate else None,
             "shortage": asdict(dial.choice.shortage) if dial.choice.shortage else None,
         },
@@ -138,7 +138,7 @@ def at(leaving: Leaving, costs: Mapping[str, ExitCosts]) -> Numbers:
         leaving: where they leave.
         costs: unit → costs of its exits.
     """
-    answered, right = leaving.answered, ~leaving.wrong & leaving.answered
+    answered, right, groups = leaving.answered, ~leaving.wrong & leaving.answered, leaving.exits.groups
     numbers: Numbers = {
         "n": len(answered),
         "answered": float(answered.mean()),
@@ -149,9 +149,13 @@ def at(leaving: Leaving, costs: Mapping[str, ExitCosts]) -> Numbers:
         "aurc": aurc(leaving.confidence[answered], ~right[answered]) if answered.any() else None,
         "augrc": augrc(leaving.confidence[answered], ~right[answered]) if answered.any() else None,
         "intervals": {
-            "accuracy": share_interval(right),
-            "differs": share_interval(leaving.differs),
-            "selective_accuracy": share_interval(right[answered]) if answered.any() else None,
+            "accuracy": share_interval(right, groups),
+            "differs": share_interval(leaving.differs, groups),
+            "selective_accuracy": share_interval(
+                right[answered], None if groups is None else groups[answered]
+            )
+            if answered.any()
+            else None,
         },
     }
     return numbers | {unit: _cost(leaving, one) for unit, one in costs.items()}
@@ -169,6 +173,7 @@ def _exits(tree: Tree, outputs: NodeOutputs, scorers: Mapping[str, Scorer]) -> E
         np.stack([scorers[name](one) for name, one in answers.items()]),
         np.stack([one.predictions for one in answers.values()]),
         answers[tree.root].targets,
+        outputs.groups,
     )
 
 
@@ -188,7 +193,7 @@ def _acceptances(
     found = {}
     for name, node in tree.nodes.items():
         value = dial.threshold(last=node.defer_to is None)
-        choice = Choice(value, dial.choice.n, dial.choice.certificate, dial.choice.shortage)
+        choice = replace(dial.choice, value=value)
         found[name] = Acceptance(scores[name], scorers[name], choice, promise)
     return found
 
@@ -215,7 +220,7 @@ def _alone(exits: Exits, index: int, costs: Mapping[str, ExitCosts]) -> Numbers:
         "n": len(error),
         "accuracy": float(1 - error.mean()),
         "aurc": aurc(exits.confidence[index], error),
-        "intervals": {"accuracy": share_interval(~error)},
+        "intervals": {"accuracy": share_interval(~error, exits.groups)},
     }
     for unit, one in costs.items():
         mean = float(one.alone[index])
@@ -235,7 +240,7 @@ def _by_entropy(
         answers = [outputs.answers(tree, node) for node in tree.nodes.values()]
         confidence = [formulas.negative_entropy(one.logits.astype(np.float64)) for one in answers]
         predictions = [one.predictions for one in answers]
-        return Exits(np.stack(confidence), np.stack(predictions), answers[0].targets)[kept]
+        return Exits(np.stack(confidence), np.stack(predictions), answers[0].targets, outputs.groups)[kept]
 
     validation, test = sure(outputs["validation"].inside), sure(outputs["test"].inside)
     values = thresholds_at_coverages(validation.strength(refuses=False), LEVELS)

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from neural_branching.selection.array_types import Bool, Float64, Int64
+from neural_branching.selection.row_groups import one_per_group
 
 REFUSED = -1
 
@@ -19,11 +20,13 @@ class Exits:
         confidence: of each exit in its answer; comparable between exits.
         predictions: their answers, class indices.
         targets: the right ones.
+        groups: equal for examples of one group; None where each is by itself.
     """
 
     confidence: Float64[np.ndarray, "exits n"]
     predictions: Int64[np.ndarray, "exits n"]
     targets: Int64[np.ndarray, " n"]
+    groups: Int64[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -31,7 +34,22 @@ class Exits:
     def __getitem__(self, chosen: Sequence[int]) -> "Exits":
         """Those of some of the exits."""
         mine = list(chosen)
-        return Exits(self.confidence[mine], self.predictions[mine], self.targets)
+        return Exits(self.confidence[mine], self.predictions[mine], self.targets, self.groups)
+
+    @property
+    def independent(self) -> "Exits":
+        """The same of one example of each group, which an exact test may count."""
+        if self.groups is None:
+            return self
+        drawn = one_per_group(self.groups)
+        return Exits(
+            self.confidence[:, drawn], self.predictions[:, drawn], self.targets[drawn], self.groups[drawn]
+        )
+
+    @property
+    def unit(self) -> str:
+        """What examples stand for."""
+        return "examples" if self.groups is None else "groups"
 
     def strength(self, *, refuses: bool) -> Float64[np.ndarray, " n"]:
         """The largest dial at which an example still leaves early, or, with ``refuses``, is answered."""

@@ -95,7 +95,8 @@ class NodeOutputs:
     def answers(self, tree: Tree, node: Node) -> Answers:
         """The answers of a leaf's branch to all of the examples."""
         name = node.name
-        return Answers(self.rows, self.truth(tree, node), self.logits[name], self.activations[name])
+        truth = self.truth(tree, node)
+        return Answers(self.rows, truth, self.logits[name], self.activations[name], self.groups)
 
     def truth(self, tree: Tree, node: Node) -> Int64[np.ndarray, " n"]:
         """Index of the label of a node that each example belongs to; −1 if to none."""

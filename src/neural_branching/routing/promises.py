@@ -121,8 +121,12 @@ class Promise(ABC):
     def broken(self, leaving: Leaving) -> Bool[np.ndarray, " n"]:
         """Which of them break it."""
 
-    def check(self, examples: int) -> None:
+    def check(self, examples: int, unit: str = "examples") -> None:
         """Refuse a target that no outcome on so many calibration examples could prove.
+
+        Args:
+            examples: how many count.
+            unit: what they stand for: "examples" or "groups".
 
         Raises:
             InputError: saying how many it would take.
@@ -130,7 +134,7 @@ class Promise(ABC):
         least = least_accepted(self.target, self.delta)
         if examples < least:
             raise InputError(
-                f"promise.target is {self.target:g}, which {examples} calibration examples cannot certify at "
+                f"promise.target is {self.target:g}, which {examples} calibration {unit} cannot certify at "
                 f"δ = {self.delta:g}: it takes at least {least:,} of them, or a target of at least "
                 f"{_smallest(examples, self.delta):.4f}."
             )
@@ -147,12 +151,13 @@ class Promise(ABC):
         return float(self.broken(leaving)[counted].mean()) if counted.any() else 0.0
 
     def fit(self, validation: Exits, calibration: Exits) -> Dial:
-        """The loosest value of the dial that is certified.
+        """The loosest value of the dial that is certified; of groups one example counts.
 
         Args:
             validation: of examples by which models, temperatures and exits were chosen.
             calibration: of examples that nothing has been chosen by.
         """
+        calibration = calibration.independent
         path = [self._tested(value, calibration) for value in self.path(validation)]
         least, passed = least_accepted(self.target, self.delta), None
         for point in path:
@@ -161,9 +166,10 @@ class Promise(ABC):
             if point.bound > self.target:
                 break
             passed = point
-        n = len(calibration)
+        n, unit = len(calibration), calibration.unit
         if passed is None:
-            return Dial(Choice(INFINITY, n, shortage=self._shortage(path, n)), True, path)
+            shortage = self._shortage(path, n, unit)
+            return Dial(Choice(INFINITY, n, shortage=shortage, unit=unit), True, path)
         certificate = Certificate(
             method=self.kind,
             quantity=self.quantity,
@@ -176,7 +182,7 @@ class Promise(ABC):
             n_accepted=passed.counted,
             errors=passed.broken,
         )
-        return Dial(Choice(passed.value, n, certificate), self.refuse, path)
+        return Dial(Choice(passed.value, n, certificate, unit=unit), self.refuse, path)
 
     def _tested(self, value: float, calibration: Exits) -> Tested:
         leaving = calibration.leaving(value, refuses=self.refuse)
@@ -184,7 +190,7 @@ class Promise(ABC):
         n, broken = int(counted.sum()), int((self.broken(leaving) & counted).sum())
         return Tested(value, n, broken, float(clopper_pearson_upper(broken, n, self.delta)) if n else 1.0)
 
-    def _shortage(self, path: Sequence[Tested], n: int) -> Shortage:
+    def _shortage(self, path: Sequence[Tested], n: int, unit: str) -> Shortage:
         """What the most favourable point would need, its share taken for the true one."""
         below = [
             one
@@ -197,7 +203,7 @@ class Promise(ABC):
             return Shortage(
                 None,
                 None,
-                f"not certifiable: on {n} calibration examples the share of {self.quantity} is nowhere below "
+                f"not certifiable: on {n} calibration {unit} the share of {self.quantity} is nowhere below "
                 f"{self.target:g}, so that more of them will not help, better exits might",
             )
         needed = [
@@ -208,7 +214,7 @@ class Promise(ABC):
         return Shortage(
             accepted,
             examples,
-            f"not certifiable with {n} calibration examples: it takes at least {examples:,}; the luckiest "
+            f"not certifiable with {n} calibration {unit}: it takes at least {examples:,}; the luckiest "
             "point seen is taken for the true share, so expect to need more",
         )
 
