@@ -26,7 +26,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", re.MULTILINE)
-COMPOSED = ("train", "route", "study", "stages", "specialize", "decompose", "explain")
+COMPOSED = ("train", "route", "cascade", "study", "stages", "specialize", "decompose", "explain")
 NOT_COMPOSED = {"--branches", "--labels", "--partitions", "--linear"}  # of a command that otherwise is
 # Folders that a reader has, and the repository has not.
 READERS = ("FOLDER", "outputs", "site", "test", "train")
@@ -168,7 +168,9 @@ def test_every_experiment_composes(line: str) -> None:
         first.append(f"{override.input_line.partition('=')[0]}={values[0]}")
         options = loader.get_group_options(override.key_or_group)
         assert not options or set(values) <= set(options)
-    compose(command if command in ("route", "specialize", "decompose", "explain") else "train", first)
+    compose(
+        command if command in ("route", "cascade", "specialize", "decompose", "explain") else "train", first
+    )
 
 
 class _ParsedError(Exception):

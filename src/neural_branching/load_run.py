@@ -146,6 +146,7 @@ def _decided(results: Mapping[str, Any]) -> dict[str, Any]:
     values |= {f"artifacts.{name}.key": entry["key"] for name, entry in results["artifacts"].items()}
     if "cascade" in results:
         values["cascade.exits"] = results["cascade"]["exits"]
+        values["cascade.dial.refuses"] = results["cascade"]["dial"]["refuses"]
         thresholds = {"cascade.dial": results["cascade"]["dial"]}
     elif results["router"]:
         thresholds = {

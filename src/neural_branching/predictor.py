@@ -177,8 +177,9 @@ class TreeNetworks(nn.Module):
         """
         rows = torch.arange(len(batch), device=batch.device)
         mask, kept = self.parent.network.mask(batch), dict[str, Tensor]()
-        joined = {stage for head in self.heads.values() for stage in stages_of(head.stage)[:-1]}
-        exits = {stages_of(head.stage)[-1]: name for name, head in self.heads.items()}
+        points = {name: self.parent.network.ordered(stages_of(one.stage)) for name, one in self.heads.items()}
+        joined = {stage for several in points.values() for stage in several[:-1]}
+        exits = {several[-1]: name for name, several in points.items()}
         models: Mapping[str, Any] = dict(zip(self.heads, self.branches, strict=True))
         logits, vectors = {}, {}
         for name, model in models.items():
@@ -373,7 +374,7 @@ class Predictor:
         if self._leaves:
             try:
                 return self.networks.leave(batch, self.stages, self._accepts)
-            except (InputError, RuntimeError) as error:  # anyone's layers may look back behind a stage
+            except InputError as error:  # anyone's layers may look back behind a stage
                 log.warning("Nothing leaves this parent's pass early: %s", error)
                 self._leaves = False
         found: dict[str, dict[str, Tensor]] = self.networks(batch, self.stages)

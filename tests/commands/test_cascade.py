@@ -185,12 +185,13 @@ def test_a_refusing_cascade_refuses_what_no_exit_is_sure_of(place: Path) -> None
 def test_exits_are_chosen_on_validation(place: Path) -> None:
     cascade = results(place, "chosen")["cascade"]
     best = cascade["choice"]["best"]
-    assert cascade["choice"]["cascades"] == 3
+    assert cascade["choice"]["cascades"] == 4
     assert cascade["exits"] == best[0]["exits"]
     assert cascade["exits"][-1] == "logits"
     allowed = [one["validation"]["cost_share"] for one in best if one["validation"]["broken"] <= 0.3]
     assert best[0]["validation"]["cost_share"] == min(allowed)
     assert cascade["alone"].keys() == {"hidden1", "hidden2", "logits"}
+    assert (place / "chosen" / "dial.png").exists()
     timed = results(place, "timed")["cascade"]
     assert timed["choice"]["minimised"] == "milliseconds"
     assert timed["test"]["milliseconds"]["share"] > 0
@@ -227,6 +228,26 @@ def test_without_stages_every_main_stage_is_an_exit(monkeypatch, capsys, place: 
     }
 
 
+def test_stages_of_an_experiment_are_kept(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    file = tmp_path / "mine" / "experiment" / "two.yaml"
+    file.write_text("# @package _global_\nstages: [hidden2, logits]\n")
+    assert run(monkeypatch, "cascade", "--config-dir", "mine", *TINY, "experiment=two", LOOSE) is None
+    [found] = tmp_path.glob("outputs/runs/*/results.json")
+    assert json.loads(found.read_text())["cascade"]["exits"] == ["hidden2", "logits"]
+
+
+def test_exits_at_several_stages_are_keyed_by_the_last(monkeypatch, place: Path) -> None:
+    monkeypatch.chdir(place.parent.parent)
+    joined = "stages=[hidden1,hidden2+hidden1]"
+    assert run(monkeypatch, "cascade", *TINY, joined, LOOSE, "hydra.run.dir=outputs/runs/joined") is None
+    lines = trace(place, "joined")
+    answers = load(place / "joined").predict(images_of(place, lines))
+    assert [one.answer for one in answers] == [line["prediction"] for line in lines]
+    assert len({len(one.trace) for one in answers}) == 2
+
+
 def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys, place: Path) -> None:
     monkeypatch.chdir(place.parent.parent)
     targets = "promise.target=0.1,0.3"
@@ -252,6 +273,8 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys, place: Path)
         (["stages=[hidden1]"], "a cascade has exits at two or more different stages"),
         (["stages=[hidden1,hidden1]"], "two or more different stages"),
         (["stages=hidden1"], "two or more different stages"),
+        (["stages=[null,hidden1]"], "two or more different stages"),
+        (["stages=[[hidden1],hidden2]"], "two or more different stages"),
         (["stages=[hidden1,hiden2]"], "is 'hiden2', which is unknown: did you mean 'hidden2'"),
         ([EXITS, "promise.target=0.001"], "which 48 calibration examples cannot certify .* at least 2,302"),
         ([EXITS, "promise.target=0"], "promise.target is 0: it must be a number"),

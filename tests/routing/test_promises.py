@@ -176,6 +176,8 @@ def test_promises_validate(make, sentence: str) -> None:
 def test_promises_say_what_they_are() -> None:
     assert str(Consistent(0.02)) == "consistent 0.02"
     assert str(Risk(0.1, 0.05)) == "risk 0.1 (δ 0.05)"
+    assert str(Risk(0.1, refuse=False, of="all")) == "risk 0.1 (not refusing, of all)"
+    assert str(Consistent(0.1, refuse=True)) == "consistent 0.1 (refusing)"
     assert "at most 0.02 of new examples" in Consistent(0.02).promise
     assert "of the answers to new examples is wrong" in Risk(0.1).promise
     assert "of new examples is answered wrongly" in Risk(0.1, of="all").promise

@@ -60,7 +60,8 @@ def test_only_the_parent_is_kept(glyph_run: GlyphRun) -> None:
         ("[hidden3]", r"parent\.exits is 'hidden3', which is unknown.*hidden1"),
         ("[logits]", r"parent\.exits has 'logits', which the parent learns by anyway"),
         ("{hidden1:0}", r"parent\.exits\.hidden1 is 0: it must be a number within \(0"),
-        ("hidden1", r"parent\.exits is 'hidden1': it must be null, stages"),
+        ("hidden1", r"parent\.exits is 'hidden1': it must be null, different stages"),
+        ("[hidden1,hidden1]", r"parent\.exits is .*different stages"),
         ("[]", r"parent\.exits is \[\]"),
     ],
 )

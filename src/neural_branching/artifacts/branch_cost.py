@@ -107,8 +107,9 @@ def path_costs(experiment: Experiment, paths: RoutingPaths) -> dict[str, Any]:
 def exit_macs(experiment: Experiment) -> ExitCosts:
     """Multiply–accumulates of one example up to each exit of a cascade, and of the exit itself."""
     parent, branches = experiment.parent, experiment.branches.values()
+    prefix = np.array([parent_cost(parent, one.stage).macs for one in branches], np.float64)
     return ExitCosts(
-        np.array([parent_cost(parent, one.stage).macs for one in branches], np.float64),
+        np.maximum.accumulate(prefix),  # who is at an exit has been at those before
         np.array([head_cost(one, input_width(parent, one)).macs for one in branches], np.float64),
     )
 

@@ -52,14 +52,15 @@ def ensure_exit_latencies(experiment: Experiment, store: Store) -> Artifact:
             for name, one in experiment.branches.items()
             for width in [input_width(parent, one)]
         }
-        measured: dict[str, list[float]] = {"prefix": [], "head": []}
-        for name, one in experiment.branches.items():
-            to_exit = partial(_walk, network, stages_of(one.stage))
-            # In turn, so that what disturbs one disturbs all alike.
-            measured["prefix"].append(min(latency(to_exit, blank) for _ in range(ROUNDS)))
-            measured["head"].append(min(latency(*heads[name]) for _ in range(ROUNDS)))
+        walks = [partial(_walk, network, stages_of(one.stage)) for one in experiment.branches.values()]
+        # Round after round, so that what disturbs one exit disturbs all alike.
+        rounds = [
+            ([latency(walk, blank) for walk in walks], [latency(*head) for head in heads.values()])
+            for _ in range(ROUNDS)
+        ]
+        prefix, head = (np.min([one[part] for one in rounds], axis=0) for part in (0, 1))
         # A deeper exit takes no less: what is measured otherwise is noise.
-        measured["prefix"] = np.maximum.accumulate(measured["prefix"]).tolist()
+        measured = {"prefix": np.maximum.accumulate(prefix).tolist(), "head": head.tolist()}
         write_atomically(folder / FILE, json.dumps(measured))
         return {"batch": 1, "rounds": ROUNDS}
 

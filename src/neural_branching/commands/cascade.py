@@ -18,9 +18,24 @@ def main(arguments: list[str]) -> None:
 
     typed = get_args_parser().parse_intermixed_args(arguments)
     looks = typed.help or typed.hydra_help or typed.info or typed.cfg or typed.shell_completion
-    if not looks and not any(one.lstrip("+").startswith("stages=") for one in typed.overrides):
+    if not looks and _lacks_stages(typed):
         arguments = [*arguments, f"stages=[{','.join(_main_stages(typed))}]"]
     launch("cascade", arguments)
+
+
+def _lacks_stages(typed: argparse.Namespace) -> bool:
+    """Whether neither the user nor an experiment says which stages; what cannot be composed is told later."""
+    from omegaconf import OmegaConf
+
+    from neural_branching.commands.composition import compose_values
+    from neural_branching.config.hydra_session import REFUSALS, hydra_session
+
+    with hydra_session(typed.config_dir, typed.config_path):
+        try:
+            config = compose_values(typed.overrides, typed.config_name or "cascade")[0]
+        except REFUSALS:
+            return False
+    return OmegaConf.is_missing(config, "stages")
 
 
 def _main_stages(typed: argparse.Namespace) -> list[str]:

@@ -275,8 +275,9 @@ def stages_of_cascade(asked: object) -> tuple[str, ...]:
     Raises:
         InputError: for fewer than two different ones.
     """
-    names = [str(one) for one in asked] if isinstance(asked, Sequence) and not isinstance(asked, str) else []
-    if len(names) < 2 or len(set(names)) < len(names):
+    listed = isinstance(asked, Sequence) and not isinstance(asked, str)
+    names = [one for one in asked if isinstance(one, str)] if listed else []  # type: ignore[attr-defined]
+    if len(names) < 2 or len({*names}) < len(asked):  # type: ignore[arg-type]
         raise InputError(
             f"stages is {asked!r}: a cascade has exits at two or more different stages of the parent, as in "
             "[block1,block2,pool]."
@@ -290,13 +291,12 @@ def _chain(tree: Tree, stages: Sequence[str], data: DataSpec) -> Tree:
     Raises:
         InputError: for a stage that is called like a class, so that nobody could tell which is meant.
     """
-    leaf, nodes = tree.nodes[tree.root], {}
-    for stage, further in zip(stages, [*stages[1:], None], strict=True):
+    leaf, exits = tree.nodes[tree.root], []
+    for stage in stages:
         if stage in data.classes:
             raise InputError(f"stages has {stage!r}, which is a class too: rename the class.")
-        settings = {"branch_point": {"stage": stage}}
-        nodes[stage] = replace(leaf, name=stage, settings=settings, defer_to=further)
-    return Tree(tree.name, nodes)
+        exits.append(replace(leaf, name=stage, settings={"branch_point": {"stage": stage}}))
+    return Tree.cascade(tree.name, exits)
 
 
 def _nodes(tree: Tree, usual: NodeSpec, values: Mapping[str, Any]) -> dict[str, NodeSpec]:

@@ -169,10 +169,10 @@ def _exits(asked: object, recipe: Recipe | None, checkpoint: object) -> dict[str
         return {}
     listed = isinstance(asked, Sequence) and not isinstance(asked, str)
     weights = dict.fromkeys(map(str, asked), 1.0) if listed else asked  # type: ignore[call-overload]
-    if not isinstance(weights, Mapping) or not weights:
+    if not isinstance(weights, Mapping) or not weights or (listed and len(weights) < len(asked)):  # type: ignore[arg-type]
         raise InputError(
-            f"parent.exits is {asked!r}: it must be null, stages as in [block1,block2], or stages with the "
-            "weights of their heads as in {block1:0.3,block2:0.6}."
+            f"parent.exits is {asked!r}: it must be null, different stages as in [block1,block2], or stages "
+            "with the weights of their heads as in {block1:0.3,block2:0.6}."
         )
     if recipe is None or checkpoint is not None:
         raise InputError("parent.exits are learned by, and this parent is not trained: leave them out.")

@@ -79,7 +79,7 @@ def evaluate_cascade(
     prices = {unit: one[kept] for unit, one in costs.items()}
     dial = promise.fit(mine["validation"], mine["calibration"])
     leaving = dial.leaving(mine["test"])
-    chosen = _chain(tree, [names[index] for index in kept])
+    chosen = Tree.cascade(tree.name, [tree.nodes[names[index]] for index in kept])
     test = mine["test"]
     outcomes = {
         CASCADE: Outcome(leaving.predictions != test.targets, leaving.confidence, test.groups),
@@ -108,7 +108,7 @@ def evaluate_cascade(
         "test": {
             **at(leaving, prices),
             "last_accuracy": outcomes[LAST].accuracy,
-            "lead_on_last": accuracy_difference(outcomes[CASCADE], outcomes[LAST]),
+            "lead_on_last": _lead(outcomes, leaving.answered),
         },
         "by_exit": _by_exit(leaving, list(chosen.nodes)),
         "alone": {name: _alone(every["test"], index, costs) for index, name in enumerate(names)},
@@ -161,6 +161,19 @@ def at(leaving: Leaving, costs: Mapping[str, ExitCosts]) -> Numbers:
     return numbers | {unit: _cost(leaving, one) for unit, one in costs.items()}
 
 
+def _lead(outcomes: Mapping[str, Outcome], answered: Bool[np.ndarray, " n"]) -> Numbers | None:
+    """How much more accurate than the last exit, paired on what the cascade answers; None of nothing."""
+    if not answered.any():
+        return None
+    pair = [
+        Outcome(
+            one.error[answered], one.score[answered], None if one.groups is None else one.groups[answered]
+        )
+        for one in (outcomes[CASCADE], outcomes[LAST])
+    ]
+    return accuracy_difference(*pair)
+
+
 def _cost(leaving: Leaving, costs: ExitCosts) -> Numbers:
     mean = float(costs.of(leaving).mean())
     return {"mean": mean, "share": mean / float(costs.alone[-1])}
@@ -175,12 +188,6 @@ def _exits(tree: Tree, outputs: NodeOutputs, scorers: Mapping[str, Scorer]) -> E
         answers[tree.root].targets,
         outputs.groups,
     )
-
-
-def _chain(tree: Tree, kept: Sequence[str]) -> Tree:
-    """The same with some of its exits."""
-    pairs = zip(kept, [*kept[1:], None], strict=True)
-    return Tree(tree.name, {name: tree.nodes[name].deferring(further) for name, further in pairs})
 
 
 def _acceptances(
@@ -243,7 +250,8 @@ def _by_entropy(
         return Exits(np.stack(confidence), np.stack(predictions), answers[0].targets, outputs.groups)[kept]
 
     validation, test = sure(outputs["validation"].inside), sure(outputs["test"].inside)
-    values = thresholds_at_coverages(validation.strength(refuses=False), LEVELS)
+    early = len(kept) > 1
+    values = thresholds_at_coverages(validation.strength(refuses=False), LEVELS) if early else []
     return [
         {"entropy": -value, **at(test.leaving(value, refuses=False), costs)}
         for value in (INFINITY, *dict.fromkeys(values))

@@ -124,12 +124,17 @@ class WrappedModule(Network):
             InputError: if the pass never calls a stage or a stage returns no tensor; and where later layers
                 take other things from before a stage than what it returns, of which nobody has left.
         """
-        left, here = set(stages), len(x)
+        left, here, raised = set(stages), len(x), list[Exception]()
 
         def thin(name: str, output: object) -> object:
             nonlocal here
             if name not in left:
                 return None
+            if name != next(one for one in stages if one in left):
+                raise InputError(
+                    f"The stage {name!r} of {type(self.module).__name__} is computed before stages that are "
+                    "registered before it, so that nothing can leave its pass in their order."
+                )
             tensor = self._element(name, output)
             if tensor.ndim < 2 or len(tensor) != here:
                 raise InputError(
@@ -137,7 +142,11 @@ class WrappedModule(Network):
                     f"for {here} inputs, after others have left."
                 )
             left.discard(name)
-            going = stays(name, tensor)
+            try:
+                going = stays(name, tensor)
+            except Exception as error:
+                raised.append(error)
+                raise
             here = int(going.sum())
             if not left or not here:
                 raise _StageReachedError
@@ -156,6 +165,13 @@ class WrappedModule(Network):
                 thin(self.last, output)
         except _StageReachedError:
             return
+        except Exception as error:
+            if here == len(x) or raised or isinstance(error, InputError | torch.OutOfMemoryError):
+                raise
+            raise InputError(
+                f"{type(self.module).__name__} cannot go on with some of its inputs "
+                f"({type(error).__name__}: {error})."
+            ) from error
         finally:
             for hook in hooks:
                 hook.remove()

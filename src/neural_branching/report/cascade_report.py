@@ -110,7 +110,7 @@ def _examples(run: "Run") -> dict[str, list[Shown]]:
     first, last = (leaving.exits.confidence[place] for place in (0, -1))
     kinds = {
         "leave at the first exit, the surest first": (np.flatnonzero(leaving.at == 0), -first),
-        "stay to the last exit, the least sure first": (
+        "stay to the last exit or are refused, the least sure first": (
             np.flatnonzero((leaving.at == len(done.tree.nodes) - 1) | ~leaving.answered),
             last,
         ),
@@ -125,6 +125,7 @@ def _examples(run: "Run") -> dict[str, list[Shown]]:
             assert picture is not None
             truth, answer = labels[leaving.exits.targets[index]], labels[leaving.predictions[index]]
             said = truth if truth == answer else f"{truth}\n→ {answer}"
+            said = said if leaving.answered[index] else f"{truth}\nrefused"
             confidence = leaving.confidence[index]
             found[heading].append(Shown(picture, f"{said} {confidence:.2f}", table.names[row]))
     return found if any(found.values()) else {}
@@ -162,6 +163,7 @@ def print_results(results: Mapping[str, Any]) -> None:
     test = cascade["test"]
     title = f"{results['subset']}: {' > '.join(cascade['exits'])} · {test['n']} test examples"
     columns = [Column("model", "name"), Column("accuracy"), Column("differs", rank=1), Column("MACs")]
+    columns += [Column("time")] if "milliseconds" in test else []
     columns += [Column("answered", rank=1), Column("AURC", rank=2)]
     last = cascade["alone"][cascade["exits"][-1]]
     rows: list[list[Entry]] = [
@@ -169,14 +171,14 @@ def print_results(results: Mapping[str, Any]) -> None:
             "cascade",
             Cell(test["accuracy"], None, test["intervals"]["accuracy"]),
             Cell(test["differs"], None, test["intervals"]["differs"]),
-            Cell(test["macs"]["share"]),
+            *_costs(test, test),
             Cell(test["answered"]),
             Cell(test["aurc"]),
         ],
-        ["last exit alone", *_beside(last), Cell(1.0), Cell(last["aurc"])],
+        ["last exit alone", *_beside(last, test), Cell(1.0), Cell(last["aurc"])],
     ]
     if restricted := cascade["parent_restricted"]:
-        rows.append(["parent restricted", *_beside(restricted), Cell(1.0), ""])
+        rows.append(["parent restricted", *_beside(restricted, test), Cell(1.0), ""])
     print_table(screen, ScreenTable(title, columns, rows, RESULTS))
     screen.print(NOTE, highlight=False)
     print_table(screen, ScreenTable("Its exits", EXIT_COLUMNS, _exit_rows(cascade), RESULTS))
@@ -184,9 +186,16 @@ def print_results(results: Mapping[str, Any]) -> None:
         screen.print(line, highlight=False)
 
 
-def _beside(numbers: Mapping[str, Any]) -> list[Entry]:
+def _beside(numbers: Mapping[str, Any], test: Mapping[str, Any]) -> list[Entry]:
+    """A model that answers everything."""
     accuracy = Cell(numbers["accuracy"], None, numbers["intervals"]["accuracy"])
-    return [accuracy, "", Cell(numbers["macs"]["share"])]
+    return [accuracy, "", *_costs(numbers, test)]
+
+
+def _costs(numbers: Mapping[str, Any], test: Mapping[str, Any]) -> list[Entry]:
+    """Shares of MACs, and of time where it was measured."""
+    units = [unit for unit in ("macs", "milliseconds") if unit in test]
+    return [Cell(numbers[unit]["share"]) if unit in numbers else "" for unit in units]
 
 
 def _said(cascade: Mapping[str, Any]) -> Iterator[str]:
@@ -208,19 +217,22 @@ def _said(cascade: Mapping[str, Any]) -> Iterator[str]:
             f"The dial {at}. Promised of new examples: {cascade['promise']['promise']}. Seen on calibration: "
             f"{certificate['errors']} of {certificate['n_accepted']}, bound {certificate['bound']:.4f}."
         )
-    lead = test["lead_on_last"]
-    low, high = lead["interval"]
-    yield (
-        f"Less the last exit's accuracy: {lead['difference']:+.3f} [{low:+.3f}, {high:+.3f}], paired; at "
-        f"{test['macs']['share']:.2f} of its MACs."
-    )
+    unit = choice["minimised"] if choice else "macs"
+    cost = f"{test[unit]['share']:.2f} of its {'MACs' if unit == 'macs' else unit}"
+    if lead := test["lead_on_last"]:
+        low, high = lead["interval"]
+        among = "" if test["answered"] == 1 else " on what is answered"
+        yield (
+            f"Less the last exit's accuracy{among}: {lead['difference']:+.3f} [{low:+.3f}, {high:+.3f}], "
+            f"paired; at {cost}."
+        )
     budget = choice["budget"] if choice else None
     if budget is not None and test[choice["minimised"]]["share"] > budget:
         yield (
             f"The budget of {budget:g} is not kept at the certified dial, which takes "
             f"{test[choice['minimised']]['share']:.3f}: it would take a weaker promise."
         )
-    if test["macs"]["share"] >= 1:
+    if test[unit]["share"] >= 1:
         yield "It does not pay here: the exits that are asked cost more than leaving early saves."
 
 

@@ -80,8 +80,7 @@ class RoutingPaths:
 
     def answers(self, tree: Tree, outputs: NodeOutputs, node: Node) -> Answers:
         """A node's answers to all examples, those that never arrive there included."""
-        logits, targets = self.logits(outputs, node), outputs.truth(tree, node)
-        return Answers(outputs.rows, targets, logits, outputs.activations[node.name], outputs.groups)
+        return outputs.answers(tree, node, self.logits(outputs, node))
 
     def goes_on(self, node: str) -> Bool[Array, " n"]:
         """Where the router does not lose an example at a node."""

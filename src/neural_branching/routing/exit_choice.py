@@ -1,5 +1,6 @@
 """Which exits a cascade should have: a search over all their subsets, on validation answers alone."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -8,7 +9,7 @@ from neural_branching.errors import InputError, number, one_of
 from neural_branching.routing.exits import ExitCosts, Exits
 from neural_branching.routing.promises import Promise
 
-MOST = 12  # exits to choose among: 2,047 cascades
+MOST = 12  # exits to choose among: 2,048 cascades
 UNITS = ("macs", "milliseconds")
 
 
@@ -18,7 +19,6 @@ class Plan:
 
     Attributes:
         exits: numbers of its exits, the last of all among them.
-        dial: the value.
         broken: share that breaks the promise.
         accuracy: share of all examples with a right answer.
         answered: share with an answer.
@@ -26,7 +26,6 @@ class Plan:
     """
 
     exits: tuple[int, ...]
-    dial: float
     broken: float
     accuracy: float
     answered: float
@@ -36,8 +35,9 @@ class Plan:
 class ExitChoice:
     """How the exits of a cascade are chosen among those that were trained.
 
-    Without a budget the cheapest cascade whose share of broken promises on validation is at most the target;
-    with one, that which breaks the promise least within it. Calibration examples are left to the certificate.
+    Without a budget the cheapest cascade whose share of broken promises on validation is at most the target,
+    be it the last exit alone; with one, that which breaks the promise least within it. The best of so many
+    looks better on validation than it is: calibration examples are left to the certificate.
 
     Args:
         minimise: what counts: "macs", or measured "milliseconds" of one example by itself.
@@ -69,12 +69,12 @@ class ExitChoice:
         Raises:
             InputError: naming the smallest that it does.
         """
-        least = float(costs.alone.min() / costs.alone[-1])
+        least = math.ceil(float(costs.alone.min() / costs.alone[-1]) * 1000) / 1000
         if self.budget is not None and self.budget < least:
             first = stages[int(costs.alone.argmin())]
             raise InputError(
-                f"choose.budget is {self.budget:g} of the last exit's {self.minimise}, and the cheapest "
-                f"exit, {first}, takes {least:.3f} of them: it must be at least that."
+                f"choose.budget is {self.budget:g} of what the last exit costs, and the cheapest "
+                f"exit, {first}, takes {least:.3f} of it: the budget must be at least that."
             )
 
     def plans(self, validation: Exits, costs: ExitCosts, promise: Promise) -> list[Plan]:
@@ -89,7 +89,7 @@ class ExitChoice:
         limit = None if self.budget is None else self.budget * float(costs.alone[-1])
         found = [
             self._plan((*some, last), validation, costs, promise, limit)
-            for count in range(1, last + 1)
+            for count in range(last + 1)
             for some in combinations(range(last), count)
         ]
         return sorted(found, key=lambda plan: _order(plan, promise, limit))
@@ -104,22 +104,23 @@ class ExitChoice:
     ) -> Plan:
         """A cascade at its best value of the dial."""
         mine, theirs = validation[exits], costs[exits]
-        points: list[Plan] = []
+        points = []
         for dial in promise.path(mine):
             leaving = mine.leaving(dial, refuses=promise.refuse)
             right = leaving.answered & ~leaving.wrong
-            point = Plan(
-                exits,
-                dial,
-                promise.share(leaving),
-                float(right.mean()),
-                float(leaving.answered.mean()),
-                float(theirs.of(leaving).mean()),
+            points.append(
+                Plan(
+                    exits,
+                    promise.share(leaving),
+                    float(right.mean()),
+                    float(leaving.answered.mean()),
+                    float(theirs.of(leaving).mean()),
+                )
             )
-            if limit is None and points and point.broken > promise.target:
-                break  # as the test on calibration examples does
-            points.append(point)
-        return points[-1] if limit is None else min(points, key=lambda one: _order(one, promise, limit))
+        kept = [one for one in points if one.broken <= promise.target]
+        if limit is None and kept:
+            return kept[-1]  # the loosest
+        return min(points, key=lambda one: _order(one, promise, limit))
 
 
 def _order(plan: Plan, promise: Promise, limit: float | None) -> tuple[float, ...]:

@@ -52,7 +52,11 @@ class Exits:
         return "examples" if self.groups is None else "groups"
 
     def strength(self, *, refuses: bool) -> Float64[np.ndarray, " n"]:
-        """The largest dial at which an example still leaves early, or, with ``refuses``, is answered."""
+        """The largest dial at which an example still leaves early, or, with ``refuses``, is answered.
+
+        Args:
+            refuses: as for ``leaving``; of a single exit that answers everything nobody leaves early.
+        """
         strength: Float64[np.ndarray, " n"] = self.confidence[: None if refuses else -1].max(axis=0)
         return strength
 

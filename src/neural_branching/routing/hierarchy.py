@@ -41,10 +41,6 @@ class Node:
         """Every class below the node."""
         return tuple(name for group in self.groups for name in group)
 
-    def deferring(self, further: str | None) -> "Node":
-        """The same node, deferring to another or to none."""
-        return replace(self, defer_to=further)
-
 
 @dataclass(frozen=True)
 class Tree:
@@ -60,6 +56,18 @@ class Tree:
 
     name: str
     nodes: Mapping[str, Node]
+
+    @classmethod
+    def cascade(cls, name: str, exits: Sequence[Node]) -> "Tree":
+        """Exits that defer to each other, from the first on.
+
+        Args:
+            name: of the tree.
+            exits: nodes that tell the same labels apart.
+        """
+        further = [*(one.name for one in exits[1:]), None]
+        linked = [replace(one, defer_to=to) for one, to in zip(exits, further, strict=True)]
+        return cls(name, {one.name: one for one in linked})
 
     @property
     def root(self) -> str:

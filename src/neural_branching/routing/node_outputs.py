@@ -92,11 +92,16 @@ class NodeOutputs:
         """Those of the examples of the tree's classes."""
         return self[self.labels >= 0]
 
-    def answers(self, tree: Tree, node: Node) -> Answers:
-        """The answers of a leaf's branch to all of the examples."""
-        name = node.name
-        truth = self.truth(tree, node)
-        return Answers(self.rows, truth, self.logits[name], self.activations[name], self.groups)
+    def answers(self, tree: Tree, node: Node, logits: Float[Array, "n labels"] | None = None) -> Answers:
+        """A node's answers to all of the examples, those that never arrive there included.
+
+        Args:
+            tree: the tree.
+            node: the node.
+            logits: what it answers with; None for its branch's.
+        """
+        mine = self.logits[node.name] if logits is None else logits
+        return Answers(self.rows, self.truth(tree, node), mine, self.activations[node.name], self.groups)
 
     def truth(self, tree: Tree, node: Node) -> Int64[np.ndarray, " n"]:
         """Index of the label of a node that each example belongs to; −1 if to none."""

@@ -5,6 +5,7 @@ settled on validation examples, and tested on calibration examples (Learn then T
 2021).
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ class Promise(ABC):
     Points of the path are those at which 2, 4 … 100 % of the validation examples leave early (are answered,
     if the last exit refuses), and before them the one at which nobody does. From the strictest on each is
     tested by the exact binomial test at the full δ; the first failure ends it, and the last pass is kept.
+    Points with too few calibration examples to pass even without an error are left out.
 
     Args:
         target: largest tolerated share, within (0, 1).
@@ -96,6 +98,7 @@ class Promise(ABC):
     quantity: ClassVar[str]
     guarantee: ClassVar[Guarantee] = "with high probability"
     needs_foreign: ClassVar[bool] = False
+    refuses: ClassVar[bool] = False  # by default
 
     def __init__(self, target: float, delta: float = DELTA, refuse: bool = False) -> None:
         self.target = number(target, "target", 0, 1, open_low=True, open_high=True)
@@ -105,8 +108,15 @@ class Promise(ABC):
         self.refuse = refuse
 
     def __str__(self) -> str:
-        usual = f"{self.kind} {self.target:.12g}"
-        return usual if self.delta == DELTA else f"{usual} (δ {self.delta:.12g})"
+        unusual = [] if self.delta == DELTA else [f"δ {self.delta:.12g}"]
+        unusual += [] if self.refuse == self.refuses else ["refusing" if self.refuse else "not refusing"]
+        unusual += self._unusual
+        return f"{self.kind} {self.target:.12g}" + (f" ({', '.join(unusual)})" if unusual else "")
+
+    @property
+    def _unusual(self) -> list[str]:
+        """What else is not as it is by default."""
+        return []
 
     @property
     @abstractmethod
@@ -136,11 +146,13 @@ class Promise(ABC):
             raise InputError(
                 f"promise.target is {self.target:g}, which {examples} calibration {unit} cannot certify at "
                 f"δ = {self.delta:g}: it takes at least {least:,} of them, or a target of at least "
-                f"{_smallest(examples, self.delta):.4f}."
+                f"{math.ceil(_smallest(examples, self.delta) * 10_000) / 10_000:g}."
             )
 
     def path(self, validation: Exits) -> list[float]:
         """The values of the dial that may be tested, from the strictest on."""
+        if len(validation.confidence) == 1 and not self.refuse:
+            return [INFINITY]
         strength = validation.strength(refuses=self.refuse)
         loose = list(dict.fromkeys(thresholds_at_coverages(strength, LEVELS)))
         return loose if self.refuse else [INFINITY, *loose]
@@ -269,6 +281,7 @@ class Risk(Promise):
 
     kind: ClassVar[str] = "risk"
     quantity: ClassVar[str] = "wrong answers"
+    refuses: ClassVar[bool] = True
 
     def __init__(
         self, target: float, delta: float = DELTA, refuse: bool = True, of: str = "answered"
@@ -277,8 +290,12 @@ class Risk(Promise):
         self.of = one_of(of, ("answered", "all"), "of")
 
     @property
+    def _unusual(self) -> list[str]:
+        return [] if self.of == "answered" else ["of all"]
+
+    @property
     def promise(self) -> str:
-        """R and δ in words."""
+        """The risk r and δ in words."""
         among = "of the answers to new examples" if self.of == "answered" else "of new examples"
         verb = "is wrong" if self.of == "answered" else "is answered wrongly"
         return (

@@ -17,12 +17,14 @@ def front(cascade: Mapping[str, Any], title: str) -> Figure:
     """
     figure = blank(7.2, 4.0)
     axes = figure.add_subplot()
+    refuses = cascade["promise"]["settings"]["refuse"]
+    told = "selective_accuracy" if refuses else "accuracy"  # who answers everything has both alike
     for key, label, colour, style in (
         ("path", "cascade, along its dial", PALETTE[0], "-"),
         ("entropy", "by entropy, no certificate", PALETTE[3], "--"),
     ):
         tests = [point.get("test", point) for point in cascade[key]]
-        points = sorted((one["macs"]["share"], one["accuracy"]) for one in tests)
+        points = sorted((one["macs"]["share"], one[told]) for one in tests if one[told] is not None)
         axes.plot(*zip(*points, strict=True), style, color=colour, label=label, linewidth=1.2, zorder=2)
     alone = cascade["alone"]
     _points(axes, list(alone.values()), "s", PALETTE[1], "one exit by itself")
@@ -31,9 +33,11 @@ def front(cascade: Mapping[str, Any], title: str) -> Figure:
         axes.annotate(name, place, xytext=(0, -11), textcoords="offset points", fontsize=6, ha="center")
     if cascade["parent_restricted"]:
         _points(axes, [cascade["parent_restricted"]], "^", PALETTE[2], "parent restricted")
-    _points(axes, [cascade["test"]], "*", "black", f"certified: {cascade['promise']['rule']}", size=110)
+    if cascade["test"][told] is not None:
+        label = f"certified: {cascade['promise']['rule']}, {cascade['test']['answered']:.0%} answered"
+        _points(axes, [cascade["test"]], "*", "black", label, told, size=110)
     axes.set_xlabel("mean MACs, as a share of the last exit's")
-    axes.set_ylabel("accuracy on test")
+    axes.set_ylabel(f"{told.replace('_', ' ')} on test")
     axes.set_title(f"{title}; bars: 95 % interval", fontsize=9)
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
@@ -41,12 +45,18 @@ def front(cascade: Mapping[str, Any], title: str) -> Figure:
 
 
 def _points(
-    axes: Any, found: Sequence[Mapping[str, Any]], marker: str, colour: str, label: str, size: int = 30
+    axes: Any,
+    found: Sequence[Mapping[str, Any]],
+    marker: str,
+    colour: str,
+    label: str,
+    told: str = "accuracy",
+    size: int = 30,
 ) -> None:
     """Models with their intervals."""
     x = [one["macs"]["share"] for one in found]
-    y = [one["accuracy"] for one in found]
-    ends = [one["intervals"]["accuracy"] for one in found]
+    y = [one[told] for one in found]
+    ends = [one["intervals"][told] for one in found]
     low = [max(0.0, middle - end[0]) for middle, end in zip(y, ends, strict=True)]
     high = [max(0.0, end[1] - middle) for middle, end in zip(y, ends, strict=True)]
     axes.errorbar(x, y, [low, high], fmt="none", ecolor=colour, alpha=0.4, linewidth=1, zorder=3)
@@ -54,7 +64,7 @@ def _points(
 
 
 def dial(cascade: Mapping[str, Any], title: str) -> Figure:
-    """Accuracy and the share that differs along the dial, with the certified point.
+    """Accuracy and the share that differs along the dial, with the certified point; empty of a single exit.
 
     Args:
         cascade: the block "cascade" of results.json.
@@ -82,7 +92,7 @@ def dial(cascade: Mapping[str, Any], title: str) -> Figure:
         right.plot(values, bounds, color=PALETTE[1], linewidth=1, linestyle="--", label="bound, calibration")
         target = cascade["promise"]["settings"]["target"]
         right.axhline(target, color=WRONG, linewidth=1, label=f"promised: {target:g}")
-        right.set_ylim(0, max(3 * target, *(point["test"]["differs"] for point in path)) * 1.05)
+        right.set_ylim(0, 1.05 * max([3 * target, *(point["test"]["differs"] for point in path)]))
     left.axhline(cascade["test"]["last_accuracy"], color="#555555", linewidth=1, label="last exit")
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=7)
