@@ -138,7 +138,10 @@ def test_a_superclass_is_a_subset() -> None:
             "data is 'glyphs': it must be one of nb",
         ),
         (lambda: nb.Experiment(data(), "mlp", branch()), "parent is 'mlp': it must be one of nb.parents"),
-        (lambda: nb.Experiment(data(), nb.parents.MLP(), "digits"), "it must be an nb.Branch or an nb.Tree"),
+        (
+            lambda: nb.Experiment(data(), nb.parents.MLP(), "digits"),
+            "it must be an nb.Branch, an nb.Tree or an nb.Cascade",
+        ),
         (lambda: nb.Branch("digits", None), "at is None: it must be the name of a stage"),
         (lambda: branch(threshold=0.5), "threshold is 0.5: it must be an object of nb.thresholds"),
         (lambda: branch(threshold=[]), "threshold is an empty list"),
@@ -233,7 +236,7 @@ def test_none_numpy_and_paths_are_taken_as_they_are_meant(tmp_path: Path) -> Non
     assert spec.parent.recipe.epochs == 2
     assert spec.usual.branch.network["widths"] == [8]
     assert (spec.outputs, spec.baseline_epochs) == (tmp_path, 1)
-    assert spec.baselines == BASELINES
+    assert spec.baselines == BASELINES[:-1]  # of images
     assert nb.Experiment(data(), parent, nb.Branch("digits", "pool", name="mine")).spec().tree.name == "mine"
 
 

@@ -35,9 +35,10 @@ _TOP |= {"seed", "outputs", "published", "baselines", "baseline_epochs", "object
 _ACCEPTANCE = {"score", "threshold", "thresholds"}
 # What only a tree of branches has, and what only a cascade, by which they are known.
 _OF_TREE, _OF_CASCADE = {"hierarchy", "router"}, {"stages", "promise"}
+OF_TEXTS = "tf_idf"
 BASELINES = (
     *("restricted", "linear_probe", "knn", "random_parent", "scratch", "fine_tuned", "random_labels"),
-    "tf_idf",
+    OF_TEXTS,
 )
 
 
@@ -185,7 +186,7 @@ class Experiment:
             compute=compute_of(values, outputs, trusted=trusted),
             outputs=outputs,
             objectives=checked(values.get("objectives")),
-            baselines=() if several or cascade else _baselines(values["baselines"]),
+            baselines=() if several or cascade else _baselines(values["baselines"], data.input.name),
             baseline_epochs=None if epochs is None else whole(epochs, "baseline_epochs", 1),
             published=_published(values["published"]),
             config=values,
@@ -431,9 +432,11 @@ def _published(given: object) -> Mapping[str, Any]:
     return given or {}
 
 
-def _baselines(chosen: object) -> tuple[str, ...]:
+def _baselines(chosen: object, examples: str) -> tuple[str, ...]:
+    """What to compare with; "all" are those that examples of this kind have."""
     if chosen is None or chosen == "all":
-        return BASELINES if chosen else ()
+        apply = [name for name in BASELINES if name != OF_TEXTS or examples == "texts"]
+        return tuple(apply) if chosen else ()
     if not isinstance(chosen, Sequence) or isinstance(chosen, str):
         raise InputError(
             f"baselines is {chosen!r}: it must be all, null or a list among {', '.join(BASELINES)}."
