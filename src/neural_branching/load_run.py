@@ -135,7 +135,8 @@ def _finished(folder: Path) -> dict[str, Any]:
         decided = False
     if not decided:
         raise InputError(
-            f"The folder {folder} has no {RESULTS} of a finished run: name a folder that train or route made."
+            f"The folder {folder} has no {RESULTS} of a finished run: name a folder that train, route or "
+            "cascade made."
         )
     return results
 

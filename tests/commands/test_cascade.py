@@ -264,6 +264,10 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys, place: Path)
     assert run(monkeypatch, "report", str(sweep)) is None
     assert "consistent 0.3" in capsys.readouterr().out
     assert len(nb.summary(sweep)) == 4
+    compared = ["report", str(sweep), "--compare", "subset=digits", "subset=upper"]
+    assert re.search(
+        "its runs are of cascade, and this takes those of train", str(run(monkeypatch, *compared))
+    )
 
 
 @pytest.mark.parametrize(
@@ -272,6 +276,7 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys, place: Path)
         (["stages=[hidden2,hidden1]"], "hidden2 defers to hidden1, which is no deeper"),
         (["stages=[hidden1]"], "a cascade has exits at two or more different stages"),
         (["stages=[hidden1,hidden1]"], "two or more different stages"),
+        (["stages=hidden1,hidden2"], r'or write "stages=\[hidden1,hidden2\]" where a list is wanted'),
         (["stages=hidden1"], "two or more different stages"),
         (["stages=[null,hidden1]"], "two or more different stages"),
         (["stages=[[hidden1],hidden2]"], "two or more different stages"),

@@ -58,6 +58,10 @@ def sentence(*overrides: str, command: str = "train") -> str:
         (["seed"], "'seed' cannot be read"),
         (["=3"], "'=3' cannot be read"),
         (["seed=range(0)"], "seed=range(0) stands for several values: add -m"),
+        (
+            ["subset=digits,upper"],
+            'subset=digits,upper has several values: add -m, which runs each, or write "',
+        ),
         (["subset=superclass"], "subset.superclass must be given: add subset.superclass=VALUE."),
         (["parent@other=mlp"], "parent@other is unknown: write parent=NAME."),
         (["~parent"], "The configuration has no 'parent', which must be given."),

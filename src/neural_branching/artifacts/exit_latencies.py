@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from neural_branching.artifacts.build_networks import input_width, new_branch, new_parent
-from neural_branching.artifacts.macs import latency
+from neural_branching.artifacts.macs import latencies
 from neural_branching.config.experiment import Experiment
 from neural_branching.files.writing import write_atomically
 from neural_branching.networks.readout import stages_of
@@ -17,9 +17,8 @@ from neural_branching.routing.exits import ExitCosts
 from neural_branching.store.artifact_store import Artifact, Facts, Store
 from neural_branching.training.parent import Parent
 
-RECIPE = 1
+RECIPE = 2
 FILE = "milliseconds.json"
-ROUNDS = 3  # of which the least disturbed counts
 
 
 def ensure_exit_latencies(experiment: Experiment, store: Store) -> Artifact:
@@ -47,22 +46,18 @@ def ensure_exit_latencies(experiment: Experiment, store: Store) -> Artifact:
     def make(folder: Path) -> Facts:
         network = new_parent(parent.anew()).to(device).eval()  # how long it takes is no matter of weights
         blank = parent.input.blank().to(device)
-        heads = {
-            name: (new_branch(one, width).to(device).eval(), torch.zeros(1, width, device=device))
-            for name, one in experiment.branches.items()
-            for width in [input_width(parent, one)]
-        }
-        walks = [partial(_walk, network, stages_of(one.stage)) for one in experiment.branches.values()]
-        # Round after round, so that what disturbs one exit disturbs all alike.
-        rounds = [
-            ([latency(walk, blank) for walk in walks], [latency(*head) for head in heads.values()])
-            for _ in range(ROUNDS)
-        ]
-        prefix, head = (np.min([one[part] for one in rounds], axis=0) for part in (0, 1))
+        walks, heads = [], []
+        for one in experiment.branches.values():
+            width = input_width(parent, one)
+            head, vector = new_branch(one, width).to(device).eval(), torch.zeros(1, width, device=device)
+            walks.append(partial(_walk, network, stages_of(one.stage), blank))
+            heads.append(partial(head, vector))
+        milliseconds = latencies([*walks, *heads], device)
+        prefix, head_costs = milliseconds[: len(walks)], milliseconds[len(walks) :]
         # A deeper exit takes no less: what is measured otherwise is noise.
-        measured = {"prefix": np.maximum.accumulate(prefix).tolist(), "head": head.tolist()}
+        measured = {"prefix": np.maximum.accumulate(prefix).tolist(), "head": head_costs}
         write_atomically(folder / FILE, json.dumps(measured))
-        return {"batch": 1, "rounds": ROUNDS}
+        return {"batch": 1}
 
     return store.fetch("latencies", identity, make, needs=[FILE])
 

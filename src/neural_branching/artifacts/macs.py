@@ -2,8 +2,10 @@
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -79,6 +81,27 @@ class _Uncounted(TorchDispatchMode):  # type: ignore[no-untyped-call]
 @cache  # once for all stages and runs of a process
 def _say_uncounted(name: str) -> None:
     log.warning("Multiply–accumulates of the operation %s are not counted.", name)
+
+
+def latencies(calls: Sequence[Callable[[], object]], device: torch.device, rounds: int = 30) -> list[float]:
+    """Median milliseconds of several calls, made in turn so that what disturbs one disturbs all alike.
+
+    Args:
+        calls: what is timed, of modules in evaluation mode.
+        device: where they compute.
+        rounds: how often each is called, after a first time that does not count.
+    """
+    taken: list[list[float]] = [[] for _ in calls]
+    with torch.inference_mode():
+        for turn in range(1 + rounds):
+            for call, mine in zip(calls, taken, strict=True):
+                start = time.perf_counter()
+                call()
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                if turn:
+                    mine.append(time.perf_counter() - start)
+    return [median(mine) * 1000 for mine in taken]
 
 
 def latency(forward: Callable[[Tensor], Tensor], x: Tensor) -> float:

@@ -106,6 +106,12 @@ def explained(error: Exception, overrides: Sequence[str], config_name: str) -> E
         return InputError(f"{group}={name} chooses a {other}, which {config_name} does not have.")
     if words.startswith("Could not override "):
         return _unknown_key(words.split("'")[1], overrides, config_name)
+    if several := re.match(r"Ambiguous value for argument '(.+?)=(.+)'", words):
+        name, values = several.groups()
+        return InputError(
+            f"{name}={values} has several values: add -m, which runs each, or write "
+            f'"{name}=[{values}]" where a list is wanted.'
+        )
     if "requires --multirun" in words:
         return InputError(f"{words.split(chr(39))[1]} stands for several values: add -m, which runs each.")
     return InputError(f"{words}.")

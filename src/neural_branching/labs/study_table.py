@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from neural_branching.errors import InputError
 from neural_branching.files.csv_text import write_table
 from neural_branching.files.reading import read_json
 from neural_branching.report.cells import Cell, Entry
-from neural_branching.report.results import SCHEMA_VERSION, command_of
+from neural_branching.report.finished_runs import finished_runs
+from neural_branching.report.results import SCHEMA_VERSION
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
-from neural_branching.store.run_folders import RESULTS, STUDIES, missing_jobs, runs_below
+from neural_branching.store.run_folders import RESULTS, STUDIES
 
 Results = Mapping[str, Any]
 
@@ -53,19 +52,7 @@ def tabulate(
         InputError: if no study below the folder has results.
         OSError: if the table cannot be written.
     """
-    lines: dict[str, StudyLine] = {}
-    broken = {str(place): why for place, why in missing_jobs(folder, command).items()}
-    for run in sorted(runs_below(folder)):
-        if command_of(run) != command:
-            continue
-        name = str(run.relative_to(folder))
-        try:
-            lines[name] = _read(run, cells)
-        except InputError as error:
-            broken[name] = str(error)
-    if not lines:
-        why = next(iter(broken.values()), f"there is no run of {command}")
-        raise InputError(f"{folder} has no finished study: {why}")
+    lines, broken = finished_runs(folder, command, lambda run: _read(run, cells))
     write_table(
         folder / STUDIES,
         ["run", "overrides", "seeds", *columns],
@@ -103,8 +90,7 @@ def over_seeds(seeds: Sequence[Mapping[str, Any]], *path: str) -> Cell:
     values = [at(one, *path) for one in seeds]
     if None in values:
         return Cell(None)
-    known = np.array(values, dtype=np.float64)
-    return Cell(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else None)
+    return Cell.over([value for value in values if value is not None])
 
 
 def at(one: Mapping[str, Any], *path: str) -> float | None:

@@ -1,9 +1,10 @@
 """Anyone's ``nn.Module`` as a network with branch points."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import OutOfMemoryError, Tensor, nn
 
 from neural_branching.errors import ArgumentError, InputError
 from neural_branching.networks.network import Network, Stays
@@ -92,27 +93,11 @@ class WrappedModule(Network):
             if not missing and not whole:
                 raise _StageReachedError
 
-        hooks = [
-            self.module.get_submodule(name.partition(ELEMENT)[0]).register_forward_hook(
-                lambda module, inputs, output, name=name: keep(name, output)
-            )
-            for name in stages
-            if name != self.last
-        ]
-        try:
+        with self._hooked(stages, keep):
             whole_output = self.compute(x)
             if self.last in missing:
                 keep(self.last, whole_output)
-        except _StageReachedError:
-            pass
-        finally:
-            for hook in hooks:
-                hook.remove()
-        for name in stages:
-            if name not in seen:
-                raise InputError(
-                    f"The stage {name!r} of {type(self.module).__name__} is never called in a forward pass."
-                )
+        self._refuse_uncalled(missing)
         yield from seen.items()
 
     def walk_while(self, x: Shaped[Tensor, "n ..."], stages: Sequence[str], stays: Stays) -> None:
@@ -152,32 +137,47 @@ class WrappedModule(Network):
                 raise _StageReachedError
             return None if going.all() else _thinned(output, going)
 
+        with self._hooked(stages, thin):
+            try:
+                output = self.compute(x)
+            except Exception as error:
+                if (
+                    here == len(x)
+                    or raised
+                    or isinstance(error, _StageReachedError | InputError | OutOfMemoryError)
+                ):
+                    raise
+                raise InputError(
+                    f"{type(self.module).__name__} cannot go on with some of its inputs "
+                    f"({type(error).__name__}: {error})."
+                ) from error
+            if self.last in left:
+                thin(self.last, output)
+        if here:
+            self._refuse_uncalled(left)
+
+    @contextmanager
+    def _hooked(self, stages: Sequence[str], see: Callable[[str, object], object]) -> Iterator[None]:
+        """Inside, submodules hand what they return to ``see``, which may change it, or end the pass."""
         hooks = [
             self.module.get_submodule(name.partition(ELEMENT)[0]).register_forward_hook(
-                lambda module, inputs, output, name=name: thin(name, output)
+                lambda module, inputs, output, name=name: see(name, output)
             )
             for name in stages
             if name != self.last
         ]
         try:
-            output = self.compute(x)
-            if self.last in left:
-                thin(self.last, output)
+            yield
         except _StageReachedError:
-            return
-        except Exception as error:
-            if here == len(x) or raised or isinstance(error, InputError | torch.OutOfMemoryError):
-                raise
-            raise InputError(
-                f"{type(self.module).__name__} cannot go on with some of its inputs "
-                f"({type(error).__name__}: {error})."
-            ) from error
+            pass
         finally:
             for hook in hooks:
                 hook.remove()
-        if left:
+
+    def _refuse_uncalled(self, stages: Iterable[str]) -> None:
+        for name in sorted(stages):
             raise InputError(
-                f"The stage {min(left)!r} of {type(self.module).__name__} is never called in a forward pass."
+                f"The stage {name!r} of {type(self.module).__name__} is never called in a forward pass."
             )
 
     def _element(self, stage: str, output: object) -> Tensor:

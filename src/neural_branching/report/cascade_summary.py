@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from neural_branching.errors import InputError
 from neural_branching.files.csv_text import write_table
 from neural_branching.report.cells import Cell, Entry
 from neural_branching.report.figures.style import MARKERS, PALETTE, blank, error_bars, save
+from neural_branching.report.finished_runs import finished_runs
 from neural_branching.report.metrics import CASCADE_METRICS
-from neural_branching.report.results import Row, command_of, read_results, records
+from neural_branching.report.results import Row, read_results, records
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
-from neural_branching.store.run_folders import CASCADES, RESULTS, missing_jobs, natural, runs_below
+from neural_branching.store.run_folders import CASCADES, RESULTS
 
 COMMAND = "cascade"
 FIGURE = "cascades"
@@ -57,19 +57,8 @@ def collect(folder: Path) -> tuple[list[Row], dict[str, str]]:
     Raises:
         InputError: if none has results.
     """
-    rows: list[Row] = []
-    broken = {str(place.relative_to(folder)): why for place, why in missing_jobs(folder, COMMAND).items()}
-    for run in sorted(runs_below(folder), key=lambda path: natural(path.relative_to(folder))):
-        if command_of(run) != COMMAND:
-            continue
-        name = str(run.relative_to(folder))
-        try:
-            rows.append({"run": name, **_record(run)})
-        except InputError as error:
-            broken[name] = str(error)
-    if not rows:
-        raise InputError(f"{folder} has no finished cascade: {next(iter(broken.values()), 'none was begun')}")
-    return rows, broken
+    found, broken = finished_runs(folder, COMMAND, _record)
+    return [{"run": name, **one} for name, one in found.items()], broken
 
 
 def table(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
@@ -123,10 +112,7 @@ def _settings(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
 
 def _cell(runs: Sequence[Row], name: str) -> Cell:
     """Mean and standard deviation over seeds; of those that have the number."""
-    values = [float(row[name]) for row in runs if row[name] is not None]
-    if not values:
-        return Cell(None)
-    return Cell(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
+    return Cell.over([float(row[name]) for row in runs if row[name] is not None])
 
 
 def _names(settings: Sequence[tuple[str, str, str]]) -> list[str]:

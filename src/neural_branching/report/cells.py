@@ -1,6 +1,7 @@
 """How numbers are written in tables."""
 
 import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,12 @@ class Cell:
     deviation: float | None = None
     interval: Interval | None = None
     mark: str = ""
+
+    @classmethod
+    def over(cls, values: Sequence[float]) -> "Cell":
+        """Mean and standard deviation over seeds; empty of none."""
+        deviation = statistics.stdev(values) if len(values) > 1 else None
+        return cls(statistics.mean(values), deviation) if values else cls(None)
 
     def __str__(self) -> str:
         return self.mark + with_interval(self.mean, self.interval, self.deviation)

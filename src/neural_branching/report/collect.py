@@ -295,7 +295,10 @@ def collect(folder: Path, command: str = "train") -> Summary:
     for job, reason in missing_jobs(folder, command).items():
         summary.unread[job.relative_to(folder).as_posix()] = reason
     if not summary.completed and not summary.failed:
-        reason = next(iter(summary.unread.values()), "nothing in it looks like a run")
+        others = {command_of(run) for run in runs_below(folder)} - {command}
+        there = f"its runs are of {' and '.join(sorted(others))}, and this takes those of {command}"
+        nothing = there if others else "nothing in it looks like a run"
+        reason = next(iter(summary.unread.values()), nothing)
         raise InputError(f"The folder {folder} has no {RESULTS} of a run in it: {reason.rstrip('.')}.")
     _add_swept(summary)
     _add_data(summary)
