@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from neural_branching import pipeline
+from neural_branching.artifacts.activations import fitting_batch
+from neural_branching.artifacts.build_networks import outline
 from neural_branching.artifacts.ensure_branch import ensure_branch, load_branch
 from neural_branching.artifacts.workspace import Workspace, load_parent
 from neural_branching.config.branch_spec import BranchSpec
@@ -223,7 +225,7 @@ def _predictor(
         acceptances = done.tree.thresholds[index].acceptances
     else:
         acceptances = {name: one.thresholds[index].branch.acceptance for name, one in done.nodes.items()}
-    rows = done.table.rows("test", tree.classes)
+    rows, place = done.table.rows("test", tree.classes), device or experiment.compute.device()
     return Predictor(
         tree,
         load_parent(workspace),
@@ -233,9 +235,10 @@ def _predictor(
         done.tree.router if done.tree else None,
         acceptances,
         experiment.data.input,
-        device or experiment.compute.device(),
+        place,
         done.table.examples()[rows[:: -(-len(rows) // EXAMPLES)]],
         experiment.parent.kept.dtype,
+        fitting_batch(outline(experiment.parent), experiment.parent.input.blank(), place),
     )
 
 

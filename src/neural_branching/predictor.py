@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from neural_branching.artifacts.activations import BATCH
 from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.data.inputs.text_inputs import TextInputs
 from neural_branching.errors import InputError, one_of
@@ -265,6 +266,7 @@ class Predictor:
         device: where networks run.
         examples: some that the run was evaluated on, as the table holds them, (n, …).
         dtype: what the parent's activations were kept in.
+        at_once: most examples of a pass: what is too large for the processor's caches takes longer.
     """
 
     def __init__(
@@ -280,9 +282,10 @@ class Predictor:
         device: torch.device,
         examples: NDArray[Any],
         dtype: str = "float32",
+        at_once: int = BATCH,
     ) -> None:
         self.tree, self.router, self.acceptances = tree, router, acceptances
-        self.input, self.device, self.examples = input, device, examples
+        self.input, self.device, self.examples, self.at_once = input, device, examples, at_once
         self.networks = TreeNetworks(tree, parent, heads, gates, columns, dtype).to(device).eval()
         # A cascade by itself; within a hierarchy routers may have to look at later nodes first.
         self._leaves = len(tree.exits(tree.root)) == len(tree.nodes) > 1
@@ -329,6 +332,7 @@ class Predictor:
             self.device,
             self.examples,
             self.networks.dtype,
+            self.at_once,
         )
 
     def predict(self, examples: NDArray[Any] | Tensor | Sequence[Any]) -> list[Prediction]:
@@ -364,9 +368,13 @@ class Predictor:
             batch: shape (n, *shape).
         """
         batch = self.encoded(batch)
+        passes = [self._pass(some.to(self.device)) for some in torch.split(batch, self.at_once)]
         found = {
-            kind: {name: one.float().cpu().numpy() for name, one in outputs.items()}
-            for kind, outputs in self._pass(batch.to(self.device)).items()
+            kind: {
+                name: np.concatenate([one[kind][name].float().cpu().numpy() for one in passes])
+                for name in outputs
+            }
+            for kind, outputs in passes[0].items()
         }
         return self.networks.node_outputs(found, np.arange(len(batch)), np.full(len(batch), -1))
 

@@ -146,6 +146,20 @@ def test_what_has_left_is_computed_no_further(place: Path, monkeypatch) -> None:
     assert [one.answer for one in whole.predict(images)] == [one.answer for one in answers]
 
 
+def test_many_examples_are_answered_some_at_a_time(place: Path, monkeypatch) -> None:
+    predictor, images = load(place / "usual"), images_of(place, trace(place, "usual"))
+    assert predictor.at_once == 512  # of so narrow layers
+    expected, seen = predictor.predict(images), []
+    predictor.networks.parent.network.stages["hidden1"].register_forward_hook(
+        lambda module, inputs, output: seen.append(len(output))
+    )
+    monkeypatch.setattr(predictor, "at_once", 7)
+    answers = predictor.predict(images)
+    assert seen == [7, 7, 7, 7, 2]
+    assert [one.answer for one in answers] == [one.answer for one in expected]
+    assert [len(one.trace) for one in answers] == [len(one.trace) for one in expected]
+
+
 def test_an_exit_answers_by_itself(place: Path) -> None:
     predictor, lines = load(place / "usual"), trace(place, "usual")
     images = images_of(place, lines)

@@ -111,7 +111,7 @@ def fitting_batch(
     finally:
         for hook in hooks:
             hook.remove()
-    fit = LARGEST[device.type] // largest
+    fit = LARGEST.get(device.type, LARGEST["cuda"]) // largest
     return int(min(BATCH, 2 ** max(0, fit.bit_length() - 1)))
 
 

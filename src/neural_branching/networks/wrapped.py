@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 from torch import OutOfMemoryError, Tensor, nn
@@ -34,7 +35,7 @@ class WrappedModule(Network):
         self.module = module
         self.last = last
 
-    @property
+    @cached_property  # every answer asks in which order stages come
     def stage_names(self) -> tuple[str, ...]:
         """Names of all submodules as ``named_modules`` gives them, then the last stage."""
         return (*(name for name, _ in self.module.named_modules() if name not in ("", self.last)), self.last)
