@@ -2,7 +2,7 @@
 
 import torch
 
-from neural_branching.data.batches import TensorDataModule
+from neural_branching.data.tensor_data import TensorDataModule
 
 
 class Noise(TensorDataModule):

@@ -53,7 +53,7 @@ ONLY: dict[str, set[str]] = {
     "evaluation": {"errors", "selection", "routing"},
     "training": {
         *("errors", "store.checkpoint", "store.run_folders"),
-        *("selection.array_types", "networks", "data.batches"),
+        *("selection.array_types", "networks", "data.batches", "data.tensor_data"),
     },
     "config": {
         "errors",
@@ -317,7 +317,7 @@ def test_selection_knows_no_torch() -> None:
 
 
 def test_a_branch_cannot_reach_a_pixel() -> None:
-    reached, todo = set(), ["training.branch"]
+    reached, todo = set(), ["training.classifier"]
     while todo:
         module = todo.pop()
         if module not in reached:

@@ -32,9 +32,9 @@ from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.report.results import write_predictions
 from neural_branching.store.artifact_store import Artifact, key_of
-from neural_branching.training.parent import Parent
 from sweeps import only, record
 from tiny import glyphs, networks, recipe
 
@@ -399,7 +399,7 @@ def photo_run(photos: Path, outputs: Path, *overrides: str) -> pipeline.Run:
 def _only_shapes(method: Callable[..., Any]) -> Callable[..., Any]:
     """What a parent may do without its weights: be checked with an image that has no pixels."""
 
-    def checked(self: Parent, x: torch.Tensor, *rest: Any, **options: Any) -> Any:
+    def checked(self: StandardizedNetwork, x: torch.Tensor, *rest: Any, **options: Any) -> Any:
         assert x.is_meta, "ran the parent"
         return method(self, x, *rest, **options)
 
@@ -420,7 +420,7 @@ def test_a_branch_trains_with_the_images_gone(
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("opened an image"))
     monkeypatch.setattr(DataTable, "examples", lambda self: pytest.fail("read a pixel"))
     for name in ("forward", "walk"):
-        monkeypatch.setattr(Parent, name, _only_shapes(getattr(Parent, name)))
+        monkeypatch.setattr(StandardizedNetwork, name, _only_shapes(getattr(StandardizedNetwork, name)))
     without = photo_run(photos, outputs, "branch.seed=1", "branch_point=hidden1")
     assert built(without) == built(beside) == {"branch"}
     assert numbers(without) == numbers(beside)

@@ -31,6 +31,8 @@ from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.network import Network
 from neural_branching.networks.readout import Readout
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.networks.torchvision_model import TorchvisionModel
 from neural_branching.networks.vit import VisionTransformer
 from neural_branching.networks.wrapped import as_network
@@ -48,9 +50,6 @@ from neural_branching.selection.scores.from_logits import (
 )
 from neural_branching.selection.thresholds.plain import Fixed
 from neural_branching.selection.thresholds.threshold import Choice
-from neural_branching.training.branch import Branch
-from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Recipe
 from sweeps import record
 from tiny import glyphs, networks
 
@@ -407,12 +406,12 @@ def test_the_parent_runs_no_further_than_is_asked(place: Path) -> None:
 
 def small_system(network: Network) -> Predictor:
     """One untrained branch below a parent with two classes."""
-    recipe, branch = Recipe(1, 1, 0.1), Branch(MLP((2,), 2, [4]), Recipe(1, 1, 0.1), 2)
+    branch = StandardizedNetwork(Standardize((2,)), MLP((2,), 2, [4]))
     groups, rule = (("a",), ("b",)), Fixed(0.0)
     stop = Acceptance(MaxSoftmax(), MaxSoftmax().fit(None), Choice(0.0, 0), rule)
     return Predictor(
         Tree("one", {ROOT: Node(ROOT, None, ("a", "b"), groups, leaf=True)}),
-        Parent(network, recipe, (3, 1, 1)),
+        StandardizedNetwork(Standardize((3, 1, 1)), network),
         {ROOT: Head(branch, "logits", Readout("flatten"))},
         {},
         None,

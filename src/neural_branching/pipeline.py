@@ -43,7 +43,7 @@ from neural_branching.routing.exits import ExitCosts
 from neural_branching.routing.routers import ROUTERS, Router
 from neural_branching.store.artifact_store import Artifact
 from neural_branching.store.environment import environment
-from neural_branching.training.fit import History
+from neural_branching.training.history import History
 
 
 @dataclass(frozen=True)

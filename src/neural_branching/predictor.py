@@ -19,14 +19,12 @@ from neural_branching.evaluation.acceptance import Acceptance
 from neural_branching.networks.network import Network
 from neural_branching.networks.readout import Readout, stages_of
 from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.routing.descent import FittedRouter, RoutingPaths, descend, visits
 from neural_branching.routing.hierarchy import Tree
 from neural_branching.routing.node_outputs import NodeOutputs
 from neural_branching.selection import Answers
 from neural_branching.selection.scores.from_logits import softmax
-from neural_branching.training.branch import Branch
-from neural_branching.training.classifier import Classifier
-from neural_branching.training.parent import Parent
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +95,7 @@ class Head:
         trunk: name of the branch that it grows from; None if it grows from the parent.
     """
 
-    branch: Branch
+    branch: StandardizedNetwork
     stage: str
     readout: Readout
     trunk: str | None = None
@@ -118,7 +116,7 @@ class TreeNetworks(nn.Module):
     def __init__(
         self,
         tree: Tree,
-        parent: "Parent | _Plain",
+        parent: "StandardizedNetwork | _Plain",
         heads: Mapping[str, Head],
         gates: Mapping[str, Head],
         columns: Sequence[Sequence[int]] | None,
@@ -237,7 +235,7 @@ class TreeNetworks(nn.Module):
 class _Plain(nn.Module):
     """A classifier without Lightning's part, which no program can be made of."""
 
-    def __init__(self, model: "Classifier | _Plain") -> None:
+    def __init__(self, model: "StandardizedNetwork | _Plain") -> None:
         super().__init__()
         self.standardize: Standardize = model.standardize
         self.network: Network = model.network
@@ -272,7 +270,7 @@ class Predictor:
     def __init__(
         self,
         tree: Tree,
-        parent: "Parent | _Plain",
+        parent: "StandardizedNetwork | _Plain",
         heads: Mapping[str, Head],
         gates: Mapping[str, Head],
         columns: Sequence[Sequence[int]] | None,

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from device import DEVICE, REPEATED
 from neural_branching.artifacts import activations as act
+from neural_branching.artifacts.activation_data import ActivationDataModule
 from neural_branching.data.split import SPLITS
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
@@ -21,9 +22,9 @@ from neural_branching.files import row_file
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.readout import Readout
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.store.artifact_store import Artifact, Store
-from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Recipe
 
 IMAGE, N, BATCH = (3, 12, 12), 40, 16
 CPU = torch.device("cpu")
@@ -44,22 +45,22 @@ def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(act, "BATCH", BATCH)  # two full batches and a part of one
 
 
-def new_parent(kind: str) -> Parent:
+def new_parent(kind: str) -> StandardizedNetwork:
     torch.manual_seed(0)
     network = MLP(IMAGE, 4, [10, 7], dropout=0.5) if kind == "mlp" else ConvNet(IMAGE, 4, 2)
-    parent = Parent(network, Recipe(1, 1, 0.1), IMAGE if kind == "mlp" else (3, 1, 1))
-    parent.learn_normalization(torch.from_numpy(IMAGES[:30]))
+    parent = StandardizedNetwork(Standardize(IMAGE if kind == "mlp" else (3, 1, 1)), network)
+    parent.standardize.learn(torch.from_numpy(IMAGES[:30]))
     if kind == "convnet":
         parent.train()(torch.from_numpy(IMAGES))  # running statistics other than any batch's
     return parent
 
 
-def widths(parent: Parent) -> dict[str, int]:
+def widths(parent: StandardizedNetwork) -> dict[str, int]:
     """What a branch would see at every stage, by the default readout."""
     return act.stage_widths(parent, torch.zeros(1, *IMAGE), None, AUTO)
 
 
-def fetched(parent: Parent, tmp_path: Path, device: torch.device = CPU) -> Artifact:
+def fetched(parent: StandardizedNetwork, tmp_path: Path, device: torch.device = CPU) -> Artifact:
     store = Store(tmp_path / "store")
     return store.fetch("activations", {}, lambda folder: act.extract(parent, IMAGES, folder, device))
 
@@ -172,9 +173,7 @@ def test_the_data_module_selects_the_rows_and_targets_of_its_subset(
         asked.append(True)
         return artifact
 
-    module = act.ActivationDataModule(
-        ask, data, [(name,) for name in classes], "hidden2", batch_size=4, seed=0
-    )
+    module = ActivationDataModule(ask, data, [(name,) for name in classes], "hidden2", batch_size=4, seed=0)
     module.prepare_data()
     assert asked
     module.setup("fit")

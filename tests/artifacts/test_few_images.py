@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from neural_branching.artifacts import activations as act
+from neural_branching.artifacts.activation_data import ActivationDataModule
 from neural_branching.artifacts.baselines import _Bench
 from neural_branching.artifacts.ensure_branch import (
     ensure_activations,
@@ -89,7 +90,7 @@ def test_the_branch_is_standardised_by_its_own_images(few: Run) -> None:
 def test_views_are_those_of_the_same_images(glyph_run: GlyphRun) -> None:
     run = glyph_run("branch.examples_per_class=10", "views.count=2", *ORDINARY)
     spec, table, workspace = branch_of(run), run.table, Workspace.of(run.experiment, run.table)
-    data = act.ActivationDataModule(
+    data = ActivationDataModule(
         lambda: ensure_activations(workspace, spec),
         table,
         spec.groups,

@@ -9,10 +9,10 @@ from neural_branching.artifacts import macs as cost_module
 from neural_branching.artifacts.macs import cost, latency
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.networks.vit import VisionTransformer
 from neural_branching.networks.wrapped import as_network
-from neural_branching.training.branch import Branch
-from neural_branching.training.parent import Parent
 from neural_branching.training.recipe import Recipe
 
 IMAGE, FIT = (3, 32, 32), Recipe(1, 1, 0.1)
@@ -20,7 +20,7 @@ BLANK = torch.zeros(1, *IMAGE)
 
 
 def test_the_costs_of_a_perceptron_by_stage() -> None:
-    parent = Parent(MLP(IMAGE, 6, (1024, 512)), FIT, IMAGE)
+    parent = StandardizedNetwork(Standardize(IMAGE), MLP(IMAGE, 6, (1024, 512)))
     layers = {"hidden1": (3072, 1024), "hidden2": (1024, 512), "logits": (512, 6)}
     products = weights = 0
     for stage, (n, m) in layers.items():
@@ -32,13 +32,13 @@ def test_the_costs_of_a_perceptron_by_stage() -> None:
 
 
 def test_the_costs_of_a_branch() -> None:
-    branch = Branch(MLP((512,), 3, (256,)), FIT, 512)
+    branch = StandardizedNetwork(Standardize((512,)), MLP((512,), 3, (256,)))
     assert cost(branch, torch.zeros(1, 512)).macs == 131_840
     assert cost(branch, torch.zeros(1, 512)).parameters == 131_840 + 256 + 3
 
 
 def test_parameters_behind_the_branch_point_do_not_count() -> None:
-    parent = Parent(ConvNet(IMAGE, 6), FIT, (3, 1, 1))
+    parent = StandardizedNetwork(Standardize((3, 1, 1)), ConvNet(IMAGE, 6))
     whole = sum(parameter.numel() for parameter in parent.parameters())
     assert cost(parent, BLANK).parameters == whole
     assert cost(parent, BLANK, "pool").parameters == whole - (128 * 6 + 6)
@@ -47,7 +47,7 @@ def test_parameters_behind_the_branch_point_do_not_count() -> None:
 
 @pytest.mark.parametrize("training", [False, True])
 def test_nothing_is_changed(training: bool) -> None:
-    parent = Parent(ConvNet(IMAGE, 6, 2), FIT, (3, 1, 1)).train(training)
+    parent = StandardizedNetwork(Standardize((3, 1, 1)), ConvNet(IMAGE, 6, 2)).train(training)
     before = {name: value.clone() for name, value in parent.state_dict().items()}
     cost(parent, BLANK)
     cost(parent, BLANK, "block1")
@@ -58,7 +58,7 @@ def test_nothing_is_changed(training: bool) -> None:
 
 
 def test_costs_do_not_depend_on_whether_gradients_are_on() -> None:
-    parent = Parent(ConvNet(IMAGE, 6, 2), FIT, (3, 1, 1))
+    parent = StandardizedNetwork(Standardize((3, 1, 1)), ConvNet(IMAGE, 6, 2))
     assert parent.training
     with_gradients = cost(parent, BLANK).macs
     with torch.no_grad():
@@ -66,7 +66,7 @@ def test_costs_do_not_depend_on_whether_gradients_are_on() -> None:
 
 
 def test_a_pass_takes_time() -> None:
-    branch = Branch(MLP((16,), 3, [8]), FIT, 16)
+    branch = StandardizedNetwork(Standardize((16,)), MLP((16,), 3, [8]))
     assert 0 < latency(branch.eval(), torch.zeros(1, 16)) < 10_000
 
 
@@ -78,7 +78,7 @@ def test_attention_is_counted_by_versions_of_torch_that_do_not_know_it(
     monkeypatch.setattr(flop_counter, "flop_registry", known)
     with torch.device(device):
         network = VisionTransformer((3, 16, 16), 10, width=16, depth=3, heads=2)
-        parent = Parent(network, FIT, (3, 1, 1))
+        parent = StandardizedNetwork(Standardize((3, 1, 1)), network)
     tokens, width = 1 + 16, 16
     block = 12 * tokens * width * width + 2 * tokens * tokens * width
     assert cost(parent, torch.zeros(1, 3, 16, 16)).macs == 16 * 48 * width + 3 * block + width * 10
@@ -100,12 +100,14 @@ class Product(nn.Module):
 def test_what_multiplies_and_is_not_counted_is_named(caplog: pytest.LogCaptureFixture) -> None:
     cost_module._say_uncounted.cache_clear()
     for network in (ConvNet((3, 8, 8), 4, 2), VisionTransformer((3, 8, 8), 4, width=8, depth=1, heads=2)):
-        cost(Parent(network, FIT, (3, 1, 1)), torch.zeros(1, 3, 8, 8))
+        cost(StandardizedNetwork(Standardize((3, 1, 1)), network), torch.zeros(1, 3, 8, 8))
     assert caplog.messages == []
-    parent = Parent(as_network(Product()), FIT, (3, 1, 1))
+    parent = StandardizedNetwork(Standardize((3, 1, 1)), as_network(Product()))
     assert (
         cost(parent, torch.zeros(1, 3, 8, 8)).macs
-        == cost(Parent(parent.network.bare.body, FIT, (3, 1, 1)), torch.zeros(1, 3, 8, 8)).macs
+        == cost(
+            StandardizedNetwork(Standardize((3, 1, 1)), parent.network.bare.body), torch.zeros(1, 3, 8, 8)
+        ).macs
     )
     cost(parent, torch.zeros(1, 3, 8, 8))
     assert caplog.messages == ["Multiply–accumulates of the operation aten.mv are not counted."]

@@ -9,7 +9,7 @@ import pytest
 from device import ON_CPU, ON_GPU
 from neural_branching import cli
 from neural_branching.artifacts import activations
-from neural_branching.artifacts import train_together as together_module
+from neural_branching.artifacts import train_stack as stack_module
 from neural_branching.store.artifact_store import Store
 from sweeps import close
 from tiny import glyphs, networks
@@ -174,7 +174,7 @@ def test_branches_are_trained_at_once_on_a_gpu(monkeypatch, tmp_path) -> None:
 def test_rows_that_memory_cannot_hold_are_mapped_and_give_the_same(monkeypatch, tmp_path) -> None:
     sweep = ["train", "-m", *TINY, "subset=digits,upper", "views.count=2", "branch.fit.patience=null"]
     held = run(monkeypatch, tmp_path / "held", *sweep, "trainer.together=false")
-    for module in (activations, together_module):
+    for module in (activations, stack_module):
         monkeypatch.setattr(module, "fits_memory", lambda rows, width: False)
     gathered = []
     mapped = np.memmap
@@ -196,7 +196,7 @@ def test_a_stack_holds_what_fits_into_memory(monkeypatch, tmp_path) -> None:
         asked.append(rows)
         return rows <= 3 * asked[0]  # the first that is asked for are the rows of one branch
 
-    monkeypatch.setattr(together_module, "fits_memory", room)
+    monkeypatch.setattr(stack_module, "fits_memory", room)
     subsets = "subset.classes=[digit_0,digit_1,digit_2],[upper_O,upper_I,upper_Z],[lower_o,lower_l,lower_z]"
     more = f"{subsets},[digit_0,upper_O,lower_o]"
     found = run(monkeypatch, tmp_path / "some", "train", "-m", *TINY, "subset=custom", more)

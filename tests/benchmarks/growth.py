@@ -19,10 +19,10 @@ from PIL import Image
 from neural_branching.artifacts.activations import extract
 from neural_branching.artifacts.train_together import MEMBERS
 from neural_branching.networks.mlp import MLP
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection import risk_coverage_curve
-from neural_branching.training.branch import Branch
 from neural_branching.training.compute import Compute
-from neural_branching.training.parent import Parent
 from neural_branching.training.recipe import Recipe
 from neural_branching.training.stack import Member, fit_together
 
@@ -31,13 +31,13 @@ IMAGE = (3, 32, 32)
 
 def images(count: int, folder: Path) -> Callable[[], object]:
     """Activations of both hidden layers of the original parent for so many generated images on disk."""
-    parent = Parent(MLP(IMAGE, 6, widths=[1024, 512]), Recipe(1, 1, 0.1), (3, 1, 1))
+    parent = StandardizedNetwork(Standardize((3, 1, 1)), MLP(IMAGE, 6, widths=[1024, 512]))
     return lambda: extract(parent, _images(count, folder), folder, torch.device("cpu"))
 
 
 def branch_points(count: int, folder: Path) -> Callable[[], object]:
     """Activations of so many hidden layers of width 256 for 3,000 images."""
-    parent = Parent(MLP(IMAGE, 6, widths=[256] * count), Recipe(1, 1, 0.1), (3, 1, 1))
+    parent = StandardizedNetwork(Standardize((3, 1, 1)), MLP(IMAGE, 6, widths=[256] * count))
     return lambda: extract(parent, _images(3000, folder), folder, torch.device("cpu"))
 
 
@@ -50,8 +50,9 @@ def branches(count: int, folder: Path) -> Callable[[], object]:
 
     def member(seed: int) -> Member:
         torch.manual_seed(seed)
-        branch = Branch(MLP((64,), 3, widths=[32], dropout=0.5), Recipe(5, 32, 1e-3), 64)
-        return Member(branch, *rows, *(torch.Generator().manual_seed(seed) for _ in range(2)))
+        branch = StandardizedNetwork(Standardize((64,)), MLP((64,), 3, widths=[32], dropout=0.5))
+        draws = (torch.Generator().manual_seed(seed) for _ in range(2))
+        return Member(branch, Recipe(5, 32, 1e-3), *rows, *draws)
 
     def train() -> None:
         for start in range(0, count, MEMBERS):

@@ -16,9 +16,8 @@ from neural_branching.data.batches import Batches
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.store.artifact_store import Store
-from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Recipe
 
 pytestmark = pytest.mark.benchmark
 SHORT = os.environ.get("BENCH") == "short"
@@ -29,7 +28,7 @@ IMAGE = (3, 32, 32)
 @pytest.mark.parametrize("name", ["mlp", "convnet"])
 def test_activation_cache(name: str, tmp_path, side_by_side) -> None:
     network = MLP(IMAGE, 6, widths=[1024, 512]) if name == "mlp" else ConvNet(IMAGE, 6)
-    parent = Parent(network, Recipe(epochs=1, batch_size=1, lr=1e-3), (3, 1, 1)).eval()
+    parent = StandardizedNetwork(Standardize((3, 1, 1)), network).eval()
     images = torch.randint(0, 256, (IMAGES, *IMAGE), dtype=torch.uint8)
     built = iter(range(1000))
 

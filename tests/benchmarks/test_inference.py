@@ -18,6 +18,8 @@ from neural_branching.exported_program import Program, export
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.readout import Readout
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.predictor import Head, Predictor
 from neural_branching.routing.descent import FittedRouter
 from neural_branching.routing.hierarchy import ROOT, Node, Tree
@@ -25,9 +27,6 @@ from neural_branching.routing.routers import ParentMass
 from neural_branching.selection.scores.from_logits import MaxSoftmax
 from neural_branching.selection.thresholds.plain import Fixed
 from neural_branching.selection.thresholds.threshold import HeldOut
-from neural_branching.training.branch import Branch
-from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Recipe
 
 pytestmark = pytest.mark.benchmark
 SHORT = os.environ.get("BENCH") == "short"
@@ -44,10 +43,9 @@ def test_answers_of_a_system(tmp_path: Path, side_by_side, one_thread) -> None:
     nodes = {ROOT: Node(ROOT, None, ("first", "second"), groups, leaf=False)}
     for name, group in zip(("first", "second"), groups, strict=True):
         nodes[name] = Node(name, ROOT, group, tuple((one,) for one in group), leaf=True)
-    recipe = Recipe(1, 1, 0.1)
-    parent = Parent(ConvNet(IMAGE, 6), recipe, (3, 1, 1)).eval()
+    parent = StandardizedNetwork(Standardize((3, 1, 1)), ConvNet(IMAGE, 6)).eval()
     heads = {
-        name: Head(Branch(MLP((128,), 3, [256]), recipe, 128), "pool", Readout("auto"))
+        name: Head(StandardizedNetwork(Standardize((128,)), MLP((128,), 3, [256])), "pool", Readout("auto"))
         for name in ("first", "second")
     }
     rule, router = Fixed(0.5), ParentMass()
@@ -98,8 +96,8 @@ def test_a_branch_of_a_truncated_parent(
     if way == "onnx":
         pytest.importorskip("onnxruntime")
         pytest.importorskip("onnxscript")
-    recipe, classes = Recipe(1, 1, 0.1), ("a", "b", "c")
-    parent = Parent(ConvNet(IMAGE, 6), recipe, (3, 1, 1)).eval()
+    classes = ("a", "b", "c")
+    parent = StandardizedNetwork(Standardize((3, 1, 1)), ConvNet(IMAGE, 6)).eval()
     readout = Readout("auto")
     width = stage_widths(parent, torch.zeros(1, *IMAGE), ("block2",), readout)["block2"]
     rule = Fixed(0.5)
@@ -107,7 +105,7 @@ def test_a_branch_of_a_truncated_parent(
     predictor = Predictor(
         Tree("one", {ROOT: Node(ROOT, None, classes, tuple((one,) for one in classes), leaf=True)}),
         parent,
-        {ROOT: Head(Branch(MLP((width,), 3, [256]), recipe, width), "block2", readout)},
+        {ROOT: Head(StandardizedNetwork(Standardize((width,)), MLP((width,), 3, [256])), "block2", readout)},
         {},
         None,
         FittedRouter(ParentMass(), {}),

@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from neural_branching.data.batches import TensorDataModule
+from neural_branching.data.tensor_data import TensorDataModule
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
-from neural_branching.training.branch import Branch
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
 from neural_branching.training.fit import fit
-from neural_branching.training.parent import Parent
 from neural_branching.training.recipe import Recipe
 from neural_branching.training.stack import Member, fit_together
 
@@ -45,10 +45,12 @@ class Vectors(TensorDataModule):
         )
 
 
-def new_branch(batch_size: int, width: int, hidden: int) -> Branch:
+def new_branch(batch_size: int, width: int, hidden: int) -> Classifier:
     torch.manual_seed(0)
     recipe = Recipe(epochs=EPOCHS, batch_size=batch_size, lr=3e-4, weight_decay=1e-2)
-    return Branch(MLP((width,), 3, widths=[hidden], dropout=0.5), recipe, width)
+    return Classifier(
+        StandardizedNetwork(Standardize((width,)), MLP((width,), 3, widths=[hidden], dropout=0.5)), recipe
+    )
 
 
 def raw_fit(branch: Classifier, data: TensorDataModule) -> None:
@@ -91,7 +93,7 @@ def test_one_branch(batch_size: int, side_by_side) -> None:
 class Straightforward(pl.LightningModule):
     """The same branch as the first page of Lightning's manual would have it."""
 
-    def __init__(self, branch: Branch) -> None:
+    def __init__(self, branch: Classifier) -> None:
         super().__init__()
         self.branch = branch
 
@@ -173,11 +175,14 @@ class Images(TensorDataModule):
 def test_a_parent(name: str, side_by_side) -> None:
     data, epochs = Images(), 1 if SHORT or name == "convnet" else 5
 
-    def new_parent() -> Parent:
+    def new_parent() -> Classifier:
         torch.manual_seed(0)
         network = MLP(IMAGE, 6, widths=[1024, 512]) if name == "mlp" else ConvNet(IMAGE, 6)
-        parent = Parent(network, Recipe(epochs=epochs, batch_size=128, lr=1e-3), (3, 1, 1))
-        parent.learn_normalization(data.train[0])
+        parent = Classifier(
+            StandardizedNetwork(Standardize((3, 1, 1)), network),
+            Recipe(epochs=epochs, batch_size=128, lr=1e-3),
+        )
+        parent.standardize.learn(data.train[0])
         return parent
 
     side_by_side(
@@ -194,7 +199,7 @@ def test_an_epoch_from_the_cache(name: str, side_by_side) -> None:
     """Branch training over the parent's activations of three classes, kept or computed every time."""
     stage, hidden = ("hidden2", 256) if name == "mlp" else ("pool", 64)
     network = MLP(IMAGE, 6, widths=[1024, 512]) if name == "mlp" else ConvNet(IMAGE, 6)
-    parent = Parent(network, Recipe(epochs=1, batch_size=1, lr=1e-3), (3, 1, 1)).eval().requires_grad_(False)
+    parent = StandardizedNetwork(Standardize((3, 1, 1)), network).eval().requires_grad_(False)
     n = 128 if SHORT else 1050
     images = torch.randint(0, 256, (n, *IMAGE), dtype=torch.uint8)
     y = torch.randint(0, 3, (n,))
@@ -230,7 +235,9 @@ def test_branches_at_once(width: int, hidden: int, count: int, side_by_side, one
         members = []
         for seed in range(count):
             draws = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
-            members.append(Member(new_branch(32, width, hidden), data.train, data.validation, *draws))
+            one = new_branch(32, width, hidden)
+            branch = StandardizedNetwork(one.standardize, one.network)
+            members.append(Member(branch, one.recipe, data.train, data.validation, *draws))
         fit_together(members, COMPUTE, "branches")
 
     side_by_side(

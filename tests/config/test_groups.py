@@ -44,9 +44,9 @@ EXPERIMENTS = [name for name in EXPERIMENTS if name not in {*STUDIES, *CASCADES}
 HOMES: dict[str, tuple[str, ...]] = {
     "data": ("data",),
     "subset": ("data.subset",),
-    "parent": ("networks", "training.parent", "training.recipe", "data.augment"),
+    "parent": ("networks", "training.classifier", "training.recipe", "data.augment"),
     "branch_point": (),
-    "branch": ("networks", "training.branch", "training.recipe"),
+    "branch": ("networks", "training.classifier", "training.recipe"),
     "score": ("selection.scores",),
     "threshold": ("selection.thresholds",),
     "fit": ("training.recipe",),

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from neural_branching.data.batches import Batches, EpochLoader, TensorDataModule
+from neural_branching.data.batches import Batches
+from neural_branching.data.tensor_data import EpochLoader, TensorDataModule
 
 
 def rows(n: int) -> tuple[Tensor, Tensor]:

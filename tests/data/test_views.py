@@ -8,21 +8,22 @@ import torch
 from safetensors.torch import load_file
 
 from neural_branching.artifacts import activations as act
+from neural_branching.artifacts.activation_data import ActivationDataModule
 from neural_branching.data.augment import Augmentation
 from neural_branching.data.views import Views
 from neural_branching.errors import InputError
 from neural_branching.networks.mlp import MLP
-from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Recipe
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from tiny import ORDINARY, GlyphRun
 
 SHAPE = (3, 12, 12)
 CPU = torch.device("cpu")
 
 
-def parent() -> Parent:
+def parent() -> StandardizedNetwork:
     torch.manual_seed(0)
-    return Parent(MLP(SHAPE, 4, [6]), Recipe(1, 4, 1e-3), (3, 1, 1))
+    return StandardizedNetwork(Standardize((3, 1, 1)), MLP(SHAPE, 4, [6]))
 
 
 def images(n: int) -> np.ndarray:
@@ -67,7 +68,7 @@ def test_targets_repeat_with_the_views(glyph_run: GlyphRun) -> None:
     class Clean:
         path = Path(run.results["artifacts"]["activations"]["path"])
 
-    data = act.ActivationDataModule(
+    data = ActivationDataModule(
         lambda: Clean,  # type: ignore[arg-type,return-value]
         table,
         run.experiment.usual.branch.groups,

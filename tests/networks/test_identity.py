@@ -6,7 +6,8 @@ import torch
 from neural_branching.artifacts.macs import Cost, cost
 from neural_branching.errors import InputError
 from neural_branching.networks.identity import Identity
-from neural_branching.training.parent import Parent
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 
 STAGES = {"early": 2, "late": 3, "logits": 4}
 
@@ -31,7 +32,7 @@ def test_without_logits_the_last_stage_comes_last() -> None:
 
 
 def test_it_costs_nothing() -> None:
-    parent = Parent(Identity((9,), STAGES), None, (), ([0.0], [1.0]))
+    parent = StandardizedNetwork(Standardize((), ([0.0], [1.0])), Identity((9,), STAGES))
     assert cost(parent, torch.zeros(1, 9)) == cost(parent, torch.zeros(1, 9), "early") == Cost(0, 0)
 
 
@@ -41,6 +42,6 @@ def test_data_without_stages_are_refused() -> None:
 
 
 def test_it_has_no_weights_to_take() -> None:
-    parent = Parent(Identity((9,), STAGES), None, (), ([0.0], [1.0]))
+    parent = StandardizedNetwork(Standardize((), ([0.0], [1.0])), Identity((9,), STAGES))
     with pytest.raises(InputError, match=r"The file has 'layer\.weight', which Identity lacks"):
         parent.adopt({"layer.weight": torch.zeros(3)}, "The file")

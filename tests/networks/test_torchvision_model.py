@@ -12,9 +12,9 @@ from torchvision import models
 
 from neural_branching.artifacts.macs import cost
 from neural_branching.errors import InputError
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.networks.torchvision_model import TorchvisionModel
-from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Recipe
 
 IMAGE = (3, 32, 32)
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -37,10 +37,10 @@ def images(n: int = 3, size: int = 32) -> Tensor:
     return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-def parent(model: str, size: int, classes: int) -> Parent:
+def parent(model: str, size: int, classes: int) -> StandardizedNetwork:
     with torch.device("meta"):
         network = TorchvisionModel((3, size, size), classes, model)
-        return Parent(network, Recipe(1, 1, 0.1), (3, 1, 1))
+        return StandardizedNetwork(Standardize((3, 1, 1)), network)
 
 
 @torch.inference_mode()

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from neural_branching.artifacts.macs import cost
 from neural_branching.errors import InputError
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.networks.vit import Block, VisionTransformer
-from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Recipe
 
 IMAGE = (3, 16, 12)
 TOKENS = 1 + 4 * 3
@@ -101,7 +101,7 @@ def test_macs_and_parameters_are_the_closed_form(options: dict[str, int]) -> Non
     patches = (32 // p) ** 2
     t = patches + 1
     blank = torch.zeros(1, *shape)
-    parent = Parent(VisionTransformer(shape, 10, **options), Recipe(1, 1, 0.1), (3, 1, 1))
+    parent = StandardizedNetwork(Standardize((3, 1, 1)), VisionTransformer(shape, 10, **options))
     block = t * d * 3 * d + 2 * t * t * d + t * d * d + 8 * t * d * d
     assert cost(parent, blank, "patches").macs == patches * 3 * p * p * d
     for i in range(1, depth + 1):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from neural_branching.artifacts.macs import cost
 from neural_branching.errors import InputError
 from neural_branching.networks.mlp import MLP
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.networks.wrapped import WrappedModule, as_network
-from neural_branching.training.parent import Parent
-from neural_branching.training.recipe import Recipe
 
 IMAGE = (3, 4, 4)
 
@@ -117,7 +117,7 @@ def test_no_hook_is_left_behind_whatever_happens() -> None:
 
 
 def test_macs_are_those_of_the_path_that_is_run() -> None:
-    parent = Parent(Theirs(), Recipe(1, 1, 0.1), (3, 1, 1))
+    parent = StandardizedNetwork(Standardize((3, 1, 1)), Theirs())
     assert cost(parent, torch.zeros(1, *IMAGE), "stem").macs == 48 * 6
     assert cost(parent, torch.zeros(1, *IMAGE), "twice").macs == 48 * 6 + 6 * 6
     assert cost(parent, torch.zeros(1, *IMAGE)).macs == 48 * 6 + 2 * 6 * 6 + 6 * 4

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from device import DEVICE
-from neural_branching.data.batches import TensorDataModule
+from neural_branching.data.tensor_data import TensorDataModule
 from neural_branching.networks.mlp import MLP
-from neural_branching.training.branch import Branch
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
+from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
 from neural_branching.training.fit import fit
 from neural_branching.training.recipe import Recipe
@@ -17,9 +19,9 @@ from neural_branching.training.recipe import Recipe
 RECIPE = Recipe(epochs=25, batch_size=16, lr=0.02)
 
 
-def branch(width: int = 4, widths: tuple[int, ...] = (8,)) -> Branch:
+def branch(width: int = 4, widths: tuple[int, ...] = (8,)) -> Classifier:
     torch.manual_seed(0)
-    return Branch(MLP((width,), 3, widths), RECIPE, width)
+    return Classifier(StandardizedNetwork(Standardize((width,)), MLP((width,), 3, widths)), RECIPE)
 
 
 def blobs(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -49,7 +51,7 @@ class Blobs(TensorDataModule):
 
 def test_activations_are_standardised_by_the_training_rows() -> None:
     module, (x, _) = branch(), blobs(90, 1)
-    module.learn_standardization(x)
+    module.standardize.learn(x)
     standard = module.standardize(x)
     torch.testing.assert_close(standard.mean(0), torch.zeros(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(standard.std(0, correction=0), torch.tensor([1.0, 1, 1, 0]), atol=1e-3, rtol=0)
@@ -58,7 +60,7 @@ def test_activations_are_standardised_by_the_training_rows() -> None:
 
 def test_learns_separable_classes_whatever_the_scale_of_the_activations() -> None:
     module, data = branch(), Blobs(16, seed=0)
-    module.learn_standardization(data.train[0])
+    module.standardize.learn(data.train[0])
     history = fit(module, data, Compute(DEVICE, progress=False), "branch")
     assert max(entry["val/accuracy"] for entry in history) == 1
     assert (module.eval()(data.validation[0]).argmax(1) == data.validation[1]).all()
@@ -66,20 +68,10 @@ def test_learns_separable_classes_whatever_the_scale_of_the_activations() -> Non
 
 def test_stored_weights_take_the_same_raw_activations() -> None:
     module, copy, (x, _) = branch(), branch(), blobs(90, 1)
-    module.learn_standardization(x)
+    module.standardize.learn(x)
     assert not torch.equal(copy(x), module(x))
     copy.load_state_dict(module.state_dict())
     assert torch.equal(copy(x), module(x))
-
-
-def test_a_branch_has_branch_points_of_its_own() -> None:
-    module, (x, _) = branch(widths=(8, 5)), blobs(10, 1)
-    assert [name for name, _ in module.walk(x, module.network.stage_names)] == [
-        "hidden1",
-        "hidden2",
-        "logits",
-    ]
-    assert module(x, until="hidden2").shape == (10, 5)
 
 
 def test_vectors_of_another_length_fail() -> None:

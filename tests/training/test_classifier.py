@@ -10,10 +10,12 @@ from torch.nn import functional as F
 
 from device import DEVICE, REPEATED
 from neural_branching.data.augment import Augmentation
-from neural_branching.data.batches import Batches, TensorDataModule
+from neural_branching.data.batches import Batches
+from neural_branching.data.tensor_data import TensorDataModule
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
 from neural_branching.training.fit import new_trainer
@@ -122,7 +124,10 @@ def test_epoch_loop_is_bit_equal_to_automatic_optimisation(kind: str, options: d
     recipe = Recipe(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.01, **options)
     shape = (4,) if kind == "mlp" else (3, 8, 8)
     augment = None if kind == "mlp" else Augmentation(pad=2, cutout=3, jitter=0.2)
-    ours, reference = Classifier(*network(kind), recipe), Reference(*network(kind), recipe)
+    ours, reference = (
+        Classifier(StandardizedNetwork(*network(kind)), recipe),
+        Reference(*network(kind), recipe),
+    )
     initial = {name: value.clone() for name, value in ours.state_dict().items()}
     mine = trained(ours, Random(shape, augment))
     plain = trained(reference, RandomBatches(shape, augment))
@@ -139,7 +144,7 @@ def test_epoch_loop_is_bit_equal_to_automatic_optimisation(kind: str, options: d
 def test_adamw_decays_matrices_and_kernels_only() -> None:
     for kind in ("mlp", "convnet"):
         recipe = Recipe(epochs=1, batch_size=8, lr=0.1, optimizer="adamw", weight_decay=0.05)
-        module = Classifier(*network(kind), recipe)
+        module = Classifier(StandardizedNetwork(*network(kind)), recipe)
         groups = module.configure_optimizers().param_groups
         decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
         assert len(decay) == len(list(module.parameters()))
@@ -150,7 +155,7 @@ def test_adamw_decays_matrices_and_kernels_only() -> None:
 
 def test_adamw_without_gradients_shrinks_weights_and_leaves_biases() -> None:
     recipe = Recipe(epochs=1, batch_size=8, lr=0.1, optimizer="adamw", weight_decay=0.5)
-    module = Classifier(*network("mlp"), recipe)
+    module = Classifier(StandardizedNetwork(*network("mlp")), recipe)
     before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -169,7 +174,7 @@ def test_one_cycle_peaks_at_the_rate_after_its_share_of_the_steps() -> None:
             return super().batch_loss(x, y)
 
     recipe = Recipe(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.02, schedule="one_cycle", pct_start=0.4)
-    trained(Watched(*network("mlp"), recipe), Random((4,)))
+    trained(Watched(StandardizedNetwork(*network("mlp")), recipe), Random((4,)))
     assert len(rates) == EPOCHS * STEPS
     assert max(rates) == pytest.approx(0.02)
     assert rates.index(max(rates)) == round(0.4 * EPOCHS * STEPS) - 1
@@ -181,7 +186,10 @@ def test_one_cycle_peaks_at_the_rate_after_its_share_of_the_steps() -> None:
 def test_one_cycle_works_for_every_share(pct_start: float) -> None:
     # 1/15: the rise would end with the first of 15 steps.
     recipe = Recipe(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.02, schedule="one_cycle", pct_start=pct_start)
-    assert trained(Classifier(*network("mlp"), recipe), Random((4,))).global_step == EPOCHS * STEPS
+    assert (
+        trained(Classifier(StandardizedNetwork(*network("mlp")), recipe), Random((4,))).global_step
+        == EPOCHS * STEPS
+    )
 
 
 def test_batch_loss_is_the_place_to_change_what_is_optimised() -> None:
@@ -189,7 +197,7 @@ def test_batch_loss_is_the_place_to_change_what_is_optimised() -> None:
         def batch_loss(self, x: Tensor, y: Tensor) -> Tensor:
             return 0 * super().batch_loss(x, y) + 2.5
 
-    module = Still(*network("mlp"), Recipe(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.1))
+    module = Still(StandardizedNetwork(*network("mlp")), Recipe(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=0.1))
     before = {name: parameter.clone() for name, parameter in module.state_dict().items()}
     trainer = trained(module, Random((4,)))
     assert float(trainer.callback_metrics["train/loss"]) == 2.5
@@ -202,8 +210,8 @@ def test_logged_metrics_are_means_over_images() -> None:
         """Steps of size ~0, so that every batch meets the same weights."""
 
     recipe = Recipe(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=1e-30, label_smoothing=0.2)
-    standardize, mlp = Standardize((4,)), MLP((4,), 3, [8])
-    module, data = Frozen(standardize, mlp, recipe), Random((4,))
+    model = StandardizedNetwork(Standardize((4,)), MLP((4,), 3, [8]))
+    module, data = Frozen(model, recipe), Random((4,))
     metrics = trained(module, data).callback_metrics
     module.eval()
     (x, y), (x_validation, y_validation) = data.train, data.validation
@@ -213,14 +221,3 @@ def test_logged_metrics_are_means_over_images() -> None:
     torch.testing.assert_close(metrics["train/loss"], smoothed)
     torch.testing.assert_close(metrics["val/loss"], F.cross_entropy(logits, y_validation))  # not smoothed
     assert metrics["val/accuracy"] == (logits.argmax(1) == y_validation).float().mean()
-
-
-def test_forward_standardises_raw_inputs_and_can_stop() -> None:
-    module = Classifier(*network("convnet"), Recipe(epochs=1, batch_size=1, lr=0.1)).eval()
-    x = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    module.standardize.learn(x)
-    direct = module.network(module.standardize(x))
-    assert torch.equal(module(x), direct)
-    for name, output in module.walk(x, module.network.stage_names):
-        assert torch.equal(module(x, until=name), output)
-    assert not torch.equal(direct, module.network(x.float()))

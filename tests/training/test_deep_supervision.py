@@ -7,21 +7,24 @@ from torch.nn import functional as F
 
 from neural_branching.errors import InputError
 from neural_branching.networks.mlp import MLP
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.training.deep_supervision import DeeplySupervised
-from neural_branching.training.parent import Parent
 from neural_branching.training.recipe import Recipe
 from tiny import GlyphRun, glyphs, recipe
 
+FIT = Recipe(epochs=1, batch_size=5, lr=0.01)
 
-def parent_of(seed: int = 0) -> Parent:
+
+def parent_of(seed: int = 0) -> StandardizedNetwork:
     torch.manual_seed(seed)
-    return Parent(MLP((6,), 3, (8, 4), 0.0), Recipe(epochs=1, batch_size=5, lr=0.01), (6,)).eval()
+    return StandardizedNetwork(Standardize((6,)), MLP((6,), 3, (8, 4), 0.0)).eval()
 
 
 def test_the_loss_is_the_weighted_mean_of_all_heads() -> None:
     parent = parent_of()
     module = DeeplySupervised(
-        parent, {"hidden1": 0.5, "hidden2": 2.0}, {"hidden1": 8, "hidden2": 4}, 3
+        parent, FIT, {"hidden1": 0.5, "hidden2": 2.0}, {"hidden1": 8, "hidden2": 4}, 3
     ).eval()
     x, y = torch.randn(10, 6), torch.randint(3, (10,))
     losses = [F.cross_entropy(parent(x), y)]
@@ -33,7 +36,7 @@ def test_the_loss_is_the_weighted_mean_of_all_heads() -> None:
 
 def test_shared_layers_learn_from_every_head() -> None:
     parent = parent_of()
-    module = DeeplySupervised(parent, {"hidden1": 1.0}, {"hidden1": 8}, 3)
+    module = DeeplySupervised(parent, FIT, {"hidden1": 1.0}, {"hidden1": 8}, 3)
     x, y = torch.randn(10, 6), torch.randint(3, (10,))
     module.batch_loss(x, y).backward()
     first = next(iter(parent.network.stages["hidden1"].parameters())).grad.clone()

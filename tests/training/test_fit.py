@@ -12,16 +12,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from device import DEVICE, ELSEWHERE, REPEATED
-from neural_branching.data.batches import TensorDataModule
+from neural_branching.data.tensor_data import TensorDataModule
 from neural_branching.errors import InputError
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.store import checkpoint as checkpoint_module
 from neural_branching.store.checkpoint import Checkpoint
 from neural_branching.training import fit as training
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
-from neural_branching.training.fit import History, best_epoch
+from neural_branching.training.history import History, best_epoch
 from neural_branching.training.recipe import Recipe
 from noise import Noise
 from sweeps import close
@@ -42,7 +43,9 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def classifier(**options: object) -> Classifier:
     torch.manual_seed(0)
-    return Classifier(Standardize((4,)), MLP((4,), 3, [16], dropout=0.2), Recipe(**options))  # type: ignore[arg-type]
+    return Classifier(
+        StandardizedNetwork(Standardize((4,)), MLP((4,), 3, [16], dropout=0.2)), Recipe(**options)
+    )  # type: ignore[arg-type]
 
 
 def fit(module: Classifier, data: TensorDataModule | None = None) -> History:
@@ -148,7 +151,7 @@ def test_a_diverging_training_is_refused_with_its_epoch() -> None:
         def batch_loss(self, x: Tensor, y: Tensor) -> Tensor:
             return super().batch_loss(x, y) * (math.nan if self.current_epoch == 2 else 1)
 
-    module = Later(Standardize((4,)), MLP((4,), 3, [16]), Recipe(**OVERFIT))
+    module = Later(StandardizedNetwork(Standardize((4,)), MLP((4,), 3, [16])), Recipe(**OVERFIT))
     with pytest.raises(InputError, match="in epoch 3"):
         fit(module)
 
@@ -232,7 +235,7 @@ def test_matmul_precision_holds_during_the_fit_only() -> None:
     recipe = Recipe(**OVERFIT, matmul_precision="medium")
     assert before != "medium"
     with pytest.raises(RuntimeError, match="stop"):
-        fit(Watched(Standardize((4,)), MLP((4,), 3), recipe))
+        fit(Watched(StandardizedNetwork(Standardize((4,)), MLP((4,), 3)), recipe))
     assert set(seen) == {"medium"}
     assert torch.get_float32_matmul_precision() == before
 
@@ -274,7 +277,7 @@ def dying(epoch: int, **options: object) -> Classifier:
             return super().batch_loss(x, y)
 
     torch.manual_seed(0)
-    return Dies(Standardize((4,)), MLP((4,), 3, [16], dropout=0.2), Recipe(**options))  # type: ignore[arg-type]
+    return Dies(StandardizedNetwork(Standardize((4,)), MLP((4,), 3, [16], dropout=0.2)), Recipe(**options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("died_in", [1, 2, 5, 7])
@@ -345,7 +348,7 @@ def test_a_diverged_training_leaves_no_checkpoint(tmp_path: Path) -> None:
             return loss / 0 if self.current_epoch == 2 and len(y) == 8 else loss
 
     torch.manual_seed(0)
-    module = Late(Standardize((4,)), MLP((4,), 3, [16]), Recipe(**OVERFIT))
+    module = Late(StandardizedNetwork(Standardize((4,)), MLP((4,), 3, [16])), Recipe(**OVERFIT))
     with pytest.raises(InputError, match="in epoch 3 at step 1 of 5, whose loss is inf"):
         fit_in(tmp_path, module)
     assert Checkpoint(tmp_path, "toy").latest(DEVICE) is None

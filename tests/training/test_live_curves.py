@@ -14,10 +14,12 @@ from device import DEVICE
 from neural_branching.errors import InputError
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.store.checkpoint import Checkpoint
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
-from neural_branching.training.fit import History, fit
+from neural_branching.training.fit import fit
+from neural_branching.training.history import History
 from neural_branching.training.loggers import Csv, Logger, TensorBoard
 from neural_branching.training.recipe import Recipe
 from noise import Noise
@@ -31,7 +33,10 @@ class Watched(Classifier):
 
     def __init__(self, folder: Path, epochs: int = 4, then: BaseException | None = None) -> None:
         torch.manual_seed(0)
-        super().__init__(Standardize((4,)), MLP((4,), 3, [16]), Recipe(epochs=epochs, batch_size=8, lr=0.05))
+        super().__init__(
+            StandardizedNetwork(Standardize((4,)), MLP((4,), 3, [16])),
+            Recipe(epochs=epochs, batch_size=8, lr=0.05),
+        )
         self.folder, self.then = folder, then
         self.seen: list[list[int]] = []
 

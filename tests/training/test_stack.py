@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from device import DEVICE, ON_CPU, TOGETHER
-from neural_branching.data.batches import TensorDataModule
+from neural_branching.data.tensor_data import TensorDataModule
 from neural_branching.networks.mlp import MLP
-from neural_branching.training.branch import Branch
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
+from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
-from neural_branching.training.fit import History, fit
+from neural_branching.training.fit import fit
+from neural_branching.training.history import History
 from neural_branching.training.recipe import Recipe
 from neural_branching.training.stack import Member, fit_together
 
@@ -40,16 +43,16 @@ def rows_of(seed: int) -> Rows:
     return (train_x, train), (validation_x, validation)
 
 
-def new_branch(recipe: Recipe, rows: Rows, seed: int, widths: tuple[int, ...], dropout: float) -> Branch:
+def new_branch(rows: Rows, seed: int, widths: tuple[int, ...], dropout: float) -> StandardizedNetwork:
     pl.seed_everything(seed, verbose=False)
-    branch = Branch(MLP((WIDTH,), CLASSES, widths, dropout), recipe, WIDTH)
-    branch.learn_standardization(rows[0][0])
+    branch = StandardizedNetwork(Standardize((WIDTH,)), MLP((WIDTH,), CLASSES, widths, dropout))
+    branch.standardize.learn(rows[0][0])
     return branch
 
 
 def both(
     recipes: list[Recipe], widths: tuple[int, ...] = (5, 4), dropout: float = 0.5
-) -> list[tuple[Branch, History, Branch, History | None]]:
+) -> list[tuple[StandardizedNetwork, History, StandardizedNetwork, History | None]]:
     """Every recipe with a seed of its own on one of two data sets: alone, and in one stack."""
     dropout *= ON_CPU  # a GPU draws other masks for a stack
     alone, members = [], []
@@ -57,16 +60,17 @@ def both(
     standardized: dict[int, Rows] = {}
     for seed, recipe in enumerate(recipes):
         which = seed % 2
-        branch = new_branch(recipe, sets[which], seed, widths, dropout)
-        alone.append((branch, fit(branch, Data(sets[which], recipe.batch_size, seed), COMPUTE, "one")))
-        branch = new_branch(recipe, sets[which], seed, widths, dropout)
+        branch = new_branch(sets[which], seed, widths, dropout)
+        data = Data(sets[which], recipe.batch_size, seed)
+        alone.append((branch, fit(Classifier(branch, recipe), data, COMPUTE, "one")))
+        branch = new_branch(sets[which], seed, widths, dropout)
         draws = torch.Generator()
         draws.set_state(torch.get_rng_state())
         if which not in standardized:
             train, validation = ((branch.standardize(x), y) for x, y in sets[which])
             standardized[which] = train, validation
         order = torch.Generator().manual_seed(seed)
-        members.append(Member(branch, *standardized[which], order, draws))
+        members.append(Member(branch, recipe, *standardized[which], order, draws))
     together = fit_together(members, COMPUTE, "all")
     return [
         (branch, history, member.branch, found)
@@ -74,7 +78,9 @@ def both(
     ]
 
 
-def check_equal(branch: Branch, history: History, other: Branch, found: History | None) -> None:
+def check_equal(
+    branch: StandardizedNetwork, history: History, other: StandardizedNetwork, found: History | None
+) -> None:
     assert found is not None
     assert len(history) == len(found)
     within = max(1e-5, TOGETHER)
@@ -123,10 +129,10 @@ def test_a_branch_that_diverges_leaves_the_others_alone() -> None:
     sets = rows_of(100)
     members = []
     for seed, recipe in enumerate(recipes):
-        branch = new_branch(recipe, sets, seed, (5,), 0.0)
+        branch = new_branch(sets, seed, (5,), 0.0)
         train, validation = ((branch.standardize(x), y) for x, y in sets)
         orders = torch.Generator().manual_seed(seed), torch.Generator(DEVICE).manual_seed(seed)
-        members.append(Member(branch, train, validation, *orders))
+        members.append(Member(branch, recipe, train, validation, *orders))
     bad = members[1].train[0].clone()
     bad[3] = float("nan")
     histories = fit_together(
@@ -135,6 +141,6 @@ def test_a_branch_that_diverges_leaves_the_others_alone() -> None:
     assert histories[1] is None
     assert [len(history or []) for history in histories] == [6, 0, 6]
     for seed in (0, 2):
-        branch = new_branch(recipes[seed], sets, seed, (5,), 0.0)
-        history = fit(branch, Data(sets, 16, seed), COMPUTE, "one")
+        branch = new_branch(sets, seed, (5,), 0.0)
+        history = fit(Classifier(branch, recipes[seed]), Data(sets, 16, seed), COMPUTE, "one")
         check_equal(branch, history, members[seed].branch, histories[seed])

@@ -13,10 +13,12 @@ from neural_branching.errors import InputError
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.network import Network
 from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.store.checkpoint import Checkpoint
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
-from neural_branching.training.fit import History, fit
+from neural_branching.training.fit import fit
+from neural_branching.training.history import History
 from neural_branching.training.recipe import Recipe
 from neural_branching.training.treatment import Treatment
 from noise import Noise
@@ -53,7 +55,7 @@ class Watched(Treatment):
 def classifier(**options: Any) -> Classifier:
     torch.manual_seed(0)
     recipe = Recipe(**{"epochs": EPOCHS, "batch_size": 8, "lr": 0.05, "keep": "every", **options})
-    return Classifier(Standardize((4,)), MLP((4,), 3, [16]), recipe)
+    return Classifier(StandardizedNetwork(Standardize((4,)), MLP((4,), 3, [16])), recipe)
 
 
 def trained(module: Classifier, folder: Path | None = None) -> History:
@@ -90,7 +92,7 @@ def test_a_penalty_is_added_to_the_loss_and_one_of_nothing_changes_nothing() -> 
     module, (x, y) = classifier(), Noise(8).train
     bare = module.batch_loss(x, y)
     module.treatment = Large()
-    expected = bare + 3 * module(x, until="hidden1").mean()
+    expected = bare + 3 * module.network(module.standardize(x), until="hidden1").mean()
     assert torch.allclose(module.batch_loss(x, y), expected)
     treated, plain = classifier(), classifier()
     treated.treatment = Nothing()

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,16 +13,16 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from neural_branching.data.batches import Augment, TensorDataModule
+from neural_branching.data.batches import Augment
 from neural_branching.data.table import DataTable
 from neural_branching.data.views import Views
 from neural_branching.errors import InputError
 from neural_branching.files.progress import progress
 from neural_branching.files.row_file import RowFile
 from neural_branching.networks.readout import Readout, stages_of
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float, Float32, Int64, Shaped
 from neural_branching.store.artifact_store import Artifact, Facts
-from neural_branching.training.classifier import Classifier
 
 RECIPE = 1
 BATCH = 512  # most examples of a pass; of views so many are drawn together
@@ -32,14 +32,16 @@ LARGEST = {"cpu": 2**24, "cuda": 2**28}
 ROWS = 8192  # that are widened at a time
 
 
-def stage_shapes(parent: Classifier, blank: Tensor, stages: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def stage_shapes(
+    parent: StandardizedNetwork, blank: Tensor, stages: Sequence[str]
+) -> dict[str, tuple[int, ...]]:
     """Shape of some stages' outputs for one example, found by a pass over a blank one, (1, …)."""
     with torch.inference_mode():
         outputs = parent.eval().walk(blank.to(parent.device), stages)
         return {name: tuple(output.shape[1:]) for name, output in outputs}
 
 
-def main_stages(parent: Classifier, blank: Tensor) -> tuple[str, ...]:
+def main_stages(parent: StandardizedNetwork, blank: Tensor) -> tuple[str, ...]:
     """The network's main stages, without those that give no activations.
 
     Of anyone's module some children may never be called, or return several things.
@@ -51,7 +53,7 @@ def main_stages(parent: Classifier, blank: Tensor) -> tuple[str, ...]:
         return tuple(name for name in names if _gives_activations(parent, blank, name))
 
 
-def _gives_activations(parent: Classifier, blank: Tensor, stage: str) -> bool:
+def _gives_activations(parent: StandardizedNetwork, blank: Tensor, stage: str) -> bool:
     try:
         stage_shapes(parent, blank, (stage,))
     except InputError:
@@ -60,7 +62,7 @@ def _gives_activations(parent: Classifier, blank: Tensor, stage: str) -> bool:
 
 
 def stage_widths(
-    parent: Classifier, blank: Tensor, stages: Sequence[str] | None, readout: Readout
+    parent: StandardizedNetwork, blank: Tensor, stages: Sequence[str] | None, readout: Readout
 ) -> dict[str, int]:
     """Length of the vectors that a readout makes of some stages, None for the network's main stages.
 
@@ -76,7 +78,7 @@ def stage_widths(
 
 
 def mean_tokens(
-    parent: Classifier, blank: Tensor, stages: Sequence[str] | None, readout: Readout
+    parent: StandardizedNetwork, blank: Tensor, stages: Sequence[str] | None, readout: Readout
 ) -> list[str]:
     """Of some stages those where "auto" is the mean of the tokens although the network has a class token."""
     network = parent.network
@@ -88,7 +90,7 @@ def mean_tokens(
 
 
 def fitting_batch(
-    parent: Classifier, blank: Tensor, device: torch.device, stages: Sequence[str] | None = None
+    parent: StandardizedNetwork, blank: Tensor, device: torch.device, stages: Sequence[str] | None = None
 ) -> int:
     """Examples of a batch: a power of two, at most 512, for which no layer's output is above ``LARGEST``.
 
@@ -116,7 +118,7 @@ def fitting_batch(
 
 
 def extract(
-    parent: Classifier,
+    parent: StandardizedNetwork,
     examples: Shaped[np.ndarray, "n ..."],
     folder: Path,
     device: torch.device,
@@ -157,7 +159,7 @@ def extract(
 
 
 def extract_views(
-    parent: Classifier,
+    parent: StandardizedNetwork,
     examples: Shaped[np.ndarray, "n ..."],
     rows: Int64[np.ndarray, " m"],
     views: Views,
@@ -206,7 +208,7 @@ def extract_views(
 
 @torch.inference_mode()
 def _write(
-    parent: Classifier,
+    parent: StandardizedNetwork,
     batches: Iterable[Tensor],
     examples: Shaped[np.ndarray, "n ..."],
     n: int,
@@ -240,7 +242,11 @@ def _write(
 
 
 def _vectors(
-    parent: Classifier, batch: Shaped[Tensor, "n ..."], stages: Sequence[str], readout: Readout, size: int
+    parent: StandardizedNetwork,
+    batch: Shaped[Tensor, "n ..."],
+    stages: Sequence[str],
+    readout: Readout,
+    size: int,
 ) -> Iterator[tuple[str, Float32[Tensor, "n width"]]]:
     """Name and vectors of some stages, from one pass over a batch that is as large as one may be."""
     x, network = batch.to(parent.device), parent.network
@@ -250,7 +256,11 @@ def _vectors(
 
 
 def _of_texts(
-    parent: Classifier, batch: Shaped[Tensor, "n tokens"], stages: Sequence[str], readout: Readout, size: int
+    parent: StandardizedNetwork,
+    batch: Shaped[Tensor, "n tokens"],
+    stages: Sequence[str],
+    readout: Readout,
+    size: int,
 ) -> Iterator[tuple[str, Float32[Tensor, "n width"]]]:
     """As ``_vectors`` of texts, those of about one length at a time, so that little is filled up.
 
@@ -317,10 +327,10 @@ def read(
         point: name of a stage, or of several, whose vectors follow one another.
         rows: row numbers; None for all.
     """
-    return gather([(_mapped(artifact, point), rows)], artifact.path.parent)
+    return gather([(mapped(artifact, point), rows)], artifact.path.parent)
 
 
-def _mapped(artifact: Artifact, point: str) -> list[Tensor]:
+def mapped(artifact: Artifact, point: str) -> list[Tensor]:
     """The activations of each stage of a branch point, mapped."""
     tensors = []
     for name in files_of(point):
@@ -372,75 +382,6 @@ def gather(
                 for some, block in zip(*blocks, strict=True):
                     block.copy_(tensor[some])
     return gathered
-
-
-class ActivationDataModule(TensorDataModule):
-    """The activations of a branch point for the classes of a subset; it never touches an example.
-
-    Args:
-        activations: asks the store, which builds the activations if they are missing.
-        table: labels and splits.
-        groups: the classes behind each label; targets are indices of labels.
-        point: the branch point.
-        batch_size: rows per step.
-        seed: seed of the order of the batches.
-        views: asks the store for the activations of views of the training examples; None for none.
-        per_class: only so many training examples of each class, with their views; None for all.
-    """
-
-    def __init__(
-        self,
-        activations: Callable[[], Artifact],
-        table: DataTable,
-        groups: Sequence[Sequence[str]],
-        point: str,
-        batch_size: int,
-        seed: int,
-        views: Callable[[], Artifact] | None = None,
-        per_class: int | None = None,
-    ) -> None:
-        super().__init__(batch_size, seed)
-        self.activations = activations
-        self.views = views
-        self.table = table
-        self.groups = groups
-        self.point = point
-        self.per_class = per_class
-
-    def prepare_data(self) -> None:
-        """Make sure that the activations are in the store."""
-        self.activations()
-        if self.views:
-            self.views()
-
-    def load(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Read the subset's rows of the training split with its views, and of the validation split."""
-        return self.select("train", views=True), self.select("validation")
-
-    def select(
-        self, split: str, *, views: bool = False
-    ) -> tuple[Float32[Tensor, "n width"], Int64[Tensor, " n"]]:
-        """Activations and targets of the subset in a split.
-
-        Args:
-            split: name of the split.
-            views: whether those of augmented views, if there are any, come after those of the examples.
-        """
-        rows, artifact = self._rows(split), self.activations()
-        y = torch.from_numpy(subset_targets(self.table, rows, self.groups))
-        parts = [(_mapped(artifact, self.point), rows)]
-        if views and self.views:
-            everyone = self.table.rows(split)
-            mine = np.flatnonzero(np.isin(everyone, rows))
-            vectors = _mapped(self.views(), self.point)
-            first = np.arange(0, len(vectors[0]), len(everyone))  # one view of every example after another
-            parts.append((vectors, (first[:, None] + mine).ravel()))
-            y = y.repeat(1 + len(first))
-        return gather(parts, artifact.path.parent), y
-
-    def _rows(self, split: str) -> Int64[np.ndarray, " n"]:
-        classes = [name for group in self.groups for name in group]
-        return self.table.rows(split, classes, per_class=self.per_class)
 
 
 def subset_targets(

@@ -17,15 +17,13 @@ from neural_branching.errors import ArgumentError, InputError
 from neural_branching.networks.backbone import Backbone
 from neural_branching.networks.network import Network
 from neural_branching.networks.readout import Readout, stages_of
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.networks.weights import read_state
 from neural_branching.routing.hierarchy import Tree
-from neural_branching.training.branch import Branch
-from neural_branching.training.classifier import Classifier
-from neural_branching.training.deep_supervision import DeeplySupervised
-from neural_branching.training.parent import Parent
 
 
-def new_parent(spec: ParentSpec) -> Parent:
+def new_parent(spec: ParentSpec) -> StandardizedNetwork:
     """A parent with initial weights.
 
     Raises:
@@ -40,32 +38,31 @@ def new_parent(spec: ParentSpec) -> Parent:
         num_classes=len(spec.labels.names),
         stages=spec.input.stages,
     )
-    return Parent(network, spec.recipe, *spec.input.statistics(spec.normalize))
+    return StandardizedNetwork(Standardize(*spec.input.statistics(spec.normalize)), network)
 
 
-def deeply_supervised(spec: ParentSpec, parent: Parent) -> DeeplySupervised:
-    """A parent with the heads that it learns with.
+def exit_widths(spec: ParentSpec) -> dict[str, int]:
+    """Exit at which a parent learns with a head → length of the vectors that the head sees.
 
     Raises:
         InputError: naming the first of its exits that is no stage before its logits.
     """
-    network = parent.network
+    network = outline(spec).network
     for stage in spec.exits:
         network.place(stage, "parent.exits")
         if stage == network.stage_names[-1]:
             raise InputError(f"parent.exits has {stage!r}, which the parent learns by anyway: leave it out.")
-    widths = stage_widths(outline(spec), spec.input.blank(), list(spec.exits), Readout("auto"))
-    return DeeplySupervised(parent, spec.exits, widths, len(spec.labels.names))
+    return stage_widths(outline(spec), spec.input.blank(), list(spec.exits), Readout("auto"))
 
 
 @lru_cache(maxsize=16)
-def outline(spec: ParentSpec) -> Parent:
+def outline(spec: ParentSpec) -> StandardizedNetwork:
     """A parent without weights: its stages and shapes."""
     with torch.device("meta"):
         return new_parent(spec)
 
 
-def new_branch(spec: BranchSpec, width: int) -> Branch:
+def new_branch(spec: BranchSpec, width: int) -> StandardizedNetwork:
     """A branch with initial weights for vectors of length ``width``.
 
     Raises:
@@ -79,7 +76,7 @@ def new_branch(spec: BranchSpec, width: int) -> Branch:
         in_shape=(width,),
         num_classes=len(spec.groups),
     )
-    return Branch(network, spec.recipe, width)
+    return StandardizedNetwork(Standardize((width,)), network)
 
 
 def augmentation(spec: ParentSpec) -> Augment | None:
@@ -140,7 +137,7 @@ def input_width(parent: ParentSpec, branch: BranchSpec) -> int:
         raise ArgumentError(f"{place}.{error.argument}", error.problem) from None
 
 
-def _joined_width(branch: BranchSpec, of: Classifier, blank: Tensor) -> int:
+def _joined_width(branch: BranchSpec, of: StandardizedNetwork, blank: Tensor) -> int:
     """Length of the vectors of a branch's stages, one after another, of what it grows from."""
     for stage in branch.stages:
         of.network.place(stage)
@@ -190,7 +187,7 @@ def check_parent(spec: ParentSpec) -> None:
         if state is not None:
             parent.adopt(state, f"The checkpoint {spec.checkpoint}")
         if spec.exits:
-            deeply_supervised(spec, parent)
+            exit_widths(spec)
     if isinstance(parent.network, Backbone) and spec.normalize != "none":
         raise InputError(
             f"parent.normalize is {spec.normalize!r}, and the model standardises what it sees by itself: "
@@ -261,7 +258,7 @@ def check_branch(parent: ParentSpec, branch: BranchSpec) -> None:
         _try(augment, parent.input, "views.augment")
 
 
-def _output_shape(parent: Parent, adapter: InputAdapter) -> tuple[int, ...]:
+def _output_shape(parent: StandardizedNetwork, adapter: InputAdapter) -> tuple[int, ...]:
     try:
         with torch.inference_mode():
             return tuple(parent.eval()(adapter.blank()).shape[1:])

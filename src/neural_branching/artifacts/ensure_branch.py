@@ -7,9 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -24,15 +23,19 @@ from neural_branching.artifacts.build_networks import (
 )
 from neural_branching.artifacts.ensure_data import ensure_data
 from neural_branching.artifacts.ensure_tokens import ensure_tokens
-from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS, train_and_save
+from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS
 from neural_branching.artifacts.workspace import Workspace, load_parent
 from neural_branching.config.branch_spec import BranchSpec
 from neural_branching.networks.readout import Readout
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.store.artifact_store import Artifact, Facts
-from neural_branching.training.branch import RECIPE as BRANCH_RECIPE
-from neural_branching.training.branch import Branch
+
+if TYPE_CHECKING:
+    from neural_branching.artifacts.activation_data import ActivationDataModule
 
 log = logging.getLogger(__name__)
+
+RECIPE = 2  # of a branch: raise it with every change of what training gives
 
 
 def ensure_logits(workspace: Workspace) -> Artifact:
@@ -132,13 +135,20 @@ def ensure_branch(workspace: Workspace, spec: BranchSpec) -> Artifact:
     """The trained branch's weights and history."""
 
     def train(folder: Path) -> Facts:
+        # Lightning takes seconds to import, and what is found in the store needs none of it.
+        import pytorch_lightning as pl
+
+        from neural_branching.artifacts.train_and_save import train_and_save
+        from neural_branching.training.classifier import Classifier
+
         pl.seed_everything(spec.seed, verbose=False)
         data = branch_data(workspace, spec)
         branch = new_branch(spec, data.train[0].shape[1])
-        branch.learn_standardization(data.train[0])
+        branch.standardize.learn(data.train[0])
+        module = Classifier(branch, spec.recipe)
         title = f"branch {spec.name} at {spec.stage}"
         checkpoint = workspace.store.checkpoint("branch", identity)
-        return train_and_save(branch, data, workspace.compute, title, folder, checkpoint)
+        return train_and_save(module, data, workspace.compute, title, folder, checkpoint, branch)
 
     identity = branch_identity(workspace, spec)
     return workspace.store.fetch("branch", identity, train, needs=(WEIGHTS, HISTORY))
@@ -147,7 +157,7 @@ def ensure_branch(workspace: Workspace, spec: BranchSpec) -> Artifact:
 def branch_identity(workspace: Workspace, spec: BranchSpec) -> dict[str, Any]:
     """What decides a branch's weights; builds the activations if they are missing."""
     identity = {
-        "recipe": BRANCH_RECIPE,
+        "recipe": RECIPE,
         "activations": act.checksum(ensure_activations(workspace, spec), spec.stage),
         "split": workspace.table.split_key,
         **spec.identity(),
@@ -157,9 +167,11 @@ def branch_identity(workspace: Workspace, spec: BranchSpec) -> dict[str, Any]:
     return identity
 
 
-def branch_data(workspace: Workspace, spec: BranchSpec) -> act.ActivationDataModule:
+def branch_data(workspace: Workspace, spec: BranchSpec) -> "ActivationDataModule":
     """The activations that a branch learns from and is validated on, loaded."""
-    data = act.ActivationDataModule(
+    from neural_branching.artifacts.activation_data import ActivationDataModule  # Lightning, as above
+
+    data = ActivationDataModule(
         partial(ensure_activations, workspace, spec),
         workspace.table,
         spec.groups,
@@ -184,7 +196,7 @@ def _shuffled(x: Tensor, y: Tensor, seed: int, copies: int = 1) -> tuple[Tensor,
     return x, labels[torch.randperm(len(labels), generator=generator)].repeat(copies)
 
 
-def load_branch(spec: BranchSpec, artifact: Artifact) -> Branch:
+def load_branch(spec: BranchSpec, artifact: Artifact) -> StandardizedNetwork:
     """A stored branch, in evaluation mode."""
     weights = load_file(artifact.path / WEIGHTS)
     branch = new_branch(spec, len(weights["standardize.mean"])).eval()

@@ -1,27 +1,30 @@
 """The parent's weights, found in the store, trained, or taken from a checkpoint."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pytorch_lightning as pl
 from safetensors.torch import load_file
 
 from neural_branching.artifacts.build_networks import (
     augmentation,
-    deeply_supervised,
+    exit_widths,
     new_parent,
     outline,
 )
 from neural_branching.artifacts.ensure_data import ensure_data
-from neural_branching.artifacts.trained_weights import EPOCHS, HISTORY, WEIGHTS, save, train_and_save
+from neural_branching.artifacts.trained_weights import EPOCHS, HISTORY, WEIGHTS, save
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.table import DataTable
-from neural_branching.data.training_examples import ExampleDataModule
 from neural_branching.networks.weights import fill, read_state
 from neural_branching.store.artifact_store import Artifact, Facts, Store
 from neural_branching.training.compute import Compute
-from neural_branching.training.parent import RECIPE as PARENT_RECIPE
 from neural_branching.training.treatment import Treatment
+
+if TYPE_CHECKING:
+    from neural_branching.data.training_examples import ExampleDataModule
+
+RECIPE = 2  # of a parent: raise it with every change of what training gives
 
 
 def ensure_parent(
@@ -45,7 +48,7 @@ def ensure_parent(
         treatment: what its training does besides following the recipe; None for nothing.
     """
     identity = {
-        "recipe": PARENT_RECIPE,
+        "recipe": RECIPE,
         "data": table.artifact.key,
         "split": table.split_key,
         **spec.identity(),
@@ -60,14 +63,20 @@ def ensure_parent(
         identity |= {"treatment": treatment.identity()}
 
     def make(folder: Path) -> Facts:
+        # Lightning takes seconds to import, and what is found in the store needs none of it.
+        import pytorch_lightning as pl
+
+        from neural_branching.artifacts.train_and_save import train_and_save
+        from neural_branching.training.classifier import Classifier
+        from neural_branching.training.deep_supervision import DeeplySupervised
+
         pl.seed_everything(spec.seed, verbose=False)
         parent = new_parent(spec)
-        parent.treatment = treatment
         normalized = parent.standardize.constant
         if spec.checkpoint:
             normalized |= parent.adopt(read_state(spec.checkpoint), f"The checkpoint {spec.checkpoint}")
         if normalized and not spec.learns:
-            return save(parent, [], folder)
+            return save(parent, folder)
         whole = ensure_data(data, store, content=True, fingerprint=table.artifact.key)
         examples = _training_examples(whole, spec)
         title = f"parent {spec.name}"
@@ -75,12 +84,16 @@ def ensure_parent(
             fill(parent, load_file(start.path / WEIGHTS), "The parent", other_classes=True)
             title = f"fine-tuned {spec.name}"
         else:
-            parent.learn_normalization(examples.train[0])
+            parent.standardize.learn(examples.train[0])
         if not spec.learns:
-            return save(parent, [], folder)
-        module, kept = (deeply_supervised(spec, parent), parent) if spec.exits else (parent, None)
+            return save(parent, folder)
+        assert spec.recipe
+        module = Classifier(parent, spec.recipe, treatment)
+        if spec.exits:
+            labels = len(spec.labels.names)
+            module = DeeplySupervised(parent, spec.recipe, spec.exits, exit_widths(spec), labels)
         checkpoint = store.checkpoint("parent", identity)
-        return train_and_save(module, examples, compute, title, folder, checkpoint, kept)
+        return train_and_save(module, examples, compute, title, folder, checkpoint, parent)
 
     needs = [WEIGHTS, HISTORY]
     if spec.learns and spec.recipe and spec.recipe.keep == "every":
@@ -88,8 +101,10 @@ def ensure_parent(
     return store.fetch("parent", identity, make, needs=needs)
 
 
-def _training_examples(table: DataTable, spec: ParentSpec) -> ExampleDataModule:
+def _training_examples(table: DataTable, spec: ParentSpec) -> "ExampleDataModule":
     """What a parent learns from, loaded."""
+    from neural_branching.data.training_examples import ExampleDataModule  # Lightning, as above
+
     examples = ExampleDataModule(
         table,
         spec.labels,

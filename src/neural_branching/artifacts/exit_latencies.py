@@ -13,9 +13,9 @@ from neural_branching.artifacts.macs import latencies
 from neural_branching.config.experiment import Experiment
 from neural_branching.files.writing import write_atomically
 from neural_branching.networks.readout import stages_of
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.routing.exits import ExitCosts
 from neural_branching.store.artifact_store import Artifact, Facts, Store
-from neural_branching.training.parent import Parent
 
 RECIPE = 2
 FILE = "milliseconds.json"
@@ -68,6 +68,6 @@ def exit_milliseconds(artifact: Artifact) -> ExitCosts:
     return ExitCosts(*(np.array(measured[name], np.float64) for name in ("prefix", "head")))
 
 
-def _walk(network: Parent, stages: tuple[str, ...], blank: torch.Tensor) -> torch.Tensor:
+def _walk(network: StandardizedNetwork, stages: tuple[str, ...], blank: torch.Tensor) -> torch.Tensor:
     *_, (_, output) = network.walk(blank, stages)
     return output

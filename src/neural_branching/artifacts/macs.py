@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from neural_branching.networks.readout import stages_of
-from neural_branching.training.classifier import Classifier
+from neural_branching.networks.standardized_network import StandardizedNetwork
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Cost(NamedTuple):
     parameters: int
 
 
-def cost(model: Classifier, blank: Tensor, until: str | None = None) -> Cost:
+def cost(model: StandardizedNetwork, blank: Tensor, until: str | None = None) -> Cost:
     """Cost of a pass up to a branch point, what its stages share being counted once.
 
     ``FlopCounterMode`` counts two operations for each multiply–accumulate. What it does not know it

@@ -6,33 +6,21 @@ branch was trained alone or in a stack; a change of one has to be made in the ot
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-import torch
-from torch import Tensor
-
-from neural_branching.artifacts.activations import fits_memory
-from neural_branching.artifacts.build_networks import input_width, new_branch
-from neural_branching.artifacts.ensure_branch import branch_data, branch_identity
+from neural_branching.artifacts.build_networks import input_width
+from neural_branching.artifacts.ensure_branch import branch_identity
 from neural_branching.artifacts.ensure_data import ensure_data
-from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS, save
+from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS
 from neural_branching.artifacts.workspace import Workspace, store_of
 from neural_branching.config.branch_spec import BranchSpec
 from neural_branching.config.experiment import Experiment
-from neural_branching.data.batches import TensorDataModule
 from neural_branching.data.table import DataTable
 from neural_branching.networks.mlp import MLP
-from neural_branching.networks.standardize import Standardize
-from neural_branching.store.artifact_store import Build, Facts, canonical
-from neural_branching.training.branch import Branch
-from neural_branching.training.compute import Compute
-from neural_branching.training.fit import History
-from neural_branching.training.stack import Member, fit_together
+from neural_branching.store.artifact_store import Build, canonical
 
 log = logging.getLogger(__name__)
 
@@ -104,69 +92,14 @@ def _train(members: Sequence[_Wanted]) -> None:
     def build(missing: list[int]) -> list[Build | None]:
         if len(missing) == 1:
             return [None]  # alone it is trained by its own run
-        shared: dict[str, _Rows] = {}
-        stack, held = {}, 0
-        for place in missing:
-            one, workspace = needed[place]
-            if one.rows not in shared:
-                data = branch_data(workspace, one.branch)
-                count, width = data.train[0].shape
-                if not fits_memory(held + count, width):
-                    continue  # its own run trains it by itself
-                held += count
-                shared[one.rows] = _Rows.of(data)
-            stack[place] = _member(one.branch, workspace.compute, shared[one.rows])
-        if len(stack) < 2:
-            return [None for _ in missing]
-        title = f"{len(stack)} branches of one shape"
-        log.info("Training %s at once.", title)
-        histories = fit_together(list(stack.values()), first.compute, title)
-        writers = {
-            place: _writer(one.branch, history)
-            for (place, one), history in zip(stack.items(), histories, strict=True)
-            if history is not None
-        }
-        return [writers.get(place) for place in missing]
+        from neural_branching.artifacts.train_stack import Wanted, train_stack  # Lightning is slow to import
+
+        wanted = [
+            Wanted(one.branch, one.rows, workspace) for one, workspace in map(needed.__getitem__, missing)
+        ]
+        return train_stack(wanted, first.compute)
 
     store.fetch_together("branch", identities, build, needs=(WEIGHTS, HISTORY))
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What branches learn from, standardised once for all of them, and by which statistics."""
-
-    train: tuple[Tensor, Tensor]
-    validation: tuple[Tensor, Tensor]
-    statistics: Mapping[str, Tensor]
-
-    @classmethod
-    def of(cls, data: TensorDataModule) -> "_Rows":
-        (x, y), (held_out, targets) = data.train, data.validation
-        standardize = Standardize(x.shape[1:])
-        standardize.learn(x)
-        return cls((standardize(x), y), (standardize(held_out), targets), standardize.state_dict())
-
-
-def _member(spec: BranchSpec, compute: Compute, rows: _Rows) -> Member:
-    """A new branch as its own fit would start it."""
-    pl.seed_everything(spec.seed, verbose=False)
-    branch = new_branch(spec, rows.train[0].shape[1])
-    branch.standardize.load_state_dict(rows.statistics)
-    device = compute.device()
-    dropout = torch.Generator(device)
-    if device.type == "cpu":
-        dropout.set_state(torch.get_rng_state())  # what the branch's own fit would draw from now on
-    else:
-        dropout.manual_seed(spec.seed)
-    order = torch.Generator().manual_seed(spec.seed)
-    return Member(branch, rows.train, rows.validation, order, dropout)
-
-
-def _writer(branch: Branch, history: History) -> Build:
-    def write(folder: Path) -> Facts:
-        return save(branch, history, folder)
-
-    return write
 
 
 def _depth(wanted: _Wanted) -> int:

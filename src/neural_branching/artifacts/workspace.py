@@ -9,18 +9,16 @@ from dataclasses import dataclass, replace
 
 from safetensors.torch import load_file
 
-from neural_branching.artifacts.build_networks import (
-    new_parent,
-)
+from neural_branching.artifacts.build_networks import new_parent
 from neural_branching.artifacts.ensure_parent import ensure_parent
 from neural_branching.artifacts.trained_weights import WEIGHTS
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.config.experiment import Experiment
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.table import DataTable
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.store.artifact_store import Artifact, Store, store_at
 from neural_branching.training.compute import Compute
-from neural_branching.training.parent import Parent
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def store_of(experiment: Experiment) -> Store:
     return store_at(experiment.outputs / "store")
 
 
-def load_parent(workspace: Workspace) -> Parent:
+def load_parent(workspace: Workspace) -> StandardizedNetwork:
     """The stored parent, in evaluation mode."""
     parent = new_parent(workspace.parent.anew()).eval()  # its weights are all in the store
     parent.load_state_dict(load_file(workspace.weights.path / WEIGHTS))

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from neural_branching.data.batches import Augment, TensorDataModule
+from neural_branching.data.batches import Augment
 from neural_branching.data.labels import Labels
 from neural_branching.data.table import DataTable
+from neural_branching.data.tensor_data import TensorDataModule
 
 
 class ExampleDataModule(TensorDataModule):

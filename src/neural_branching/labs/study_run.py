@@ -15,7 +15,7 @@ from neural_branching.store.artifact_store import Artifact, Store
 from neural_branching.store.environment import environment
 from neural_branching.store.run_folders import CONFIG, events_of, planned_data
 from neural_branching.training.compute import Compute
-from neural_branching.training.fit import History
+from neural_branching.training.history import History
 from neural_branching.training.loggers import TensorBoard
 
 _NONE: Mapping[str, Vectors] = MappingProxyType({})

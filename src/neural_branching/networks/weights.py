@@ -80,23 +80,19 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, *, other_cla
     chosen = dict(state)
     for name, tensor in mine.items():
         if name not in chosen:
-            raise InputError(
-                f"{what} lacks {name!r}, which {type(module).__name__} has: is it another network's?"
-            )
+            raise InputError(f"{what} lacks {name!r}, which the network has: is it another network's?")
         theirs = chosen[name]
         if theirs.shape != tensor.shape:
             if other_classes and name.rpartition(".")[0] == last:
                 chosen[name] = tensor
                 continue
             raise InputError(
-                f"{what} has {name!r} of shape {tuple(theirs.shape)}, where {type(module).__name__} "
+                f"{what} has {name!r} of shape {tuple(theirs.shape)}, where the network "
                 f"needs {tuple(tensor.shape)}."
             )
         _refuse_strange(theirs, f"{what} has {name!r}")
     if extra := chosen.keys() - mine.keys():
-        raise InputError(
-            f"{what} has {min(extra)!r}, which {type(module).__name__} lacks: is it another network's?"
-        )
+        raise InputError(f"{what} has {min(extra)!r}, which the network lacks: is it another network's?")
     if not any(tensor.is_meta for tensor in mine.values()):  # else only whether it fits is asked
         module.load_state_dict(chosen)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from neural_branching.report.metrics import CASCADE_METRICS, METRICS, Metric, tree_metrics
-from neural_branching.training.fit import History
+from neural_branching.training.history import History
 from neural_branching.training.loggers import Logger
 
 # Options that are typed and change nothing, or that stand in a record of their own.

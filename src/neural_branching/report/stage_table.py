@@ -14,8 +14,8 @@ from neural_branching.config.experiment import Experiment
 from neural_branching.data.inputs.adapter import InputAdapter
 from neural_branching.errors import InputError
 from neural_branching.networks.readout import Readout
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
-from neural_branching.training.parent import Parent
 
 # One example as it comes, and as many as keep a processor busy.
 BATCHES = (1, 256)
@@ -89,7 +89,7 @@ def stages(experiment: Experiment, *, every: bool = False, timed: bool = False) 
 
 
 def _latencies(
-    spec: BranchSpec, parent: Parent, adapter: InputAdapter, stage: str, width: int
+    spec: BranchSpec, parent: StandardizedNetwork, adapter: InputAdapter, stage: str, width: int
 ) -> dict[int, float]:
     """Milliseconds from examples to the branch's logits, with weights as they were drawn."""
     branch = new_branch(spec, width).to(parent.device).eval()

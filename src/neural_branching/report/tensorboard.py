@@ -15,7 +15,7 @@ from neural_branching.files.writing import write_atomically
 from neural_branching.report.run_logs import epochs_of, metrics_of, settings_of
 from neural_branching.selection import RiskCoverageCurve
 from neural_branching.selection.array_types import Float64
-from neural_branching.training.fit import History
+from neural_branching.training.history import History
 from neural_branching.training.loggers import TensorBoard
 
 PROJECTOR = "projector_config.pbtxt"  # the name that TensorBoard looks for
@@ -66,8 +66,7 @@ def _write_histories(writer: SummaryWriter, histories: Mapping[str, History]) ->
 
 
 def _writer(folder: Path) -> SummaryWriter:
-    writer: SummaryWriter = TensorBoard().start(folder).experiment
-    return writer
+    return SummaryWriter(folder, **TensorBoard.options)
 
 
 def _unbroken(line: str) -> str:

@@ -1,49 +1,40 @@
-"""The LightningModule that parents and branches share."""
-
-from collections.abc import Iterator, Sequence
+"""The LightningModule that trains parents and branches."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from neural_branching.data.batches import Batches
-from neural_branching.networks.network import Network
-from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float, Int64, Shaped
 from neural_branching.training.epoch_module import EpochModule
+from neural_branching.training.history import METRICS
 from neural_branching.training.recipe import Recipe
 from neural_branching.training.treatment import Treatment
 
 
 class Classifier(EpochModule):
-    """Standardised inputs, a network of named stages, cross-entropy.
+    """Cross-entropy of a standardised network's logits.
 
     Args:
-        standardize: input standardisation; its statistics are part of the weights.
-        network: the stages.
-        recipe: the training recipe; None if it is not trained.
-
-    Attributes:
+        model: what is trained, in place: a parent or a branch.
+        recipe: the training recipe.
         treatment: what its training does besides following the recipe; None for nothing.
     """
 
-    metrics = ("train/loss", "val/loss", "val/accuracy")
+    metrics = METRICS
 
-    def __init__(self, standardize: Standardize, network: Network, recipe: Recipe | None) -> None:
-        super().__init__(standardize, recipe)
-        self.network = network
-        self.treatment: Treatment | None = None
+    def __init__(
+        self, model: StandardizedNetwork, recipe: Recipe, treatment: Treatment | None = None
+    ) -> None:
+        super().__init__(model.standardize, recipe)
+        self.network = model.network
+        self.treatment = treatment
 
-    def forward(self, x: Shaped[Tensor, "n ..."], until: str | None = None) -> Shaped[Tensor, "n ..."]:
-        """Logits (n, classes) float32, or the output of stage ``until``, for raw inputs."""
-        output: Tensor = self.network(self.standardize(x), until=until)
-        return output
-
-    def walk(
-        self, x: Shaped[Tensor, "n ..."], stages: Sequence[str]
-    ) -> Iterator[tuple[str, Shaped[Tensor, "n ..."]]]:
-        """Name and output of some stages, in order, from one pass over raw inputs."""
-        return self.network.walk(self.standardize(x), stages)
+    def forward(self, x: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n classes"]:
+        """Logits for raw inputs, in the precision of the training."""
+        logits: Tensor = self.network(self.standardize(x))
+        return logits
 
     def batch_loss(self, x: Shaped[Tensor, "n ..."], y: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
         """Mean loss of one batch: the place to change what is optimised."""
@@ -51,7 +42,7 @@ class Classifier(EpochModule):
         if self.treatment is None:
             return F.cross_entropy(self(x), y, label_smoothing=smoothing)
         last = self.network.stage_names[-1]
-        outputs = dict(self.walk(x, (*self.treatment.stages, last)))
+        outputs = dict(self.network.walk(self.standardize(x), (*self.treatment.stages, last)))
         penalty = self.treatment.penalty(outputs, self.network)
         return F.cross_entropy(outputs[last], y, label_smoothing=smoothing) + penalty
 

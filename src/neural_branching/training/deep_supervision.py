@@ -6,9 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neural_branching.networks.readout import Readout
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float, Int64, Shaped
 from neural_branching.training.classifier import Classifier
-from neural_branching.training.parent import Parent
+from neural_branching.training.recipe import Recipe
 
 
 class DeeplySupervised(Classifier):
@@ -20,15 +21,21 @@ class DeeplySupervised(Classifier):
 
     Args:
         parent: what is trained.
+        recipe: the training recipe.
         weights: stage → weight of its head's loss, above 0.
         widths: stage → length of the vectors that its head sees.
         labels: number of logits.
     """
 
     def __init__(
-        self, parent: Parent, weights: Mapping[str, float], widths: Mapping[str, int], labels: int
+        self,
+        parent: StandardizedNetwork,
+        recipe: Recipe,
+        weights: Mapping[str, float],
+        widths: Mapping[str, int],
+        labels: int,
     ) -> None:
-        super().__init__(parent.standardize, parent.network, parent.recipe)
+        super().__init__(parent, recipe)
         self.weights, self.readout = dict(weights), Readout("auto")
         # By number: a module must not be called "layers.1", as a stage may.
         self.heads = nn.ModuleList([nn.Linear(widths[stage], labels) for stage in weights])
@@ -36,7 +43,7 @@ class DeeplySupervised(Classifier):
     def batch_loss(self, x: Shaped[Tensor, "n ..."], y: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
         """Weighted mean over the heads and the parent's own logits."""
         last, smoothing = self.network.stage_names[-1], self.recipe.label_smoothing
-        outputs = dict(self.walk(x, (*self.network.ordered(self.weights), last)))
+        outputs = dict(self.network.walk(self.standardize(x), (*self.network.ordered(self.weights), last)))
         total = F.cross_entropy(outputs[last], y, label_smoothing=smoothing)
         for head, (stage, weight) in zip(self.heads, self.weights.items(), strict=True):
             logits = head(self.readout(outputs[stage], self.network.token_readout(stage)))

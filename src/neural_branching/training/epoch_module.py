@@ -7,7 +7,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from neural_branching.data.batches import Batches, TensorDataModule
+from neural_branching.data.batches import Batches
+from neural_branching.data.tensor_data import TensorDataModule
 from neural_branching.networks.standardize import Standardize
 from neural_branching.selection.array_types import Float, Int64, Shaped
 from neural_branching.training.recipe import Recipe
@@ -22,7 +23,7 @@ class EpochModule(pl.LightningModule):
 
     Args:
         standardize: input standardisation; its statistics are part of the weights.
-        recipe: the training recipe; None if it is not trained.
+        recipe: the training recipe.
 
     Attributes:
         metrics: what is logged of every epoch; a line of progress shows the last of them.
@@ -32,19 +33,13 @@ class EpochModule(pl.LightningModule):
 
     metrics: ClassVar[tuple[str, ...]]
 
-    def __init__(self, standardize: Standardize, recipe: Recipe | None) -> None:
+    def __init__(self, standardize: Standardize, recipe: Recipe) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.standardize = standardize
-        self._recipe = recipe
+        self.recipe = recipe
         self.losses = torch.zeros(0)
         self.epochs: list[dict[str, Tensor]] = []
-
-    @property
-    def recipe(self) -> Recipe:
-        """How it is trained."""
-        assert self._recipe is not None, "this network is not trained"
-        return self._recipe
 
     @property
     def device(self) -> torch.device:

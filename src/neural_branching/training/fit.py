@@ -20,12 +20,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from neural_branching.data.batches import TensorDataModule
+from neural_branching.data.tensor_data import TensorDataModule
 from neural_branching.errors import InputError
 from neural_branching.store.checkpoint import Checkpoint
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
 from neural_branching.training.epoch_module import EpochModule
+from neural_branching.training.history import METRICS, History, best_epoch
 from neural_branching.training.live_curves import LiveCurves, live_curves
 from neural_branching.training.recipe import Recipe
 from neural_branching.training.treatment import Treatment
@@ -34,9 +35,6 @@ log = logging.getLogger(__name__)
 
 # Lightning announces devices and tips at level INFO for every fit; a sweep has many.
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-
-History = list[dict[str, float]]
-METRICS = Classifier.metrics
 
 
 def fit(
@@ -150,14 +148,6 @@ def new_trainer(recipe: Recipe, compute: Compute, callbacks: list[Callback]) -> 
             raise KeyboardInterrupt from None
         finally:
             torch.set_float32_matmul_precision(before)
-
-
-def best_epoch(history: History, recipe: Recipe) -> int:
-    """Number of the epoch, from 1, whose weights the recipe keeps: the first of equals."""
-    if recipe.keep != "best":
-        return len(history)
-    sign = 1 if recipe.monitor == "val/loss" else -1
-    return 1 + min(range(len(history)), key=lambda epoch: sign * history[epoch][recipe.monitor])
 
 
 class _Recorder(Callback):

@@ -7,7 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from neural_branching.errors import number
 from neural_branching.store.run_folders import EVENTS
@@ -63,16 +63,19 @@ class Logger(ABC):
 
 
 class TensorBoard(Logger):
-    """TensorBoard events; a finished run's hold figures, tables and a row of the HParams tab too."""
+    """TensorBoard events; a finished run's hold figures, tables and a row of the HParams tab too.
+
+    Attributes:
+        options: of every writer of events. A short queue has the training wait for the thread that writes.
+    """
+
+    options: ClassVar[dict[str, Any]] = {"max_queue": 10_000, "filename_suffix": EVENTS}
 
     def start(self, folder: Path) -> TensorBoardLogger:
         """A logger whose events lie in the folder."""
         from lightning_fabric.loggers import tensorboard  # slow to import
 
-        # A short queue has the training wait for the thread that writes.
-        return tensorboard.TensorBoardLogger(
-            folder, name="", version="", max_queue=10_000, filename_suffix=EVENTS
-        )
+        return tensorboard.TensorBoardLogger(folder, name="", version="", **self.options)
 
 
 class Csv(Logger):

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neural_branching.data.batches import EpochLoader
+from neural_branching.data.tensor_data import EpochLoader
 from neural_branching.networks.mlp import MLP
-from neural_branching.training.branch import Branch
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.training.compute import Compute
 from neural_branching.training.epoch_module import optimizer_of
-from neural_branching.training.fit import METRICS, History, ProgressLine, best_epoch, new_trainer
+from neural_branching.training.fit import ProgressLine, new_trainer
+from neural_branching.training.history import METRICS, History, best_epoch
+from neural_branching.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,15 @@ class Member:
 
     Attributes:
         branch: the initialised branch, its network an ``MLP``; trained in place.
+        recipe: how.
         train: standardised inputs float32 (n, width) and targets int64 (n,). Members may share them.
         validation: the same of the validation split.
         order: draws the order of the training rows.
         dropout: draws the dropout masks.
     """
 
-    branch: Branch
+    branch: StandardizedNetwork
+    recipe: Recipe
     train: tuple[Tensor, Tensor]
     validation: tuple[Tensor, Tensor]
     order: torch.Generator
@@ -134,7 +138,7 @@ class StackedBranches(pl.LightningModule):
     def __init__(self, members: Sequence[Member]) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.members, self.recipe = members, members[0].branch.recipe
+        self.members, self.recipe = members, members[0].recipe
         network = members[0].branch.network
         assert isinstance(network, MLP)
         self.names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
@@ -270,7 +274,7 @@ class _View:
 
 def _rates(member: Member) -> tuple[float, float]:
     """Learning rate and weight decay."""
-    return member.branch.recipe.lr, member.branch.recipe.weight_decay
+    return member.recipe.lr, member.recipe.weight_decay
 
 
 def _part(member: Member, name: str, part: str) -> Tensor:

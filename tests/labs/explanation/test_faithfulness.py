@@ -18,17 +18,18 @@ from neural_branching.labs.explanation.faithfulness import (
 )
 from neural_branching.labs.verdicts import NOT_SEEN, SEEN, UNDECIDED
 from neural_branching.networks.mlp import MLP
-from neural_branching.training.parent import Parent
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.training.recipe import Recipe
 
 SHAPE = (3, 8, 8)
 IMAGES = torch.randint(0, 256, (12, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def pair() -> tuple[Autoencoder, Parent]:
+def pair() -> tuple[Autoencoder, StandardizedNetwork]:
     torch.manual_seed(0)
     module = Autoencoder(BranchedAutoencoder(SHAPE, 3, 4, 2, None), Recipe(1, 4, 1e-3)).eval()
-    classifier = Parent(MLP(SHAPE, 3, (8,)), None, (3, 1, 1)).eval()
+    classifier = StandardizedNetwork(Standardize((3, 1, 1)), MLP(SHAPE, 3, (8,))).eval()
     for one in (module, classifier):
         one.standardize.learn(IMAGES)
     return module, classifier

@@ -10,6 +10,7 @@ from neural_branching.labs.specialization.lesions import Lesion, lesion_effect
 from neural_branching.labs.specialization.partition import Partition
 from neural_branching.networks.staged import StagedNetwork
 from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.networks.wrapped import WrappedModule
 from neural_branching.training.classifier import Classifier
 
@@ -28,7 +29,7 @@ def two_halves(*, second: float = 1.0) -> Classifier:
         units.weight.copy_(torch.eye(2).repeat_interleave(COPIES, 0))
         signs = torch.tensor([[-1.0, -1], [-1, 1], [1, -1], [1, 1]]) * torch.tensor([1.0, second])
         logits.weight.copy_(signs.repeat_interleave(COPIES, 1))
-    return Classifier(Standardize((2,)), StagedNetwork({"units": units, "logits": logits}), None)
+    return StandardizedNetwork(Standardize((2,)), StagedNetwork({"units": units, "logits": logits}))
 
 
 @pytest.mark.parametrize("fill", ["mean", "zero", "noise"])
@@ -70,7 +71,7 @@ def test_a_lesion_that_changes_nothing_is_an_error() -> None:
 
 def test_a_network_that_cannot_start_from_a_stage_is_refused() -> None:
     module = nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 4))
-    model = Classifier(Standardize((2,)), WrappedModule(module), None)
+    model = StandardizedNetwork(Standardize((2,)), WrappedModule(module))
     with pytest.raises(InputError, match="cannot start from the stage '0'"):
         lesion_effect(model, Partition.even("0", 8, 2), X, Y, Lesion("zero", torch.zeros(2, 8)), 19)
 

@@ -11,6 +11,7 @@ from neural_branching.labs.specialization.lesions import Lesion, lesion_effect, 
 from neural_branching.labs.specialization.traced_network import TracedNetwork, traced
 from neural_branching.networks.network import Network
 from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.networks.torchvision_model import TorchvisionModel
 from neural_branching.networks.vit import VisionTransformer as OwnTransformer
 from neural_branching.networks.wrapped import WrappedModule
@@ -59,7 +60,7 @@ def built(name: str) -> Network:
 
 
 def classifier(network: Network) -> Classifier:
-    return Classifier(Standardize((3, 1, 1)), network, None).eval()
+    return StandardizedNetwork(Standardize((3, 1, 1)), network).eval()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from device import DEVICE
-from neural_branching.data.batches import TensorDataModule
+from neural_branching.data.tensor_data import TensorDataModule
 from neural_branching.errors import InputError
 from neural_branching.labs.specialization.filter_features import chroma
 from neural_branching.labs.specialization.treatments import (
@@ -23,9 +23,11 @@ from neural_branching.labs.specialization.treatments import (
     rearrange,
 )
 from neural_branching.networks.branched import BranchedNet
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
+from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
 from neural_branching.training.fit import fit
-from neural_branching.training.parent import Parent
 from neural_branching.training.recipe import Recipe
 
 EPOCHS = 3
@@ -46,11 +48,11 @@ class Colours(TensorDataModule):
         self.train = self.validation = (x, y)
 
 
-def trained(treatment: StudyTreatment | None, network: BranchedNet | None = None) -> Parent:
+def trained(treatment: StudyTreatment | None, network: BranchedNet | None = None) -> Classifier:
     recipe = Recipe(EPOCHS, 20, 0.01, optimizer="adamw", weight_decay=0.05, keep="every")
-    parent, data = Parent(network or branched(), recipe, (3, 1, 1)), Colours()
-    parent.treatment = treatment
-    parent.learn_normalization(data.train[0])
+    model, data = StandardizedNetwork(Standardize((3, 1, 1)), network or branched()), Colours()
+    parent = Classifier(model, recipe, treatment)
+    parent.standardize.learn(data.train[0])
     fit(parent, data, Compute(DEVICE, progress=False), "toy")
     return parent
 

@@ -26,7 +26,8 @@ from neural_branching.labs.specialization.stimuli import RADII, VARIANTS, arcs, 
 from neural_branching.labs.specialization.unit_responses import class_selectivity, dead_units, respond
 from neural_branching.labs.specialization.weight_svd import connections, singular_vectors
 from neural_branching.networks.branched import BranchedNet
-from neural_branching.training.parent import Parent
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 
 
 def gratings(cycles: float, count: int, generator: np.random.Generator) -> np.ndarray:
@@ -205,7 +206,7 @@ def test_responses_to_curves_and_to_colour_are_what_they_are_defined_as() -> Non
 
 def test_filters_that_are_faint_are_left_out_whatever_their_units_answer() -> None:
     torch.manual_seed(0)
-    model = Parent(BranchedNet((3, 12, 12), 3, width=16), None, (3, 1, 1)).eval()
+    model = StandardizedNetwork(Standardize((3, 1, 1)), BranchedNet((3, 12, 12), 3, width=16)).eval()
     [first, _] = model.network.stages["conv1"].weights
     with torch.no_grad():
         first[0] *= 1e-3

@@ -10,6 +10,7 @@ from neural_branching.labs.specialization.unit_figures import cards, scaled
 from neural_branching.labs.specialization.unit_portraits import Portraits, least_alike
 from neural_branching.networks.staged import StagedNetwork
 from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.training.classifier import Classifier
 
 SIZE = 8
@@ -17,7 +18,7 @@ SIZE = 8
 
 def model(network: nn.Module) -> Classifier:
     plain = Standardize((3, 1, 1), ([127.5] * 3, [127.5] * 3))
-    return Classifier(plain, StagedNetwork({"conv1": network}), None)
+    return StandardizedNetwork(plain, StagedNetwork({"conv1": network}))
 
 
 def noise(count: int, seed: int = 1) -> torch.Tensor:

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from neural_branching.artifacts.ensure_data import ensure_data
-from neural_branching.artifacts.trained_weights import EPOCHS, HISTORY, WEIGHTS, train_and_save
+from neural_branching.artifacts.train_and_save import train_and_save
+from neural_branching.artifacts.trained_weights import EPOCHS, HISTORY, WEIGHTS
 from neural_branching.config.build import build
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.data.labels import Labels
@@ -117,7 +118,7 @@ def ensure_autoencoder(
         examples = _examples(whole, data, spec, classes)
         title = f"autoencoder {spec.name}{' (separate branches)' if spec.separate else ''}"
         return train_and_save(
-            module, examples, compute, title, folder, store.checkpoint("autoencoder", identity)
+            module, examples, compute, title, folder, store.checkpoint("autoencoder", identity), module
         )
 
     needs = [WEIGHTS, HISTORY, *([EPOCHS] if spec.recipe.keep == "every" else [])]

@@ -32,7 +32,7 @@ from neural_branching.labs.decomposition.part_measures import Parts, PartSums
 from neural_branching.labs.permutation_tests import Tested
 from neural_branching.labs.study_run import origin
 from neural_branching.store.artifact_store import Artifact, Store, store_at
-from neural_branching.training.fit import History
+from neural_branching.training.history import History
 
 Numbers = dict[str, Any]
 COMPARED = 24  # images whose parts are compared between seeds

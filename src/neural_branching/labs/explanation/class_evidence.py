@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from neural_branching.labs.decomposition.autoencoder import Autoencoder, PartsLoss
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float, Float32, Shaped
-from neural_branching.training.classifier import Classifier
 
 
 class ClassEvidence(PartsLoss):
@@ -26,7 +26,7 @@ class ClassEvidence(PartsLoss):
         weight: of this loss beside the mean squared error of the reconstruction.
     """
 
-    def __init__(self, classifier: Classifier, sha: str, weight: float) -> None:
+    def __init__(self, classifier: StandardizedNetwork, sha: str, weight: float) -> None:
         self.classifier = classifier.eval().requires_grad_(False)
         self.sha, self.weight = sha, weight
 

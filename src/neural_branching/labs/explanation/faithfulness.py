@@ -17,9 +17,9 @@ from neural_branching.labs.explanation.attribution_maps import (
     sign_gradient,
 )
 from neural_branching.labs.verdicts import NOT_SEEN, SEEN, UNDECIDED, sign_flips, significant
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Bool, Float32, Float64, Int64, Shaped
 from neural_branching.selection.intervals import Bootstrap, Interval, percentile_interval
-from neural_branching.training.classifier import Classifier
 
 DISTINCT, AGNOSTIC = "class-distinct", "class-agnostic"
 CONTROLS = ("gradient", "integrated gradients", "sign of gradient", "low-pass", "random", AGNOSTIC)
@@ -29,14 +29,16 @@ JUDGES = ("its own classifier", "another seed's classifier")
 Images = Float32[Tensor, "n c h w"]
 
 
-def logits(classifier: Classifier, module: Autoencoder, images: Images) -> Float32[Tensor, "n classes"]:
+def logits(
+    classifier: StandardizedNetwork, module: Autoencoder, images: Images
+) -> Float32[Tensor, "n classes"]:
     """What a classifier says of standardised images."""
     output: Tensor = classifier(module.raw(images))
     return output
 
 
 def maps_of(
-    module: Autoencoder, classifier: Classifier, raw: Shaped[Tensor, "n c h w"], seed: int
+    module: Autoencoder, classifier: StandardizedNetwork, raw: Shaped[Tensor, "n c h w"], seed: int
 ) -> dict[str, Images]:
     """Every map of some images, in standardised pixels; those of branches without their mean image.
 
@@ -68,7 +70,7 @@ def maps_of(
 
 @torch.no_grad()
 def right_without(
-    classifier: Classifier,
+    classifier: StandardizedNetwork,
     module: Autoencoder,
     images: Images,
     labels: Int64[np.ndarray, " n"],
@@ -93,7 +95,7 @@ def right_without(
 
 
 @torch.no_grad()
-def answers(classifier: Classifier, module: Autoencoder, images: Images) -> Int64[np.ndarray, " n"]:
+def answers(classifier: StandardizedNetwork, module: Autoencoder, images: Images) -> Int64[np.ndarray, " n"]:
     """The labels that a classifier answers for standardised images."""
     batches = torch.split(images, BATCH)
     found = [logits(classifier, module, one.to(module.device)).argmax(1).cpu() for one in batches]

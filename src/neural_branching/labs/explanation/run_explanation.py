@@ -34,10 +34,10 @@ from neural_branching.labs.explanation.faithfulness import (
 )
 from neural_branching.labs.shown import Shown
 from neural_branching.labs.study_run import origin
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float64
 from neural_branching.store.artifact_store import Artifact, Store, store_at
-from neural_branching.training.classifier import Classifier
-from neural_branching.training.fit import History
+from neural_branching.training.history import History
 
 Numbers = dict[str, Any]
 GATE = 0.05  # accuracy that the reconstruction may cost
@@ -168,7 +168,7 @@ def _autoencoder(
     spec: ExplanationSpec,
     store: Store,
     table: DataTable,
-    classifier: Classifier,
+    classifier: StandardizedNetwork,
     weights: Artifact,
     place: int,
 ) -> Artifact:
@@ -179,7 +179,11 @@ def _autoencoder(
 
 
 def _seed(
-    spec: ExplanationSpec, module: Autoencoder, judges: Mapping[str, Classifier], shown: Shown, seed: int
+    spec: ExplanationSpec,
+    module: Autoencoder,
+    judges: Mapping[str, StandardizedNetwork],
+    shown: Shown,
+    seed: int,
 ) -> _Seed:
     """Everything of one autoencoder and the classifier that it explains."""
     device = spec.compute.device()
@@ -217,7 +221,7 @@ def _seed(
     return _Seed(numbers, found, whole, pictures)
 
 
-def _moved(classifier: Classifier, module: Autoencoder, parts: Tensor) -> float:
+def _moved(classifier: StandardizedNetwork, module: Autoencoder, parts: Tensor) -> float:
     """How often the answer goes with the first branch, where that is taken from another image.
 
     Partners are half the images apart; those with one answer are left out.

@@ -14,8 +14,8 @@ from neural_branching.errors import InputError
 from neural_branching.labs.specialization.partition import FEWEST_UNITS, Partition
 from neural_branching.labs.specialization.traced_network import divided_in_graph
 from neural_branching.networks.branched import BranchedNet
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Shaped
-from neural_branching.training.classifier import Classifier
 
 
 def roles_of(parent: ParentSpec, *, treated: bool = False) -> dict[str, ParentSpec]:
@@ -29,7 +29,7 @@ def roles_of(parent: ParentSpec, *, treated: bool = False) -> dict[str, ParentSp
     return roles | ({"treated": parent} if treated else {})
 
 
-def divided_stages(model: Classifier, blank: Shaped[Tensor, "1 ..."]) -> dict[str, Partition]:
+def divided_stages(model: StandardizedNetwork, blank: Shaped[Tensor, "1 ..."]) -> dict[str, Partition]:
     """The divided stages of a network in order.
 
     Of other networks than ``BranchedNet`` these are what ``graph_partitions`` finds.
@@ -87,7 +87,7 @@ def plain_of_equal_cost(spec: ParentSpec) -> ParentSpec:
     return of_width(nearest)
 
 
-def by_order(divided: Mapping[str, Partition], model: Classifier) -> dict[str, Partition]:
+def by_order(divided: Mapping[str, Partition], model: StandardizedNetwork) -> dict[str, Partition]:
     """The same stages of a plain network, their units in parts of the same shares, by their order.
 
     Raises:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float, Shaped
-from neural_branching.training.classifier import Classifier
 
 STEPS = 64
 RATE = 0.1
@@ -22,7 +22,7 @@ CONTRAST = 0.6  # deviation of an image before it is bounded, as a share of half
 
 
 def visualize(
-    model: Classifier,
+    model: StandardizedNetwork,
     stage: str,
     units: Sequence[int],
     images: Shaped[Tensor, "n 3 h w"],

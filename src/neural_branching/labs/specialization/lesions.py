@@ -17,8 +17,8 @@ from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.traced_network import Rest, TracedNetwork
 from neural_branching.labs.specialization.unit_responses import BATCH, outputs
 from neural_branching.networks.staged import StagedNetwork
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float64, Int64, Shaped
-from neural_branching.training.classifier import Classifier
 
 FILLS = ("mean", "zero", "noise")
 
@@ -87,7 +87,7 @@ class LesionEffect:
 
 
 def lesion_effect(
-    model: Classifier,
+    model: StandardizedNetwork,
     partition: Partition,
     images: Shaped[Tensor, "n ..."],
     labels: Int64[np.ndarray, " n"],
@@ -146,7 +146,7 @@ def lesion_effect(
 
 
 def opened(
-    model: Classifier, images: Shaped[Tensor, "n ..."], stage: str
+    model: StandardizedNetwork, images: Shaped[Tensor, "n ..."], stage: str
 ) -> list[tuple[Shaped[Tensor, "batch units ..."], Rest]]:
     """The output of a stage batch by batch, and what the network makes of it or of what replaces it.
 

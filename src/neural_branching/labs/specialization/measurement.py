@@ -22,14 +22,14 @@ from neural_branching.labs.specialization.stimuli import VARIANTS
 from neural_branching.labs.specialization.unit_features import filters, unit_features
 from neural_branching.labs.specialization.unit_responses import UnitResponses, dead_units
 from neural_branching.networks.branched import LAYERS
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float64, Int64
-from neural_branching.training.classifier import Classifier
 
 Numbers = dict[str, Any]
 
 
 def measure_stage(
-    model: Classifier,
+    model: StandardizedNetwork,
     partition: Partition,
     answers: UnitResponses,
     labels: Int64[np.ndarray, " n"],
@@ -94,7 +94,7 @@ def measure_stage(
 
 
 def measure_lesions(
-    model: Classifier, partition: Partition, shown: Shown, fill: str, divisions: int, *, seed: int
+    model: StandardizedNetwork, partition: Partition, shown: Shown, fill: str, divisions: int, *, seed: int
 ) -> Numbers:
     """Accuracies, and what lesions of branches cost, on coloured, grey and blurred images.
 

@@ -20,8 +20,8 @@ from neural_branching.labs.permutation_tests import Tested
 from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.relation_tests import FEWEST_BRANCHES, compare_ranks, mantel
 from neural_branching.labs.specialization.similarity import similarities
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float64
-from neural_branching.training.branch import Branch
 
 MOST_IMAGES = 1000  # test images that branches are compared on
 
@@ -203,7 +203,7 @@ def _names(branches: Sequence[OwnBranch]) -> tuple[str, ...]:
     return names if len(set(names)) == len(names) else tuple(", ".join(one.classes) for one in branches)
 
 
-def _hidden(branch: Branch, vectors: Tensor, name: str) -> Float64[np.ndarray, "n units"]:
+def _hidden(branch: StandardizedNetwork, vectors: Tensor, name: str) -> Float64[np.ndarray, "n units"]:
     stages = branch.network.stage_names
     if len(stages) < 2:
         raise InputError(f"The branch {name!r} has no hidden layer: its units are its classes.")

@@ -36,9 +36,9 @@ from neural_branching.labs.specialization.weight_svd import SingularVector, conn
 from neural_branching.labs.study_run import origin
 from neural_branching.networks.branched import BranchedNet
 from neural_branching.networks.network import Network
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.store.artifact_store import Artifact, Store, store_at
-from neural_branching.training.classifier import Classifier
-from neural_branching.training.fit import History
+from neural_branching.training.history import History
 from neural_branching.training.recipe import Recipe
 
 Numbers = dict[str, Any]
@@ -205,7 +205,7 @@ def _trained(
 
 def _measured(
     spec: StudySpec,
-    model: Classifier,
+    model: StandardizedNetwork,
     shown: Shown,
     place: tuple[int, str],
     epochs: Sequence[Mapping[str, Tensor]],
@@ -243,7 +243,7 @@ def _measured(
 
 def _measure(
     spec: StudySpec,
-    model: Classifier,
+    model: StandardizedNetwork,
     partitions: Mapping[str, Partition],
     shown: Shown,
     *,
@@ -288,7 +288,7 @@ def _compare_training(seeds: Mapping[int, Numbers]) -> None:
                 numbers["epochs"] = next(reached, len(history) + 1)
 
 
-def _singular_vectors(spec: StudySpec, model: Classifier, seed: int) -> dict[str, SingularVector]:
+def _singular_vectors(spec: StudySpec, model: StandardizedNetwork, seed: int) -> dict[str, SingularVector]:
     network = model.network
     assert isinstance(network, BranchedNet)
     weights = network.filters().detach().double().cpu().numpy()

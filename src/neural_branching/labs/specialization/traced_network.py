@@ -12,8 +12,8 @@ from neural_branching.labs.specialization.graph_partitions import FoundPartition
 from neural_branching.networks.backbone import Backbone
 from neural_branching.networks.network import Network
 from neural_branching.networks.staged import StagedNetwork
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float, Shaped
-from neural_branching.training.classifier import Classifier
 
 Rest = Callable[[Shaped[Tensor, "n units ..."]], Float[Tensor, "n classes"]]
 
@@ -32,13 +32,13 @@ def divided_in_graph(network: Network, blank: Shaped[Tensor, "1 ..."]) -> list[F
     return graph_partitions(_module_of(network), _preparation(network)(blank.to(place)))
 
 
-def traced(model: Classifier, blank: Shaped[Tensor, "1 ..."]) -> Classifier:
+def traced(model: StandardizedNetwork, blank: Shaped[Tensor, "1 ..."]) -> StandardizedNetwork:
     """The same model, its stages being the divided ones of its graph; it shares the weights.
 
     Raises:
         InputError: as ``graph_partitions``.
     """
-    return Classifier(model.standardize, TracedNetwork(model.network, blank), None).eval()
+    return StandardizedNetwork(model.standardize, TracedNetwork(model.network, blank)).eval()
 
 
 class TracedNetwork(Network):

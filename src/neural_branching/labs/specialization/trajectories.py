@@ -12,8 +12,8 @@ from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.unit_features import filters
 from neural_branching.labs.specialization.unit_responses import respond
 from neural_branching.networks.branched import LAYERS
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float64, Shaped
-from neural_branching.training.classifier import Classifier
 
 IMAGES = 200  # that units answer to in every epoch
 # Stage → what its units are compared by. Both speak of colour, so that one can follow the other.
@@ -23,7 +23,7 @@ Numbers = dict[str, Any]
 
 
 def follow(
-    model: Classifier,
+    model: StandardizedNetwork,
     epochs: Sequence[Mapping[str, Tensor]],
     partitions: Mapping[str, Partition],
     images: Shaped[Tensor, "n c h w"],

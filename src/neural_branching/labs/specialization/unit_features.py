@@ -7,14 +7,14 @@ import numpy as np
 from neural_branching.labs.specialization.filter_features import FILTER_FEATURES
 from neural_branching.labs.specialization.unit_responses import UnitResponses, class_selectivity
 from neural_branching.networks.branched import LAYERS, BranchedNet
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float64, Int64
-from neural_branching.training.classifier import Classifier
 
 RESPONSE_FEATURES = ("colour_selectivity", "curve_selectivity", "class_selectivity")
 FEATURES = (*FILTER_FEATURES, *RESPONSE_FEATURES)
 
 
-def filters(model: Classifier) -> Float64[np.ndarray, "n c k k"] | None:
+def filters(model: StandardizedNetwork) -> Float64[np.ndarray, "n c k k"] | None:
     """The first layer's filters; None if the network does not say which they are."""
     network = model.network
     if not isinstance(network, BranchedNet):
@@ -23,7 +23,7 @@ def filters(model: Classifier) -> Float64[np.ndarray, "n c k k"] | None:
 
 
 def unit_features(
-    model: Classifier, stage: str, answers: UnitResponses, labels: Int64[np.ndarray, " n"]
+    model: StandardizedNetwork, stage: str, answers: UnitResponses, labels: Int64[np.ndarray, " n"]
 ) -> Mapping[str, Float64[np.ndarray, " units"]]:
     """Name → one value per unit of a stage: of filters too, where the stage is the first layer.
 

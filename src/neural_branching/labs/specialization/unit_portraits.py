@@ -10,8 +10,8 @@ from neural_branching.labs.shown import Shown
 from neural_branching.labs.specialization.feature_visualization import visualize
 from neural_branching.labs.specialization.partition import Partition
 from neural_branching.labs.specialization.unit_responses import dead_units, outputs
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float64, Int64, Shaped
-from neural_branching.training.classifier import Classifier
 
 UNITS = 8  # portrayed of a stage, divided among its branches
 EXAMPLES = 5  # of each unit
@@ -42,7 +42,7 @@ class Portraits:
 
 
 def portray(
-    model: Classifier,
+    model: StandardizedNetwork,
     partitions: Mapping[str, Partition],
     features: Mapping[str, Mapping[str, np.ndarray]],
     shown: Shown,
@@ -84,7 +84,7 @@ def portray(
 
 
 def _responses(
-    model: Classifier, images: Shaped[torch.Tensor, "n ..."], stage: str
+    model: StandardizedNetwork, images: Shaped[torch.Tensor, "n ..."], stage: str
 ) -> tuple[bool, Float64[np.ndarray, "n units"]]:
     """Whether outputs of a stage are maps, and their means over positions; maps are kept batch by batch."""
     are_maps, means = False, []

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from neural_branching.errors import InputError
 from neural_branching.labs.specialization.stimuli import ORIENTATIONS, arcs, grey, lines
+from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Bool, Float64, Int64, Shaped
-from neural_branching.training.classifier import Classifier
 
 BATCH = 500
 
 
 def outputs(
-    model: Classifier, images: Shaped[Tensor, "n ..."], stage: str
+    model: StandardizedNetwork, images: Shaped[Tensor, "n ..."], stage: str
 ) -> Iterator[Shaped[Tensor, "batch units ..."]]:
     """Outputs of a stage, batch by batch, on the model's device.
 
@@ -48,7 +48,7 @@ class UnitResponses:
 
 
 def respond(
-    model: Classifier, images: Shaped[Tensor, "n c h w"], stages: Sequence[str]
+    model: StandardizedNetwork, images: Shaped[Tensor, "n c h w"], stages: Sequence[str]
 ) -> dict[str, UnitResponses]:
     """What the units of some stages answer, from one pass over the images and one over them in grey.
 
@@ -101,7 +101,7 @@ def class_selectivity(
     return np.asarray((most - rest) / np.maximum(1e-12, np.abs(most) + np.abs(rest)))
 
 
-def _walk(model: Classifier, batch: Tensor, stages: Sequence[str]) -> dict[str, Tensor]:
+def _walk(model: StandardizedNetwork, batch: Tensor, stages: Sequence[str]) -> dict[str, Tensor]:
     with torch.inference_mode():
         found = dict(model.eval().walk(batch.to(model.device), stages))
     for stage, output in found.items():

@@ -5,7 +5,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 from neural_branching.errors import InputError, one_of
@@ -31,6 +30,8 @@ def fit_temperature(logits: ArrayLike, targets: Int64[np.ndarray, " n"]) -> floa
     Raises:
         ValueError: for logits that are no matrix or not finite.
     """
+    from scipy.optimize import minimize_scalar  # slow to import, and not every run fits one
+
     values = as_logits(logits)
     # Shifting an example's logits changes no probability; it keeps the exponentials small.
     values = values - values.max(axis=1, keepdims=True)
