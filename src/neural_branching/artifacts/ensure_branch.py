@@ -22,7 +22,6 @@ from neural_branching.artifacts.build_networks import (
     shared_stages,
     view_augmentation,
 )
-from neural_branching.artifacts.ensure_data import ensure_data
 from neural_branching.artifacts.ensure_tokens import ensure_tokens
 from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS, train_and_save
 from neural_branching.artifacts.workspace import Workspace, load_parent
@@ -85,8 +84,7 @@ def _activations(
         identity["views"] = {**viewed.viewed, "split": table.split_key}
 
     def compute(folder: Path) -> Facts:
-        parent, fingerprint = load_parent(workspace), table.artifact.key
-        whole = ensure_data(workspace.data, workspace.store, content=True, fingerprint=fingerprint)
+        parent, whole = load_parent(workspace), workspace.examples()
         examples, facts = whole.examples(), dict[str, Any]()
         if network.tokenizer:
             examples, facts["cut"] = ensure_tokens(workspace, network.tokenizer, whole)
