@@ -13,7 +13,7 @@ Rows = Mapping[str, Int64[np.ndarray, " _"]]  # split → row numbers
 Scores = Float64[np.ndarray, " n"]  # of every row of the table
 
 TEMPERATURE, FEATURES, PRIOR = "temperature", "features", "prior of the answer"
-BRANCH, BOTH = "branch", "both"
+WITH_BRANCH = BRANCH, BOTH = "branch", "both"
 # Imagined answers of mean rightness beside those that were seen with a text or a class.
 _IMAGINED = 2.0
 

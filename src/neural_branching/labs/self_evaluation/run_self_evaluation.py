@@ -21,7 +21,13 @@ from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
 from neural_branching.files.progress import progress
 from neural_branching.labs.permutation_tests import holm
-from neural_branching.labs.self_evaluation.confidences import BRANCH, Rows, own_confidences, with_branch
+from neural_branching.labs.self_evaluation.confidences import (
+    BRANCH,
+    WITH_BRANCH,
+    Rows,
+    own_confidences,
+    with_branch,
+)
 from neural_branching.labs.self_evaluation.parent_answers import ParentAnswers, agreeing
 from neural_branching.labs.self_evaluation.rating import Rater
 from neural_branching.labs.self_evaluation.self_evaluation_spec import RIGHT, WRONG, SelfEvaluationSpec
@@ -113,12 +119,16 @@ def run(
     spec.compute.apply()
     store = store_at(spec.outputs / "store")
     stages, named, seeds = _stages(spec), dict[str, Artifact](), dict[str, Numbers]()
+    # Weights that learn nothing of a split are those of every split.
+    fixed = not spec.parent.learns and spec.parent.normalize == "none"
+    weights: Artifact | None = None
     with progress("Self-evaluation") as show:
         for place in range(spec.repeats):
             one = spec.repeat(place)
             table = ensure_data(one.data, store, fingerprint=fingerprint)
             check_table(one, table)
-            weights = ensure_parent(store, one.data, table, one.compute, one.parent)
+            if weights is None or not fixed:
+                weights = ensure_parent(store, one.data, table, one.compute, one.parent)
             workspace = Workspace(store, one.data, table, one.compute, one.parent, weights)
             trained = {"data": table.artifact, "parent": weights}
             seeds[str(one.data.split.seed)] = _seed(one, workspace, stages, trained)
@@ -149,7 +159,7 @@ def _seed(
     spec: SelfEvaluationSpec, workspace: Workspace, stages: Sequence[str], trained: dict[str, Artifact]
 ) -> Numbers:
     """Everything of one split: what was asked, and by stage what every confidence is worth."""
-    by_stage, counts = dict[str, Numbers](), Numbers()
+    by_stage, alone, counts = dict[str, Numbers](), dict[str, Numbers](), Numbers()
     for stage, seen, answers in _answered(spec, workspace, stages, trained):
         asked = _asked(seen.table, answers.right, spec.classes)
         rows = {split: asked.rows(split, (WRONG, RIGHT)) for split in SPLITS}
@@ -159,6 +169,8 @@ def _seed(
         odds = np.diff(head.all_logits.astype(np.float64), axis=1)[:, 0]
         scores = {**own_confidences(answers, rows), **with_branch(answers, odds, rows)}
         found = Rater(~answers.right, rows, asked.groups, spec.threshold).rate(scores, answers.name)
+        if not isinstance(spec.target, AgreesWithFinal):  # which asks another readout at every stage
+            alone = {name: found.pop(name) for name in [*found] if name not in WITH_BRANCH}
         by_stage[stage] = {
             "validation": _validation_auroc(odds, answers.right, rows["validation"]),
             "confidences": found,
@@ -253,13 +265,20 @@ def _validation_auroc(
     return failure_auroc(odds[rows], ~right[rows])
 
 
+def by_place(seed: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Stage and confidences there of one split; first, at no stage (""), those that take no branch."""
+    if seed["without_branch"]:
+        yield "", seed["without_branch"]
+    yield from ((stage, at["confidences"]) for stage, at in seed["stages"].items())
+
+
 def _shifts(seeds: Mapping[str, Numbers]) -> Numbers:
     """Of how many tests of exchangeability the study has how many see a shift, all of them counted (Holm)."""
     tests = {
         (seed, stage, name): found["exchangeability"]["p_value"]
         for seed, one in seeds.items()
-        for stage, at in one["stages"].items()
-        for name, found in at["confidences"].items()
+        for stage, confidences in by_place(one)
+        for name, found in confidences.items()
     }
     seen = [place for place, p in zip(tests, holm(list(tests.values())), strict=True) if p < LEVEL]
     return {"tests": len(tests), "shifted": [{"seed": s, "stage": t, "confidence": c} for s, t, c in seen]}

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from neural_branching.labs.self_evaluation.confidences import BOTH, BRANCH
+from neural_branching.labs.self_evaluation.confidences import WITH_BRANCH
 from neural_branching.report.cells import Cell
 from neural_branching.report.figures.style import PALETTE, blank, error_bars
 
@@ -21,12 +21,12 @@ def by_stage(results: Mapping[str, Any]) -> Figure:
     """Every confidence by stage, means over splits; bars: standard deviation, of one split its interval."""
     stages, seeds = results["stages"], list(results["seeds"].values())
     figure = blank(max(10.5, 0.7 * len(stages) + 8), 3.9)
-    names = list(seeds[0]["stages"][stages[0]]["confidences"])
+    names = [*seeds[0]["without_branch"], *seeds[0]["stages"][stages[0]]["confidences"]]
     for axes, (metric, title) in zip(figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True):
         for place, name in enumerate(names):
             cells = [_cell(seeds, stage, name, metric) for stage in stages]
             values = [float("nan") if cell.mean is None else cell.mean for cell in cells]
-            branch = name in (BRANCH, BOTH)
+            branch = name in WITH_BRANCH
             axes.errorbar(
                 range(len(stages)),
                 values,
@@ -47,7 +47,7 @@ def by_stage(results: Mapping[str, Any]) -> Figure:
 
 
 def _cell(seeds: Sequence[Mapping[str, Any]], stage: str, name: str, metric: str) -> Cell:
-    found = [one["stages"][stage]["confidences"][name] for one in seeds]
+    found = [{**one["without_branch"], **one["stages"][stage]["confidences"]}[name] for one in seeds]
     values = [one[metric] for one in found if one[metric] is not None and one[metric] == one[metric]]
     cell = Cell.over(values)
     return Cell(cell.mean, cell.deviation, found[0]["intervals"][metric] if len(found) == 1 else None)

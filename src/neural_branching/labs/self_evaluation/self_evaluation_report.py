@@ -9,9 +9,9 @@ from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
 from neural_branching.labs.self_evaluation import run_self_evaluation
 from neural_branching.labs.self_evaluation.confidences import BOTH, BRANCH
+from neural_branching.labs.self_evaluation.run_self_evaluation import by_place
 from neural_branching.labs.self_evaluation.self_evaluation_figures import draw
 from neural_branching.labs.self_evaluation.self_evaluation_spec import SelfEvaluationSpec
-from neural_branching.labs.self_evaluation.targets import AgreesWithFinal
 from neural_branching.labs.study_run import begin_study, finish_study
 from neural_branching.labs.study_table import over_seeds, tabulate
 from neural_branching.report.cells import Cell, Entry, markdown_table
@@ -20,7 +20,6 @@ from neural_branching.report.screen_table import Column, ScreenTable, console, p
 
 COMMAND = "judge"
 SUMMARY, TABLE = "self_evaluation.md", "self_evaluation.csv"
-WITH_BRANCH = (BRANCH, BOTH)
 # Heading → place of a number of every confidence.
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "AUROC": ("failure_auroc",),
@@ -78,23 +77,21 @@ def execute(
 
 
 def lines(results: Mapping[str, Any]) -> Iterator[Line]:
-    """What takes no branch once, and at every stage what does; readouts have their own at every stage."""
-    seeds, stages = list(results["seeds"].values()), results["stages"]
-    by_stage = results["target"] == AgreesWithFinal.kind
-    for place, stage in enumerate(stages):
-        for name in seeds[0]["stages"][stage]["confidences"]:
-            apart = by_stage or name in WITH_BRANCH
-            if place and not apart:
-                continue
-            cells = {}
-            for column, path in _COLUMNS.items():
-                where = ("stages", stage, "confidences", name)
-                cell = over_seeds(seeds, *where, *path)
-                ends = [_at(one, *where, *_INTERVALS[column]) for one in seeds]
-                whole = cell.mean is not None and all(end is not None and end[0] is not None for end in ends)
-                mean = [sum(end[side] for end in ends) / len(ends) for side in (0, 1)] if whole else None
-                cells[column] = Cell(cell.mean, cell.deviation, mean)
-            yield Line(stage if apart else "", name, cells)
+    """Every confidence, first those that take no branch."""
+    seeds = [dict(by_place(one)) for one in results["seeds"].values()]
+    for stage, confidences in seeds[0].items():
+        for name in confidences:
+            found = [one[stage][name] for one in seeds]
+            yield Line(stage, name, {column: _cell(found, column) for column in _COLUMNS})
+
+
+def _cell(found: Sequence[Mapping[str, Any]], column: str) -> Cell:
+    """A number over splits, with the mean of their intervals."""
+    cell = over_seeds(found, *_COLUMNS[column])
+    ends = [_at(one, *_INTERVALS[column]) for one in found]
+    if cell.mean is None or any(end is None or end[0] is None for end in ends):
+        return cell
+    return Cell(cell.mean, cell.deviation, [sum(end[side] for end in ends) / len(ends) for side in (0, 1)])
 
 
 def remarks(results: Mapping[str, Any]) -> list[str]:
@@ -118,12 +115,12 @@ def remarks(results: Mapping[str, Any]) -> list[str]:
 
 
 def _certified(results: Mapping[str, Any]) -> str:
-    """Of how many splits each kind of confidence has a certificate, and what the first without one lacks."""
+    """In how many splits each kind of confidence has a certificate, and what the first without one lacks."""
     found: dict[str, list[bool]] = {}
     lacking = None
     for one in results["seeds"].values():
-        for at in one["stages"].values():
-            for name, confidence in at["confidences"].items():
+        for _, confidences in by_place(one):
+            for name, confidence in confidences.items():
                 found.setdefault(name, []).append(confidence["certificate"] is not None)
                 lacking = lacking or confidence["shortage"]
     if not any(any(some) for some in found.values()) and lacking is None:
@@ -151,8 +148,8 @@ def _write_rows(file: Path, results: Mapping[str, Any]) -> None:
             found["exchangeability"]["p_value"],
         ]
         for seed, one in results["seeds"].items()
-        for stage, at in one["stages"].items()
-        for name, found in at["confidences"].items()
+        for stage, confidences in by_place(one)
+        for name, found in confidences.items()
     ]
     write_table(file, [*header, "certified", "p of a shift"], rows)
 
@@ -209,14 +206,13 @@ def summarize(folder: Path) -> bool:
 def _cells(results: Mapping[str, Any]) -> dict[str, Cell]:
     """A study as one line: at the stage that validation chooses, means over splits."""
     seeds = list(results["seeds"].values())
-    chosen = [one["stages"][one["chosen"]]["confidences"] for one in seeds]
-    own = next(iter(chosen[0]))
-    found = {"right": over_seeds(seeds, "right", "test")}
-    for name, confidence in (("own", own), (BRANCH, BRANCH), (BOTH, BOTH)):
-        found[name] = over_seeds(chosen, confidence, "failure_auroc")
-    for name, confidence in (("own", own), (BRANCH, BRANCH), (BOTH, BOTH)):
-        found[f"{name} coverage"] = over_seeds(chosen, confidence, "coverage")
-    return found
+    chosen = [{**one["without_branch"], **one["stages"][one["chosen"]]["confidences"]} for one in seeds]
+    kinds = {"own": seeds[0]["own"], BRANCH: BRANCH, BOTH: BOTH}
+    return {
+        "right": over_seeds(seeds, "right", "test"),
+        **{name: over_seeds(chosen, kind, "failure_auroc") for name, kind in kinds.items()},
+        **{f"{name} coverage": over_seeds(chosen, kind, "coverage") for name, kind in kinds.items()},
+    }
 
 
 def _at(one: Mapping[str, Any], *path: str) -> Any:
