@@ -183,6 +183,8 @@ def _seed(
     return {
         **counts,
         "chosen": max(by_stage, key=lambda name: by_stage[name]["validation"]),
+        "own": answers.name,
+        "without_branch": alone,
         "stages": by_stage,
     }
 
