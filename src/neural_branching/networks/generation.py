@@ -60,7 +60,7 @@ def _batch(model: Any, tokenizer: Tokenizer, prompts: Sequence[str], most: int) 
     ids = torch.from_numpy(tokenizer.prompts(prompts)).long().to(model.device)
     mask = ids != PADDING
     ids, place = ids.where(mask, 0), (mask.cumsum(1) - 1).clamp(min=0)
-    ends = torch.tensor(tokenizer.line_ends, device=ids.device)
+    ends = torch.tensor(tokenizer.line_ends, dtype=torch.int64, device=ids.device)
     cache, steps, done = None, [], torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
     for _ in range(most):
         output = model(
