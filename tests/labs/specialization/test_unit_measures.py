@@ -6,7 +6,7 @@ import torch
 
 from neural_branching.errors import InputError
 from neural_branching.labs.consistency import consistency, match_branches
-from neural_branching.labs.permutation_tests import compare_features, holm
+from neural_branching.labs.permutation_tests import compare_features
 from neural_branching.labs.specialization.filter_features import (
     FILTER_FEATURES,
     chroma,
@@ -26,6 +26,7 @@ from neural_branching.labs.specialization.stimuli import RADII, VARIANTS, arcs, 
 from neural_branching.labs.specialization.unit_responses import class_selectivity, dead_units, respond
 from neural_branching.labs.specialization.weight_svd import connections, singular_vectors
 from neural_branching.networks.branched import BranchedNet
+from neural_branching.selection.multiple_tests import holm
 from neural_branching.training.parent import Parent
 
 

@@ -20,7 +20,6 @@ from neural_branching.data.split import CODES, LEFT_OUT, SPLITS, TRAIN
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
 from neural_branching.files.progress import progress
-from neural_branching.labs.permutation_tests import holm
 from neural_branching.labs.self_evaluation.confidences import (
     BRANCH,
     WITH_BRANCH,
@@ -43,7 +42,7 @@ from neural_branching.labs.study_run import origin
 from neural_branching.networks.huggingface_text import HuggingFaceText
 from neural_branching.networks.readout import stages_of
 from neural_branching.selection.array_types import Bool, Float64, Int64
-from neural_branching.selection.exchangeability import LEVEL
+from neural_branching.selection.exchangeability import shifts
 from neural_branching.selection.risk_coverage import failure_auroc
 from neural_branching.store.artifact_store import Artifact, store_at
 from neural_branching.training.fit import History
@@ -282,7 +281,7 @@ def _shifts(seeds: Mapping[str, Numbers]) -> Numbers:
         for stage, confidences in by_place(one)
         for name, found in confidences.items()
     }
-    seen = [place for place, p in zip(tests, holm(list(tests.values())), strict=True) if p < LEVEL]
+    seen = [place for place, shifted in zip(tests, shifts(list(tests.values())), strict=True) if shifted]
     return {"tests": len(tests), "shifted": [{"seed": s, "stage": t, "confidence": c} for s, t, c in seen]}
 
 

@@ -11,7 +11,6 @@ from neural_branching.labs.permutation_tests import (
     compare_features,
     compare_separation,
     compare_silhouette,
-    holm,
 )
 from neural_branching.labs.shown import Shown
 from neural_branching.labs.specialization.filter_features import dead_filters
@@ -23,6 +22,7 @@ from neural_branching.labs.specialization.unit_features import filters, unit_fea
 from neural_branching.labs.specialization.unit_responses import UnitResponses, dead_units
 from neural_branching.networks.branched import LAYERS
 from neural_branching.selection.array_types import Float64, Int64
+from neural_branching.selection.multiple_tests import holm
 from neural_branching.training.classifier import Classifier
 
 Numbers = dict[str, Any]
