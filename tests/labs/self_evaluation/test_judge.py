@@ -45,7 +45,7 @@ def test_a_study_compares_branches_with_the_parents_own_confidence(
         found = seed["stages"][stage]["confidences"]
         assert [*found] == [*WITH_BRANCH]
         for one in found.values():
-            assert one["accuracy"] == seed["right"]["test"]
+            assert one["accuracy"] == seed["stages"][stage]["right"]["test"]
             low, high = one["intervals"]["failure_auroc"]
             assert low <= one["failure_auroc"] <= high
             difference = one["failure_auroc"] - seed["without_branch"][OWN[0]]["failure_auroc"]

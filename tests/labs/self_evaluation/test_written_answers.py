@@ -117,7 +117,8 @@ def test_a_language_model_is_asked_once_and_graded_by_the_labels(
     [seed] = results["seeds"].values()
     total = sum(seed["n"].values())
     assert total == len(right)
-    assert sum(seed["n"][split] * seed["right"][split] for split in seed["n"]) == pytest.approx(sum(right))
+    shares = seed["stages"]["h.0"]["right"]
+    assert sum(seed["n"][split] * shares[split] for split in seed["n"]) == pytest.approx(sum(right))
     assert results["after"] == "answer"
     assert seed["own"] == "log-probability"
     assert sum(seed["groups"].values()) == 45

@@ -171,14 +171,11 @@ def _seed(
         if not isinstance(spec.target, AgreesWithFinal):  # which asks another readout at every stage
             alone = {name: found.pop(name) for name in [*found] if name not in WITH_BRANCH}
         by_stage[stage] = {
+            "right": {split: float(answers.right[one].mean()) for split, one in rows.items()},
             "validation": _validation_auroc(odds, answers.right, rows["validation"]),
             "confidences": found,
         }
-        counts = {
-            "n": {split: len(one) for split, one in rows.items()},
-            "groups": _groups(asked, rows),
-            "right": {split: float(answers.right[one].mean()) for split, one in rows.items()},
-        }
+        counts = {"n": {split: len(one) for split, one in rows.items()}, "groups": _groups(asked, rows)}
     return {
         **counts,
         "chosen": max(by_stage, key=lambda name: by_stage[name]["validation"]),

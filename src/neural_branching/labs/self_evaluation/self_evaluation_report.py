@@ -97,7 +97,10 @@ def _cell(found: Sequence[Mapping[str, Any]], column: str) -> Cell:
 def remarks(results: Mapping[str, Any]) -> list[str]:
     """How many answers are right, what is promised and certified, and whether scores have shifted."""
     seeds = list(results["seeds"].values())
-    right = over_seeds(seeds, "right", "test")
+    shares = {stage: over_seeds(seeds, "stages", stage, "right", "test") for stage in results["stages"]}
+    right = " · ".join(f"{stage} {share}" for stage, share in shares.items())
+    if seeds[0]["without_branch"]:  # the same answers at every stage
+        right = str(next(iter(shares.values())))
     chosen = [one["chosen"] for one in seeds]
     said = [
         f"Right means that {results['right']}: {right} of the test answers. [ ]: 95 % interval over test "
@@ -209,7 +212,7 @@ def _cells(results: Mapping[str, Any]) -> dict[str, Cell]:
     chosen = [{**one["without_branch"], **one["stages"][one["chosen"]]["confidences"]} for one in seeds]
     kinds = {"own": seeds[0]["own"], BRANCH: BRANCH, BOTH: BOTH}
     return {
-        "right": over_seeds(seeds, "right", "test"),
+        "right": over_seeds([one["stages"][one["chosen"]] for one in seeds], "right", "test"),
         **{name: over_seeds(chosen, kind, "failure_auroc") for name, kind in kinds.items()},
         **{f"{name} coverage": over_seeds(chosen, kind, "coverage") for name, kind in kinds.items()},
     }
