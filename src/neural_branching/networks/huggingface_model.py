@@ -32,7 +32,7 @@ def import_transformers() -> Any:
 
 def place_of(model: str) -> tuple[str, dict[str, str]]:
     """Where the library finds a model: its folder or name, and of a GGUF file which file of the folder."""
-    file = Path(model).expanduser()
+    file = Path(model)
     if file.suffix != GGUF:
         return model, {}
     if not file.is_file():

@@ -92,11 +92,13 @@ def check(spec: SelfEvaluationSpec) -> None:
 
 
 def check_table(spec: SelfEvaluationSpec, table: DataTable) -> None:
-    """Check that there is room for the activations.
+    """Check that there is room for the activations, and that every question has an answer.
 
     Raises:
         InputError: if not.
     """
+    if not spec.parent.labels.names:
+        accepted_answers(table, spec.data.source)
     for stage in _stages(spec):
         check_budget(spec.parent, spec.at(stage), len(table), len(table.rows("train")))
 
@@ -198,7 +200,6 @@ def _answered(
     if not spec.parent.labels.names:
         network = outline(spec.parent).network
         assert isinstance(network, HuggingFaceText)
-        accepted_answers(workspace)  # refuses before anything is written
         artifact = ensure_written(workspace, network, spec.generation)
         written = read_written(artifact)
         answers = ParentAnswers.of_texts(written, graded(workspace, written))

@@ -10,7 +10,7 @@ import numpy as np
 from neural_branching.artifacts.trained_weights import WEIGHTS
 from neural_branching.artifacts.workspace import Workspace
 from neural_branching.data.inputs.text_inputs import TextInputs, packed
-from neural_branching.data.sources.source import Questions
+from neural_branching.data.sources.source import Questions, Source
 from neural_branching.data.table import CONTENT, DataTable
 from neural_branching.errors import InputError
 from neural_branching.files.progress import progress
@@ -103,17 +103,16 @@ def seen_texts(workspace: Workspace, written: Artifact, how: GenerationSpec) -> 
 
 def graded(workspace: Workspace, written: list[Generated]) -> Bool[np.ndarray, " n"]:
     """Which answers are accepted: by the source, or equal to the name of the question's class."""
-    accepted = accepted_answers(workspace)
+    accepted = accepted_answers(workspace.table, workspace.data.source)
     return np.array([accepts(one.text, right) for one, right in zip(written, accepted, strict=True)])
 
 
-def accepted_answers(workspace: Workspace) -> list[tuple[str, ...]]:
-    """The right answers to every row.
+def accepted_answers(table: DataTable, source: Source) -> list[tuple[str, ...]]:
+    """The right answers to every row: those of the source, or the name of the row's class.
 
     Raises:
         InputError: if no answer to a question would be accepted.
     """
-    table, source = workspace.table, workspace.data.source
     if isinstance(source, Questions):
         found = [source.accepted(name) for name in table.names]
     else:
