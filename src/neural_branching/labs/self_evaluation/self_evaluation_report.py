@@ -196,12 +196,12 @@ def summarize(folder: Path) -> bool:
     """
     columns = {
         "right": "right",
-        "own": "AUROC of its own",
-        BRANCH: "of the branch",
-        BOTH: "of both",
-        "own coverage": "coverage of its own",
-        "branch coverage": "of the branch",
-        "both coverage": "of both",
+        "own": "AUROC, own",
+        BRANCH: "AUROC, branch",
+        BOTH: "AUROC, both",
+        "own coverage": "coverage, own",
+        "branch coverage": "coverage, branch",
+        "both coverage": "coverage, both",
     }
     return tabulate(folder, COMMAND, columns, _cells)[1]
 
