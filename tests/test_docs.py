@@ -26,7 +26,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", re.MULTILINE)
-COMPOSED = ("train", "route", "cascade", "study", "stages", "specialize", "decompose", "explain")
+COMPOSED = ("train", "route", "cascade", "study", "stages", "specialize", "decompose", "explain", "judge")
 NOT_COMPOSED = {"--branches", "--labels", "--partitions", "--linear"}  # of a command that otherwise is
 # Folders that a reader has, and the repository has not.
 READERS = ("FOLDER", "outputs", "site", "test", "train")
@@ -169,7 +169,10 @@ def test_every_experiment_composes(line: str) -> None:
         options = loader.get_group_options(override.key_or_group)
         assert not options or set(values) <= set(options)
     compose(
-        command if command in ("route", "cascade", "specialize", "decompose", "explain") else "train", first
+        command
+        if command in ("route", "cascade", "specialize", "decompose", "explain", "judge")
+        else "train",
+        first,
     )
 
 

@@ -40,6 +40,10 @@ COMMANDS = {
         "[-m] [OVERRIDES]",
         "laboratory: does one branch of an autoencoder hold what a frozen classifier goes by?",
     ),
+    "judge": (
+        "[-m] [OVERRIDES]",
+        "laboratory: do branches know whether their parent is right, and better than it does?",
+    ),
     "predict": (
         "RUN FILES ...",
         "what a finished run answers to files or folders of them, with a trace",
@@ -77,6 +81,7 @@ examples:
   neural-branching specialize -m parent.network.branches=2,4 parent.network.width=32
   neural-branching decompose autoencoder.network.branches=4
   neural-branching explain subset=upper
+  neural-branching judge parent=convnet
   neural-branching report outputs/sweeps/NAME --where subset=digits --sort aurc --top 10
   neural-branching report outputs/sweeps/NAME --compare score=margin score=energy
   neural-branching store prune outputs --dry-run

@@ -23,6 +23,7 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *w
         ("specialize", "--help"),
         ("decompose", "--help"),
         ("explain", "--help"),
+        ("judge", "--help"),
         ("train", "parent=convnet", "threshold=sgr", "score=knn", "--help"),
         ("train", "parent=vit", "data=image_folder", "subset=superclass", "--help"),
         ("train", "parent=torchvision", "data=vectors", "threshold=false_accept", "--help"),

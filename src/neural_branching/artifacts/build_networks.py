@@ -253,6 +253,8 @@ def check_branch(parent: ParentSpec, branch: BranchSpec) -> None:
     width = input_width(parent, branch)
     with torch.device("meta"):
         new_branch(branch, width)
+    if branch.views.augment is None and not branch.views.count:
+        return
     augment = view_augmentation(branch)
     if branch.views.count:
         _try(augment, parent.input, "views.augment")

@@ -21,7 +21,6 @@ from neural_branching.artifacts.build_networks import (
     shared_stages,
     view_augmentation,
 )
-from neural_branching.artifacts.ensure_data import ensure_data
 from neural_branching.artifacts.ensure_tokens import ensure_tokens
 from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS
 from neural_branching.artifacts.workspace import Workspace, load_parent
@@ -88,8 +87,7 @@ def _activations(
         identity["views"] = {**viewed.viewed, "split": table.split_key}
 
     def compute(folder: Path) -> Facts:
-        parent, fingerprint = load_parent(workspace), table.artifact.key
-        whole = ensure_data(workspace.data, workspace.store, content=True, fingerprint=fingerprint)
+        parent, whole = load_parent(workspace), workspace.examples()
         examples, facts = whole.examples(), dict[str, Any]()
         if network.tokenizer:
             examples, facts["cut"] = ensure_tokens(workspace, network.tokenizer, whole)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from safetensors.torch import load_file
 
 from neural_branching.artifacts.build_networks import new_parent
+from neural_branching.artifacts.ensure_data import ensure_data
 from neural_branching.artifacts.ensure_parent import ensure_parent
 from neural_branching.artifacts.trained_weights import WEIGHTS
 from neural_branching.config.data_spec import DataSpec
@@ -47,6 +48,10 @@ class Workspace:
         store = store_of(experiment)
         data, compute, parent = experiment.data, experiment.compute, experiment.parent
         return cls(store, data, table, compute, parent, ensure_parent(store, data, table, compute, parent))
+
+    def examples(self) -> DataTable:
+        """The examples with their content, verified."""
+        return ensure_data(self.data, self.store, content=True, fingerprint=self.table.artifact.key)
 
     def with_parent(self, parent: ParentSpec, start: Artifact | None = None) -> "Workspace":
         """The same with another parent, found or trained.

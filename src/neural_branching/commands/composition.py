@@ -28,8 +28,8 @@ def joined_thresholds(overrides: list[str], config_name: str) -> list[str]:
         config_name: of the primary configuration.
 
     Returns:
-        The overrides as they are, where no threshold is swept, a search is made, or what a chosen file says
-        depends on other choices that are swept.
+        The overrides as they are, where no threshold is swept, a search is made, the command takes one at a
+        time, or what a chosen file says depends on other choices that are swept.
 
     Raises:
         HydraException: if an override cannot be parsed or composed.
@@ -41,7 +41,10 @@ def joined_thresholds(overrides: list[str], config_name: str) -> list[str]:
     others = [override for override in parsed if override not in swept]
     [offered] = BasicSweeper.split_arguments(swept, max_batch_size=None)
     choices = _choices(others)
-    if not is_grid(compose(config_name, [*choices[0], *offered[0]], return_hydra_config=True).hydra.sweeper):
+    first = compose(config_name, [*choices[0], *offered[0]], return_hydra_config=True)
+    if (
+        not is_grid(first.hydra.sweeper) or "thresholds" not in first
+    ):  # which only branches by themselves have
         return overrides
     if all(override.key_or_group != "threshold" for override in swept):
         thresholds = [_options(one) for one in offered]

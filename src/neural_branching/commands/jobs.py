@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from neural_branching.data.table import DataTable
     from neural_branching.labs.decomposition.decomposition_spec import DecompositionSpec
     from neural_branching.labs.explanation.explanation_spec import ExplanationSpec
+    from neural_branching.labs.self_evaluation.self_evaluation_spec import SelfEvaluationSpec
     from neural_branching.labs.specialization.study_spec import StudySpec
     from neural_branching.training.compute import Compute
 
@@ -333,6 +334,49 @@ class ExplanationJobs(Jobs["ExplanationSpec"]):
         return summarize(folder)
 
 
+class SelfEvaluationJobs(Jobs["SelfEvaluationSpec"]):
+    """Studies of branches that say whether their parent is right."""
+
+    def asked(self, config: "DictConfig") -> "SelfEvaluationSpec":
+        """See ``Jobs.asked``."""
+        from neural_branching.labs.self_evaluation.self_evaluation_spec import SelfEvaluationSpec
+
+        return SelfEvaluationSpec.from_config(config)
+
+    def check(self, asked: "SelfEvaluationSpec") -> None:
+        """See ``run_self_evaluation.check``."""
+        from neural_branching.labs.self_evaluation.run_self_evaluation import check
+
+        check(asked)
+
+    def check_table(self, asked: "SelfEvaluationSpec", table: "DataTable") -> None:
+        """See ``run_self_evaluation.check_table``."""
+        from neural_branching.labs.self_evaluation.run_self_evaluation import check_table
+
+        check_table(asked, table)
+
+    def execute(
+        self, asked: "SelfEvaluationSpec", folder: Path, overrides: Sequence[str], sweep: Path | None
+    ) -> Done:
+        """See ``self_evaluation_report.execute``."""
+        from neural_branching.labs.self_evaluation.self_evaluation_report import execute, print_study
+
+        results = execute(asked, folder, overrides, sweep)
+        return Done(results, lambda: print_study(results, folder))
+
+    def one_line(self, results: Mapping[str, Any]) -> str:
+        """How well right answers are told from wrong ones, with and without a branch."""
+        from neural_branching.labs.self_evaluation.self_evaluation_report import one_line
+
+        return one_line(results)
+
+    def summarize(self, folder: Path, *, events: bool) -> bool:
+        """A line per study."""
+        from neural_branching.labs.self_evaluation.self_evaluation_report import summarize
+
+        return summarize(folder)
+
+
 # Command → its jobs.
 JOBS: dict[str, Jobs[Any]] = {
     "train": BranchJobs("train"),
@@ -341,4 +385,5 @@ JOBS: dict[str, Jobs[Any]] = {
     "specialize": SpecializationJobs(),
     "decompose": DecompositionJobs(),
     "explain": ExplanationJobs(),
+    "judge": SelfEvaluationJobs(),
 }

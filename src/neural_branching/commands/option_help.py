@@ -19,6 +19,7 @@ SPECS = {
     "branch": "neural_branching.config.branch_spec.BranchSpec",
     "branch_point": "neural_branching.config.branch_spec.BranchSpec",
     "activations": "neural_branching.config.kept_activations.KeptActivations",
+    "generation": "neural_branching.labs.self_evaluation.generation_spec.GenerationSpec",
     "autoencoder": "neural_branching.labs.decomposition.decomposition_spec.AutoencoderSpec",
 }
 # And of the options that stand alone, by command.
@@ -27,6 +28,7 @@ SPECS_OF = {
     "specialize": "neural_branching.labs.specialization.study_spec.StudySpec",
     "decompose": "neural_branching.labs.decomposition.decomposition_spec.DecompositionSpec",
     "explain": "neural_branching.labs.explanation.explanation_spec.ExplanationSpec",
+    "judge": "neural_branching.labs.self_evaluation.self_evaluation_spec.SelfEvaluationSpec",
 }
 # And of those that are no attribute either.
 OTHERS = {

@@ -125,7 +125,9 @@ class ParentSpec(Identified):
         weights, model = (self.network.get(name) for name in ("weights", "model"))
         if isinstance(weights, str) and Path(weights).is_file():
             network = {**network, "weights": _hash(Path(weights), Path(weights).stat().st_mtime_ns)}
-        if isinstance(model, str) and (Path(model) / "config.json").is_file():
+        if isinstance(model, str) and Path(model).is_file():
+            network = {**network, "model": _hash(Path(model), Path(model).stat().st_mtime_ns)}
+        elif isinstance(model, str) and (Path(model) / "config.json").is_file():
             network = {**network, "model": _hashes(Path(model), weights=weights is not None)}
         return network
 

@@ -12,6 +12,7 @@ from scipy.stats import combine_pvalues, hypergeom, rankdata
 
 from neural_branching.errors import InputError
 from neural_branching.selection.array_types import Float64, Int64
+from neural_branching.selection.multiple_tests import holm
 
 ALPHA = 0.05
 _ROUNDING = 1e-9  # by which equal statistics may differ
@@ -197,15 +198,6 @@ def localise(
     corrected = holm([row[-1] for row in rows])
     every = [Localised(*row, corrected[i]) for i, row in enumerate(rows)]
     return sorted(every, key=lambda one: one.p)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """p-values after Holm's step-down correction (1979), in their order."""
-    order = np.argsort(p, kind="stable")
-    scaled = (len(p) - np.arange(len(p))) * np.asarray(p, dtype=np.float64)[order]
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(scaled))
-    return [float(one) for one in corrected]
 
 
 def fisher(p: Sequence[float]) -> float:

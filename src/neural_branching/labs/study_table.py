@@ -94,11 +94,11 @@ def over_seeds(seeds: Sequence[Mapping[str, Any]], *path: str) -> Cell:
 
 
 def at(one: Mapping[str, Any], *path: str) -> float | None:
-    """A number by the names that lead to it; None if there is none."""
+    """A number by the names that lead to it; None if there is none, or it is nan."""
     value: Any = one
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
-    return None if value is None else float(value)
+    return None if value is None or value != value else float(value)
 
 
 def _read(run: Path, cells: Callable[[Results], Mapping[str, Cell]]) -> StudyLine:

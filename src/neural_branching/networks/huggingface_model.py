@@ -11,6 +11,7 @@ import torch
 from neural_branching.errors import ArgumentError, InputError
 
 T = TypeVar("T")
+GGUF = ".gguf"
 
 
 def import_transformers() -> Any:
@@ -27,6 +28,16 @@ def import_transformers() -> Any:
         ) from error
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call] # one line of progress is enough
     return transformers
+
+
+def place_of(model: str) -> tuple[str, dict[str, str]]:
+    """Where the library finds a model: its folder or name, and of a GGUF file which file of the folder."""
+    file = Path(model)
+    if file.suffix != GGUF:
+        return model, {}
+    if not file.is_file():
+        raise ArgumentError("model", f"is {model!r}: there is no such file.")
+    return str(file.parent), {"gguf_file": file.name}
 
 
 def had(model: str, get: Callable[[], T]) -> T:

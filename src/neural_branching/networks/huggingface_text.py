@@ -12,6 +12,7 @@ from neural_branching.networks.huggingface_model import (
     described,
     had,
     import_transformers,
+    place_of,
     revision,
     with_weights,
 )
@@ -32,7 +33,7 @@ class HuggingFaceText(WrappedModule):
     Args:
         in_shape: shape of an example, which says nothing of its tokens.
         num_classes: 0: the model gives no logits of the data's labels.
-        model: a folder, or a name on the hub, as in "sentence-transformers/all-MiniLM-L6-v2".
+        model: a folder, a GGUF file, or a name on the hub, as in "sentence-transformers/all-MiniLM-L6-v2".
         weights: "pretrained", safetensors if there are any, else a state dict of tensors alone; None for
             random ones.
         tokens: most tokens that a text may have, longer ones are cut; None for as many as the model takes,
@@ -62,10 +63,11 @@ class HuggingFaceText(WrappedModule):
         if tokens is not None:
             whole(tokens, "tokens", 1)
         transformers = import_transformers()
-        commit = had(model, lambda: revision(transformers, model))
+        place, file = place_of(model)
+        commit = None if file else had(model, lambda: revision(transformers, model))
         # Code that comes with a model never runs.
-        fixed = {"revision": commit or "main", "trust_remote_code": False}
-        config = had(model, lambda: transformers.AutoConfig.from_pretrained(model, **fixed))
+        fixed = {"revision": commit or "main", "trust_remote_code": False, **file}
+        config = had(model, lambda: transformers.AutoConfig.from_pretrained(place, **fixed))
         _refuse_other_tasks(config, model)
         own, padding = described(config), getattr(config, "pad_token_id", None) or 0
         config.use_cache = False
@@ -76,13 +78,14 @@ class HuggingFaceText(WrappedModule):
         if getattr(module, "main_input_name", "") != "input_ids":
             raise ArgumentError("model", f"is {model!r}, a {type(module).__name__}, which takes no texts.")
         places = getattr(config, "max_position_embeddings", None) or USUAL
-        tokenizer = Tokenizer(transformers, model, places, tokens, fixed)
+        tokenizer = Tokenizer(transformers, place, places, tokens, fixed)
         if not torch.empty(0).is_meta:  # of an outline nothing is read
-            module = with_weights(type(module), model, config, fixed) if weights else type(module)(config)
+            module = with_weights(type(module), place, config, fixed) if weights else type(module)(config)
         if hasattr(getattr(module, "pooler", None), "dense"):
             module.pooler = None
         super().__init__(module, "output")
         self._config, self._revision = own, commit
+        self._had = (place, config, fixed) if weights else None
         self._main = _main_stages(module)
         self._padding = padding  # by which some models count places
         self.tokenizer = tokenizer
@@ -109,6 +112,22 @@ class HuggingFaceText(WrappedModule):
             input_ids=ids, attention_mask=None if unseen else mask.long()
         ).last_hidden_state
         return output
+
+    def answering(self) -> Any:
+        """The causal language model of which this is all but the head.
+
+        Raises:
+            InputError: for an encoder, and for random weights, which answer nothing.
+        """
+        if not self.last_token:
+            raise InputError(
+                f"The parent is {type(self.bare).__name__}, an encoder, which writes no answers: choose a "
+                "causal language model."
+            )
+        if self._had is None:
+            raise InputError("parent.weights is null: a language model answers with published weights alone.")
+        place, config, fixed = self._had
+        return with_weights(import_transformers().AutoModelForCausalLM, place, config, fixed).eval()
 
     def element(self, stage: str, output: object) -> object:
         """The hidden states, which blocks return before anything else."""

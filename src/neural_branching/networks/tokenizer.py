@@ -1,6 +1,7 @@
 """From texts to token ids, by the tokenizer that a model was trained with."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -80,3 +81,29 @@ class Tokenizer:
         for row, one in zip(ids, found, strict=True):
             row[: len(one.ids)] = one.ids
         return ids, sum(bool(one.overflowing) for one in found)
+
+    def prompts(self, texts: Sequence[str]) -> Int32[np.ndarray, "n tokens"]:
+        """Token ids of texts that are to be continued, filled up with −1 in front.
+
+        Raises:
+            InputError: for a text that would have to be cut.
+        """
+        ids, cut = self.encode(texts)
+        if cut:
+            longest = max(texts, key=len)
+            raise InputError(
+                f"{longest[-60:]!r} ends a prompt of more than {self.tokens} tokens, which is cut: raise "
+                "parent.network.tokens or give fewer examples in generation.shots."
+            )
+        lengths = (ids != PADDING).sum(axis=1)
+        return np.stack([np.roll(row, len(row) - length) for row, length in zip(ids, lengths, strict=True)])
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of some token ids."""
+        return str(self._own.decode(list(ids)))
+
+    @cached_property
+    def line_ends(self) -> tuple[int, ...]:
+        """The tokens that end a line, and those that end a text."""
+        newlines = [place for place in range(len(self._own)) if "\n" in self.text([place])]
+        return (*newlines, *(one for one in {self._own.eos_token_id} if one is not None))

@@ -14,6 +14,7 @@ from neural_branching.report.metrics import METRICS, at
 from neural_branching.report.repeats import repeats
 from neural_branching.report.results import Row, command_of, read_config, read_results, records
 from neural_branching.report.shapes import NUMBER, Each, Maybe, misfit
+from neural_branching.selection.exchangeability import shifts
 from neural_branching.store.run_folders import RESULTS, check_tables, missing_jobs, natural, runs_below
 
 # Columns that describe the setting of a run, by its command → where they stand in its record.
@@ -181,6 +182,20 @@ class Summary:
         of = "subset" if self.command == "train" else "hierarchy"
         found = (f"{row['data']}, {row[of]}: {row['repeats']}" for row in self.completed if row["repeats"])
         return list(dict.fromkeys(found))
+
+    def shifted(self) -> list[str]:
+        """A line on the scores of calibration and test, all runs of a sweep counted; none of a single run."""
+        tests = {
+            (row["branch_key"], row["score"]): row
+            for row in self.completed
+            if isinstance(row.get("shift"), float)
+        }
+        if len(tests) < 2:
+            return []
+        seen = shifts([row["shift"] for row in tests.values()])
+        names = listed([row["run"] for row, shift in zip(tests.values(), seen, strict=True) if shift])
+        of = f"Calibration and test scores differ in {sum(seen)} of {len(tests)} tests (level .01, Holm)"
+        return [f"{of}: nothing is promised of {names}." if any(seen) else f"{of}."]
 
     def _run_of(self, row: Row) -> tuple[Any, ...]:
         """Settings and seeds of a run."""
@@ -373,6 +388,7 @@ def _of_branch(run: Path, record: Row) -> Row:
         "branch_key": record["artifacts"]["branch"]["key"],
         "guarantee": record["threshold"]["guarantee"],
         "delta": at(record, ("threshold", "settings", "delta")),
+        "shift": at(record, ("exchangeability", "p_value")),
     }
 
 

@@ -35,10 +35,12 @@ CURVE, SCOD_CURVE, POINTS = "curve.csv", "scod_curve.csv", "thresholds.csv"
 _COMPLETED = ("data", "classes", "nodes", "router", "parent", "seeds", "usual", "artifacts", "overrides")
 _NODE = ("score", "reliability", "thresholds", "branch", "branch_point", "published")
 
-_COMMANDS = {name: name for name in ("train", "route", "cascade", "specialize", "decompose", "explain")}
+_COMMANDS = {
+    name: name for name in ("train", "route", "cascade", "specialize", "decompose", "explain", "judge")
+}
 # What only the configuration of a command has.
 _ONLY = {"hierarchy": "route", "promise": "cascade", "divisions": "specialize"}
-_ONLY |= {"splits": "decompose", "energies": "explain"}
+_ONLY |= {"splits": "decompose", "energies": "explain", "target": "judge"}
 
 
 def records(results: Mapping[str, Any]) -> list[Row]:

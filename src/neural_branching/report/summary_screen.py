@@ -63,7 +63,7 @@ def print_legend(screen: Console, said: str, view: View, summary: Summary, runs:
     if view.where:
         screen.print(f"Runs with {' '.join(view.where)}: {summary.runs} of {runs}.", highlight=False)
     explained = [AVERAGED_NOTE if view.by and note == NOTES["±"] else note for note in notes(said)]
-    for line in (*explained, *summary.repeated_examples()):
+    for line in (*explained, *summary.repeated_examples(), *summary.shifted()):
         screen.print(line, highlight=False)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from neural_branching.errors import InputError
 from neural_branching.labs.consistency import consistency, match_branches
-from neural_branching.labs.permutation_tests import compare_features, holm
+from neural_branching.labs.permutation_tests import compare_features
 from neural_branching.labs.specialization.filter_features import (
     FILTER_FEATURES,
     chroma,
@@ -28,6 +28,7 @@ from neural_branching.labs.specialization.weight_svd import connections, singula
 from neural_branching.networks.branched import BranchedNet
 from neural_branching.networks.standardize import Standardize
 from neural_branching.networks.standardized_network import StandardizedNetwork
+from neural_branching.selection.multiple_tests import holm
 
 
 def gratings(cycles: float, count: int, generator: np.random.Generator) -> np.ndarray:

@@ -80,3 +80,11 @@ class Source(Protocol):
         Raises:
             InputError: if the source is missing or an example is broken.
         """
+
+
+@runtime_checkable
+class Questions(Source, Protocol):
+    """A source of questions that knows more right answers than the name of a class."""
+
+    def accepted(self, name: str) -> tuple[str, ...]:
+        """Every answer that is right to the question that the source calls by a name."""

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from neural_branching.labs.consistency import consistency
-from neural_branching.labs.permutation_tests import fisher, holm
+from neural_branching.labs.permutation_tests import fisher
 from neural_branching.labs.specialization.feedback import FEWEST_EPOCHS, FEWEST_SEEDS, compare_feedback
 from neural_branching.labs.specialization.matched_branches import branch_features, matching_stage
 from neural_branching.labs.specialization.trajectories import FOLLOWED
 from neural_branching.labs.verdicts import NOT_SEEN, SEEN, UNDECIDED, sign_flips, significant
 from neural_branching.selection.array_types import Float64
+from neural_branching.selection.multiple_tests import holm
 
 ENOUGH_SEEDS = 10  # with which a division of 8 : 4 among 32 units is found in most studies (power.power)
 _ORDERS = 1000  # of branches

@@ -11,7 +11,6 @@ from neural_branching.labs.permutation_tests import (
     compare_features,
     compare_separation,
     compare_silhouette,
-    holm,
 )
 from neural_branching.labs.shown import Shown
 from neural_branching.labs.specialization.filter_features import dead_filters
@@ -24,6 +23,7 @@ from neural_branching.labs.specialization.unit_responses import UnitResponses, d
 from neural_branching.networks.branched import LAYERS
 from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Float64, Int64
+from neural_branching.selection.multiple_tests import holm
 
 Numbers = dict[str, Any]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neural_branching.labs.permutation_tests import holm
 from neural_branching.labs.specialization.claims import Seeds, beyond_null, values_of
 from neural_branching.labs.verdicts import sign_flips
+from neural_branching.selection.multiple_tests import holm
 
 
 @dataclass(frozen=True)

