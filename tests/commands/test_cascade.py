@@ -300,6 +300,10 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys, place: Path)
         ([EXITS, "choose=macs", "choose.budget=0.01"], "choose.budget is 0.01 .* the cheapest exit, hidden1"),
         ([EXITS, "threshold=fixed"], "threshold"),
         ([EXITS, "promise=certain"], "certain"),
+        (
+            [EXITS, "experiment=cifar100_seed"],
+            "cifar100_seed chooses a threshold, which cascade does not have",
+        ),
     ],
 )
 def test_what_cannot_be_starts_nothing(monkeypatch, place: Path, tmp_path, arguments, sentence) -> None:
