@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -312,6 +313,33 @@ def test_what_cannot_be_starts_nothing(monkeypatch, place: Path, tmp_path, argum
     assert re.search(sentence, str(answer)), answer
     assert not (tmp_path / "outputs" / "runs").exists()
     assert not (tmp_path / "outputs" / "store" / "parent").exists()
+
+
+def test_promises_are_simulated_on_the_answers_of_a_run(monkeypatch, capsys, place: Path, tmp_path) -> None:
+    for name in ("usual", "refusing"):
+        shutil.copytree(place / name, tmp_path / name)
+    arguments = ["simulate", tmp_path, "--target", "0.3", "--examples", "12", "60", "--draws", "100"]
+    assert run(monkeypatch, *arguments) is None
+    screen = capsys.readouterr().out
+    assert "consistent 0.3" in screen
+    assert "n = 60" in screen
+    with (tmp_path / "cascade_simulation.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    # Both runs have the same exits, so that they are one setting.
+    assert [(line["promise"], line["n"]) for line in lines] == [
+        *(("consistent 0.3", "12"), ("risk 0.3", "12")),
+        *(("consistent 0.3", "60"), ("risk 0.3", "60")),
+    ]
+    assert all(float(line["broken"]) <= 0.1 + 3 * 0.03 for line in lines)
+    few, many = ([float(line["answered"]) for line in lines if line["n"] == n] for n in ("12", "60"))
+    assert sum(few) <= sum(many)  # what more examples buy
+
+
+@pytest.mark.parametrize("broken", ["", "split,label\n", "split,label,answer a,confidence a\ntest,0,1,nan\n"])
+def test_exits_that_cannot_be_read_are_named(monkeypatch, place: Path, tmp_path, broken) -> None:
+    shutil.copytree(place / "usual", tmp_path / "usual")
+    (tmp_path / "usual" / "exits.csv").write_text(broken)
+    assert "exits.csv cannot be read" in str(run(monkeypatch, "simulate", tmp_path))
 
 
 def test_a_node_that_defers_to_a_shallower_one_is_refused(monkeypatch, tmp_path) -> None:

@@ -15,14 +15,19 @@ def main(arguments: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(
         prog="neural-branching simulate",
-        description="What each guaranteed threshold would keep with n calibration examples; with --intervals "
-        "how often the printed 95 % intervals hold the truth with n test examples.",
+        description="What each guaranteed threshold would keep with n calibration examples, of cascades each "
+        "promise; with --intervals how often the printed 95 % intervals hold the truth with n test examples.",
     )
     parser.add_argument(
         "folder", type=Path, help="a run, a sweep, or any folder of them (with --intervals: any)"
     )
     parser.add_argument("--intervals", action="store_true", help="write intervals.md into the folder")
-    parser.add_argument("--target", type=float, default=0.1, help="selective risk not to be exceeded")
+    parser.add_argument(
+        "--target",
+        type=float,
+        default=0.1,
+        help="selective risk not to be exceeded; of cascades also the share of answers that differ",
+    )
     parser.add_argument("--delta", type=float, default=0.1, help="probability of failure")
     parser.add_argument("--examples", type=int, nargs="+", default=[300, 1000, 3000], metavar="N")
     parser.add_argument("--draws", type=int, default=1000)
@@ -33,7 +38,15 @@ def main(arguments: list[str]) -> None:
         write_coverage(options.folder / "intervals.md", interval_coverage(options.examples, options.draws))
         return
 
+    asked = options.folder, options.target, options.delta, options.examples, options.draws
+    from neural_branching.report.results import command_of
+    from neural_branching.store.run_folders import runs_below
+
+    if "cascade" in map(command_of, runs_below(options.folder)):
+        from neural_branching.report.cascade_simulation import simulate_cascades, write_cascade_simulation
+
+        write_cascade_simulation(options.folder, simulate_cascades(*asked))
+        return
     from neural_branching.report.guarantee_simulation import simulate, write_simulation
 
-    records, figure = simulate(options.folder, options.target, options.delta, options.examples, options.draws)
-    write_simulation(options.folder, records, figure)
+    write_simulation(options.folder, *simulate(*asked))

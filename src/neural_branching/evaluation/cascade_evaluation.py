@@ -35,7 +35,8 @@ class CascadeEvaluation:
         numbers: the block "cascade" of results.json.
         tree: its exits, those that were chosen.
         outputs: the test examples.
-        leaving: where they leave at the certified dial.
+        held_out: split → what the exits say of its examples; "test" among them.
+        leaving: where these leave at the certified dial.
         acceptances: exit → score and threshold.
         outcomes: the cascade and its last exit → what each gets wrong; what is refused counts by the last
             exit's answer.
@@ -44,6 +45,7 @@ class CascadeEvaluation:
     numbers: Numbers
     tree: Tree
     outputs: NodeOutputs
+    held_out: Mapping[str, Exits]
     leaving: Leaving
     acceptances: Mapping[str, Acceptance]
     outcomes: Mapping[str, Outcome]
@@ -125,6 +127,7 @@ def evaluate_cascade(
         numbers,
         chosen,
         outputs["test"].inside,
+        mine,
         leaving,
         _acceptances(chosen, scores, scorers, promise, dial),
         outcomes,

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from neural_branching.evaluation.cascade_evaluation import NOWHERE
 from neural_branching.files.csv_text import write_table
 from neural_branching.report.cells import Cell, Entry, markdown_table
+from neural_branching.report.exits_file import EXITS, write_exits
 from neural_branching.report.figures import cascade_figures
 from neural_branching.report.figures.example_grid import Shown, example_grid
 from neural_branching.report.provenance import provenance
@@ -32,7 +33,9 @@ NOTE = (
 
 
 def write_tables(run: "Run", folder: Path) -> list[str]:
-    """Write where every test example leaves, and the numbers along the dial; returns the files' names."""
+    """Write what exits say, where test examples leave, and the dial; returns the files' names."""
+    done = _cascade(run)
+    write_exits(folder, list(done.tree.nodes), done.held_out)
     write_table(folder / TRACE, list(TRACE_HEADER), _trace(run))
     path = run.results["cascade"]["path"]
     of_test = ("accuracy", "answered", "selective_accuracy", "differs", "wrong")
@@ -47,7 +50,7 @@ def write_tables(run: "Run", folder: Path) -> list[str]:
         for point in path
     )
     write_table(folder / DIAL, header, lines)
-    return [TRACE, DIAL]
+    return [EXITS, TRACE, DIAL]
 
 
 def shown(run: "Run") -> tuple[RiskCoverageCurve, dict[str, Sequence[str]]]:

@@ -67,6 +67,19 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
     return header, [["" if row[key] is None else row[key] for key in header] for row in rows]
 
 
+def without_promise(rows: Sequence[Row]) -> list[str]:
+    """Of each row the name of its setting but for what is promised, which changes no exit."""
+    typed = [
+        [one for one in row["overrides"].split() if not one.startswith(("promise", "subset", "stages"))]
+        for row in rows
+    ]
+    shared = set.intersection(*map(set, typed))
+    names = []
+    for row, mine in zip(rows, typed, strict=True):
+        names.append(" · ".join([row["subset"], row["exits"], *(one for one in mine if one not in shared)]))
+    return names
+
+
 def _record(run: Path) -> dict[str, Any]:
     """A cascade as one line of numbers.
 

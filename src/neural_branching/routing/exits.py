@@ -36,15 +36,17 @@ class Exits:
         mine = list(chosen)
         return Exits(self.confidence[mine], self.predictions[mine], self.targets, self.groups)
 
+    def of(self, examples: Int64[np.ndarray, " m"] | Bool[np.ndarray, " n"]) -> "Exits":
+        """What all exits say of some of the examples, by number or by a mask."""
+        groups = None if self.groups is None else self.groups[examples]
+        return Exits(
+            self.confidence[:, examples], self.predictions[:, examples], self.targets[examples], groups
+        )
+
     @property
     def independent(self) -> "Exits":
         """The same of one example of each group, which an exact test may count."""
-        if self.groups is None:
-            return self
-        drawn = one_per_group(self.groups)
-        return Exits(
-            self.confidence[:, drawn], self.predictions[:, drawn], self.targets[drawn], self.groups[drawn]
-        )
+        return self if self.groups is None else self.of(one_per_group(self.groups))
 
     @property
     def unit(self) -> str:
