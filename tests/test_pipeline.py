@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from device import ELSEWHERE
 from neural_branching import pipeline
 from neural_branching.artifacts import activations as act
-from neural_branching.artifacts import ensure_parent, trained_weights
+from neural_branching.artifacts import ensure_parent, train_and_save
 from neural_branching.artifacts.build_networks import new_parent
 from neural_branching.artifacts.ensure_branch import ensure_activations
 from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS
@@ -201,7 +201,7 @@ def test_every_part_of_the_activations_key_matters(
 
 @pytest.mark.parametrize("name", ["parent", "activations"])
 def test_a_new_recipe_rebuilds_its_kind(name: str, warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, attribute = (act, "RECIPE") if name == "activations" else (ensure_parent, "PARENT_RECIPE")
+    module, attribute = (act, "RECIPE") if name == "activations" else (ensure_parent, "RECIPE")
     monkeypatch.setattr(module, attribute, getattr(module, attribute) + 1)
     # The rebuilt files have the same content, so that what stands on them is still valid.
     assert built(run(warm)) == {name}
@@ -336,8 +336,8 @@ def test_held_out_images_train_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         seen[title.split()[0]] = data.train, data.validation
         return fit(module, data, compute, title, checkpoint)
 
-    fit = trained_weights.fit
-    monkeypatch.setattr(trained_weights, "fit", spy)
+    fit = train_and_save.fit
+    monkeypatch.setattr(train_and_save, "fit", spy)
     result = run(tmp_path)
     table, classes = result.table, result.experiment.tree.classes
     images, hidden = table.examples(), act.read(_activations(result), "hidden2")
@@ -397,10 +397,10 @@ def photo_run(photos: Path, outputs: Path, *overrides: str) -> pipeline.Run:
 
 
 def _only_shapes(method: Callable[..., Any]) -> Callable[..., Any]:
-    """What a parent may do without its weights: be checked with an image that has no pixels."""
+    """What networks may do without an image: be checked with one that has no pixels, or see vectors."""
 
     def checked(self: StandardizedNetwork, x: torch.Tensor, *rest: Any, **options: Any) -> Any:
-        assert x.is_meta, "ran the parent"
+        assert x.is_meta or x.ndim == 2, "ran the parent"
         return method(self, x, *rest, **options)
 
     return checked

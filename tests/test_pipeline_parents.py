@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from device import ELSEWHERE, TRAINER
 from neural_branching import pipeline
-from neural_branching.artifacts import trained_weights
+from neural_branching.artifacts import train_and_save
 from neural_branching.artifacts.build_networks import check_parent, new_parent
 from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment
@@ -198,13 +198,13 @@ def test_classes_can_be_kept_from_the_parent(outputs: Path, monkeypatch: pytest.
 def spied(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What parent and branch are trained and validated on."""
     seen: dict[str, Any] = {}
-    fit = trained_weights.fit
+    fit = train_and_save.fit
 
     def spy(module: Any, data: Any, compute: object, title: str, checkpoint: object) -> Any:
         seen[title.split()[0]] = data.train, data.validation
         return fit(module, data, compute, title, checkpoint)
 
-    monkeypatch.setattr(trained_weights, "fit", spy)
+    monkeypatch.setattr(train_and_save, "fit", spy)
     return seen
 
 
@@ -263,7 +263,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_nothing(outputs: Path, tmp_path: 
     save_file(weights, file)
     before = set((outputs / "store" / "parent").iterdir()) if outputs.exists() else set()
     with pytest.raises(
-        InputError, match=r"^The checkpoint .* has 'network\..*' of shape .*, where Parent need"
+        InputError, match=r"^The checkpoint .* has 'network\..*' of shape .*, where the network need"
     ):
         run(outputs, "parent.network.widths=[16,13]", f"parent.checkpoint={file}")
     file.write_bytes(file.read_bytes()[:-7])

@@ -122,7 +122,7 @@ def test_weights_of_a_file_are_taken_whatever_they_classify(tmp_path: Path) -> N
     kept = backbone("test_efficientnet", 5, weights=str(tmp_path / "own.safetensors"))
     assert torch.equal(kept.bare.classifier.weight, own["classifier.weight"])
     backbone("test_efficientnet", weights=str(tmp_path / "own.safetensors"))
-    with pytest.raises(InputError, match="lacks 'cls_token', which VisionTransformer has"):
+    with pytest.raises(InputError, match="lacks 'cls_token', which the network has"):
         backbone("test_vit", weights=file)
 
 

@@ -43,5 +43,5 @@ def test_data_without_stages_are_refused() -> None:
 
 def test_it_has_no_weights_to_take() -> None:
     parent = StandardizedNetwork(Standardize((), ([0.0], [1.0])), Identity((9,), STAGES))
-    with pytest.raises(InputError, match=r"The file has 'layer\.weight', which Identity lacks"):
+    with pytest.raises(InputError, match=r"The file has 'layer\.weight', which the network lacks"):
         parent.adopt({"layer.weight": torch.zeros(3)}, "The file")

@@ -188,7 +188,8 @@ def test_weights_that_do_not_fit_are_refused_in_one_sentence(tmp_path: Path) -> 
     state, file = resnet().model.state_dict(), tmp_path / "weights.pt"
     torch.save(state | {"conv1.weight": torch.zeros(64, 1, 7, 7)}, file)
     with pytest.raises(
-        InputError, match=r"has 'conv1\.weight' of shape \(64, 1, 7, 7\), where ResNet needs \(64, 3, 7, 7\)"
+        InputError,
+        match=r"has 'conv1\.weight' of shape \(64, 1, 7, 7\), where the network needs \(64, 3, 7, 7\)",
     ):
         resnet(str(file))
     torch.save({name: value for name, value in state.items() if name != "bn1.bias"}, file)

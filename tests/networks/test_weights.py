@@ -99,7 +99,7 @@ def test_a_checkpoint_larger_than_its_network_is_not_read_for_its_shapes(tmp_pat
     torch.save({"weight": torch.zeros(50_000_000)}, file)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     state = read_state(file)
-    with pytest.raises(InputError, match=r"of shape \(50000000,\), where Linear needs \(2, 2\)"):
+    with pytest.raises(InputError, match=r"of shape \(50000000,\), where the network needs \(2, 2\)"):
         fill(nn.Linear(2, 2, bias=False), state, "The file")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes, of 200,000
 
@@ -120,8 +120,8 @@ def test_filling_takes_everything() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"0.bias": None}, r"^The file lacks '0\.bias', which Sequential has: is it another network's\?$"),
-        ({"3.weight": torch.zeros(1)}, r"^The file has '3\.weight', which Sequential lacks"),
+        ({"0.bias": None}, r"^The file lacks '0\.bias', which the network has: is it another network's\?$"),
+        ({"3.weight": torch.zeros(1)}, r"^The file has '3\.weight', which the network lacks"),
         (
             {"0.weight": torch.zeros(5, 3)},
             r"^The file has '0\.weight' of shape \(5, 3\), where .* \(5, 4\)\.$",

@@ -2,14 +2,14 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
 from neural_branching.store.environment import environment, git_state
-from neural_branching.store.versions import version_of
+from neural_branching.store.versions import LIBRARIES
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -66,11 +66,11 @@ def test_the_same_machine_says_the_same() -> None:
     assert found["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
-def test_libraries_of_parents_are_named_once_they_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "timm", raising=False)
-    assert "timm" not in environment(torch.device("cpu"))["versions"]
-    monkeypatch.setitem(sys.modules, "timm", ModuleType("timm"))
-    assert environment(torch.device("cpu"))["versions"]["timm"] == version_of("timm")
+def test_libraries_of_parents_are_named_where_they_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = environment(torch.device("cpu"))["versions"]
+    assert {"torchvision"} <= said.keys() & set(LIBRARIES) == {one for one in LIBRARIES if find_spec(one)}
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)  # as if nothing had loaded it
+    assert environment(torch.device("cpu"))["versions"] == said
 
 
 def test_results_name_the_precision(run) -> None:
