@@ -193,7 +193,7 @@ def test_weights_that_do_not_fit_are_refused_in_one_sentence(tmp_path: Path) -> 
     ):
         resnet(str(file))
     torch.save({name: value for name, value in state.items() if name != "bn1.bias"}, file)
-    with pytest.raises(InputError, match=r"^weights=.* lacks 'bn1\.bias', which ResNet has"):
+    with pytest.raises(InputError, match=r"^weights=.* lacks 'bn1\.bias', which the network has"):
         resnet(str(file))
     torch.save(state, file)
     file.write_bytes(file.read_bytes()[:100_000])
