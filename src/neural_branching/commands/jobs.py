@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -12,10 +13,6 @@ if TYPE_CHECKING:
     from neural_branching.config.data_spec import DataSpec
     from neural_branching.config.experiment import Experiment
     from neural_branching.data.table import DataTable
-    from neural_branching.labs.decomposition.decomposition_spec import DecompositionSpec
-    from neural_branching.labs.explanation.explanation_spec import ExplanationSpec
-    from neural_branching.labs.self_evaluation.self_evaluation_spec import SelfEvaluationSpec
-    from neural_branching.labs.specialization.study_spec import StudySpec
     from neural_branching.training.compute import Compute
 
 
@@ -197,184 +194,83 @@ class CascadeJobs(BranchJobs):
         return summarize(folder, events=events)
 
 
-class SpecializationJobs(Jobs["StudySpec"]):
-    """Studies of branch specialization."""
+class StudyJobs(Jobs[Any]):
+    """Studies of a laboratory.
 
-    def asked(self, config: "DictConfig") -> "StudySpec":
+    Args:
+        room: of ``labs``, whose modules the others name.
+        spec: module and class of what a study is asked for.
+        run: module with ``check`` and ``check_table``.
+        report: module with ``execute``, ``print_study`` and ``one_line``.
+        summary: module with ``summarize``: figures that compare studies, and whether all have finished.
+        objective: what a search optimises, of a study's results; None for nothing.
+    """
+
+    def __init__(
+        self,
+        room: str,
+        spec: tuple[str, str],
+        run: str,
+        report: str,
+        summary: str,
+        objective: Callable[[Mapping[str, Any]], float | None] | None = None,
+    ) -> None:
+        self.room, self.spec, self.run = room, spec, run
+        self.report, self.summary, self.objective = report, summary, objective
+
+    def _module(self, name: str) -> Any:
+        return import_module(f"neural_branching.labs.{self.room}.{name}")
+
+    def asked(self, config: "DictConfig") -> Any:
         """See ``Jobs.asked``."""
-        from neural_branching.labs.specialization.study_spec import StudySpec
+        module, name = self.spec
+        return getattr(self._module(module), name).from_config(config)
 
-        return StudySpec.from_config(config)
+    def check(self, asked: Any) -> None:
+        """See ``check`` of the laboratory."""
+        self._module(self.run).check(asked)
 
-    def check(self, asked: "StudySpec") -> None:
-        """See ``run_study.check``."""
-        from neural_branching.labs.specialization.run_study import check
+    def check_table(self, asked: Any, table: "DataTable") -> None:
+        """See ``check_table`` of the laboratory."""
+        self._module(self.run).check_table(asked, table)
 
-        check(asked)
-
-    def check_table(self, asked: "StudySpec", table: "DataTable") -> None:
-        """See ``run_study.check_table``."""
-        from neural_branching.labs.specialization.run_study import check_table
-
-        check_table(asked, table)
-
-    def execute(self, asked: "StudySpec", folder: Path, overrides: Sequence[str], sweep: Path | None) -> Done:
-        """See ``study_report.execute``."""
-        from neural_branching.labs.specialization.study_report import execute, print_study
-
-        results = execute(asked, folder, overrides, sweep)
-        return Done(results, lambda: print_study(results, folder))
+    def execute(self, asked: Any, folder: Path, overrides: Sequence[str], sweep: Path | None) -> Done:
+        """See ``execute`` of the laboratory."""
+        report = self._module(self.report)
+        results = report.execute(asked, folder, overrides, sweep)
+        return Done(results, lambda: report.print_study(results, folder))
 
     def one_line(self, results: Mapping[str, Any]) -> str:
-        """Which claims were seen."""
-        from neural_branching.labs.specialization.study_report import one_line
-
-        return one_line(results)
+        """What was seen, and what was built."""
+        return str(self._module(self.report).one_line(results))
 
     def objectives(self, results: Mapping[str, Any]) -> Sequence[float | None]:
-        """Accuracy on validation, over seeds."""
-        last = [one["branched"]["validation_accuracy"][-1:] for one in results["seeds"].values()]
-        return [sum(one[0] for one in last) / len(last) if all(last) else None]
+        """One number, over seeds."""
+        return [self.objective(results)] if self.objective else []
 
     def summarize(self, folder: Path, *, events: bool) -> bool:
-        """A line per study."""
-        from neural_branching.labs.specialization.study_summary import summarize
+        """A line per study, and figures that compare them."""
+        drawn, finished = self._module(self.summary).summarize(folder)
+        if drawn:
+            from neural_branching.report.figures.style import save
+            from neural_branching.report.tensorboard import write_figures
 
-        return summarize(folder)
-
-
-class DecompositionJobs(Jobs["DecompositionSpec"]):
-    """Studies of branched autoencoders."""
-
-    def asked(self, config: "DictConfig") -> "DecompositionSpec":
-        """See ``Jobs.asked``."""
-        from neural_branching.labs.decomposition.decomposition_spec import DecompositionSpec
-
-        return DecompositionSpec.from_config(config)
-
-    def check(self, asked: "DecompositionSpec") -> None:
-        """See ``run_decomposition.check``."""
-        from neural_branching.labs.decomposition.run_decomposition import check
-
-        check(asked)
-
-    def check_table(self, asked: "DecompositionSpec", table: "DataTable") -> None:
-        """See ``run_decomposition.check_table``."""
-        from neural_branching.labs.decomposition.run_decomposition import check_table
-
-        check_table(asked, table)
-
-    def execute(
-        self, asked: "DecompositionSpec", folder: Path, overrides: Sequence[str], sweep: Path | None
-    ) -> Done:
-        """See ``decomposition_report.execute``."""
-        from neural_branching.labs.decomposition.decomposition_report import execute, print_study
-
-        results = execute(asked, folder, overrides, sweep)
-        return Done(results, lambda: print_study(results, folder))
-
-    def one_line(self, results: Mapping[str, Any]) -> str:
-        """Which findings were seen."""
-        from neural_branching.labs.decomposition.decomposition_report import one_line
-
-        return one_line(results)
-
-    def objectives(self, results: Mapping[str, Any]) -> Sequence[float | None]:
-        """Minus the error on validation, over seeds: more is better."""
-        errors = [one["branched"]["validation_error"] for one in results["seeds"].values()]
-        return [-sum(errors) / len(errors)]
-
-    def summarize(self, folder: Path, *, events: bool) -> bool:
-        """A line per study, and a figure where studies differ in their number of branches."""
-        from neural_branching.labs.decomposition.decomposition_summary import summarize
-
-        return summarize(folder, events=events)
+            save(drawn, folder, ("png", "svg"))
+            if events:
+                write_figures(folder, drawn)
+        return bool(finished)
 
 
-class ExplanationJobs(Jobs["ExplanationSpec"]):
-    """Studies of autoencoders that explain classifiers."""
-
-    def asked(self, config: "DictConfig") -> "ExplanationSpec":
-        """See ``Jobs.asked``."""
-        from neural_branching.labs.explanation.explanation_spec import ExplanationSpec
-
-        return ExplanationSpec.from_config(config)
-
-    def check(self, asked: "ExplanationSpec") -> None:
-        """See ``run_explanation.check``."""
-        from neural_branching.labs.explanation.run_explanation import check
-
-        check(asked)
-
-    def check_table(self, asked: "ExplanationSpec", table: "DataTable") -> None:
-        """See ``run_explanation.check_table``."""
-        from neural_branching.labs.explanation.run_explanation import check_table
-
-        check_table(asked, table)
-
-    def execute(
-        self, asked: "ExplanationSpec", folder: Path, overrides: Sequence[str], sweep: Path | None
-    ) -> Done:
-        """See ``explanation_report.execute``."""
-        from neural_branching.labs.explanation.explanation_report import execute, print_study
-
-        results = execute(asked, folder, overrides, sweep)
-        return Done(results, lambda: print_study(results, folder))
-
-    def one_line(self, results: Mapping[str, Any]) -> str:
-        """The gate, and how many controls are beaten."""
-        from neural_branching.labs.explanation.explanation_report import one_line
-
-        return one_line(results)
-
-    def summarize(self, folder: Path, *, events: bool) -> bool:
-        """A line per study."""
-        from neural_branching.labs.explanation.explanation_report import summarize
-
-        return summarize(folder)
+def _branched_accuracy(results: Mapping[str, Any]) -> float | None:
+    """Accuracy of the branched networks on validation; None if one was not trained."""
+    last = [one["branched"]["validation_accuracy"][-1:] for one in results["seeds"].values()]
+    return sum(one[0] for one in last) / len(last) if all(last) else None
 
 
-class SelfEvaluationJobs(Jobs["SelfEvaluationSpec"]):
-    """Studies of branches that say whether their parent is right."""
-
-    def asked(self, config: "DictConfig") -> "SelfEvaluationSpec":
-        """See ``Jobs.asked``."""
-        from neural_branching.labs.self_evaluation.self_evaluation_spec import SelfEvaluationSpec
-
-        return SelfEvaluationSpec.from_config(config)
-
-    def check(self, asked: "SelfEvaluationSpec") -> None:
-        """See ``run_self_evaluation.check``."""
-        from neural_branching.labs.self_evaluation.run_self_evaluation import check
-
-        check(asked)
-
-    def check_table(self, asked: "SelfEvaluationSpec", table: "DataTable") -> None:
-        """See ``run_self_evaluation.check_table``."""
-        from neural_branching.labs.self_evaluation.run_self_evaluation import check_table
-
-        check_table(asked, table)
-
-    def execute(
-        self, asked: "SelfEvaluationSpec", folder: Path, overrides: Sequence[str], sweep: Path | None
-    ) -> Done:
-        """See ``self_evaluation_report.execute``."""
-        from neural_branching.labs.self_evaluation.self_evaluation_report import execute, print_study
-
-        results = execute(asked, folder, overrides, sweep)
-        return Done(results, lambda: print_study(results, folder))
-
-    def one_line(self, results: Mapping[str, Any]) -> str:
-        """How well right answers are told from wrong ones, with and without a branch."""
-        from neural_branching.labs.self_evaluation.self_evaluation_report import one_line
-
-        return one_line(results)
-
-    def summarize(self, folder: Path, *, events: bool) -> bool:
-        """A line per study."""
-        from neural_branching.labs.self_evaluation.self_evaluation_report import summarize
-
-        return summarize(folder)
+def _less_error(results: Mapping[str, Any]) -> float | None:
+    """Minus the error of the branched autoencoders on validation: more is better."""
+    errors: list[float] = [one["branched"]["validation_error"] for one in results["seeds"].values()]
+    return -sum(errors) / len(errors)
 
 
 # Command → its jobs.
@@ -382,8 +278,34 @@ JOBS: dict[str, Jobs[Any]] = {
     "train": BranchJobs("train"),
     "route": BranchJobs("route"),
     "cascade": CascadeJobs(),
-    "specialize": SpecializationJobs(),
-    "decompose": DecompositionJobs(),
-    "explain": ExplanationJobs(),
-    "judge": SelfEvaluationJobs(),
+    "specialize": StudyJobs(
+        "specialization",
+        ("study_spec", "StudySpec"),
+        "run_study",
+        "study_report",
+        "study_summary",
+        _branched_accuracy,
+    ),
+    "decompose": StudyJobs(
+        "decomposition",
+        ("decomposition_spec", "DecompositionSpec"),
+        "run_decomposition",
+        "decomposition_report",
+        "decomposition_summary",
+        _less_error,
+    ),
+    "explain": StudyJobs(
+        "explanation",
+        ("explanation_spec", "ExplanationSpec"),
+        "run_explanation",
+        "explanation_report",
+        "explanation_report",
+    ),
+    "judge": StudyJobs(
+        "self_evaluation",
+        ("self_evaluation_spec", "SelfEvaluationSpec"),
+        "run_self_evaluation",
+        "self_evaluation_report",
+        "self_evaluation_report",
+    ),
 }

@@ -9,8 +9,7 @@ from matplotlib.lines import Line2D
 
 from neural_branching.labs.study_table import StudyLine, over_seeds, shared_overrides, tabulate
 from neural_branching.report.cells import Cell
-from neural_branching.report.figures.style import PALETTE, blank, save
-from neural_branching.report.tensorboard import write_figures
+from neural_branching.report.figures.style import PALETTE, blank
 from neural_branching.store.run_folders import BY_BRANCHES
 
 COMMAND = "decompose"
@@ -39,15 +38,14 @@ _NETWORKS: Mapping[str, Any] = {
 }
 
 
-def summarize(folder: Path, *, events: bool) -> bool:
+def summarize(folder: Path) -> tuple[dict[str, Figure], bool]:
     """Write studies.csv, print a line per study, and draw what more branches do where their number differs.
 
     Args:
         folder: a sweep, a run, or any folder of them.
-        events: also show the figure in TensorBoard.
 
     Returns:
-        Whether every study has finished.
+        Name → figure, and whether every study has finished.
 
     Raises:
         InputError: if no study below the folder has results.
@@ -55,12 +53,8 @@ def summarize(folder: Path, *, events: bool) -> bool:
     """
     columns = {name: name.replace("_", " ") for name in ("branches", "parameters", *_COLUMNS)}
     lines, finished = tabulate(folder, COMMAND, columns, _cells)
-    if len({_branches(one) for one in lines}) > 1:
-        drawn = {BY_BRANCHES: by_branches(lines)}
-        save(drawn, folder, ("png", "svg"))
-        if events:
-            write_figures(folder, drawn)
-    return finished
+    several = len({_branches(one) for one in lines}) > 1
+    return {BY_BRANCHES: by_branches(lines)} if several else {}, finished
 
 
 def by_branches(studies: Sequence[StudyLine]) -> Figure:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
 from neural_branching.labs.explanation import run_explanation
@@ -137,21 +139,21 @@ def one_line(results: Mapping[str, Any]) -> str:
     )
 
 
-def summarize(folder: Path) -> bool:
-    """Write studies.csv and print a line per study.
+def summarize(folder: Path) -> tuple[dict[str, Figure], bool]:
+    """Write studies.csv and print a line per study; nothing is drawn.
 
     Args:
         folder: a sweep, a run, or any folder of them.
 
     Returns:
-        Whether every study has finished.
+        No figure, and whether every study has finished.
 
     Raises:
         InputError: if no study below the folder has results.
         OSError: if the table cannot be written.
     """
     names = [*_COLUMNS, *(f"area {name}" for name in MAPS)]
-    return tabulate(folder, "explain", dict(zip(names, names, strict=True)), _cells)[1]
+    return {}, tabulate(folder, "explain", dict(zip(names, names, strict=True)), _cells)[1]
 
 
 def _cells(results: Mapping[str, Any]) -> dict[str, Cell]:

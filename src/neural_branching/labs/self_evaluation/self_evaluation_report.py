@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
 from neural_branching.labs.self_evaluation import run_self_evaluation
@@ -181,14 +183,14 @@ def one_line(results: Mapping[str, Any]) -> str:
     )
 
 
-def summarize(folder: Path) -> bool:
-    """Write studies.csv and print a line per study.
+def summarize(folder: Path) -> tuple[dict[str, Figure], bool]:
+    """Write studies.csv and print a line per study; nothing is drawn.
 
     Args:
         folder: a sweep, a run, or any folder of them.
 
     Returns:
-        Whether every study has finished.
+        No figure, and whether every study has finished.
 
     Raises:
         InputError: if no study below the folder has results.
@@ -203,7 +205,7 @@ def summarize(folder: Path) -> bool:
         "branch coverage": "coverage, branch",
         "both coverage": "coverage, both",
     }
-    return tabulate(folder, COMMAND, columns, _cells)[1]
+    return {}, tabulate(folder, COMMAND, columns, _cells)[1]
 
 
 def _cells(results: Mapping[str, Any]) -> dict[str, Cell]:

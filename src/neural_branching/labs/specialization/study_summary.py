@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from neural_branching.labs.permutation_tests import ALPHA
 from neural_branching.labs.specialization.design_figure import Design, compare_designs
 from neural_branching.labs.study_table import at, over_seeds, tabulate
 from neural_branching.report.cells import Cell
-from neural_branching.report.figures.style import save
 
 COMMAND, DESIGNS = "specialize", "designs"
 _COLUMNS = {  # of the table → on the screen; the last three are empty without a treatment
@@ -26,23 +27,22 @@ _COLUMNS = {  # of the table → on the screen; the last three are empty without
 }
 
 
-def summarize(folder: Path) -> bool:
+def summarize(folder: Path) -> tuple[dict[str, Figure], bool]:
     """Write studies.csv, print a line per study, and draw designs that a sweep compares.
 
     Args:
         folder: a sweep, a run, or any folder of them.
 
     Returns:
-        Whether every study has finished.
+        Name → figure, and whether every study has finished.
 
     Raises:
         InputError: if no study below the folder has results.
         OSError: if the table cannot be written.
     """
     lines, finished = tabulate(folder, COMMAND, _COLUMNS, _cells)
-    if figure := compare_designs([one for line in lines if (one := Design.of(line.results))]):
-        save({DESIGNS: figure}, folder, ("png", "svg"))
-    return finished
+    figure = compare_designs([one for line in lines if (one := Design.of(line.results))])
+    return {DESIGNS: figure} if figure else {}, finished
 
 
 def _cells(results: Mapping[str, Any]) -> dict[str, Cell]:
