@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from neural_branching.errors import InputError
-from neural_branching.networks import efficientnet_lite0, timm_model
+from neural_branching.networks import efficientnet_lite0, packaged_file, timm_model
 from neural_branching.networks.efficientnet_lite0 import EfficientNetLite0
 from neural_branching.networks.timm_model import TimmModel
 from neural_branching.networks.weights import read_state
@@ -203,7 +203,7 @@ def test_the_weights_are_those_of_the_package() -> None:
 def test_without_the_package_its_pip_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(
-        efficientnet_lite0,
+        packaged_file,
         "find_spec",
         lambda name: None if name == efficientnet_lite0.PACKAGE else found(name),
     )

