@@ -15,6 +15,8 @@ from neural_branching import cli
 from neural_branching.errors import InputError
 from neural_branching.exported_program import Program
 from neural_branching.load_run import load
+from neural_branching.report.cascade_simulation import simulate_cascades
+from neural_branching.routing import promises
 from neural_branching.routing.descent import answers_of
 from tiny import glyphs, networks, recipe
 
@@ -333,6 +335,25 @@ def test_promises_are_simulated_on_the_answers_of_a_run(monkeypatch, capsys, pla
     assert all(float(line["broken"]) <= 0.1 + 3 * 0.03 for line in lines)
     few, many = ([float(line["answered"]) for line in lines if line["n"] == n] for n in ("12", "60"))
     assert sum(few) <= sum(many)  # what more examples buy
+
+
+def test_a_dial_that_no_example_has_been_asked_about_is_seen_to_break_its_promise(
+    monkeypatch, place: Path, tmp_path
+) -> None:
+    shutil.copytree(place / "usual", tmp_path / "usual")
+    monkeypatch.setattr(promises, "clopper_pearson_upper", lambda *_: 0.0)  # whatever is tested passes
+    [dial, _] = simulate_cascades(tmp_path, 0.01, 0.1, [400], 20)
+    assert dial.promise == "consistent 0.01"
+    assert dial.broken == 1
+
+
+def test_runs_and_cascades_of_a_folder_are_both_simulated(monkeypatch, place: Path, tmp_path) -> None:
+    shutil.copytree(place / "usual", tmp_path / "usual")
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "train", *TINY, "hydra.run.dir=branch") is None
+    assert run(monkeypatch, "simulate", tmp_path, "--examples", "20", "--draws", "5") is None
+    assert (tmp_path / "simulation.csv").exists()
+    assert (tmp_path / "cascade_simulation.csv").exists()
 
 
 @pytest.mark.parametrize("broken", ["", "split,label\n", "split,label,answer a,confidence a\ntest,0,1,nan\n"])

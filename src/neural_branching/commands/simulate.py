@@ -38,15 +38,16 @@ def main(arguments: list[str]) -> None:
         write_coverage(options.folder / "intervals.md", interval_coverage(options.examples, options.draws))
         return
 
-    asked = options.folder, options.target, options.delta, options.examples, options.draws
     from neural_branching.report.results import command_of
     from neural_branching.store.run_folders import runs_below
 
-    if "cascade" in map(command_of, runs_below(options.folder)):
+    asked = options.folder, options.target, options.delta, options.examples, options.draws
+    commands = {command_of(run) for run in runs_below(options.folder)}
+    if "train" in commands or "cascade" not in commands:
+        from neural_branching.report.guarantee_simulation import simulate, write_simulation
+
+        write_simulation(options.folder, *simulate(*asked))
+    if "cascade" in commands:
         from neural_branching.report.cascade_simulation import simulate_cascades, write_cascade_simulation
 
         write_cascade_simulation(options.folder, simulate_cascades(*asked))
-        return
-    from neural_branching.report.guarantee_simulation import simulate, write_simulation
-
-    write_simulation(options.folder, *simulate(*asked))
