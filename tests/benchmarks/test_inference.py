@@ -1,14 +1,16 @@
 """Answers of branches and systems beside their parent's forward pass."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from neural_branching.artifacts.activations import stage_widths
 from neural_branching.data.files import decoded
@@ -139,3 +141,61 @@ def test_a_branch_of_a_truncated_parent(
         lambda: many(lambda: parent(images)),
         lambda: many(program),
     )
+
+
+def test_answers_of_a_cascade(side_by_side, one_thread) -> None:
+    """Three exits at which a third of the images leaves each, beside the last of them alone.
+
+    One image by itself is each of 24 in turn.
+    """
+    classes, stages = ("a", "b", "c"), ("block1", "block2", "pool")
+    torch.manual_seed(0)
+    parent = StandardizedNetwork(Standardize((3, 1, 1)), ConvNet(IMAGE, 6)).eval()
+    readout = Readout("auto")
+    widths = stage_widths(parent, torch.zeros(1, *IMAGE), stages, readout)
+    exits = [Node(name, None, classes, tuple((one,) for one in classes), leaf=True) for name in stages]
+    tree = Tree.cascade("thirds", exits)
+    heads = {
+        name: Head(
+            StandardizedNetwork(Standardize((widths[name],)), nn.Linear(widths[name], 3)), name, readout
+        )
+        for name in stages
+    }
+    images = torch.randint(0, 256, (256, *IMAGE), dtype=torch.uint8)
+
+    def predictor(values: Sequence[float]) -> Predictor:
+        rules = [Fixed(value) for value in values]
+        return Predictor(
+            tree,
+            parent,
+            heads,
+            {},
+            None,
+            FittedRouter(ParentMass(), {}),
+            {
+                name: Acceptance(MaxSoftmax(), MaxSoftmax().fit(None), rule.fit(NO_IMAGES), rule)
+                for name, rule in zip(stages, rules, strict=True)
+            },
+            ImageInputs(32),
+            torch.device("cpu"),
+            images.numpy(),
+        )
+
+    def scores(name: str) -> NDArray[np.float64]:
+        return np.array([one.trace[0].score for one in everyone.only(name).predict(images)])
+
+    everyone = predictor([1.0, 1.0, 0.0])
+    first = float(np.quantile(scores("block1"), 2 / 3))
+    stayed = scores("block1") < first
+    cascade = predictor([first, float(np.quantile(scores("block2")[stayed], 1 / 2)), 0.0])
+    alone = cascade.only("pool")
+    for name, batches in (
+        ("256 at once", [images]),
+        ("24 images, one at a time", list(images[:24].split(1))),
+    ):
+        side_by_side(
+            f"a cascade of three exits of the convnet, a third of the images leaves at each, {name}",
+            "its last exit by itself",
+            lambda batches=batches: [alone.predict(batch) for batch in batches],
+            lambda batches=batches: [cascade.predict(batch) for batch in batches],
+        )

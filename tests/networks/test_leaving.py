@@ -64,9 +64,14 @@ def thinned(network: Network, x: Tensor, stages: tuple[str, ...]) -> dict[str, t
             ("blocks.0", "blocks.1", "output"),
         ),
         (lambda: TorchvisionModel((3, 32, 32), 5, "resnet18"), (3, 32, 32), ("layer1.1.relu_1", "avgpool")),
+        (
+            lambda: TorchvisionModel((3, 64, 64), 5, "googlenet"),
+            (3, 64, 64),
+            ("inception3a.branch2.1.conv", "inception4a.cat", "logits"),
+        ),
         (lambda: WrappedModule(Pairs()), (6, 4), ("lstm:0", "last")),
     ],
-    ids=["staged", "tokens", "backbone", "graph", "several things"],
+    ids=["staged", "tokens", "backbone", "graph", "graph with branches", "several things"],
 )
 def test_what_goes_on_is_as_if_nobody_had_left(
     make: Callable[[], Network], shape: tuple[int, ...], stages: tuple[str, ...]
@@ -91,6 +96,24 @@ def test_nothing_is_computed_behind_the_last_that_leaves() -> None:
             torch.rand(4, 3, 16, 16), _names(gone), lambda _, output: torch.zeros(len(output)) > 0
         )
     assert not seen
+
+
+def test_nothing_of_a_graph_is_computed_behind_the_last_that_leaves() -> None:
+    network, counts = TorchvisionModel((3, 32, 32), 5, "resnet18").eval(), []
+    for name in ("layer2", "layer4"):
+        conv = network.get_submodule(f"model.{name}.0.conv1")
+        conv.register_forward_hook(lambda module, inputs, output: counts.append(len(output)))
+    stages = ("layer1.1.relu_1", "layer3.1.relu_1", "logits")
+    network.walk_while(torch.rand(4, 3, 32, 32), stages, lambda stage, output: _first(3, output))
+    assert counts == [3, 3]
+    network.walk_while(torch.rand(4, 3, 32, 32), stages, lambda stage, output: _first(0, output))
+    assert counts == [3, 3]
+
+
+def test_graphs_that_look_back_at_the_number_of_images_are_not_passed_off() -> None:
+    network = TorchvisionModel((3, 32, 32), 5, "shufflenet_v2_x0_5").eval()
+    with pytest.raises(InputError, match=r"take getitem\w* from before it, which has no entry per image"):
+        thinned(network, torch.rand(4, 3, 32, 32), ("stage2.0.transpose", "logits"))
 
 
 def _first(count: int, output: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -10,7 +11,7 @@ from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from neural_branching.errors import ArgumentError, InputError, one_of
-from neural_branching.networks.network import Network
+from neural_branching.networks.network import Network, Stays
 from neural_branching.networks.weights import fill, read_state
 from neural_branching.selection.array_types import Shaped
 
@@ -51,7 +52,8 @@ class TorchvisionModel(Network):
         self._nodes = tuple(get_graph_node_names(self.model, suppress_diff_warning=True)[1][1:])
         if model.startswith("vit_"):
             self.class_token = next(name for name in self._nodes if name.endswith(".self_attention"))
-        self._extractors: dict[tuple[str, ...], tuple[torch.device, nn.Module]] = {}
+        self._extractors: dict[tuple[str, ...], tuple[torch.device, fx.GraphModule]] = {}
+        self._passes: dict[fx.Graph, _LeavingPass] = {}
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -88,13 +90,21 @@ class TorchvisionModel(Network):
             InputError: if a node gives no tensor with one entry per image.
         """
         for name, output in self._extractor(tuple(stages), x.device)(x).items():
-            if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[0] != x.shape[0]:
-                raise InputError(
-                    f"The stage {name!r} gives no activations of images: choose a node that returns a tensor."
-                )
-            yield name, output
+            yield name, _activations(name, output, len(x))
 
-    def _extractor(self, stages: tuple[str, ...], device: torch.device) -> nn.Module:
+    def walk_while(self, x: Shaped[Tensor, "n ..."], stages: Sequence[str], stays: Stays) -> None:
+        """As in ``Network``; what has left is computed no further.
+
+        Raises:
+            InputError: if a node gives no tensor with one entry per image; and where later nodes take from
+                before a stage what is no such tensor but depends on the images, such as their number.
+        """
+        extractor = self._extractor(tuple(stages), x.device)
+        if extractor.graph not in self._passes:
+            self._passes[extractor.graph] = _LeavingPass(extractor)
+        self._passes[extractor.graph].run_while(x, stays)
+
+    def _extractor(self, stages: tuple[str, ...], device: torch.device) -> fx.GraphModule:
         # An extractor shares the model's layers, but copies tensors that a module holds directly.
         placed, extractor = self._extractors.get(stages, (None, None))
         if extractor is None or placed != device:
@@ -103,6 +113,95 @@ class TorchvisionModel(Network):
             _truncate(extractor)
             self._extractors[stages] = device, extractor
         return extractor.train(self.training)
+
+
+class _LeavingPass(fx.Interpreter):
+    """A graph computed node by node; behind a stage only with the images that stay.
+
+    Args:
+        extractor: what ``create_feature_extractor`` makes for some stages, truncated.
+    """
+
+    def __init__(self, extractor: fx.GraphModule) -> None:
+        super().__init__(extractor)
+        self.extra_traceback = False
+        [output] = (node for node in extractor.graph.nodes if node.op == "output")
+        self.stages = {copied.args[0]: name for name, copied in output.args[0].items()}
+        # Copies are for a pass that hands out its stages at its end: here nobody reads them.
+        nodes = [node for node in extractor.graph.nodes if node.target is not _copied]
+        self.order = {node: place for place, node in enumerate(nodes)}
+        self.last_use = {
+            node: max((self.order.get(user, -1) for user in node.users), default=-1) for node in nodes
+        }
+        self.of_images = set[fx.Node]()
+        for node in nodes:
+            if node.op == "placeholder" or not self.of_images.isdisjoint(node.all_input_nodes):
+                self.of_images.add(node)
+
+    def run_while(self, x: Tensor, stays: Stays) -> None:
+        """Compute until all images have left, or the last stage is there.
+
+        Args:
+            x: input batch.
+            stays: as in ``Network.walk_while``.
+        """
+        self.stays, self.here, self.left = stays, len(x), dict(self.stages)
+        try:
+            self.run(x)
+        except _AllLeftError:
+            pass
+        finally:
+            self.env = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """What a node gives, of the images that stay."""
+        if n.target is _copied:
+            return None
+        output = super().run_node(n)
+        if n not in self.left:
+            return output
+        name = self.left.pop(n)
+        going = self.stays(name, _activations(name, output, self.here))
+        staying = int(going.sum())
+        if not self.left or not staying:
+            raise _AllLeftError
+        if staying == self.here:
+            return output
+        for node in self.of_images & self.env.keys():
+            if self.last_use[node] > self.order[n]:
+                self.env[node] = _thinned(node, self.env[node], going, name)
+        self.here = staying
+        return output[going]
+
+
+def _thinned(node: fx.Node, value: object, going: Tensor, stage: str) -> Tensor:
+    """What a node has given, of the images that stay.
+
+    Raises:
+        InputError: if it is no tensor with one entry per image.
+    """
+    if isinstance(value, Tensor) and value.ndim and len(value) == len(going):
+        return value[going]
+    raise InputError(
+        f"Layers behind the stage {stage!r} take {node.name} from before it, which has no entry per image."
+    )
+
+
+class _AllLeftError(Exception):
+    """No image is left, or no stage."""
+
+
+def _activations(name: str, output: object, count: int) -> Tensor:
+    """What a node gives for some images.
+
+    Raises:
+        InputError: if it is no tensor with one entry per image.
+    """
+    if not isinstance(output, Tensor) or output.ndim < 2 or len(output) != count:
+        raise InputError(
+            f"The stage {name!r} gives no activations of images: choose a node that returns a tensor."
+        )
+    return output
 
 
 def _truncate(extractor: fx.GraphModule) -> None:

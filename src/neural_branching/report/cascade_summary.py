@@ -169,11 +169,19 @@ def _print(
 
 
 def _figure(settings: Mapping[tuple[str, str, str], Sequence[Row]]) -> Figure:
-    """Accuracy against the share of MACs; bars: standard deviation over seeds."""
+    """Accuracy against MACs, beside last exits by themselves; bars: standard deviation over seeds.
+
+    Last exits of several parents, such as smaller ones, differ in cost: then MACs are no shares.
+    """
+    whole = [_last_macs(row) for runs in settings.values() for row in runs]
+    as_share = max(whole) - min(whole) < 1e-6 * max(whole)
+    unit = "test_macs_share" if as_share else "test_macs"
+    scale = 1.0 if as_share else 1e-6
     figure = blank(7.6, 3.8)
     axes = figure.add_subplot()
     for index, (name, runs) in enumerate(zip(_names(list(settings)), settings.values(), strict=True)):
-        cost, accuracy = _cell(runs, "test_macs_share"), _cell(runs, "test_accuracy")
+        cost = Cell.over([scale * float(row[unit]) for row in runs])
+        accuracy = _cell(runs, "test_accuracy")
         axes.errorbar(
             [cost.mean or 0.0],
             [accuracy.mean or 0.0],
@@ -184,10 +192,21 @@ def _figure(settings: Mapping[tuple[str, str, str], Sequence[Row]]) -> Figure:
             markersize=5,
             label=name,
         )
-    axes.set_xlabel("mean MACs, as a share of the last exit's")
+    lasts: dict[tuple[float, float], None] = {}
+    for runs in settings.values():
+        accuracy, macs = _cell(runs, "last_accuracy"), scale * _last_macs(runs[0])
+        lasts[1.0 if as_share else macs, accuracy.mean or 0.0] = None  # the same for every promise
+    axes.plot(*zip(*lasts, strict=True), "s", color="black", fillstyle="none", label="last exits alone")
+    share = ", as a share of the last exit's" if as_share else ", millions"
+    axes.set_xlabel(f"mean MACs{share}")
     axes.set_ylabel("accuracy on test")
     axes.grid(alpha=0.3)
     bars = "; bars: standard deviation over seeds" if any(len(runs) > 1 for runs in settings.values()) else ""
     axes.set_title(f"Cascades{bars}", fontsize=9)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=7)
     return figure
+
+
+def _last_macs(row: Row) -> float:
+    """What the last exit by itself costs."""
+    return float(row["test_macs"]) / float(row["test_macs_share"])

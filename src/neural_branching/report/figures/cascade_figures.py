@@ -7,59 +7,79 @@ from matplotlib.figure import Figure
 
 from neural_branching.report.figures.style import PALETTE, RIGHT, WRONG, blank
 
+UNITS = {"macs": "mean MACs", "milliseconds": "mean time"}
+
 
 def front(cascade: Mapping[str, Any], title: str) -> Figure:
-    """Accuracy on test against mean MACs: the cascade along its dial, and what answers without one.
+    """What a cascade gives for its cost, along its dial, and what answers without one gives.
+
+    A column is a cost: MACs, and time where it was measured; a row is what is had for it, accuracy or AURC.
 
     Args:
         cascade: the block "cascade" of results.json.
         title: of the figure.
     """
-    figure = blank(7.2, 4.0)
-    axes = figure.add_subplot()
     refuses = cascade["promise"]["settings"]["refuse"]
-    told = "selective_accuracy" if refuses else "accuracy"  # who answers everything has both alike
+    # Who answers everything has both alike.
+    accuracy = "selective_accuracy" if refuses else "accuracy"
+    units = [unit for unit in UNITS if unit in cascade["test"]]
+    figure = blank(4.6 * len(units) + 2.6, 5.6)
+    grid = figure.subplots(2, len(units), sharex="col", sharey="row", squeeze=False)
+    for row, measure in zip(grid, (accuracy, "aurc"), strict=True):
+        for axes, unit in zip(row, units, strict=True):
+            _front(axes, cascade, unit, measure)
+        name = "AURC" if measure == "aurc" else measure.replace("_", " ")
+        row[0].set_ylabel(f"{name} on test")
+    for axes, unit in zip(grid[-1], units, strict=True):
+        axes.set_xlabel(f"{UNITS[unit]}, as a share of the last exit's")
+    grid[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
+    figure.suptitle(f"{title}; bars: 95 % interval", fontsize=9)
+    return figure
+
+
+def _front(axes: Any, cascade: Mapping[str, Any], unit: str, measure: str) -> None:
+    """One measure against one cost."""
     for key, label, colour, style in (
         ("path", "cascade, along its dial", PALETTE[0], "-"),
         ("entropy", "by entropy, no certificate", PALETTE[3], "--"),
     ):
         tests = [point.get("test", point) for point in cascade[key]]
-        points = sorted((one["macs"]["share"], one[told]) for one in tests if one[told] is not None)
+        points = sorted((one[unit]["share"], one[measure]) for one in tests if one[measure] is not None)
         axes.plot(*zip(*points, strict=True), style, color=colour, label=label, linewidth=1.2, zorder=2)
+    everything = "aurc" if measure == "aurc" else "accuracy"
     alone = cascade["alone"]
-    _points(axes, list(alone.values()), "s", PALETTE[1], "one exit by itself")
+    _points(axes, list(alone.values()), unit, everything, "s", PALETTE[1], "one exit by itself")
     for name, one in alone.items():
-        place = one["macs"]["share"], one["accuracy"]
+        place = one[unit]["share"], one[everything]
         axes.annotate(name, place, xytext=(0, -11), textcoords="offset points", fontsize=6, ha="center")
-    if cascade["parent_restricted"]:
-        _points(axes, [cascade["parent_restricted"]], "^", PALETTE[2], "parent restricted")
-    if cascade["test"][told] is not None:
+    restricted = cascade["parent_restricted"]
+    if restricted and unit in restricted and everything in restricted:
+        _points(axes, [restricted], unit, everything, "^", PALETTE[2], "parent restricted")
+    if cascade["test"][measure] is not None:
         label = f"certified: {cascade['promise']['rule']}, {cascade['test']['answered']:.0%} answered"
-        _points(axes, [cascade["test"]], "*", "black", label, told, size=110)
-    axes.set_xlabel("mean MACs, as a share of the last exit's")
-    axes.set_ylabel(f"{told.replace('_', ' ')} on test")
-    axes.set_title(f"{title}; bars: 95 % interval", fontsize=9)
+        _points(axes, [cascade["test"]], unit, measure, "*", "black", label, size=110)
+    axes.margins(0.08)
     axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
-    return figure
 
 
 def _points(
     axes: Any,
     found: Sequence[Mapping[str, Any]],
+    unit: str,
+    measure: str,
     marker: str,
     colour: str,
     label: str,
-    told: str = "accuracy",
     size: int = 30,
 ) -> None:
-    """Models with their intervals."""
-    x = [one["macs"]["share"] for one in found]
-    y = [one[told] for one in found]
-    ends = [one["intervals"][told] for one in found]
-    low = [max(0.0, middle - end[0]) for middle, end in zip(y, ends, strict=True)]
-    high = [max(0.0, end[1] - middle) for middle, end in zip(y, ends, strict=True)]
-    axes.errorbar(x, y, [low, high], fmt="none", ecolor=colour, alpha=0.4, linewidth=1, zorder=3)
+    """Models with their intervals, where the measure has any."""
+    x = [one[unit]["share"] for one in found]
+    y = [one[measure] for one in found]
+    if measure in found[0]["intervals"]:
+        ends = [one["intervals"][measure] for one in found]
+        low = [max(0.0, middle - end[0]) for middle, end in zip(y, ends, strict=True)]
+        high = [max(0.0, end[1] - middle) for middle, end in zip(y, ends, strict=True)]
+        axes.errorbar(x, y, [low, high], fmt="none", ecolor=colour, alpha=0.4, linewidth=1, zorder=3)
     axes.scatter(x, y, s=size, marker=marker, color=colour, label=label, zorder=4)
 
 
