@@ -34,11 +34,11 @@ def test_it_sees_a_shift() -> None:
     assert found.p_value < LEVEL
 
 
-def clustered_p(*, grouped: bool) -> np.ndarray:
+def clustered_p(draws: int, *, grouped: bool) -> np.ndarray:
     """p-values of samples of 20 groups of 10 rows each that hardly differ within a group."""
     generator, found = np.random.default_rng(3), []
     groups = np.repeat(np.arange(20), 10)
-    for _ in range(200):
+    for _ in range(draws):
         first, second = (
             np.repeat(generator.normal(size=20), 10) + 0.1 * generator.normal(size=200) for _ in range(2)
         )
@@ -47,8 +47,8 @@ def clustered_p(*, grouped: bool) -> np.ndarray:
 
 
 def test_groups_change_sides_as_a_whole() -> None:
-    assert np.mean(clustered_p(grouped=True) <= 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
-    assert np.mean(clustered_p(grouped=False) <= 0.05) > 0.3
+    assert np.mean(clustered_p(200, grouped=True) <= 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
+    assert np.mean(clustered_p(50, grouped=False) <= 0.05) > 0.3
 
 
 def test_a_clear_shift_is_seen_among_many_tests() -> None:
