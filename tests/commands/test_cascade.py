@@ -281,10 +281,25 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys, place: Path)
     assert run(monkeypatch, "report", str(sweep)) is None
     assert "consistent 0.3" in capsys.readouterr().out
     assert len(nb.summary(sweep)) == 4
-    compared = ["report", str(sweep), "--compare", "subset=digits", "subset=upper"]
-    assert re.search(
-        "its runs are of cascade, and this takes those of train", str(run(monkeypatch, *compared))
-    )
+    compared = ["report", str(sweep), "--compare"]
+    assert run(monkeypatch, *compared, "promise=consistent 0.1", "promise=consistent 0.3") is None
+    assert "2 pairs of runs" in capsys.readouterr().out
+    with (sweep / "comparison.csv").open() as stream:
+        found = {line["metric"]: line for line in csv.DictReader(stream)}
+    for metric, column in (("accuracy", "test_accuracy"), ("differs", "test_differs")):
+        first, second = (
+            np.mean([float(line[column]) for line in lines if line["promise"] == promise])
+            for promise in ("consistent 0.1", "consistent 0.3")
+        )
+        assert float(found[metric]["difference"]) == pytest.approx(second - first, abs=1e-9)
+        assert float(found[metric]["low"]) <= second - first <= float(found[metric]["high"])
+    assert float(found["last_accuracy"]["difference"]) == 0
+    for sides, sentence in (
+        (("promis=a", "promis=b"), "'promis', which is unknown: did you mean 'promise'"),
+        (("promise=consistent 0.1", "subset=digits"), "name different columns"),
+        (("promise=consistent 0.1", "promise=consistent 0.2"), "did you mean"),
+    ):
+        assert re.search(sentence, str(run(monkeypatch, *compared, *sides)))
 
 
 @pytest.mark.parametrize(

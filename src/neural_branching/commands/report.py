@@ -21,10 +21,7 @@ def main(arguments: list[str]) -> None:
         _draw(options)
         return
     if options.compare:
-        from neural_branching.report.paired import compare, print_comparison
-
-        first, second = options.compare
-        print_comparison(compare(options.folder, first, second), first, second, options.folder)
+        _compare(options.folder, *options.compare)
         return
 
     from neural_branching.commands.jobs import JOBS
@@ -96,6 +93,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--trust", action="store_true", help=TRUST)
     return parser
+
+
+def _compare(folder: Path, first: str, second: str) -> None:
+    """Compare two settings of branches, or where there are cascades alone of these."""
+    from neural_branching.report.cascade_comparison import compare_cascades
+    from neural_branching.report.paired import compare, print_comparison
+    from neural_branching.report.results import command_of
+    from neural_branching.store.run_folders import runs_below
+
+    cascades = {command_of(run) for run in runs_below(folder)} == {"cascade"}
+    found = compare_cascades(folder, first, second) if cascades else compare(folder, first, second)
+    print_comparison(found, first, second, folder)
 
 
 def _draw(options: argparse.Namespace) -> None:

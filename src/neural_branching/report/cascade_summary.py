@@ -18,8 +18,10 @@ from neural_branching.store.run_folders import CASCADES, RESULTS
 
 COMMAND = "cascade"
 FIGURE = "cascades"
-_SEEDS = ("seed", "parent.seed", "branch.seed", "data.split.seed")
-_NAMED = ("run", "subset", "exits", "promise", "split_seed", "parent_seed", "branch_seed", "overrides")
+SETTING = ("subset", "exits", "promise")
+SEEDS = ("split_seed", "parent_seed", "branch_seed")
+_SETS_SEED = ("seed", "parent.seed", "branch.seed", "data.split.seed")
+_NAMED = ("run", *SETTING, *SEEDS, "overrides")
 _SHOWN = [metric for metric in CASCADE_METRICS if metric.heading]
 _RANKS = {"dial": 3, "AURC": 2, "selective accuracy": 2, "answered": 1, "time": 1}
 
@@ -92,13 +94,15 @@ def _record(run: Path) -> dict[str, Any]:
     try:
         [record] = records(results)
         seeds = record["seeds"]
-        typed = [str(one) for one in record["overrides"]]
+        typed = [str(one).lstrip("+") for one in record["overrides"]]
         return {
             "subset": record["subset"],
             "exits": record["branch_point"],
             "promise": record["promise"]["rule"],
             **{f"{name}_seed": seeds[name] for name in ("split", "parent", "branch")},
-            "overrides": " ".join(one for one in typed if one.partition("=")[0].lstrip("+") not in _SEEDS),
+            "overrides": " ".join(
+                one for one in typed if one.partition("=")[0].lstrip("+") not in _SETS_SEED
+            ),
             **{metric.name: _number(metric.of(record)) for metric in CASCADE_METRICS},
         }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -187,7 +191,7 @@ def _figure(settings: Mapping[tuple[str, str, str], Sequence[Row]]) -> Figure:
             [accuracy.mean or 0.0],
             error_bars([accuracy], of_seeds=True),
             error_bars([cost], of_seeds=True),
-            fmt=MARKERS[index % len(MARKERS)],
+            fmt=MARKERS[(index + index // len(PALETTE)) % len(MARKERS)],
             color=PALETTE[index % len(PALETTE)],
             markersize=5,
             label=name,

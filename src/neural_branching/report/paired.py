@@ -1,8 +1,10 @@
 """Two settings on the same test examples: differences, with intervals over examples and spread over seeds."""
 
+import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from neural_branching.report.tables import AREAS_NOTE
 from neural_branching.report.view import having
 from neural_branching.selection import risk_coverage_curve
 from neural_branching.selection.area_intervals import USUAL_AUROC, USUAL_COST
+from neural_branching.selection.array_types import Bool
 from neural_branching.selection.arrays import Floats, Integers
 from neural_branching.selection.influence import augrc_influence, aurc_influence
 from neural_branching.selection.intervals import Interval, difference_interval
@@ -30,7 +33,41 @@ HEADINGS = {
     "augrc": "AUGRC",
     "coverage": "coverage",
     "selective_accuracy": "selective accuracy",
+    "last_accuracy": "last exit: accuracy",
+    "differs": "differs from the last exit",
 }
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric of one run, and what each example contributes to its uncertainty.
+
+    Attributes:
+        value: the metric; nan where it is not defined.
+        influence: its influence function at each test example, float64 (n,).
+        imagined: the influence of an imagined example (``difference_interval``).
+    """
+
+    value: float
+    influence: Floats
+    imagined: float
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a run answered to its test examples.
+
+    Attributes:
+        row: row numbers of the examples in the data table, int64 (n,), ascending.
+        data: key of the data that these count.
+        group: equal for examples of one group, int64 (n,); None where each is by itself.
+        values: metric → its value; keys of ``HEADINGS``.
+    """
+
+    row: Integers
+    data: str
+    group: Integers | None
+    values: Mapping[str, Value]
 
 
 @dataclass(frozen=True)
@@ -90,21 +127,52 @@ def compare(folder: Path, first: str, second: str) -> list[Comparison]:
             test examples differ.
     """
     summary = collect(folder)
-    if _filter(first).keys() != _filter(second).keys():
+    return compare_rows(
+        folder,
+        (first, second),
+        partial(_of, summary),
+        summary.setting,
+        tuple(SEEDS),
+        lambda row: _tested(folder / row["run"], row["threshold_value"]),
+    )
+
+
+def compare_rows(
+    folder: Path,
+    sides: tuple[str, str],
+    of: Callable[[str], list[Row]],
+    setting: Sequence[str],
+    seeds: Sequence[str],
+    tested: Callable[[Row], Tested],
+) -> list[Comparison]:
+    """Pair the rows of two settings, and compare what was measured of them.
+
+    Args:
+        folder: where the runs are, for messages.
+        sides: A and B as they were typed.
+        of: what was typed → its rows.
+        setting: columns that describe a setting.
+        seeds: columns by which rows are paired.
+        tested: row → what its run answered.
+
+    Raises:
+        InputError: if the sides name different columns, nothing belongs together, or test examples differ.
+    """
+    first, second = sides
+    named = settings_of(first).keys()
+    if named != settings_of(second).keys():
         raise InputError(
             f"{first!r} and {second!r} name different columns: name the same ones on both sides, as in "
             "subset=fish,branch_point=hidden1 subset=fish,branch_point=hidden2."
         )
-    sides = [_matching(summary, text) for text in (first, second)]
-    named = _filter(first).keys()
-    # Runs that are named one by one are a pair, whatever their seeds; of several thresholds each is.
-    several = any(len(rows) > 1 for rows in sides)
-    shared = [name for name in summary.setting if name not in named]
+    rows = [of(text) for text in sides]
+    shared = [name for name in setting if name not in named]
     if "run" in named:
-        shared = ["threshold"] if several else []
-    seeds = [] if "run" in named else [*SEEDS]
+        # Runs that are named one by one are a pair, whatever their seeds; of several thresholds each is.
+        several = any(len(mine) > 1 for mine in rows)
+        shared, seeds = ["threshold"] if several and "threshold" in shared else [], ()
     groups: dict[tuple[str, ...], list[tuple[Row, Row]]] = {}
-    seeded = [{_key(row, (*shared, *seeds)): row for row in rows} for rows in sides]
+    seeded = [{_key(row, (*shared, *seeds)): row for row in mine} for mine in rows]
     for key in seeded[0].keys() & seeded[1].keys():
         groups.setdefault(key[: len(shared)], []).append((seeded[0][key], seeded[1][key]))
     if not groups:
@@ -114,9 +182,33 @@ def compare(folder: Path, first: str, second: str) -> list[Comparison]:
         )
     unpaired = len(seeded[0].keys() ^ seeded[1].keys())
     return [
-        _compare(folder, dict(zip(shared, key, strict=True)), pairs, unpaired)
+        _compare(folder, dict(zip(shared, key, strict=True)), pairs, unpaired, tested)
         for key, pairs in sorted(groups.items())
     ]
+
+
+def settings_of(text: str) -> dict[str, str]:
+    """Column → value of ``column=value,column=value``; commas within brackets are of a value.
+
+    Raises:
+        InputError: if it is not of that form.
+    """
+    pairs = [part.split("=", 1) for part in re.split(r",(?![^\[]*\])", text)]
+    if any(len(pair) != 2 for pair in pairs):
+        raise InputError(f"{text!r} does not name a setting: write column=value, as in branch_point=hidden1.")
+    return {name.strip(): value.strip() for name, value in pairs}
+
+
+def rows_of(text: str, rows: Sequence[Row], columns: Sequence[str]) -> list[Row]:
+    """The rows that have what was typed in some columns.
+
+    Raises:
+        InputError: for an unknown column, or a value that no row has.
+    """
+    found = list(rows)
+    for name, value in settings_of(text).items():
+        found = having(found, ("run", *columns), name, [value], repr(text))
+    return found
 
 
 def print_comparison(comparisons: Sequence[Comparison], first: str, second: str, folder: Path) -> None:
@@ -147,7 +239,8 @@ def print_comparison(comparisons: Sequence[Comparison], first: str, second: str,
         highlight=False,
         markup=False,
     )
-    screen.print(AREAS_NOTE, highlight=False)
+    if any(change.metric in ("aurc", "augrc") for change in comparisons[0].differences):
+        screen.print(AREAS_NOTE, highlight=False)
     if comparisons[0].unpaired:
         screen.print(
             f"Without a partner of the same seeds and settings: {comparisons[0].unpaired} of the runs."
@@ -155,68 +248,45 @@ def print_comparison(comparisons: Sequence[Comparison], first: str, second: str,
     _write(folder / COMPARISON, comparisons, first, second)
 
 
-def _filter(text: str) -> dict[str, str]:
-    pairs = [part.split("=", 1) for part in text.split(",")]
-    if any(len(pair) != 2 for pair in pairs):
-        raise InputError(f"{text!r} does not name a setting: write column=value, as in branch_point=hidden1.")
-    return {name.strip(): value.strip() for name, value in pairs}
+def _of(summary: Summary, text: str) -> list[Row]:
+    rows = summary.completed if "run" in settings_of(text) else summary.counted()
+    return rows_of(text, rows, summary.setting)
 
 
-def _matching(summary: Summary, text: str) -> list[Row]:
-    rows = summary.completed if "run" in _filter(text) else summary.counted()
-    for name, value in _filter(text).items():
-        rows = having(rows, ("run", *summary.setting), name, [value], repr(text))
-    return rows
-
-
-def _key(row: Row, names: Sequence[str]) -> tuple[str, ...]:
+def _key(row: Row, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(str(row[name]) for name in names)
 
 
 def _compare(
-    folder: Path, shared: Mapping[str, str], pairs: Sequence[tuple[Row, Row]], unpaired: int
+    folder: Path,
+    shared: Mapping[str, str],
+    pairs: Sequence[tuple[Row, Row]],
+    unpaired: int,
+    tested: Callable[[Row], Tested],
 ) -> Comparison:
-    tests = [tuple(_test(folder / row["run"]) for row in pair) for pair in pairs]
-    rows, thresholds = tests[0][0][0].row, [[row["threshold_value"] for row in pair] for pair in pairs]
-    for pair, examples in zip(pairs, tests, strict=True):
-        if any(not np.array_equal(rows, one.row) or data != tests[0][0][1] for one, data in examples):
+    tests = [tuple(map(tested, pair)) for pair in pairs]
+    one = tests[0][0]
+    for pair, both in zip(pairs, tests, strict=True):
+        if any(not np.array_equal(one.row, other.row) or one.data != other.data for other in both):
             raise InputError(
                 f"The runs {pair[0]['run']} and {pair[1]['run']} in {folder} were tested on different "
                 "examples, so that they cannot be paired: compare runs of the same data and subset."
             )
-    values = [
-        [_metrics(one, limit) for (one, _), limit in zip(examples, limits, strict=True)]
-        for examples, limits in zip(tests, thresholds, strict=True)
-    ]
-    groups = tests[0][0][0].group
-    differences = [_difference(metric, values, groups) for metric in HEADINGS]
-    return Comparison(shared, len(pairs), unpaired, len(rows), differences)
+    values = [[other.values for other in both] for both in tests]
+    differences = [_difference(metric, values, one.group) for metric in one.values]
+    return Comparison(shared, len(pairs), unpaired, len(one.row), differences)
 
 
-def _test(run: Path) -> tuple[Predictions, str]:
-    """Test answers in the order of the rows, and the key of the data that these count."""
+def _tested(run: Path, threshold: float | None) -> Tested:
+    """A branch's test answers in the order of the rows."""
     results = read_results(run)
     test = read_predictions(run, results["classes"]).of("test")
-    return test[np.argsort(test.row)], str(results["artifacts"]["data"]["key"])
-
-
-@dataclass(frozen=True)
-class _Value:
-    """A metric of one run, and what each example contributes to its uncertainty.
-
-    Attributes:
-        value: the metric; nan where it is not defined.
-        influence: its influence function at each test example, float64 (n,).
-        imagined: the influence of an imagined example (``difference_interval``).
-    """
-
-    value: float
-    influence: Floats
-    imagined: float
+    test = test[np.argsort(test.row)]
+    return Tested(test.row, str(results["artifacts"]["data"]["key"]), test.group, _metrics(test, threshold))
 
 
 def _difference(
-    metric: str, values: Sequence[Sequence[Mapping[str, _Value]]], groups: Integers | None
+    metric: str, values: Sequence[Sequence[Mapping[str, Value]]], groups: Integers | None
 ) -> Difference:
     """One metric over all pairs of runs."""
     pairs = [(a[metric], b[metric]) for a, b in values]
@@ -238,22 +308,31 @@ def _difference(
     )
 
 
-def _metrics(test: Predictions, threshold: float | None) -> dict[str, _Value]:
-    score, right = test.score, (~test.error).astype(np.float64)
+def _metrics(test: Predictions, threshold: float | None) -> dict[str, Value]:
+    score, right = test.score, ~test.error
     curve = risk_coverage_curve(score, test.error)
     accepted = score >= (float("inf") if threshold is None else threshold)
-    accuracy, coverage = float(right.mean()), float(accepted.mean())
+    return {
+        "accuracy": share_value(right),
+        "aurc": Value(float(curve.aurc()), aurc_influence(curve).of(score, test.error), USUAL_COST),
+        "augrc": Value(float(curve.augrc()), augrc_influence(curve).of(score, test.error), 1 - USUAL_AUROC),
+        "coverage": share_value(accepted),
+        "selective_accuracy": selective_value(right, accepted),
+    }
+
+
+def share_value(chosen: Bool[np.ndarray, " n"]) -> Value:
+    """The share of the test examples of which something holds."""
+    share = float(chosen.mean())
+    return Value(share, chosen.astype(np.float64) - share, 1.0)
+
+
+def selective_value(right: Bool[np.ndarray, " n"], accepted: Bool[np.ndarray, " n"]) -> Value:
+    """The share of the accepted that is right; nan if none is accepted."""
+    coverage = float(accepted.mean())
     selective = float(right[accepted].mean()) if coverage else float("nan")
     share = coverage or 1.0
-    return {
-        "accuracy": _Value(accuracy, right - accuracy, 1.0),
-        "aurc": _Value(float(curve.aurc()), aurc_influence(curve).of(score, test.error), USUAL_COST),
-        "augrc": _Value(float(curve.augrc()), augrc_influence(curve).of(score, test.error), 1 - USUAL_AUROC),
-        "coverage": _Value(coverage, accepted.astype(np.float64) - coverage, 1.0),
-        "selective_accuracy": _Value(
-            selective, np.where(accepted, right - selective, 0.0) / share, 1 / share
-        ),
-    }
+    return Value(selective, np.where(accepted, right - selective, 0.0) / share, 1 / share)
 
 
 def _or_none(value: float) -> float | None:
