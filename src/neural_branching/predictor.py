@@ -196,7 +196,7 @@ class TreeNetworks(nn.Module):
                 seen = self._read({**kept, stage: output}, self.heads[name], there)
                 given = models[name](seen)
                 vectors[name][rows], logits[name][rows] = seen, given
-                if self.tree.nodes[name].defer_to is None:  # whether it accepts, nobody goes on
+                if self.tree.nodes[name].defer_to is None:  # whether or not it accepts, nobody goes on
                     return going
                 going = ~accepts(name, given, seen)
                 rows = rows[going]

@@ -63,8 +63,11 @@ def test_coarse_labels_give_other_logits(tmp_path: Path) -> None:
     assert superclasses < len(known.data.classes)
 
 
+VIT = ("parent=vit", "parent.network.patch=4", "parent.network.width=8", "parent.network.depth=1")
+
+
 def test_the_stages_of_a_transformer_are_read_at_its_class_token(tmp_path: Path) -> None:
-    found = stages(settings(tmp_path, "parent=vit", "parent.network.width=8", "parent.network.depth=1"))
+    found = stages(settings(tmp_path, *VIT))
     assert [(stage.name, stage.shape, stage.readout, stage.width) for stage in found[:3]] == [
         ("patches", (17, 8), "mean_token", 8),
         ("block1", (17, 8), "class_token", 8),
@@ -102,7 +105,7 @@ def test_what_is_never_called_is_no_branch_point(tmp_path: Path, monkeypatch: py
 
 
 def test_the_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = settings(tmp_path, "parent=vit", "parent.network.width=8", "parent.network.depth=1")
+    config = settings(tmp_path, *VIT)
     for every in (False, True):
         print_stages(config, stages(config, every=every), every=every)
         output = capsys.readouterr().out

@@ -90,7 +90,7 @@ class TorchvisionModel(Network):
             InputError: if a node gives no tensor with one entry per image.
         """
         for name, output in self._extractor(tuple(stages), x.device)(x).items():
-            yield name, _activations(name, output, len(x))
+            yield name, _activations(name, output, x.shape[0])
 
     def walk_while(self, x: Shaped[Tensor, "n ..."], stages: Sequence[str], stays: Stays) -> None:
         """As in ``Network``; what has left is computed no further.
@@ -197,7 +197,8 @@ def _activations(name: str, output: object, count: int) -> Tensor:
     Raises:
         InputError: if it is no tensor with one entry per image.
     """
-    if not isinstance(output, Tensor) or output.ndim < 2 or len(output) != count:
+    # By shape: in a program the number of images is no number yet, and len() would make it one.
+    if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[0] != count:
         raise InputError(
             f"The stage {name!r} gives no activations of images: choose a node that returns a tensor."
         )
