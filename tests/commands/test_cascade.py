@@ -16,6 +16,7 @@ from neural_branching.errors import InputError
 from neural_branching.exported_program import Program
 from neural_branching.load_run import load
 from neural_branching.report.cascade_simulation import simulate_cascades
+from neural_branching.report.figures import cascade_figures
 from neural_branching.routing import promises
 from neural_branching.routing.descent import answers_of
 from tiny import glyphs, networks, recipe
@@ -277,7 +278,9 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys, place: Path)
         lines = list(csv.DictReader(stream))
     assert len(lines) == 4
     assert {line["promise"] for line in lines} == {"consistent 0.1", "consistent 0.3"}
-    assert (sweep / "cascades.png").exists()
+    drawn = (sweep / "cascades.svg").read_text()
+    assert "last exits alone" in drawn
+    assert "as a share of the last exit's" in drawn
     assert run(monkeypatch, "report", str(sweep)) is None
     assert "consistent 0.3" in capsys.readouterr().out
     assert len(nb.summary(sweep)) == 4
@@ -300,6 +303,23 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys, place: Path)
         (("promise=consistent 0.1", "promise=consistent 0.2"), "did you mean"),
     ):
         assert re.search(sentence, str(run(monkeypatch, *compared, *sides)))
+
+
+def test_cascades_of_several_parents_are_drawn_by_what_they_cost(monkeypatch, place: Path) -> None:
+    monkeypatch.chdir(place.parent.parent)
+    swept = ["cascade", "-m", *TINY, EXITS, LOOSE, "parent.network.widths=[32,24],[16,12]"]
+    assert run(monkeypatch, *swept, "hydra.sweep.dir=outputs/sweeps/widths") is None
+    assert "mean MACs, millions" in (place.parent / "sweeps" / "widths" / "cascades.svg").read_text()
+    sides = ["parent.network.widths=[16,12]", "parent.network.widths=[32,24]"]
+    assert run(monkeypatch, "report", "outputs/sweeps/widths", "--compare", *sides) is None
+
+
+@pytest.mark.parametrize(("name", "costs"), [("usual", 1), ("timed", 2)])
+def test_the_front_has_every_cost_that_was_measured(place: Path, name: str, costs: int) -> None:
+    figure = cascade_figures.front(results(place, name)["cascade"], name)
+    assert [axes.get_ylabel() for axes in figure.axes[::costs]] == ["accuracy on test", "AURC on test"]
+    found = [axes.get_xlabel() for axes in figure.axes[-costs:]]
+    assert [label.split(",")[0] for label in found] == ["mean MACs", "mean time"][:costs]
 
 
 @pytest.mark.parametrize(

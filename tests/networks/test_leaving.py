@@ -1,5 +1,6 @@
 """Passes from which examples leave: what goes on is computed as if nobody had."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -108,6 +109,15 @@ def test_nothing_of_a_graph_is_computed_behind_the_last_that_leaves() -> None:
     assert counts == [3, 3]
     network.walk_while(torch.rand(4, 3, 32, 32), stages, lambda stage, output: _first(0, output))
     assert counts == [3, 3]
+
+
+def test_a_copy_of_a_graph_leaves_as_well() -> None:
+    network = TorchvisionModel((3, 32, 32), 5, "resnet18").eval()
+    stages, x = ("layer1.1.relu_1", "logits"), torch.rand(4, 3, 32, 32)
+    first, copied = thinned(network, x, stages), thinned(copy.deepcopy(network), x, stages)
+    assert list(copied) == list(stages)
+    for stage, (rows, output) in first.items():
+        torch.testing.assert_close((rows, output), copied[stage])
 
 
 def test_graphs_that_look_back_at_the_number_of_images_are_not_passed_off() -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from neural_branching.errors import InputError
 from neural_branching.report import paired
-from neural_branching.report.paired import HEADINGS, compare, print_comparison
+from neural_branching.report.paired import HEADINGS, compare, print_comparison, settings_of
 from neural_branching.report.predictions_file import read_predictions
 from neural_branching.report.run_report import write_run
 from neural_branching.selection import augrc, aurc, bootstrap_interval, selective_accuracy
@@ -108,6 +108,14 @@ def test_selective_accuracy_is_at_each_runs_own_threshold(sweep: Path, run) -> N
         threshold = scores[-int(np.ceil(len(scores) / 2))]
         test = everything.of("test")
         assert side.mean == pytest.approx(selective_accuracy(test.score, test.error, threshold))
+
+
+def test_commas_within_brackets_are_of_a_value() -> None:
+    assert settings_of("subset=fish,parent.exits=[a,b],seed=1") == {
+        "subset": "fish",
+        "parent.exits": "[a,b]",
+        "seed": "1",
+    }
 
 
 def test_the_table_and_the_file_agree(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,10 @@ class TorchvisionModel(Network):
         self._extractors: dict[tuple[str, ...], tuple[torch.device, fx.GraphModule]] = {}
         self._passes: dict[fx.Graph, _LeavingPass] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy traces its own graphs: nodes of copied ones would not be those that a pass knows.
+        return {**self.__dict__, "_extractors": {}, "_passes": {}}
+
     @property
     def stage_names(self) -> tuple[str, ...]:
         """Nodes of the graph in order, the last one as "logits"."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from neural_branching.errors import InputError
-from neural_branching.report.cascade_summary import SEEDS, SETTING, collect
+from neural_branching.report.cascade_summary import SEEDS, collect
 from neural_branching.report.exits_file import read_exits
 from neural_branching.report.paired import (
     Comparison,
@@ -21,14 +21,16 @@ from neural_branching.report.paired import (
 from neural_branching.report.results import TRACE, Row, read_results
 from neural_branching.store.run_folders import RESULTS
 
+SETTING = ("subset", "promise")
+
 
 def compare_cascades(folder: Path, first: str, second: str) -> list[Comparison]:
     """Compare two settings of the cascades below a folder on the same test examples.
 
     Args:
         folder: a sweep, or any folder of cascades.
-        first: A, as ``column=value`` or several of them joined by commas: ``run``, "subset", "exits",
-            "promise", or an override in which they differ.
+        first: A, as ``column=value`` or several of them joined by commas: ``run``, "subset", "promise",
+            or an override in which they differ.
         second: B, likewise.
 
     Returns:
@@ -52,14 +54,16 @@ def compare_cascades(folder: Path, first: str, second: str) -> list[Comparison]:
 def _with_overrides(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """Rows with a column for each override in which they differ, and the columns that describe a setting.
 
-    An override that is nothing but a column that there is, such as the subset, gets none.
+    What is promised, and which subset, stands in columns of its own.
     """
     typed = [dict(one.partition("=")[::2] for one in row["overrides"].split()) for row in rows]
     names = dict.fromkeys(name for one in typed for name in one)
     varying = [
         name
         for name in names
-        if len({one.get(name) for one in typed}) > 1 and name.partition(".")[0] not in (*SETTING, "stages")
+        if name != "subset"
+        and name.partition(".")[0] != "promise"
+        and len({one.get(name) for one in typed}) > 1
     ]
     found = [
         {**row, **{name: one.get(name, "default") for name in varying}}
