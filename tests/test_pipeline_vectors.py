@@ -238,7 +238,7 @@ def test_numbers_are_those_of_the_images_that_the_vectors_are_of(
     # Rows are ordered by content, which is another: keep those of the images.
     monkeypatch.setattr(table_module, "_ordered", lambda examples: examples)
     branch: Callable[[str], str] = "++branch.fit.{}".format
-    recipe_of = vars(images.experiment.usual.branch.recipe) if images.experiment.usual.branch else {}
+    recipe_of = vars(images.experiment.usual.branch.recipe)
     upper = ",".join(GLYPHS["upper"][:2])
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose(

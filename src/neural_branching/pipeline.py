@@ -286,7 +286,6 @@ def _duplicates(
 ) -> dict[str, Any]:
     """Which test examples repeat training examples, and how the run does without them."""
     branch = outputs.experiment.usual.branch
-    assert branch
     if tree and outputs.experiment.router:
         chosen = {"router": tree.outcomes[outputs.experiment.router.kind]}
         if PARENT_ALONE in tree.outcomes:
@@ -325,7 +324,6 @@ def _settings(outputs: Outputs) -> dict[str, Any]:
     """What was asked for, and what is known of the parent."""
     experiment, workspace = outputs.experiment, outputs.workspace
     data, parent, usual = experiment.data, experiment.parent, experiment.usual
-    assert usual.branch
     (validation, validation_n), (test, test_n) = map(outputs.parent_accuracy, ("validation", "test"))
     return {
         "command": experiment.command,

@@ -69,7 +69,6 @@ def path_costs(experiment: Experiment, paths: RoutingPaths) -> dict[str, Any]:
     prefix = {
         name: parent_cost(parent, one.stage).macs for name, one in branches.items() if one.trunk is None
     }
-    assert experiment.usual.branch
     at_gates = parent_cost(parent, experiment.usual.branch.stage).macs
     n = len(paths.classes)
     deepest, total = np.zeros(n), np.zeros(n)

@@ -167,7 +167,6 @@ class Outputs:
         """What every node puts out for a split's examples, of classes outside the tree too."""
         experiment, table, labels = self.experiment, self.workspace.table, self.workspace.parent.labels
         tree = experiment.tree
-        assert experiment.usual.branch
         rows = table.rows(split, per_class=experiment.usual.branch.examples_per_class)
         # Selected once for all that see the same.
         chosen = torch.from_numpy(rows)

@@ -58,6 +58,13 @@ class NodeSpec:
 
 
 @dataclass(frozen=True)
+class BranchNodeSpec(NodeSpec):
+    """A node at which a branch answers."""
+
+    branch: BranchSpec
+
+
+@dataclass(frozen=True)
 class Experiment:
     """Everything that a run was asked to do.
 
@@ -86,7 +93,7 @@ class Experiment:
     router: Router | None
     promise: Promise | None
     choice: ExitChoice | None
-    usual: NodeSpec
+    usual: BranchNodeSpec
     compute: Compute
     outputs: Path
     objectives: tuple[str, ...]
@@ -172,7 +179,7 @@ class Experiment:
             sum(offered.values()) / (limit * len(offered)) if limit else 1.0,
             trusted=trusted,
         )
-        usual = NodeSpec(branch, score, thresholds)
+        usual = BranchNodeSpec(branch, score, thresholds)
         epochs = values["baseline_epochs"]
         return cls(
             data=data,
@@ -208,7 +215,6 @@ class Experiment:
 
         It grows from the usual branch point, with the usual recipe.
         """
-        assert self.usual.branch
         gates = {}
         for name, node in self.tree.nodes.items():
             if not node.leaf:
@@ -300,7 +306,7 @@ def _chain(tree: Tree, stages: Sequence[str], data: DataSpec) -> Tree:
     return Tree.cascade(tree.name, exits)
 
 
-def _nodes(tree: Tree, usual: NodeSpec, values: Mapping[str, Any]) -> dict[str, NodeSpec]:
+def _nodes(tree: Tree, usual: BranchNodeSpec, values: Mapping[str, Any]) -> dict[str, NodeSpec]:
     """Every node of a hierarchy or a cascade, a node after the one above it."""
     nodes: dict[str, NodeSpec] = {}
     for node in tree.nodes.values():
@@ -312,9 +318,10 @@ def _nodes(tree: Tree, usual: NodeSpec, values: Mapping[str, Any]) -> dict[str, 
     return nodes
 
 
-def _node(node: Node, usual: NodeSpec, values: Mapping[str, Any], above: Mapping[str, NodeSpec]) -> NodeSpec:
+def _node(
+    node: Node, usual: BranchNodeSpec, values: Mapping[str, Any], above: Mapping[str, NodeSpec]
+) -> BranchNodeSpec:
     """The usual node with what this one changes, for its labels."""
-    assert usual.branch
     where = f"hierarchy.nodes.{node.name}." if "hierarchy" in values else ""
 
     def changed(group: str, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -341,7 +348,7 @@ def _node(node: Node, usual: NodeSpec, values: Mapping[str, Any], above: Mapping
         trusted=trusted,
     )
     if not usual.thresholds:
-        return NodeSpec(branch, usual.score, ())
+        return BranchNodeSpec(branch, usual.score, ())
     score = build(changed("score"), f"{where}score", Score, trusted=trusted)
     thresholds = tuple(
         build(changed("threshold", one), f"{where}threshold", Threshold, trusted=trusted)
@@ -349,7 +356,7 @@ def _node(node: Node, usual: NodeSpec, values: Mapping[str, Any], above: Mapping
     )
     for threshold in thresholds:
         _check(threshold, score, f"{where}threshold", foreign=True)
-    return NodeSpec(branch, score, thresholds)
+    return BranchNodeSpec(branch, score, thresholds)
 
 
 def thresholds_of(values: Mapping[str, Any]) -> list[dict[str, Any]]:

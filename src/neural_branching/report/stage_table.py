@@ -58,7 +58,6 @@ def stages(experiment: Experiment, *, every: bool = False, timed: bool = False) 
         InputError: if the parent cannot be built.
     """
     spec, branch, found = experiment.parent, experiment.usual.branch, []
-    assert branch
     parent, blank = outline(spec), spec.input.blank()
     experiment.compute.apply()
     real = new_parent(spec.anew()).to(experiment.compute.device()).eval() if timed else None
@@ -106,7 +105,6 @@ def _latencies(
 def print_stages(experiment: Experiment, found: list[Stage], *, every: bool) -> None:
     """Print the table."""
     screen, branch, inputs = console(), experiment.usual.branch, experiment.data.input
-    assert branch
     name, shape = experiment.parent.name, " × ".join(map(str, inputs.shape))
     columns = [
         Column("stage", "name"),
