@@ -92,7 +92,7 @@ def _nodes(batch: Sequence[Sequence[str]], config_name: str) -> list[Any]:
 
 def is_grid(sweeper: DictConfig) -> bool:
     """Whether a sweeper runs every combination of the values, and is no search among them."""
-    return bool(sweeper._target_.endswith("BasicSweeper"))
+    return bool(sweeper._target_.endswith(("GridSweeper", "BasicSweeper")))
 
 
 def _is_of_threshold(override: Override) -> bool:
@@ -185,7 +185,7 @@ def _is_value(override: Override, is_group: Callable[[str], bool]) -> bool:
     """Whether an override sets one value of the configuration, and chooses no file."""
     key = override.key_or_group
     plain = override.type is OverrideType.CHANGE and override.package is None and "/" not in key
-    return plain and not key.startswith("hydra.") and not is_group(key)
+    return plain and not key.startswith("hydra.") and ("." in key or not is_group(key))
 
 
 def _parser() -> OverridesParser:
