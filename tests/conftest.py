@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import array_checks
+import pictures
 from tiny import ORDINARY, ClassFolders, GlyphRun, glyphs, networks, recipe
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("COLUMNS", None)  # which pytest-xdist sets: tests say how wide a screen is
     if config.option.markexpr != "benchmark":  # checks take time
         array_checks.install(CHECKED)
+        pictures.install()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -75,6 +77,13 @@ def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
 def unillustrated(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of runs that do not look at pictures."""
     leave_out_pictures(monkeypatch)
+
+
+@pytest.fixture
+def rendered() -> Iterator[None]:
+    """For tests that look at pictures."""
+    with pictures.rendering():
+        yield
 
 
 @pytest.fixture
@@ -151,7 +160,8 @@ def silent(silent_run: "Run", tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _written(run: "Run", folder: Path, *, draw_figures: bool) -> Path:
     from neural_branching.report.run_report import write_run
 
-    write_run(run, folder, draw_figures=draw_figures)
+    with pictures.rendering():
+        write_run(run, folder, draw_figures=draw_figures)
     return folder
 
 

@@ -171,8 +171,7 @@ def test_every_room_has_its_place() -> None:
 
 def test_every_command_is_in_the_table_and_has_a_module() -> None:
     there = {module.removeprefix("commands.") for module in MODULES if module.startswith("commands.")}
-    helpers = {"callbacks", "composition", "grid_sweeper", "jobs", "launch", "option_help", "terminal"}
-    assert there == {*COMMANDS, *helpers}
+    assert there == {*COMMANDS, "callbacks", "composition", "jobs", "launch", "option_help", "terminal"}
     for name in COMMANDS:
         assert list(signature(import_module(f"{NAME}.commands.{name}").main).parameters) == ["arguments"]
 

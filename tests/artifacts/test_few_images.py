@@ -145,6 +145,7 @@ def test_of_a_split_that_keeps_images_apart_the_branch_has_half(glyph_run: Glyph
         glyph_run(*ORDINARY, "data.split.disjoint=true", "branch.examples_per_class=26")
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_sweep_over_images_draws_a_learning_curve(glyph_run: GlyphRun, few: Run, tmp_path: Path) -> None:
     fewer = glyph_run("branch.examples_per_class=5", *FEW[1:])
     for number, run in enumerate((few, fewer)):

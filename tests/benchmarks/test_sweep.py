@@ -52,7 +52,7 @@ def test_a_warm_sweep(what: str, tmp_path: Path, record) -> None:
             found[name].append((first - second) / (MANY - 1))
     record(
         f"one more {what} of a warm sweep, from {MANY} beside 1",
-        "one more empty job of the same configuration, with Hydra's own sweeper",
+        "one more empty job of the same configuration",
         found["plain"],
         found["ours"],
     )

@@ -266,6 +266,7 @@ def test_exits_at_several_stages_are_keyed_by_the_last(monkeypatch, place: Path)
     assert len({len(one.trace) for one in answers}) == 2
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys, place: Path) -> None:
     monkeypatch.chdir(place.parent.parent)
     targets = "promise.target=0.1,0.3"
@@ -305,6 +306,7 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys, place: Path)
         assert re.search(sentence, str(run(monkeypatch, *compared, *sides)))
 
 
+@pytest.mark.usefixtures("rendered")
 def test_cascades_of_several_parents_are_drawn_by_what_they_cost(monkeypatch, place: Path) -> None:
     monkeypatch.chdir(place.parent.parent)
     swept = ["cascade", "-m", *TINY, EXITS, LOOSE, "parent.network.widths=[32,24],[16,12]"]

@@ -375,6 +375,7 @@ def test_stages_answers_a_mistake_in_a_sentence(monkeypatch, arguments, message)
     assert message in str(run(monkeypatch, "stages", *arguments))
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_study_runs_every_main_stage_from_one_pass(monkeypatch, capsys):
     assert run(monkeypatch, "study", *TINY, "subset=digits,upper") == 0
     found = results()

@@ -65,6 +65,7 @@ def test_a_sweeper_goes_the_way_that_is_better() -> None:
         check_directions(["validation.aurc"], ["maximize"])
 
 
+@pytest.mark.usefixtures("rendered")
 def test_one_command_says_where_to_branch_off(monkeypatch, tmp_path, capsys) -> None:
     search = ["study", "search=pareto", *TINY, "hydra.sweeper.n_trials=3"]
     command(monkeypatch, tmp_path, *search)

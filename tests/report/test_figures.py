@@ -38,6 +38,8 @@ from neural_branching.report.figures.style import (
 from neural_branching.report.figures.thresholds import HEADER, threshold_lines, thresholds
 from neural_branching.report.figures.trends import Panel, trends
 
+pytestmark = pytest.mark.usefixtures("rendered")
+
 NOTHING = np.empty(0)
 
 

@@ -13,6 +13,8 @@ from neural_branching.report.predictions_file import read_predictions
 from neural_branching.report.run_report import write_run
 from sweeps import adopt
 
+pytestmark = pytest.mark.usefixtures("rendered")
+
 
 @pytest.fixture(scope="module")
 def runs(glyph_run, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -33,6 +33,8 @@ from neural_branching.report.run_report import print_run, provenance, write_run
 from neural_branching.selection import Bootstrap, clopper_pearson_upper
 from sweeps import only, record
 
+pytestmark = pytest.mark.usefixtures("rendered")
+
 FILES = {"results.json", "config.yaml", "curve.csv", "scod_curve.csv", "thresholds.csv", "predictions.csv"}
 FIGURES = {"risk_coverage", "scod", "reliability", "scores", "confusion", "thresholds"}
 BOTH = pytest.mark.parametrize("which", ["folder", "silent"])

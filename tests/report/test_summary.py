@@ -33,6 +33,8 @@ from neural_branching.report.tables import markdown
 from neural_branching.store.run_folders import write_jobs
 from sweeps import adopt, record
 
+pytestmark = pytest.mark.usefixtures("rendered")
+
 COMPLETED = ["0_digits_hidden2", "2_upper_hidden2", "10_digits_hidden1"]
 STRANGE = {
     "foreign": '{"accuracy": 0.9}',

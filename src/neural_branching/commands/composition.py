@@ -92,7 +92,7 @@ def _nodes(batch: Sequence[Sequence[str]], config_name: str) -> list[Any]:
 
 def is_grid(sweeper: DictConfig) -> bool:
     """Whether a sweeper runs every combination of the values, and is no search among them."""
-    return bool(sweeper._target_.endswith(("GridSweeper", "BasicSweeper")))
+    return bool(sweeper._target_.endswith("BasicSweeper"))
 
 
 def _is_of_threshold(override: Override) -> bool:

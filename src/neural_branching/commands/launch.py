@@ -48,12 +48,10 @@ def launch(command: str, arguments: list[str]) -> None:
     import hydra
     from hydra._internal.utils import get_args_parser
 
-    from neural_branching.commands import grid_sweeper
     from neural_branching.config.build import conf_dir
     from neural_branching.config.hydra_session import REFUSALS, explained, hydra_session
 
     _check_extras(arguments)
-    grid_sweeper.register()
 
     # One name per command, with a random end: Hydra's ${now:} alone gives two runs one folder. In the
     # environment, since launchers run jobs in other processes.

@@ -18,8 +18,9 @@ class EpochModule(pl.LightningModule):
     """Standardised inputs and a loss of batches, trained by a recipe.
 
     One Lightning step is one epoch: ``training_step`` receives all batches of the epoch and steps
-    the (Lightning-wrapped) optimiser for each. That is what automatic optimisation does with the
-    same batches, bit for bit, at a fraction of the cost for small networks.
+    the optimiser for each. That is what automatic optimisation does with the same batches, bit for
+    bit, at a fraction of the cost for small networks; Lightning's hooks around single steps, such as
+    ``on_before_optimizer_step``, are not called.
 
     Args:
         standardize: input standardisation; its statistics are part of the weights.
@@ -52,19 +53,20 @@ class EpochModule(pl.LightningModule):
 
     def training_step(self, epoch: Batches, index: int) -> None:
         """Train on every batch of an epoch; logs ``train/loss``, the mean over examples."""
-        optimizer = self.optimizers()
+        optimizer: torch.optim.Optimizer = self.optimizers(use_pl_optimizer=False)  # type: ignore[assignment]
         scheduler = self.lr_schedulers()
         losses, sizes = [], []
         for x, y in epoch:
-            optimizer.zero_grad()  # type: ignore[union-attr]
+            optimizer.zero_grad()
             loss = self.batch_loss(x, y)
-            self.manual_backward(loss)
-            optimizer.step()  # type: ignore[union-attr]
+            torch.autograd.backward(loss)
+            optimizer.step()
             if scheduler is not None:
                 scheduler.step()  # type: ignore[union-attr]
             # Kept on the device: the host waits for them once an epoch, not once a step.
             losses.append(loss.detach())
             sizes.append(len(y))
+        count_steps(self, len(losses))
         self.losses = torch.stack(losses)
         mean = (self.losses * self.losses.new_tensor(sizes)).sum() / len(epoch.y)
         self.log("train/loss", mean, on_step=True, on_epoch=False, batch_size=1)
@@ -78,6 +80,14 @@ class EpochModule(pl.LightningModule):
             else _decayed(self, recipe.weight_decay)
         )
         return optimizer_of(self, recipe, groups)
+
+
+def count_steps(module: pl.LightningModule, steps: int) -> None:
+    """Tell Lightning of steps without its wrapper, which takes a fifth of a small one's time."""
+    progress = module.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+    for counted in (progress.total, progress.current):
+        counted.ready += steps
+        counted.completed += steps
 
 
 def optimizer_of(module: pl.LightningModule, recipe: Recipe, groups: list[dict[str, Any]]) -> Any:

@@ -20,7 +20,7 @@ from neural_branching.data.tensor_data import EpochLoader
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.training.compute import Compute
-from neural_branching.training.epoch_module import optimizer_of
+from neural_branching.training.epoch_module import count_steps, optimizer_of
 from neural_branching.training.fit import ProgressLine, new_trainer
 from neural_branching.training.history import METRICS, History, best_epoch
 from neural_branching.training.recipe import Recipe
@@ -171,19 +171,22 @@ class StackedBranches(pl.LightningModule):
 
     def training_step(self, epoch: StackedBatches, index: int) -> None:
         """Train on every batch of an epoch."""
-        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        optimizer: torch.optim.Optimizer = self.optimizers(use_pl_optimizer=False)  # type: ignore[assignment]
+        scheduler, steps = self.lr_schedulers(), 0
         total = torch.zeros(len(self.places), device=self.device)
         for x, y in epoch.of(self.places):
             self.zero_grad()
             losses = self._losses(self(x), y, self.recipe.label_smoothing).mean(1)
-            self.manual_backward(losses.sum())  # no branch has a share in another's loss
+            torch.autograd.backward(losses.sum())  # no branch has a share in another's loss
             for views in self._layout:
                 for view in views:
                     view.hand_over_gradient()
-            optimizer.step()  # type: ignore[union-attr]
+            optimizer.step()
+            steps += 1
             if scheduler is not None:
                 scheduler.step()  # type: ignore[union-attr]
             total += losses.detach() * y.shape[1]
+        count_steps(self, steps)
         self.metrics = torch.zeros(3, len(self.places))
         self.metrics[0] = total.cpu() / epoch.n
 
@@ -216,7 +219,7 @@ class StackedBranches(pl.LightningModule):
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some rows of the stacked weights alone, and with their moments in the optimiser."""
-        optimizer = self.optimizers().optimizer  # type: ignore[union-attr]
+        optimizer: torch.optim.Optimizer = self.optimizers(use_pl_optimizer=False)  # type: ignore[assignment]
         self.places = [self.places[row] for row in rows]
         self.stacked = nn.ParameterList(parameter.detach()[list(rows)] for parameter in self.stacked)
         before, self._layout = self._layout, self._lay_out()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+import pictures
 from device import TRAINER
 from neural_branching.cli import main
 from neural_branching.data.sources.glyphs import COMPONENTS, Glyphs
@@ -42,7 +43,7 @@ def only_run(outputs: Path) -> Path:
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("decompositions")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, pictures.rendering():
         typed(patch, f"outputs={folder}", *TINY)
     return folder
 
@@ -157,6 +158,7 @@ def test_glyphs_say_what_they_are_made_of() -> None:
     assert seen == pytest.approx(made, abs=1 / 255)
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_sweep_over_branches_is_summed_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,6 +234,7 @@ def test_grey_images_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         typed(monkeypatch, f"outputs={tmp_path / 'outputs'}", *grey)
 
 
+@pytest.mark.usefixtures("rendered")
 def test_theory_is_a_table_and_a_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

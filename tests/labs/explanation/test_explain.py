@@ -25,6 +25,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     main()
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_study_leaves_a_gate_comparisons_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

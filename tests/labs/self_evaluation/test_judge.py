@@ -25,6 +25,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     main()
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_study_compares_branches_with_the_parents_own_confidence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import text_format
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
+import pictures
 from device import TRAINER
 from neural_branching.cli import main
 from neural_branching.files.reading import read_json
@@ -34,7 +35,7 @@ def only_run(outputs: Path) -> Path:
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("studies")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, pictures.rendering():
         typed(patch, f"outputs={folder}", *TINY)
     return folder
 

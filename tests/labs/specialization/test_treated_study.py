@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import pictures
 from device import TRAINER
 from neural_branching.cli import main
 from neural_branching.files.reading import read_json
@@ -24,7 +25,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, command: str, *arguments: str) -> Non
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("treated")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, pictures.rendering():
         typed(patch, "specialize", "-m", "treatment=swap,sparse_groups,plant", f"outputs={folder}", *TINY)
     [table] = folder.rglob("studies.csv")
     return table.parent
