@@ -119,14 +119,12 @@ def glyph_run(tmp_path_factory: pytest.TempPathFactory) -> GlyphRun:
 
     @cache
     def run(*overrides: str) -> "Run":
-        from hydra import compose, initialize_config_dir
-
+        from composed import composed
         from neural_branching import pipeline
-        from neural_branching.config.build import conf_dir
         from neural_branching.config.experiment import Experiment
 
-        with _process_restored(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            config = compose("train", [*SETTINGS, f"outputs={outputs}", *overrides])
+        with _process_restored():
+            config = composed("train", *SETTINGS, f"outputs={outputs}", *overrides)
             return pipeline.run(Experiment.from_config(config), overrides)
 
     run(*ORDINARY)  # first, whatever is asked for: it is the one that builds everything

@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
+from composed import composed
 from device import TRAINER
 from neural_branching import cli, pipeline
 from neural_branching.artifacts import activations as act
 from neural_branching.artifacts.ensure_branch import branch_data
 from neural_branching.artifacts.workspace import Workspace
-from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment
 from neural_branching.errors import InputError
 from neural_branching.exported_program import export
@@ -59,8 +58,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(outputs: Path, *overrides: str) -> Experiment:
     # A parent's group comes first: others change what it holds.
     ordered = sorted([*TINY, *ORDINARY, *overrides], key=lambda one: not one.startswith("parent="))
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return Experiment.from_config(compose("train", [*ordered, f"outputs={outputs}"]))
+    return Experiment.from_config(composed("train", *ordered, f"outputs={outputs}"))
 
 
 def run(outputs: Path, *overrides: str) -> pipeline.Run:

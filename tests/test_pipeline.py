@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 from safetensors.torch import load_file
 
+from composed import composed
 from device import ELSEWHERE
 from neural_branching import pipeline
 from neural_branching.artifacts import activations as act
@@ -28,7 +28,6 @@ from neural_branching.artifacts.ensure_branch import ensure_activations
 from neural_branching.artifacts.trained_weights import HISTORY, WEIGHTS
 from neural_branching.artifacts.workspace import Workspace
 from neural_branching.config.branch_spec import BranchSpec
-from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
@@ -54,8 +53,7 @@ def _process_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def settings_of(outputs: Path, *overrides: str, base: tuple[str, ...] = GLYPHS) -> Experiment:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return Experiment.from_config(compose("train", [*base, f"outputs={outputs}", *overrides]))
+    return Experiment.from_config(composed("train", *base, f"outputs={outputs}", *overrides))
 
 
 def run(outputs: Path, *overrides: str, base: tuple[str, ...] = GLYPHS) -> pipeline.Run:

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file, save_file
 
+from composed import composed
 from device import ELSEWHERE, TRAINER
 from neural_branching import pipeline
 from neural_branching.artifacts import train_and_save
 from neural_branching.artifacts.build_networks import check_parent, new_parent
-from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment
 from neural_branching.errors import InputError
 from neural_branching.report.run_report import print_run, write_run
@@ -55,8 +54,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings_of(outputs: Path, *overrides: str) -> Experiment:
     # A parent's group comes first: others change what it holds.
     ordered = sorted([*GLYPHS, *overrides], key=lambda override: not override.startswith("parent="))
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return Experiment.from_config(compose("train", [*ordered, f"outputs={outputs}"]))
+    return Experiment.from_config(composed("train", *ordered, f"outputs={outputs}"))
 
 
 def run(outputs: Path, *overrides: str) -> pipeline.Run:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from composed import composed
 from device import TRAINER
 from neural_branching import cli, pipeline
 from neural_branching.artifacts import activations as act
@@ -73,8 +74,7 @@ def route(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
 
 
 def experiment(*overrides: str) -> Experiment:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return Experiment.from_config(compose("train", [*TRAINER, *overrides]))
+    return Experiment.from_config(composed("train", *TRAINER, *overrides))
 
 
 def test_a_branch_of_all_classes_at_the_first_stage(

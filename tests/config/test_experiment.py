@@ -1,12 +1,10 @@
 """From the command line's overrides to checked settings: the first mistake is named where it was made."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from neural_branching.config.build import conf_dir
+from composed import composed
 from neural_branching.config.experiment import Experiment
 from neural_branching.data.sources.glyphs import CLASSES, Glyphs
 from neural_branching.data.sources.image_folder import ImageFolder
@@ -15,14 +13,8 @@ from neural_branching.errors import InputError
 FISH = ["data=fish_and_flowers", "subset=fish"]
 
 
-@pytest.fixture(autouse=True)
-def hydra() -> Iterator[None]:
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        yield
-
-
 def settings(folder: Path, *overrides: str) -> Experiment:
-    return Experiment.from_config(compose("train", [f"outputs={folder / 'outputs'}", *overrides]))
+    return Experiment.from_config(composed("train", f"outputs={folder / 'outputs'}", *overrides))
 
 
 def seeds(found: Experiment) -> tuple[int, int, int]:
@@ -50,7 +42,7 @@ def test_the_defaults(tmp_path: Path) -> None:
 
 def test_outputs_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Experiment.from_config(compose("train", ["outputs=here"])).outputs == tmp_path / "here"
+    assert Experiment.from_config(composed("train", "outputs=here")).outputs == tmp_path / "here"
 
 
 def test_seeds_of_models_follow_the_seed_and_the_splits_does_not(tmp_path: Path) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
+from composed import composed
 from neural_branching import pipeline
 from neural_branching.artifacts.trained_weights import WEIGHTS
-from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment
 from sweeps import only, record
 from tiny import ClassFolders, networks, recipe
@@ -46,8 +45,7 @@ def _process_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def run(images: Path, outputs: Path, combination: tuple[str, ...]) -> pipeline.Run:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("train", [*OPTIONS, f"data.root={images}", f"outputs={outputs}", *combination])
+    config = composed("train", *OPTIONS, f"data.root={images}", f"outputs={outputs}", *combination)
     return pipeline.run(Experiment.from_config(config))
 
 

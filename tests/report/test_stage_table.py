@@ -1,13 +1,11 @@
 """The table of branch points: shapes, readouts and costs of every stage, without training."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
+from composed import composed
 from device import TRAINER
-from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import Experiment
 from neural_branching.report.stage_table import Stage, print_stages, stages
 
@@ -30,15 +28,9 @@ class Theirs(nn.Module):
 """
 
 
-@pytest.fixture(autouse=True)
-def hydra() -> Iterator[None]:
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        yield
-
-
 def settings(tmp_path: Path, *overrides: str) -> Experiment:
     usual = f"outputs={tmp_path / 'outputs'}", "data.image_size=16", *TRAINER
-    config = compose("train", [*usual, *overrides])
+    config = composed("train", *usual, *overrides)
     return Experiment.from_config(config)
 
 

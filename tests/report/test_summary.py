@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import pictures
 from neural_branching import pipeline
 from neural_branching.errors import InputError
 from neural_branching.report import comparison
@@ -96,7 +97,8 @@ def written(run: pipeline.Run, tmp_path_factory: pytest.TempPathFactory) -> Path
     for name, text in STRANGE.items():
         (folder / name).mkdir()
         (folder / name / "results.json").write_text(text)
-    summarize(folder)
+    with pictures.rendering():
+        summarize(folder)
     return folder
 
 

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 
+from composed import composed
 from neural_branching.artifacts.build_networks import outline
 from neural_branching.artifacts.ensure_data import ensure_data
 from neural_branching.artifacts.macs import cost
-from neural_branching.config.build import conf_dir
 from neural_branching.labs.shown import Shown
 from neural_branching.labs.specialization.designs import by_order, divided_stages, roles_of
 from neural_branching.labs.specialization.study_spec import StudySpec
@@ -18,8 +17,7 @@ from tiny import glyphs
 
 
 def study(folder: Path, *overrides: str) -> StudySpec:
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        return StudySpec.from_config(compose("specialize", [f"outputs={folder}", *overrides]))
+    return StudySpec.from_config(composed("specialize", f"outputs={folder}", *overrides))
 
 
 @pytest.mark.parametrize(
