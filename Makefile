@@ -11,7 +11,7 @@ LABELS ?= 10,25,50,100,null
 LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run pretrained self-evaluation test test-lowest lint format bench docs sweep tensorboard clean
+.PHONY: help setup run pretrained self-evaluation test test-thorough test-lowest lint format bench docs sweep tensorboard clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -48,8 +48,13 @@ self-evaluation: $(STAMP)  ## does a language model's branch know whether an ans
 test: $(STAMP)  ## the test suite (fast, offline); DEVICE=cuda runs it on a GPU
 	DEVICE=$(DEVICE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-lowest: $(LOWEST)/.installed  ## the test suite with the lowest versions that pyproject.toml admits
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+test-thorough: $(STAMP)  ## the rest of it: whole sweeps, killed processes, many draws (offline)
+	DEVICE=$(DEVICE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
+	  -m "thorough and not slow and not slurm"
+
+test-lowest: $(LOWEST)/.installed  ## all of it with the lowest versions that pyproject.toml admits
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
+	  -m "not slow and not benchmark and not slurm"
 
 $(LOWEST)/.installed: pyproject.toml | $(STAMP)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)

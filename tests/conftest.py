@@ -30,16 +30,8 @@ SETTINGS = (
 
 # The files whose tests take longest, longest first: begun last, one would leave the other workers idle.
 LONGEST = (
-    "command_line",
-    "faults",
-    "predictor",
-    "pipeline",
-    "train_together",
-    "run_folders",
-    "launchers",
-    "route",
-    "search",
-    "groups",
+    *("command_line", "faults", "study", "train_together", "predictor", "cascade", "treated_study", "route"),
+    *("launchers", "run_folders", "groups", "search", "examples", "promises", "branch_points", "docs"),
 )
 
 

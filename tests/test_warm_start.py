@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tiny import glyphs, networks, recipe
+
+pytestmark = pytest.mark.thorough
 
 TYPED = ["train", *glyphs(), *networks(), *recipe(epochs=1, lr=0.01)]
 

@@ -14,7 +14,7 @@ from neural_branching.store.artifact_store import Store
 from sweeps import close
 from tiny import glyphs, networks
 
-pytestmark = pytest.mark.usefixtures("unillustrated")
+pytestmark = [pytest.mark.usefixtures("unillustrated"), pytest.mark.thorough]
 
 TINY = [
     *glyphs(3, 3),

@@ -20,6 +20,8 @@ from device import ON_CPU, TOGETHER, TRAINER
 from neural_branching.store import upkeep
 from sweeps import close, numbers
 
+pytestmark = pytest.mark.thorough
+
 SWEEP = [
     *("train", "-m", "subset=digits,upper", "branch_point=hidden2"),
     "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z]",

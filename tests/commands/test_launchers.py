@@ -15,6 +15,8 @@ from neural_branching import cli
 from neural_branching.commands import launch
 from sweeps import close, numbers
 
+pytestmark = pytest.mark.thorough
+
 SWEEP = [
     *("train", "-m", "subset=digits,upper", "threshold.value=0.5"),
     "data.classes=[digit_0,digit_1,digit_2,upper_O,upper_I,upper_Z]",

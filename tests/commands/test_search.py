@@ -19,6 +19,8 @@ from neural_branching.report.search import undominated
 from sweeps import record
 from tiny import glyphs, networks
 
+pytestmark = pytest.mark.thorough
+
 TINY = [
     *glyphs(),
     *networks((16, 16), None),

@@ -147,6 +147,7 @@ OVERRIDES = st.builds(
 ) | st.sampled_from(KEYS).map(lambda key: f"~{key}")
 
 
+@pytest.mark.thorough
 @settings(max_examples=30, deadline=None)
 @given(st.lists(OVERRIDES, min_size=1, max_size=3), st.sampled_from(["train", "route"]))
 def test_whatever_is_typed_is_an_experiment_or_one_sentence(overrides: list[str], command: str) -> None:

@@ -72,6 +72,7 @@ def test_the_dial_is_the_last_that_passes_in_turn(promise: Promise) -> None:
     assert len(dial.path) == len(path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "promise",
     [

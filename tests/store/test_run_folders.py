@@ -20,6 +20,8 @@ from neural_branching.report.collect import collect
 from neural_branching.store.run_folders import begin, checksums, missing_jobs, planned_data, write_jobs
 from tiny import glyphs, networks
 
+pytestmark = pytest.mark.thorough
+
 TINY = [*glyphs(train=24, test=6), *networks(branch=None), "parent.fit.epochs=2", "branch.fit.epochs=2"]
 ClassFolders = Callable[..., Path]
 PLAIN = pytest.mark.usefixtures("unillustrated")

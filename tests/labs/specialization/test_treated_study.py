@@ -10,6 +10,8 @@ from neural_branching.cli import main
 from neural_branching.files.reading import read_json
 from tiny import glyphs
 
+pytestmark = pytest.mark.thorough
+
 TINY = (
     *glyphs(3, size=12, train=30, test=20),
     *("subset=all", "parent.network.width=16", "parent.network.kernel=3", "parent.fit.epochs=3", "repeats=1"),
