@@ -17,7 +17,7 @@ from neural_branching.errors import InputError, one_of
 from neural_branching.facade.frames import frame, summary
 from neural_branching.load_run import load
 from neural_branching.networks.readout import stages_of
-from neural_branching.predictor import Prediction, Predictor
+from neural_branching.predictor import ExamplePredictor, Prediction
 from neural_branching.report.results import PREDICTIONS, TRACE
 from neural_branching.report.run_report import draw
 
@@ -105,7 +105,7 @@ class FinishedRun:
         return draw(self.run)
 
     @cached_property
-    def _predictors(self) -> dict[str | int | None, Predictor]:
+    def _predictors(self) -> dict[str | int | None, ExamplePredictor]:
         return {}
 
     def predict(self, examples: Any, threshold: str | int | None = None) -> Sequence[Prediction]:

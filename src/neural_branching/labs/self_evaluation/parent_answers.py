@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from neural_branching.networks.generation import Generated
 from neural_branching.selection.array_types import Bool, Float, Float64, Int64
@@ -45,9 +44,7 @@ class ParentAnswers:
     ) -> "ParentAnswers":
         """Of a classifier: the likeliest label, its log-odds, margin and entropy."""
         values = np.asarray(logits, np.float64)
-        order = np.sort(values, axis=1)
-        # Finite where 1 − p is not.
-        odds = order[:, -1] - logsumexp(order[:, :-1], axis=1)
+        odds = np.asarray(formulas.log_odds(values))
         features = {
             "log-odds": odds,
             "margin": np.asarray(formulas.margin(values)),

@@ -11,7 +11,7 @@ from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
 from neural_branching.labs.self_evaluation import run_self_evaluation
 from neural_branching.labs.self_evaluation.confidences import BOTH, BRANCH
-from neural_branching.labs.self_evaluation.run_self_evaluation import by_place
+from neural_branching.labs.self_evaluation.run_self_evaluation import COMMAND, by_place
 from neural_branching.labs.self_evaluation.self_evaluation_figures import draw
 from neural_branching.labs.self_evaluation.self_evaluation_spec import SelfEvaluationSpec
 from neural_branching.labs.study_run import begin_study, finish_study
@@ -20,7 +20,6 @@ from neural_branching.report.cells import Cell, Entry, markdown_table
 from neural_branching.report.provenance import provenance
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 
-COMMAND = "judge"
 SUMMARY, TABLE = "self_evaluation.md", "self_evaluation.csv"
 # Heading → place of a number of every confidence.
 _COLUMNS: Mapping[str, tuple[str, ...]] = {

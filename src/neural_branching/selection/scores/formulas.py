@@ -58,3 +58,9 @@ def energy(logits: Float[Array, "n classes"]) -> Float[Array, " n"]:
     xp = array_namespace(logits)
     largest = xp.max(logits, axis=1, keepdims=True)
     return xp.log(xp.sum(xp.exp(logits - largest), axis=1)) + largest[:, 0]
+
+
+def log_odds(logits: Float[Array, "n classes"]) -> Float[Array, " n"]:
+    """Ln p₁ / (1 − p₁) of the likeliest of at least two classes; finite where 1 − p₁ is rounded to 0."""
+    ordered = array_namespace(logits).sort(logits, axis=1)
+    return ordered[:, -1] - energy(ordered[:, :-1])
