@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,12 +21,14 @@ from neural_branching.files.reading import read_yaml
 from neural_branching.labs.self_evaluation.load_judge import decided, load_judge
 from neural_branching.labs.self_evaluation.run_self_evaluation import COMMAND as JUDGE
 from neural_branching.labs.self_evaluation.self_evaluation_spec import SelfEvaluationSpec
+from neural_branching.labs.study_table import read_study
 from neural_branching.predictor import ExamplePredictor, Head, Predictor
-from neural_branching.report.results import read_results, records
+from neural_branching.report.results import command_of, read_results, records
 from neural_branching.store.artifact_store import store_at
 from neural_branching.store.run_folders import CONFIG, RESULTS, outputs_of
 
 EXAMPLES = 256  # at most
+_ANSWERING = "train, route, cascade or judge"  # commands whose runs answer new examples
 S = TypeVar("S")
 
 
@@ -53,14 +55,15 @@ def load(
             configuration and results disagree.
     """
     place, folder = _device(device), Path(run).absolute()
-    results = _finished(folder, {**_DECIDED, JUDGE: decided})
-    if results["command"] == JUDGE:
+    if command_of(folder) == JUDGE:
+        results = _finished(folder, read_study, decided, _ANSWERING)
         _chosen([results["threshold"]], threshold)
         with _only_finding(folder, results, {}, SelfEvaluationSpec.from_values, trust) as spec:
             judge, mine = load_judge(spec, results, place)
         _refuse_other(mine, decided(results))
         return judge
-    with found_again(run, trust=trust) as (experiment, results):
+    results = _finished(folder, read_results, _decided, _ANSWERING)
+    with _asked_again(folder, results, trust) as experiment:
         index = _chosen([record["threshold"]["rule"] for record in records(results)], threshold)
         return _predictor(experiment, results, place, index)
 
@@ -94,9 +97,14 @@ def found_again(run: str | Path, *, trust: bool = False) -> Iterator[tuple[Exper
             not trusted.
     """
     folder = Path(run).absolute()
-    results = _finished(folder, _DECIDED)
-    with _only_finding(folder, results, {"baselines": None}, Experiment.from_values, trust) as experiment:
+    results = _finished(folder, read_results, _decided, "train, route or cascade")
+    with _asked_again(folder, results, trust) as experiment:
         yield experiment, results
+
+
+def _asked_again(folder: Path, results: Mapping[str, Any], trust: bool) -> AbstractContextManager[Experiment]:
+    """The experiment of a finished run."""
+    return _only_finding(folder, results, {"baselines": None}, Experiment.from_values, trust)
 
 
 @contextmanager
@@ -146,28 +154,33 @@ def _device(name: str | None) -> torch.device | None:
     return device
 
 
-def _finished(folder: Path, kinds: Mapping[str, Callable[[Mapping[str, Any]], object]]) -> dict[str, Any]:
+def _finished(
+    folder: Path,
+    read: Callable[[Path], dict[str, Any]],
+    decides: Callable[[Mapping[str, Any]], object],
+    makers: str,
+) -> dict[str, Any]:
     """The results of a finished run.
 
     Args:
         folder: of the run.
-        kinds: commands that may have made it → what reads of their results what decides answers.
+        read: reads them.
+        decides: what decides answers, of results; any error says that they are damaged.
+        makers: the commands that may have made it, for messages.
 
     Raises:
-        InputError: if the folder has none, or they are of another version or command.
+        InputError: if the folder has none, or they are of another version.
     """
     try:
-        results = read_results(folder)
-        finished = results["status"] == "completed" and bool(kinds[results["command"]](results))
+        results = read(folder)
+        finished = results["status"] == "completed" and bool(decides(results))
     except (ArithmeticError, AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
         if isinstance(error, InputError) and "schema_version" in str(error):
             raise
         finished = False
     if not finished:
-        *most, last = kinds
         raise InputError(
-            f"The folder {folder} has no {RESULTS} of a finished run: name a folder that "
-            f"{', '.join(most)} or {last} made."
+            f"The folder {folder} has no {RESULTS} of a finished run: name a folder that {makers} made."
         )
     return results
 

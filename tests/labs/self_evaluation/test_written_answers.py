@@ -13,8 +13,11 @@ from neural_branching.cli import main
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.sources import city_questions
 from neural_branching.errors import InputError
+from neural_branching.exported_program import export
 from neural_branching.files.reading import read_json
 from neural_branching.labs.self_evaluation.generation_spec import GenerationSpec
+from neural_branching.labs.self_evaluation.grading import accepts
+from neural_branching.load_run import load
 from neural_branching.networks.generation import generate
 from neural_branching.networks.huggingface_text import HuggingFaceText
 from text_writing import rows, save_model, write_texts
@@ -125,6 +128,16 @@ def test_a_language_model_is_asked_once_and_graded_by_the_labels(
     assert seed["own"] == "log-probability"
     assert sum(seed["groups"].values()) == 45
     assert seed["without_branch"]["log-probability"]["n_calibration"] == seed["groups"]["calibration"]
+    judge = load(written.parent)
+    texts = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rated = judge.predict([row["text"] for row in texts])
+    assert [accepts(one.answer, [row["label"]]) for one, row in zip(rated, texts, strict=True)] == right
+    first = next(iter(results["seeds"].values()))
+    stage, name = first["judge"].values()
+    assert {one.trace[0].node for one in rated} == {f"{name} at {stage}"}
+    assert all(0 <= one.confidence <= 1 for one in rated)
+    with pytest.raises(InputError, match="token by token, which is no single program"):
+        export(judge, tmp_path / "judge.pt2")
     typed(monkeypatch, *asked, "generation.branch_after=question")
     assert len([one for one in (tmp_path / "store" / "answers").iterdir() if one.name[0] != "."]) == 1
     assert len([one for one in (tmp_path / "store" / "seen").iterdir() if one.name[0] != "."]) == 2

@@ -53,8 +53,7 @@ class _Decided:
         finite = self.threshold is not None and math.isfinite(self.threshold)
         return {
             "command": COMMAND,
-            f"seeds.{seed}.chosen": stage,
-            f"seeds.{seed}.confidence": name,
+            f"seeds.{seed}.judge": {"stage": stage, "confidence": name},
             # What accepts nothing is null in the file.
             f"seeds.{seed}.stages.{stage}.confidences.{name}.threshold": self.threshold if finite else None,
             **{f"artifacts.{one} {seed}.key": key for one, key in self.artifacts.items()},
@@ -68,7 +67,7 @@ def decided(results: Mapping[str, Any]) -> dict[str, Any]:
         KeyError, TypeError, ValueError: for what are no results of a study.
     """
     seed, first = next(iter(results["seeds"].items()))
-    stage, name = str(first["chosen"]), str(first["confidence"])
+    stage, name = (str(first["judge"][one]) for one in ("stage", "confidence"))
     value = first["stages"][stage]["confidences"][name]["threshold"]
     networks = ("data", "parent", f"{BRANCH} {stage}", f"{READOUT} {stage}")
     kept = {one: results["artifacts"].get(f"{one} {seed}") for one in networks}
@@ -79,7 +78,7 @@ def decided(results: Mapping[str, Any]) -> dict[str, Any]:
 def load_judge(
     spec: SelfEvaluationSpec, results: Mapping[str, Any], device: torch.device | None
 ) -> tuple[Judge, dict[str, Any]]:
-    """The judge of a study's first split, at the stage that its results name.
+    """The judge of a study's first split, with the stage and the confidence that its results name.
 
     What was fitted on held-out examples is fitted on them again.
 
@@ -92,34 +91,35 @@ def load_judge(
         The judge, and what ``decided`` gives for it.
 
     Raises:
-        InputError: if the stage is none of the study, or the store has lost what the study rests on.
+        InputError: if the results name what the study has not, or the store has lost what the study rests on.
     """
     check(spec)
     spec.compute.apply()
     seed, first = next(iter(results["seeds"].items()))
-    stage = one_of(first["chosen"], study_stages(spec), f"seeds.{seed}.chosen in the run's results")
+    place = f"seeds.{seed}.judge in the run's results"
+    stage = one_of(first["judge"]["stage"], study_stages(spec), place)
     spec = spec.repeat(0)
     workspace = workspace_of(spec, store_at(spec.outputs / "store"))
     [found] = stage_branches(spec, workspace, [stage])
-    name = max(found.validation, key=lambda one: found.validation[one])
+    name = one_of(first["judge"]["confidence"], found.with_branch, place)
     threshold = found.rater(spec).choice(found.with_branch[name]).value
     decision = Decision(stage, found.both if name == BOTH else None, threshold)
-    place, parent = device or spec.compute.device(), load_parent(workspace)
+    device, parent = device or spec.compute.device(), load_parent(workspace)
     heads = {BRANCH: _head(found.head)} | ({READOUT: _head(found.readout)} if found.readout else {})
     rows = found.rows["test"]
     some = workspace.examples().examples()[rows[:: -(-len(rows) // EXAMPLES)]]
     networks = HeadNetworks(parent, heads, {}, spec.parent.kept.dtype)
-    inputs, at_once = spec.data.input, fitting_batch(outline(spec.parent), spec.parent.input.blank(), place)
+    inputs, at_once = spec.data.input, fitting_batch(outline(spec.parent), spec.parent.input.blank(), device)
     judge: Judge
     if spec.parent.labels.names:
         labels = spec.parent.labels.names
-        judge = ClassifierJudge(labels, decision, networks, inputs, place, some, at_once)
+        judge = ClassifierJudge(labels, decision, networks, inputs, device, some, at_once)
     else:
         network = outline(spec.parent).network
         assert isinstance(network, HuggingFaceText)
         assert isinstance(inputs, TextInputs)
         model = network.answering()
-        judge = LanguageModelJudge(model, spec.generation, decision, networks, inputs, place, some, at_once)
+        judge = LanguageModelJudge(model, spec.generation, decision, networks, inputs, device, some, at_once)
     artifacts = {"data": workspace.table.artifact, "parent": workspace.weights, **networks_of(stage, found)}
     keys = {one: artifact.key for one, artifact in artifacts.items()}
     return judge, _Decided(seed, stage, name, threshold, keys).places()

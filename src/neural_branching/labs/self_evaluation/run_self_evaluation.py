@@ -178,12 +178,14 @@ def _seed(
             "groups": _groups(one.table, one.rows),
             "own": one.answers.name,
         }
-    chosen = max(by_stage, key=lambda stage: by_stage[stage]["validation"][BRANCH])
-    told = by_stage[chosen]["validation"]
+    told = {
+        (stage, name): area for stage, one in by_stage.items() for name, area in one["validation"].items()
+    }
+    stage, confidence = max(told, key=lambda place: told[place])
     return {
         **counts,
-        "chosen": chosen,
-        "confidence": max(told, key=lambda name: told[name]),
+        "chosen": max(by_stage, key=lambda stage: told[stage, BRANCH]),
+        "judge": {"stage": stage, "confidence": confidence},
         "without_branch": alone,
         "stages": by_stage,
     }

@@ -109,6 +109,11 @@ def remarks(results: Mapping[str, Any]) -> list[str]:
         f"coverage: of {results['threshold']}, {results['promise']}; {_certified(results)}.",
         f"Stage of the largest AUROC on validation, by split: {', '.join(chosen)}.",
     ]
+    first = seeds[0]["judge"]
+    said.append(
+        f"predict goes by {first['confidence']} at {first['stage']}, the largest AUROC on validation of the "
+        "first split."
+    )
     shifts = results["shifts"]
     count = len(shifts["shifted"])
     said.append(
