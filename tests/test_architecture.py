@@ -84,6 +84,7 @@ QUICK = (
     "neural_branching.commands.callbacks",
     "neural_branching.config.experiment",
     "neural_branching.facade.declaration",
+    "neural_branching.facade.grown",
     "neural_branching.facade.parents",
     "neural_branching.facade.sources",
     "neural_branching.routing.hierarchy",

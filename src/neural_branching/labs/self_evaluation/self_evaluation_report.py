@@ -56,7 +56,12 @@ class Line:
 
 
 def execute(
-    spec: SelfEvaluationSpec, folder: Path, overrides: Sequence[str], sweep: Path | None
+    spec: SelfEvaluationSpec,
+    folder: Path,
+    overrides: Sequence[str],
+    sweep: Path | None,
+    *,
+    draw_figures: bool = True,
 ) -> dict[str, Any]:
     """Do a study and write its run, the results last.
 
@@ -65,6 +70,7 @@ def execute(
         folder: of the run, which exists and is empty.
         overrides: what the user typed.
         sweep: folder of the sweep that the run belongs to; None for none.
+        draw_figures: whether to draw its figures too.
 
     Raises:
         InputError: as ``run_self_evaluation.run``.
@@ -74,7 +80,8 @@ def execute(
     text = [*markdown_table(["stage", "confidence", *_COLUMNS], rows), "", *remarks(done.results)]
     write_atomically(folder / SUMMARY, "\n".join(text) + "\n")
     _write_rows(folder / TABLE, done.results)
-    return finish_study(spec, folder, done.results, [SUMMARY, TABLE], draw(done.results), done.histories)
+    drawn = draw(done.results) if draw_figures else {}
+    return finish_study(spec, folder, done.results, [SUMMARY, TABLE], drawn, done.histories)
 
 
 def lines(results: Mapping[str, Any]) -> Iterator[Line]:
