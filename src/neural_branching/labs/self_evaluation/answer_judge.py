@@ -19,7 +19,9 @@ from neural_branching.labs.self_evaluation.generation_spec import GenerationSpec
 from neural_branching.labs.self_evaluation.stage_branches import READOUT
 from neural_branching.labs.self_evaluation.written_answers import BATCH as PROMPTS
 from neural_branching.networks.generation import generate
+from neural_branching.networks.logit_lens import LogitLens
 from neural_branching.networks.readout import stages_of
+from neural_branching.networks.tokenizer import Tokenizer
 from neural_branching.predictor import ExamplePredictor, HeadNetworks, Prediction, Step
 from neural_branching.routing.hierarchy import UNCERTAIN
 from neural_branching.selection.scores import formulas
@@ -188,11 +190,10 @@ class _Program(nn.Module):
         return index + 1, probability(odds).float(), odds >= self.threshold
 
 
-class LanguageModelJudge(Judge):
-    """A judge of a language model that writes its answers.
+class _OfQuestions(Judge):
+    """A judge of a language model.
 
     Args:
-        model: the causal language model, in evaluation mode.
         how: it is asked, and where the branch looks.
         decision: what is accepted.
         networks: the model without its head, and ``BRANCH``.
@@ -204,7 +205,6 @@ class LanguageModelJudge(Judge):
 
     def __init__(
         self,
-        model: nn.Module,
         how: GenerationSpec,
         decision: Decision,
         networks: HeadNetworks,
@@ -214,22 +214,64 @@ class LanguageModelJudge(Judge):
         at_once: int = BATCH,
     ) -> None:
         super().__init__(decision, networks, input, device, examples, at_once)
-        self.model, self.how, self.texts = model.to(device), how, input
+        self.how, self.texts = how, input
 
     @property
     def answers(self) -> tuple[str, ...]:
         """Nothing that could be listed."""
         return (UNCERTAIN,)
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's own."""
+        found = self.networks.parent.network.tokenizer
+        assert found
+        return found
+
+    def seen(self, texts: Sequence[str]) -> dict[str, dict[str, NDArray[np.float32]]]:
+        """What networks put out for what a branch sees."""
+        return self.outputs(self.encoded(torch.tensor(packed(texts))))
+
+
+class LensJudge(_OfQuestions):
+    """A judge of a stage of a language model, which the model's own head reads.
+
+    Args:
+        lens: reads the stage, on the device.
+        options: as the other judges of language models take them.
+    """
+
+    def __init__(self, lens: LogitLens, *options: Any) -> None:
+        super().__init__(*options)
+        self.lens = lens
+
+    def told(self, batch: Tensor) -> tuple[Sequence[str], NDArray[np.float64]]:
+        """See ``Judge.told``: the first token of each answer."""
+        found = self.seen([self.how.prompt(question) for question in self.texts.decoded(batch)])
+        read = self.lens(torch.from_numpy(found["vectors"][BRANCH]), self.decision.stage)
+        answers = [self.tokenizer.text([int(token)]).strip() for token in read.token]
+        return answers, self.decision.log_odds(found["logits"][BRANCH], read.log_probability)
+
+
+class LanguageModelJudge(_OfQuestions):
+    """A judge of a language model that writes its answers.
+
+    Args:
+        model: the causal language model, in evaluation mode.
+        options: as the other judges of language models take them.
+    """
+
+    def __init__(self, model: nn.Module, *options: Any) -> None:
+        super().__init__(*options)
+        self.model = model.to(self.device)
+
     def told(self, batch: Tensor) -> tuple[Sequence[str], NDArray[np.float64]]:
         """See ``Judge.told``."""
-        tokenizer = self.networks.parent.network.tokenizer
-        assert tokenizer
         questions = self.texts.decoded(batch)
         prompts = [self.how.prompt(question) for question in questions]
-        written = generate(self.model, tokenizer, prompts, self.how.tokens, PROMPTS)
+        written = generate(self.model, self.tokenizer, prompts, self.how.tokens, PROMPTS)
         answers = [one.text for one in written]
-        seen = [self.how.seen(question, answer) for question, answer in zip(questions, answers, strict=True)]
-        branch = self.outputs(self.encoded(torch.tensor(packed(seen))))["logits"][BRANCH]
+        pairs = zip(questions, answers, strict=True)
+        found = self.seen([self.how.seen(question, answer) for question, answer in pairs])
         own = np.array([sum(one.log_probability) for one in written])
-        return answers, self.decision.log_odds(branch, own)
+        return answers, self.decision.log_odds(found["logits"][BRANCH], own)

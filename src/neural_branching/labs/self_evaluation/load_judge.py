@@ -12,13 +12,13 @@ from neural_branching.artifacts.build_networks import outline
 from neural_branching.artifacts.ensure_branch import load_branch
 from neural_branching.artifacts.outputs import TrainedBranch
 from neural_branching.artifacts.workspace import load_parent
-from neural_branching.data.inputs.text_inputs import TextInputs
 from neural_branching.errors import one_of
 from neural_branching.labs.self_evaluation.answer_judge import (
     ClassifierJudge,
     Decision,
     Judge,
     LanguageModelJudge,
+    LensJudge,
 )
 from neural_branching.labs.self_evaluation.confidences import BOTH, BRANCH
 from neural_branching.labs.self_evaluation.run_self_evaluation import (
@@ -29,7 +29,7 @@ from neural_branching.labs.self_evaluation.run_self_evaluation import (
     workspace_of,
 )
 from neural_branching.labs.self_evaluation.self_evaluation_spec import SelfEvaluationSpec
-from neural_branching.labs.self_evaluation.stage_branches import READOUT, stage_branches
+from neural_branching.labs.self_evaluation.stage_branches import READOUT, lens_of, stage_branches
 from neural_branching.networks.huggingface_text import HuggingFaceText
 from neural_branching.predictor import Head, HeadNetworks
 from neural_branching.store.artifact_store import store_at
@@ -111,15 +111,16 @@ def load_judge(
     networks = HeadNetworks(parent, heads, {}, spec.parent.kept.dtype)
     inputs, at_once = spec.data.input, fitting_batch(outline(spec.parent), spec.parent.input.blank(), device)
     judge: Judge
-    if spec.parent.labels.names:
-        labels = spec.parent.labels.names
+    if labels := spec.parent.labels.names:
         judge = ClassifierJudge(labels, decision, networks, inputs, device, some, at_once)
     else:
-        network = outline(spec.parent).network
-        assert isinstance(network, HuggingFaceText)
-        assert isinstance(inputs, TextInputs)
-        model = network.answering()
-        judge = LanguageModelJudge(model, spec.generation, decision, networks, inputs, device, some, at_once)
+        options = spec.generation, decision, networks, inputs, device, some, at_once
+        if spec.through_lens:
+            judge = LensJudge(lens_of(spec, workspace), *options)
+        else:
+            network = outline(spec.parent).network
+            assert isinstance(network, HuggingFaceText)
+            judge = LanguageModelJudge(network.answering(), *options)
     artifacts = {"data": workspace.table.artifact, "parent": workspace.weights, **networks_of(stage, found)}
     keys = {one: artifact.key for one, artifact in artifacts.items()}
     return judge, _Decided(seed, stage, name, threshold, keys).places()

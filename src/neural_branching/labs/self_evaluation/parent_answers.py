@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neural_branching.networks.generation import Generated
+from neural_branching.networks.logit_lens import NextTokens
 from neural_branching.selection.array_types import Bool, Float, Float64, Int64
 from neural_branching.selection.scores import formulas
 
@@ -68,6 +69,18 @@ class ParentAnswers:
         }
         answers = np.unique(texts, return_inverse=True)[1].astype(np.int64)
         return cls(right, answers, total, features, None, np.full(len(texts), -1))
+
+
+def agreeing_tokens(read: NextTokens, final: NextTokens) -> ParentAnswers:
+    """The tokens that a stage would write, right where they are the model's."""
+    features = {
+        "log-probability": read.log_probability,
+        "margin": read.margin,
+        "entropy": read.entropy,
+    }
+    right = read.token == final.token
+    none = np.full(len(right), -1)
+    return ParentAnswers(right, read.token, read.log_probability, features, None, none)
 
 
 def agreeing(readout: Float[np.ndarray, "n labels"], final: Float[np.ndarray, "n labels"]) -> ParentAnswers:

@@ -22,6 +22,7 @@ from neural_branching.labs.self_evaluation.confidences import (
 )
 from neural_branching.labs.self_evaluation.self_evaluation_spec import SelfEvaluationSpec
 from neural_branching.labs.self_evaluation.stage_branches import READOUT, StageBranch, stage_branches
+from neural_branching.labs.self_evaluation.targets import AgreesWithFinal
 from neural_branching.labs.self_evaluation.written_answers import (
     accepted_answers,
 )
@@ -65,6 +66,10 @@ def check(spec: SelfEvaluationSpec) -> None:
             "model, or a parent that classifies."
         )
     for stage in spec.stages or ():
+        if spec.through_lens and len(stages_of(stage)) > 1:
+            raise InputError(
+                f"stages has {stage!r}, which the parent's head cannot read: name single stages."
+            )
         for one in stages_of(stage):
             if network.place(one, "stages") >= _answered_at(spec):
                 raise InputError(
@@ -81,7 +86,7 @@ def check_table(spec: SelfEvaluationSpec, table: DataTable) -> None:
     Raises:
         InputError: if not.
     """
-    if not spec.parent.labels.names:
+    if not spec.parent.labels.names and not spec.through_lens:
         accepted_answers(table, spec.data.source)
     for stage in study_stages(spec):
         check_budget(spec.parent, spec.at(stage), len(table), len(table.rows("train")))
@@ -166,7 +171,7 @@ def _seed(
         trained |= networks_of(stage, one)
         scores = {**one.without_branch, **one.with_branch}
         found = one.rater(spec).rate(scores, one.answers.name)
-        if one.readout is None:  # the same answers at every stage
+        if not isinstance(spec.target, AgreesWithFinal):  # the same answers at every stage
             alone = {name: found.pop(name) for name in [*found] if name not in WITH_BRANCH}
         by_stage[stage] = {
             "right": {split: float(one.answers.right[rows].mean()) for split, rows in one.rows.items()},
@@ -234,7 +239,14 @@ def study_stages(spec: SelfEvaluationSpec) -> tuple[str, ...]:
 
 
 def _answered_at(spec: SelfEvaluationSpec) -> float:
-    """Place of the parent's answer among its stages; behind all of them where it writes one."""
-    return (
-        outline(spec.parent).network.place("logits", "stages") if spec.parent.labels.names else float("inf")
-    )
+    """Place of the parent's answer among its stages; behind all of them where it writes one.
+
+    What its head reads of the last block is the answer itself.
+    """
+    network = outline(spec.parent).network
+    if spec.parent.labels.names:
+        return network.place("logits", "stages")
+    if not spec.through_lens:
+        return float("inf")
+    assert isinstance(network, HuggingFaceText)
+    return network.place(network.main_stages[-2], "stages")

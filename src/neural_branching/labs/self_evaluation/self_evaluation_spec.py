@@ -20,7 +20,7 @@ from neural_branching.data.subset import Subset
 from neural_branching.data.views import Views
 from neural_branching.errors import InputError, whole
 from neural_branching.labs.self_evaluation.generation_spec import GenerationSpec
-from neural_branching.labs.self_evaluation.targets import Target
+from neural_branching.labs.self_evaluation.targets import AgreesWithFinal, Target
 from neural_branching.selection.thresholds.threshold import Threshold
 from neural_branching.training.compute import Compute
 
@@ -103,21 +103,32 @@ class SelfEvaluationSpec:
                 "data.split.disjoint is false: the parent is right on nearly all examples that it learned "
                 "from, so that branches have to learn from others; write data.split.disjoint=true."
             )
-        target.check(classifies=classifies, disjoint=disjoint)
+        branch, generation = _branch(values, trusted=trusted), GenerationSpec.of(values["generation"])
+        target.check(
+            classifies=classifies,
+            disjoint=disjoint,
+            branch_after=generation.branch_after,
+            readout=branch.readout.kind,
+        )
         return cls(
             data=data,
             classes=classes,
             parent=parent,
-            branch=_branch(values, trusted=trusted),
+            branch=branch,
             target=target,
             threshold=_threshold(values, trusted=trusted),
-            generation=GenerationSpec.of(values["generation"]),
+            generation=generation,
             stages=_stages(values["stages"]),
             repeats=whole(values["repeats"], "repeats", 1),
             compute=compute_of(values, outputs, trusted=trusted),
             outputs=outputs,
             config=values,
         )
+
+    @property
+    def through_lens(self) -> bool:
+        """Whether stages answer by a language model's own head."""
+        return isinstance(self.target, AgreesWithFinal) and not self.parent.labels.names
 
     def repeat(self, place: int) -> "SelfEvaluationSpec":
         """The study of one split: everything that is drawn is drawn from another seed."""

@@ -6,10 +6,11 @@ from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
+from torch import Tensor
 
 from neural_branching.artifacts import activations as act
 from neural_branching.artifacts.build_networks import outline
-from neural_branching.artifacts.ensure_branch import ensure_logits
+from neural_branching.artifacts.ensure_branch import ensure_activations, ensure_logits
 from neural_branching.artifacts.outputs import TrainedBranch
 from neural_branching.artifacts.workspace import Workspace
 from neural_branching.config.branch_spec import BranchSpec
@@ -26,7 +27,7 @@ from neural_branching.labs.self_evaluation.confidences import (
     own_confidences,
     pair,
 )
-from neural_branching.labs.self_evaluation.parent_answers import ParentAnswers, agreeing
+from neural_branching.labs.self_evaluation.parent_answers import ParentAnswers, agreeing, agreeing_tokens
 from neural_branching.labs.self_evaluation.rating import Rater
 from neural_branching.labs.self_evaluation.self_evaluation_spec import RIGHT, WRONG, SelfEvaluationSpec
 from neural_branching.labs.self_evaluation.targets import AgreesWithFinal
@@ -37,6 +38,7 @@ from neural_branching.labs.self_evaluation.written_answers import (
     seen_texts,
 )
 from neural_branching.networks.huggingface_text import HuggingFaceText
+from neural_branching.networks.logit_lens import LogitLens
 from neural_branching.selection.array_types import Bool
 from neural_branching.selection.risk_coverage import failure_auroc
 
@@ -114,6 +116,13 @@ def _answered(
     spec: SelfEvaluationSpec, workspace: Workspace, stages: Sequence[str]
 ) -> Iterator[tuple[str, Workspace, ParentAnswers, TrainedBranch | None]]:
     """For each stage what its branch sees, the answers that it is to tell apart, and who gives them."""
+    if spec.through_lens:
+        asked, lens = seen_texts(workspace, None, spec.generation), lens_of(spec, workspace)
+        final = lens(_hidden(asked, spec, lens.last), lens.last)
+        for stage in stages:
+            read = lens(_hidden(asked, spec, stage), stage)
+            yield stage, asked, agreeing_tokens(read, final), None
+        return
     if not spec.parent.labels.names:
         network = outline(spec.parent).network
         assert isinstance(network, HuggingFaceText)
@@ -133,6 +142,22 @@ def _answered(
     targets = labels.targets(table.classes)[table.labels]
     answers = ParentAnswers.of_logits(logits, logits.argmax(axis=1) == targets, targets)
     yield from ((stage, workspace, answers, None) for stage in stages)
+
+
+def lens_of(spec: SelfEvaluationSpec, workspace: Workspace) -> LogitLens:
+    """What reads the stages of a language model.
+
+    Raises:
+        InputError: as ``LogitLens``.
+    """
+    network = outline(spec.parent).network
+    assert isinstance(network, HuggingFaceText)
+    return LogitLens(network.answering().to(workspace.compute.device()), network.last)
+
+
+def _hidden(asked: Workspace, spec: SelfEvaluationSpec, stage: str) -> Tensor:
+    """A stage's hidden states at the last tokens of all questions, (n, width)."""
+    return act.read(ensure_activations(asked, spec.at(stage)), stage)
 
 
 def _asked(table: DataTable, right: Bool[np.ndarray, " n"], classes: Sequence[str]) -> DataTable:
@@ -166,7 +191,8 @@ def _refuse_one_outcome(spec: SelfEvaluationSpec, rows: Rows, right: Bool[np.nda
     for split, some in rows.items():
         if right[some].all() or not right[some].any():
             outcome = "right" if right[some].all() else "wrong"
-            word = "right" if spec.parent.labels.names or outcome == "right" else "accepted"
+            written = not spec.parent.labels.names and not spec.through_lens
+            word = "accepted" if written and outcome == "wrong" else "right"
             state = "are all right" if outcome == "right" else f"hold none that is {word}"
             raise InputError(
                 f"The {len(some)} answers of parent={spec.parent.name} to the examples of {split} {state}: a "
