@@ -124,6 +124,8 @@ def test_a_judge_is_declared_as_a_branch_is(tmp_path: Path) -> None:
     assert run.results["target"] == "agrees_with_final"
     assert set(run.summary()["stage"]) == {"hidden2"}
     assert run.figures().keys() == {"by_stage"}
+    with pytest.raises(InputError, match="holds studies of judge, which have tables of their own"):
+        nb.summary(run.folder)
     predictor = nb.load(run.folder)
     assert predictor.stages == ("hidden2",)
     answers = run.predict(predictor.examples[:3])
