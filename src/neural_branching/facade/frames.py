@@ -30,8 +30,8 @@ def summary(folder: str | Path) -> "pd.DataFrame":
         raise InputError(f"{place} holds runs of {' and '.join(commands)}: name a folder with those of one.")
     if commands and commands[0] not in ("train", "route", cascade_summary.COMMAND):
         raise InputError(
-            f"{place} holds studies of {commands[0]}, which have tables of their own: neural-branching report "
-            f"{place} writes studies.csv."
+            f"{place} holds studies of {commands[0]}, which have tables of their own: neural-branching "
+            f"report {place} writes studies.csv."
         )
     if commands == [cascade_summary.COMMAND]:
         columns, rows = cascade_summary.table(cascade_summary.collect(place)[0])
