@@ -1,6 +1,7 @@
 """A tiny language model, made on the spot, that answers questions; and what it cannot be asked."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from neural_branching.exported_program import export
 from neural_branching.files.reading import read_json
 from neural_branching.labs.self_evaluation.generation_spec import GenerationSpec
 from neural_branching.labs.self_evaluation.grading import accepts
+from neural_branching.labs.self_evaluation.parent_answers import agreeing_tokens
 from neural_branching.load_run import load
 from neural_branching.networks.generation import generate
 from neural_branching.networks.huggingface_text import HuggingFaceText
@@ -195,6 +197,12 @@ def test_a_stage_may_agree_with_what_is_written_next(
     first = generate(language, tokenizer, [HOW.prompt(text) for text in questions], 1, 32)
     agrees = [own.answer == said.text for own, said in zip(judge.predict(judge.examples), first, strict=True)]
     assert np.mean(agrees) == pytest.approx(seed["stages"][stage]["right"]["test"])
+    place = "neural_branching.labs.self_evaluation.stage_branches.agreeing_tokens"
+    monkeypatch.setattr(place, lambda read, final: agreeing_tokens(read, replace(final, token=-final.token)))
+    with pytest.raises(
+        SystemExit, match=r"answers of the stage h\.0 to the examples of train hold none that"
+    ):
+        typed(monkeypatch, *asked, "stages=[h.0]")
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def stage_branches(
     for stage, seen, answers, readout in _answered(spec, workspace, stages):
         asked = _asked(seen.table, answers.right, spec.classes)
         rows = {split: asked.rows(split, (WRONG, RIGHT)) for split in SPLITS}
-        _refuse_one_outcome(spec, rows, answers.right)
+        _refuse_one_outcome(spec, stage, rows, answers.right)
         head = TrainedBranch.of(replace(seen, table=asked), spec.at(stage))
         yield StageBranch(answers, asked, rows, head, readout)
 
@@ -187,7 +187,11 @@ def _readout(spec: SelfEvaluationSpec, stage: str) -> BranchSpec:
     return replace(spec.at(stage), name=READOUT, groups=groups)
 
 
-def _refuse_one_outcome(spec: SelfEvaluationSpec, rows: Rows, right: Bool[np.ndarray, " n"]) -> None:
+def _refuse_one_outcome(
+    spec: SelfEvaluationSpec, stage: str, rows: Rows, right: Bool[np.ndarray, " n"]
+) -> None:
+    agrees = isinstance(spec.target, AgreesWithFinal)  # whose answers are those of each stage
+    teller = f"the stage {stage}" if agrees else f"parent={spec.parent.name}"
     for split, some in rows.items():
         if right[some].all() or not right[some].any():
             outcome = "right" if right[some].all() else "wrong"
@@ -195,6 +199,6 @@ def _refuse_one_outcome(spec: SelfEvaluationSpec, rows: Rows, right: Bool[np.nda
             word = "accepted" if written and outcome == "wrong" else "right"
             state = "are all right" if outcome == "right" else f"hold none that is {word}"
             raise InputError(
-                f"The {len(some)} answers of parent={spec.parent.name} to the examples of {split} {state}: a "
+                f"The {len(some)} answers of {teller} to the examples of {split} {state}: a "
                 "branch tells right answers from wrong ones, and needs both in every split."
             )
