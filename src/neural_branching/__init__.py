@@ -33,9 +33,10 @@ __version__ = "0.1.0"
 # Name → module, or module and name within it.
 _NAMES = {
     "Experiment": ("facade.declaration", "Experiment"),
-    "Branch": ("facade.declaration", "Branch"),
-    "Tree": ("facade.declaration", "Tree"),
-    "Cascade": ("facade.declaration", "Cascade"),
+    "Branch": ("facade.grown", "Branch"),
+    "Tree": ("facade.grown", "Tree"),
+    "Cascade": ("facade.grown", "Cascade"),
+    "Judge": ("facade.grown", "Judge"),
     "load": ("load_run", "load"),
     "summary": ("facade.frames", "summary"),
     "sources": ("facade.sources", None),
@@ -44,6 +45,7 @@ _NAMES = {
     "thresholds": ("selection.thresholds", None),
     "routers": ("routing.routers", None),
     "promises": ("routing.promises", None),
+    "targets": ("labs.self_evaluation.targets", None),
     "ExitChoice": ("routing.exit_choice", "ExitChoice"),
 }
 

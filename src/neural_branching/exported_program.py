@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from neural_branching.errors import InputError, one_of
 from neural_branching.evaluation.acceptance import Acceptance
-from neural_branching.predictor import Predictor
-from neural_branching.routing.descent import answer, answers_of, descend, visits
+from neural_branching.labs.self_evaluation.answer_judge import ClassifierJudge
+from neural_branching.predictor import ExamplePredictor, Predictor
+from neural_branching.routing.descent import answer, descend, visits
 
 OUTPUTS = ("answer", "confidence", "accepted")
 ANSWERS = "answers.json"
+P = TypeVar("P", bound=ExamplePredictor)
 MOST = 2**31 - 1  # examples at once; torch 2.6 refuses a dimension without an end
 
 
@@ -85,7 +87,7 @@ def _formula(acceptance: Acceptance) -> Callable[[Tensor], Tensor]:
     return acceptance.scorer.formula
 
 
-def export(predictor: Predictor, file: Path) -> tuple[int, float]:
+def export(predictor: ExamplePredictor, file: Path) -> tuple[int, float]:
     """Write a program, after it has answered test examples of the run as the predictor does.
 
     It is made for the CPU, and compared there: a GPU rounds in another way.
@@ -99,10 +101,16 @@ def export(predictor: Predictor, file: Path) -> tuple[int, float]:
         Number of examples compared, and their largest difference in confidence.
 
     Raises:
-        InputError: for another suffix, a package that is missing, what cannot be exported, or a program
-            that answers differently, cannot be compared or has no place on the disk.
+        InputError: for another suffix, a package that is missing, what cannot be exported, such as a judge of
+            written answers, or a program that answers differently, cannot be compared or has no place on the
+            disk.
     """
     one_of(file.suffix, (".pt2", ".onnx"), "The suffix of the file")
+    if not isinstance(predictor, Predictor | ClassifierJudge):
+        raise InputError(
+            "The run judges what a language model writes token by token, which is no single program: use "
+            "predict, or nb.load in Python."
+        )
     examples = predictor.encoded(torch.from_numpy(np.array(predictor.examples)))
     example = examples[[0, -1]]  # two: a program traced with one would take only one
     sizes = {0: torch.export.Dim("examples", min=1, max=MOST)}
@@ -111,10 +119,11 @@ def export(predictor: Predictor, file: Path) -> tuple[int, float]:
         sizes[1] = torch.export.Dim("tokens", min=2, max=tokenizer.tokens)
     with _refused("torch.export"):
         predictor = _on_cpu(predictor)
-    program = Program(predictor).eval().requires_grad_(False)
+    program = Program(predictor) if isinstance(predictor, Predictor) else predictor.program()
+    program = program.eval().requires_grad_(False)
     with torch.no_grad(), _refused("torch.export"):
         exported = torch.export.export(program, (example,), dynamic_shapes=(sizes,), strict=False)
-    names = json.dumps(list(answers_of(predictor.tree)))
+    names = json.dumps(list(predictor.answers))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".exporting-") as folder:
@@ -128,7 +137,7 @@ def export(predictor: Predictor, file: Path) -> tuple[int, float]:
     return compared
 
 
-def _on_cpu(predictor: Predictor) -> Predictor:
+def _on_cpu(predictor: P) -> P:
     """The same predictor with networks of its own on the CPU."""
     mine = copy.copy(predictor)
     mine.networks, mine.device = copy.deepcopy(predictor.networks).cpu(), torch.device("cpu")
@@ -190,12 +199,12 @@ def _onnx(exported: torch.export.ExportedProgram, file: Path, names: str, inputs
     return lambda examples: list(session.run(list(OUTPUTS), {inputs: examples}))
 
 
-def _compare(predictor: Predictor, run: Run, examples: NDArray[Any]) -> tuple[int, float]:
+def _compare(predictor: ExamplePredictor, run: Run, examples: NDArray[Any]) -> tuple[int, float]:
     """Number of examples and largest difference in confidence; refuses a program that answers differently.
 
     Thresholds lie on scores of examples: where one is met within rounding, either answer is right.
     """
-    names = answers_of(predictor.tree)
+    names = predictor.answers
     answers, confidences, accepted = run(examples)
     expected = predictor.predict(predictor.examples)
     compared, difference = 0, 0.0

@@ -1,10 +1,10 @@
 """A finished run, found again: its predictor, from its folder and the store it rests on."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,24 +18,31 @@ from neural_branching.config.build import UntrustedError
 from neural_branching.config.experiment import Experiment
 from neural_branching.errors import InputError
 from neural_branching.files.reading import read_yaml
-from neural_branching.predictor import Head, Predictor
-from neural_branching.report.results import read_results, records
+from neural_branching.labs.self_evaluation.load_judge import decided, load_judge
+from neural_branching.labs.self_evaluation.run_self_evaluation import COMMAND as JUDGE
+from neural_branching.labs.self_evaluation.self_evaluation_spec import SelfEvaluationSpec
+from neural_branching.labs.study_table import read_study
+from neural_branching.predictor import ExamplePredictor, Head, Predictor
+from neural_branching.report.results import command_of, read_results, records
 from neural_branching.store.artifact_store import store_at
 from neural_branching.store.run_folders import CONFIG, RESULTS, outputs_of
 
 EXAMPLES = 256  # at most
+_ANSWERING = "train, route, cascade or judge"  # commands whose runs answer new examples
+S = TypeVar("S")
 
 
 def load(
     run: str | Path, device: str | None = None, *, trust: bool = False, threshold: str | int | None = None
-) -> Predictor:
+) -> ExamplePredictor:
     """The finished run of a folder, ready for new examples.
 
     Weights come from the store, and what was fitted on held-out examples is fitted on them again: nothing is
-    trained or built, and what comes out has to agree with the run's results.
+    trained or built, and what comes out has to agree with the run's results. Of a study of ``judge`` it is
+    the judge of the first split.
 
     Args:
-        run: folder of a run of ``train``, ``route`` or ``cascade``.
+        run: folder of a run of ``train``, ``route``, ``cascade`` or ``judge``.
         device: where networks run, "cpu", "cuda" or "mps"; None for what the run was told.
         trust: build also what the run's configuration names of other packages, such as a parent of your own.
             Whoever wrote the configuration of a run from elsewhere decides what that runs.
@@ -47,8 +54,16 @@ def load(
             trusted, and if the folder has no finished run, the store has lost what it rests on, or
             configuration and results disagree.
     """
-    place = _device(device)
-    with found_again(run, trust=trust) as (experiment, results):
+    place, folder = _device(device), Path(run).absolute()
+    if command_of(folder) == JUDGE:
+        results = _finished(folder, read_study, decided, _ANSWERING)
+        _chosen([results["threshold"]], threshold)
+        with _only_finding(folder, results, {}, SelfEvaluationSpec.from_values, trust) as spec:
+            judge, mine = load_judge(spec, results, place)
+        _refuse_other(mine, decided(results))
+        return judge
+    results = _finished(folder, read_results, _decided, _ANSWERING)
+    with _asked_again(folder, results, trust) as experiment:
         index = _chosen([record["threshold"]["rule"] for record in records(results)], threshold)
         return _predictor(experiment, results, place, index)
 
@@ -65,7 +80,7 @@ def find(run: str | Path, *, trust: bool = False) -> pipeline.Run:
     """
     with found_again(run, trust=trust) as (experiment, results):
         done = pipeline.run(experiment)
-        _refuse_other(done.results, results)
+        _refuse_other(_decided(done.results), _decided(results))
         return done
 
 
@@ -82,13 +97,30 @@ def found_again(run: str | Path, *, trust: bool = False) -> Iterator[tuple[Exper
             not trusted.
     """
     folder = Path(run).absolute()
-    results = _finished(folder)
+    results = _finished(folder, read_results, _decided, "train, route or cascade")
+    with _asked_again(folder, results, trust) as experiment:
+        yield experiment, results
+
+
+def _asked_again(folder: Path, results: Mapping[str, Any], trust: bool) -> AbstractContextManager[Experiment]:
+    """The experiment of a finished run."""
+    return _only_finding(folder, results, {"baselines": None}, Experiment.from_values, trust)
+
+
+@contextmanager
+def _only_finding(
+    folder: Path,
+    results: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    of: Callable[..., S],
+    trust: bool,
+) -> Iterator[S]:
+    """What a finished run was asked for, with changes, while its store only finds what it has."""
     outputs = outputs_of(folder, results)
-    config = read_yaml(folder / CONFIG)
-    config |= {"outputs": str(outputs), "baselines": None, "logger": None}
+    config = {**read_yaml(folder / CONFIG), "outputs": str(outputs), "logger": None, **changes}
     try:
         with store_at(outputs / "store").only_finding():
-            yield _parsed(config, trust), results
+            yield _parsed(config, of, trust)
     except UntrustedError as error:
         raise InputError(
             f"{folder / CONFIG}: {str(error).rstrip('.')}: add --trust (in Python trust=True) if you trust "
@@ -96,10 +128,10 @@ def found_again(run: str | Path, *, trust: bool = False) -> Iterator[tuple[Exper
         ) from None
 
 
-def _parsed(config: Mapping[str, Any], trust: bool) -> Experiment:
-    """An experiment from a configuration that may be anybody's, or none at all."""
+def _parsed(config: Mapping[str, Any], of: Callable[..., S], trust: bool) -> S:
+    """What was asked for, from a configuration that may be anybody's, or none at all."""
     try:
-        return Experiment.from_values(config, trusted=trust)
+        return of(config, trusted=trust)
     except InputError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -122,23 +154,33 @@ def _device(name: str | None) -> torch.device | None:
     return device
 
 
-def _finished(folder: Path) -> dict[str, Any]:
+def _finished(
+    folder: Path,
+    read: Callable[[Path], dict[str, Any]],
+    decides: Callable[[Mapping[str, Any]], object],
+    makers: str,
+) -> dict[str, Any]:
     """The results of a finished run.
+
+    Args:
+        folder: of the run.
+        read: reads them.
+        decides: what decides answers, of results; any error says that they are damaged.
+        makers: the commands that may have made it, for messages.
 
     Raises:
         InputError: if the folder has none, or they are of another version.
     """
     try:
-        results = read_results(folder)
-        decided = results["status"] == "completed" and _decided(results)
-    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        results = read(folder)
+        finished = results["status"] == "completed" and bool(decides(results))
+    except (ArithmeticError, AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
         if isinstance(error, InputError) and "schema_version" in str(error):
             raise
-        decided = False
-    if not decided:
+        finished = False
+    if not finished:
         raise InputError(
-            f"The folder {folder} has no {RESULTS} of a finished run: name a folder that train, route or "
-            "cascade made."
+            f"The folder {folder} has no {RESULTS} of a finished run: name a folder that {makers} made."
         )
     return results
 
@@ -171,9 +213,11 @@ def _decided(results: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _refuse_other(found: Mapping[str, Any], kept: Mapping[str, Any]) -> None:
+_DECIDED = dict.fromkeys(("train", "route", "cascade"), _decided)
+
+
+def _refuse_other(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     """Refuse what is not the run any more: its configuration gives other answers than its results say."""
-    mine, theirs = _decided(found), _decided(kept)
     for place in {**theirs, **mine}:
         one, other = mine.get(place), theirs.get(place)
         numbers = isinstance(one, float) and isinstance(other, float)
@@ -214,7 +258,7 @@ def _predictor(
     if router and router.bound:
         raise InputError(f"router={router.kind} is a bound and answers no new example: choose another.")
     done = pipeline.run(experiment)
-    _refuse_other(done.results, results)
+    _refuse_other(_decided(done.results), _decided(results))
     workspace, tree = Workspace.of(experiment, done.table), experiment.tree
     branches = experiment.branches
     asked = experiment.gates if router and router.asks_gate else {}

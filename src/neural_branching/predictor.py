@@ -2,6 +2,7 @@
 
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ from neural_branching.networks.network import Network
 from neural_branching.networks.readout import Readout, stages_of
 from neural_branching.networks.standardize import Standardize
 from neural_branching.networks.standardized_network import StandardizedNetwork
-from neural_branching.routing.descent import FittedRouter, RoutingPaths, descend, visits
+from neural_branching.routing.descent import FittedRouter, RoutingPaths, answers_of, descend, visits
 from neural_branching.routing.hierarchy import Tree
 from neural_branching.routing.node_outputs import NodeOutputs
 from neural_branching.selection import Answers
@@ -58,10 +59,12 @@ class Prediction:
     """The answer to one example.
 
     Attributes:
-        answer: a class; where the tree backs off the name of a node; None for no answer.
+        answer: a class; where the tree backs off the name of a node; None for no answer. Of a judge what the
+            parent answers, accepted or not.
         path: the labels that were accepted, from the root on; the last is the answer.
-        confidence: product of their probabilities; 0 without an answer.
-        accepted: whether the answer is a class.
+        confidence: product of their probabilities; 0 without an answer. Of a judge the probability that the
+            answer is right.
+        accepted: whether the answer is a class, or accepted by a judge.
         trace: every node that was asked.
     """
 
@@ -101,37 +104,32 @@ class Head:
     trunk: str | None = None
 
 
-class TreeNetworks(nn.Module):
-    """The networks of a tree as one module: one pass of the parent, every branch and every gate.
+class HeadNetworks(nn.Module):
+    """A parent with its branches as one module: one pass of the parent, every branch and every gate.
 
     Args:
-        tree: the tree.
         parent: the frozen parent.
-        heads: node → branch, a node before those that grow from it.
-        gates: inner node → its gate, if the router asks one.
-        columns: the parent's logits of each node below the root; None where they do not tell them apart.
+        heads: name → branch, one before those that grow from it.
+        gates: inner node → its gate, if the router of a tree asks one.
         dtype: what the parent's activations were kept in.
     """
 
     def __init__(
         self,
-        tree: Tree,
         parent: "StandardizedNetwork | _Plain",
         heads: Mapping[str, Head],
         gates: Mapping[str, Head],
-        columns: Sequence[Sequence[int]] | None,
         dtype: str = "float32",
     ) -> None:
         super().__init__()
-        self.dtype = dtype
-        self.tree, self.heads, self.gates, self.columns = tree, dict(heads), dict(gates), columns
+        self.dtype, self.heads, self.gates = dtype, dict(heads), dict(gates)
         self.parent = _Plain(parent)
         # By number: a module must not be called "type" or "a.b", as a node may.
         self.branches = nn.ModuleList([_Plain(head.branch) for head in heads.values()])
         self.gate_branches = nn.ModuleList([_Plain(gate.branch) for gate in gates.values()])
 
     def forward(self, batch: Tensor, stages: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-        """Logits and vectors of every node.
+        """Logits and vectors of every branch.
 
         Args:
             batch: examples as the table holds them, shape (n, …); of texts their token ids.
@@ -159,6 +157,39 @@ class TreeNetworks(nn.Module):
         }
         parent = {"logits": self._as_kept(outputs["logits"])} if "logits" in stages else {}
         return {"logits": logits, "vectors": vectors, "gates": gates, "parent": parent}
+
+    def _read(self, outputs: Mapping[str, Tensor], head: Head, mask: Tensor | None) -> Tensor:
+        vectors: Tensor = head.readout.joined(outputs, head.stage, self.parent.network.token_readout, mask)
+        return self._as_kept(vectors)
+
+    def _as_kept(self, vectors: Tensor) -> Tensor:
+        """Vectors with the digits that branches were trained and evaluated on."""
+        return vectors.to(getattr(torch, self.dtype)).float()
+
+
+class TreeNetworks(HeadNetworks):
+    """The networks of a tree as one module.
+
+    Args:
+        tree: the tree.
+        parent: the frozen parent.
+        heads: node → branch, a node before those that grow from it.
+        gates: inner node → its gate, if the router asks one.
+        columns: the parent's logits of each node below the root; None where they do not tell them apart.
+        dtype: what the parent's activations were kept in.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        parent: "StandardizedNetwork | _Plain",
+        heads: Mapping[str, Head],
+        gates: Mapping[str, Head],
+        columns: Sequence[Sequence[int]] | None,
+        dtype: str = "float32",
+    ) -> None:
+        super().__init__(parent, heads, gates, dtype)
+        self.tree, self.columns = tree, columns
 
     def leave(self, batch: Tensor, stages: Sequence[str], accepts: Accepts) -> dict[str, dict[str, Tensor]]:
         """As ``forward``, of a cascade whose examples leave on the way, and then cost no more.
@@ -225,14 +256,6 @@ class TreeNetworks(nn.Module):
             self.tree, rows, labels, found["logits"], vectors, found["gates"], parent, self.columns
         )
 
-    def _read(self, outputs: Mapping[str, Tensor], head: Head, mask: Tensor | None) -> Tensor:
-        vectors: Tensor = head.readout.joined(outputs, head.stage, self.parent.network.token_readout, mask)
-        return self._as_kept(vectors)
-
-    def _as_kept(self, vectors: Tensor) -> Tensor:
-        """Vectors with the digits that branches were trained and evaluated on."""
-        return vectors.to(getattr(torch, self.dtype)).float()
-
 
 class _Plain(nn.Module):
     """A classifier without Lightning's part, which no program can be made of."""
@@ -251,7 +274,80 @@ class _Plain(nn.Module):
         return found
 
 
-class Predictor:
+class ExamplePredictor(ABC):
+    """Networks that grow from one parent, ready for new examples.
+
+    Args:
+        networks: the networks.
+        input: what an example is.
+        device: where networks run.
+        examples: some that the run was evaluated on, as the table holds them, (n, …).
+        at_once: most examples of a pass: what is too large for the processor's caches takes longer.
+    """
+
+    def __init__(
+        self,
+        networks: HeadNetworks,
+        input: InputAdapter,
+        device: torch.device,
+        examples: NDArray[Any],
+        at_once: int = BATCH,
+    ) -> None:
+        self.input, self.device, self.examples, self.at_once = input, device, examples, at_once
+        self.networks = networks.to(device).eval()
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[str, ...]:
+        """The parent's stages that are used, in the order of the network; it runs to the last of them."""
+
+    @property
+    @abstractmethod
+    def answers(self) -> tuple[str, ...]:
+        """Every possible answer; the first stands for none."""
+
+    @abstractmethod
+    def answered(self, batch: Tensor) -> list[Prediction]:
+        """Answers to at least one example, as the table holds them, (n, …)."""
+
+    def predict(self, examples: NDArray[Any] | Tensor | Sequence[Any]) -> list[Prediction]:
+        """Answer examples.
+
+        Args:
+            examples: shape (n, *shape), shape and type being those of ``input``, or a list of what else it
+                reads, such as files.
+
+        Raises:
+            InputError: for another shape or type, and what cannot be read.
+        """
+        batch = self.input.checked(examples)
+        return self.answered(batch) if len(batch) else []
+
+    def encoded(self, batch: Tensor) -> Tensor:
+        """What the parent takes of some examples: themselves, or of texts their token ids."""
+        tokenizer, adapter = self.networks.parent.network.tokenizer, self.input
+        if tokenizer is None or not isinstance(adapter, TextInputs):
+            return batch
+        return torch.from_numpy(tokenizer.encode(adapter.decoded(batch))[0])
+
+    @torch.inference_mode()
+    def outputs(self, encoded: Tensor) -> dict[str, dict[str, NDArray[np.float32]]]:
+        """What ``HeadNetworks.forward`` gives, in passes that fit."""
+        passes = [self._pass(some.to(self.device)) for some in torch.split(encoded, self.at_once)]
+        return {
+            kind: {
+                name: np.concatenate([one[kind][name].float().cpu().numpy() for one in passes])
+                for name in found
+            }
+            for kind, found in passes[0].items()
+        }
+
+    def _pass(self, batch: Tensor) -> dict[str, dict[str, Tensor]]:
+        found: dict[str, dict[str, Tensor]] = self.networks(batch, self.stages)
+        return found
+
+
+class Predictor(ExamplePredictor):
     """A trained branch or a tree of branches, ready for new examples.
 
     Args:
@@ -269,6 +365,8 @@ class Predictor:
         at_once: most examples of a pass: what is too large for the processor's caches takes longer.
     """
 
+    networks: TreeNetworks
+
     def __init__(
         self,
         tree: Tree,
@@ -284,9 +382,9 @@ class Predictor:
         dtype: str = "float32",
         at_once: int = BATCH,
     ) -> None:
+        networks = TreeNetworks(tree, parent, heads, gates, columns, dtype)
+        super().__init__(networks, input, device, examples, at_once)
         self.tree, self.router, self.acceptances = tree, router, acceptances
-        self.input, self.device, self.examples, self.at_once = input, device, examples, at_once
-        self.networks = TreeNetworks(tree, parent, heads, gates, columns, dtype).to(device).eval()
         # A cascade by itself; within a hierarchy routers may have to look at later nodes first.
         self._leaves = len(tree.exits(tree.root)) == len(tree.nodes) > 1
         self._leaves &= all(head.trunk is None for head in heads.values())
@@ -301,6 +399,11 @@ class Predictor:
             asked.add("logits")
         ordered: tuple[str, ...] = self.networks.parent.network.ordered(asked)
         return ordered
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """See ``answers_of``."""
+        return answers_of(self.tree)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -335,30 +438,11 @@ class Predictor:
             self.at_once,
         )
 
-    def predict(self, examples: NDArray[Any] | Tensor | Sequence[Any]) -> list[Prediction]:
-        """Answer examples.
-
-        Args:
-            examples: shape (n, *shape), shape and type being those of ``input``, or a list of what else it
-                reads, such as files.
-
-        Raises:
-            InputError: for another shape or type, and what cannot be read.
-        """
-        batch = self.input.checked(examples)
-        if not len(batch):
-            return []
+    def answered(self, batch: Tensor) -> list[Prediction]:
+        """See ``ExamplePredictor.answered``."""
         outputs = self.node_outputs(batch)
         return self._answers(outputs, descend(self.tree, outputs, self.router))
 
-    def encoded(self, batch: Tensor) -> Tensor:
-        """What the parent takes of some examples: themselves, or of texts their token ids."""
-        tokenizer, adapter = self.networks.parent.network.tokenizer, self.input
-        if tokenizer is None or not isinstance(adapter, TextInputs):
-            return batch
-        return torch.from_numpy(tokenizer.encode(adapter.decoded(batch))[0])
-
-    @torch.inference_mode()
     def node_outputs(self, batch: Tensor) -> NodeOutputs:
         """What every node puts out for some examples, from one pass of the parent.
 
@@ -367,16 +451,8 @@ class Predictor:
         Args:
             batch: shape (n, *shape).
         """
-        batch = self.encoded(batch)
-        passes = [self._pass(some.to(self.device)) for some in torch.split(batch, self.at_once)]
-        found = {
-            kind: {
-                name: np.concatenate([one[kind][name].float().cpu().numpy() for one in passes])
-                for name in outputs
-            }
-            for kind, outputs in passes[0].items()
-        }
-        return self.networks.node_outputs(found, np.arange(len(batch)), np.full(len(batch), -1))
+        outputs = self.outputs(self.encoded(batch))
+        return self.networks.node_outputs(outputs, np.arange(len(batch)), np.full(len(batch), -1))
 
     def _pass(self, batch: Tensor) -> dict[str, dict[str, Tensor]]:
         if self._leaves:
@@ -385,8 +461,7 @@ class Predictor:
             except InputError as error:  # anyone's layers may look back behind a stage
                 log.warning("Nothing leaves this parent's pass early: %s", error)
                 self._leaves = False
-        found: dict[str, dict[str, Tensor]] = self.networks(batch, self.stages)
-        return found
+        return super()._pass(batch)
 
     def _accepts(self, name: str, logits: Tensor, vectors: Tensor) -> Tensor:
         """Which answers of an exit are accepted."""

@@ -111,6 +111,31 @@ def test_a_tree_is_declared_as_a_branch_is(tmp_path: Path) -> None:
     ]
 
 
+def test_a_judge_is_declared_as_a_branch_is(tmp_path: Path) -> None:
+    judge = nb.Judge(
+        ["hidden2"],
+        threshold=nb.thresholds.Coverage(0.6),
+        target=nb.targets.AgreesWithFinal(),
+        repeats=1,
+        fit={"epochs": 2},
+    )
+    run = experiment(judge).run(tmp_path)
+    assert not [*run.folder.glob("*.png")]
+    assert run.results["target"] == "agrees_with_final"
+    assert set(run.summary()["stage"]) == {"hidden2"}
+    assert run.figures().keys() == {"by_stage"}
+    with pytest.raises(InputError, match="holds studies of judge, which have tables of their own"):
+        nb.summary(run.folder)
+    predictor = nb.load(run.folder)
+    assert predictor.stages == ("hidden2",)
+    answers = run.predict(predictor.examples[:3])
+    assert answers == predictor.predict(predictor.examples[:3])
+    names = [*CLASSES["digit"], *CLASSES["upper"]]
+    assert all(one.answer in names and 0 < one.confidence < 1 for one in answers)
+    spec = experiment(nb.Judge(subset="upper", generation={"tokens": 3})).spec()
+    assert (spec.classes, spec.generation.tokens, spec.repeats) == (("upper_O", "upper_I"), 3, 5)
+
+
 def test_a_superclass_is_a_subset() -> None:
     spec = experiment(branch("upper")).spec()
     assert spec.tree.classes == ("upper_O", "upper_I")
@@ -140,7 +165,7 @@ def test_a_superclass_is_a_subset() -> None:
         (lambda: nb.Experiment(data(), "mlp", branch()), "parent is 'mlp': it must be one of nb.parents"),
         (
             lambda: nb.Experiment(data(), nb.parents.MLP(), "digits"),
-            "it must be an nb.Branch, an nb.Tree or an nb.Cascade",
+            "it must be an nb.Branch, an nb.Tree, an nb.Cascade or an nb.Judge",
         ),
         (lambda: nb.Branch("digits", None), "at is None: it must be the name of a stage"),
         (lambda: branch(threshold=0.5), "threshold is 0.5: it must be an object of nb.thresholds"),
@@ -159,6 +184,14 @@ def test_a_superclass_is_a_subset() -> None:
         (lambda: nb.Tree({"a": None}, "hidden2"), "Node 'a' of the hierarchy is None: give a mapping"),
         (lambda: experiment(branch(["digit_0", "${seed}"])), r"subset.classes\[1\] is '\$\{seed\}'"),
         (lambda: experiment(branch(seed=object())), "branch.seed is <object"),
+        (
+            lambda: experiment(nb.Judge("hidden1")),
+            "stages is 'hidden1': it must be null, or different stages",
+        ),
+        (lambda: experiment(nb.Judge(["hidden9"])), "hidden9"),
+        (lambda: nb.Judge(target="mine"), "target is 'mine': it must be an object of nb.targets"),
+        (lambda: nb.Judge(threshold=[]), r"threshold is \[\]: it must be an object of nb.thresholds"),
+        (lambda: experiment(nb.Judge(), baselines="all"), "baselines"),
         (lambda: experiment(branch(), baselines="al"), "baselines is 'al': it must be all"),
     ],
 )
@@ -197,6 +230,7 @@ def test_names_are_there_and_nothing_heavy_comes_with_them() -> None:
         _ = nb.Branche
     code = (
         "import sys, neural_branching as nb; nb.Experiment, nb.scores.Margin, nb.parents.MLP; "
+        "nb.Judge, nb.targets; "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,5 +1,6 @@
 """A finished run in Python: its numbers as pandas frames, activations as tensors, figures, predictions."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +16,11 @@ from neural_branching.artifacts.workspace import Workspace
 from neural_branching.data.split import SPLITS
 from neural_branching.errors import InputError, one_of
 from neural_branching.facade.frames import frame, summary
+from neural_branching.labs.self_evaluation.self_evaluation_figures import draw as draw_judge
+from neural_branching.labs.self_evaluation.self_evaluation_report import TABLE
 from neural_branching.load_run import load
 from neural_branching.networks.readout import stages_of
-from neural_branching.predictor import Prediction, Predictor
+from neural_branching.predictor import ExamplePredictor, Prediction
 from neural_branching.report.results import PREDICTIONS, TRACE
 from neural_branching.report.run_report import draw
 
@@ -28,15 +31,80 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FinishedRun:
-    """What one run of an experiment found.
+class Finished(ABC):
+    """What one run found.
 
     Attributes:
         folder: its folder.
-        run: experiment, evaluations and results, as the reports take them.
     """
 
     folder: Path
+
+    @property
+    @abstractmethod
+    def results(self) -> dict[str, Any]:
+        """What results.json holds."""
+
+    @abstractmethod
+    def summary(self) -> "pd.DataFrame":
+        """The numbers that the run is summed up by."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, Any]:
+        """Name → matplotlib figure, as a single run of the command line draws them."""
+
+    @cached_property
+    def _predictors(self) -> dict[str | int | None, ExamplePredictor]:
+        return {}
+
+    def predict(self, examples: Any, threshold: str | int | None = None) -> Sequence[Prediction]:
+        """Answers to new examples.
+
+        Args:
+            examples: as ``ExamplePredictor.predict`` takes them.
+            threshold: which decides, if there are several: its number from 0 on or its rule, such as
+                "fixed 0.5".
+
+        Raises:
+            InputError: as ``load`` and ``ExamplePredictor.predict``.
+        """
+        if threshold not in self._predictors:
+            self._predictors[threshold] = load(self.folder, trust=True, threshold=threshold)
+        return self._predictors[threshold].predict(examples)
+
+
+@dataclass(frozen=True)
+class FinishedJudge(Finished):
+    """What a study of branches that judge their parent found.
+
+    Attributes:
+        found: what results.json holds.
+    """
+
+    found: dict[str, Any]
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What results.json holds."""
+        return self.found
+
+    def summary(self) -> "pd.DataFrame":
+        """One row for each split, stage and confidence."""
+        return frame(self.folder / TABLE)
+
+    def figures(self) -> dict[str, Any]:
+        """See ``Finished.figures``."""
+        return draw_judge(self.found)
+
+
+@dataclass(frozen=True)
+class FinishedRun(Finished):
+    """What one run of an experiment found.
+
+    Attributes:
+        run: experiment, evaluations and results, as the reports take them.
+    """
+
     run: "Run"
 
     @property
@@ -101,24 +169,5 @@ class FinishedRun:
         return self.run.table.classes
 
     def figures(self) -> dict[str, Any]:
-        """Name → matplotlib figure, as a single run of the command line draws them."""
+        """See ``Finished.figures``."""
         return draw(self.run)
-
-    @cached_property
-    def _predictors(self) -> dict[str | int | None, Predictor]:
-        return {}
-
-    def predict(self, examples: Any, threshold: str | int | None = None) -> Sequence[Prediction]:
-        """Answers to new examples.
-
-        Args:
-            examples: as ``Predictor.predict`` takes them.
-            threshold: which decides, if there are several: its number from 0 on or its rule, such as
-                "fixed 0.5".
-
-        Raises:
-            InputError: as ``load`` and ``Predictor.predict``.
-        """
-        if threshold not in self._predictors:
-            self._predictors[threshold] = load(self.folder, trust=True, threshold=threshold)
-        return self._predictors[threshold].predict(examples)

@@ -21,12 +21,18 @@ def summary(folder: str | Path) -> "pd.DataFrame":
         folder: a run, a sweep, or any folder of them.
 
     Raises:
-        InputError: if there is no run, if they are of several commands, or without pandas.
+        InputError: if there is no run, if they are of several commands or studies of a laboratory, or without
+            pandas.
     """
     place = Path(folder)
     commands = sorted({command_of(run) for run in runs_below(place)})
     if len(commands) > 1:
         raise InputError(f"{place} holds runs of {' and '.join(commands)}: name a folder with those of one.")
+    if commands and commands[0] not in ("train", "route", cascade_summary.COMMAND):
+        raise InputError(
+            f"{place} holds studies of {commands[0]}, which have tables of their own: neural-branching "
+            f"report {place} writes studies.csv."
+        )
     if commands == [cascade_summary.COMMAND]:
         columns, rows = cascade_summary.table(cascade_summary.collect(place)[0])
     else:

@@ -107,17 +107,42 @@ def _read(run: Path, cells: Callable[[Results], Mapping[str, Cell]]) -> StudyLin
     Raises:
         InputError: if it failed, or its results cannot be read.
     """
-    results = read_json(run / RESULTS)
+    results = read_study(run)
     try:
-        if results["status"] != "completed":
-            raise InputError(str(results["error"]["message"]))
-        if results["schema_version"] != SCHEMA_VERSION:
-            raise InputError(f"{run / RESULTS} is of another version: repeat the run that made it.")
         overrides = tuple(str(one) for one in results["overrides"])
         return StudyLine(overrides, len(results["seeds"]), cells(results), results)
-    except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{run / RESULTS} is not a study's ({type(error).__name__}): repeat the run that made it."
-        ) from error
+    except _DAMAGED as error:
+        raise _no_study(run, error) from error
+
+
+def read_study(run: Path) -> dict[str, Any]:
+    """Read the results of a finished study.
+
+    Raises:
+        InputError: if it failed, or its results cannot be read or are of another version.
+    """
+    try:
+        results: dict[str, Any] = read_json(run / RESULTS)
+        if results["status"] != "completed":
+            raise InputError(str(results["error"]["message"]))
+        if (version := results["schema_version"]) != SCHEMA_VERSION:
+            raise InputError(
+                f"{run / RESULTS} is of another version (schema_version {version}, and this program reads "
+                f"{SCHEMA_VERSION}): repeat the run that made it."
+            )
+        return results
+    except InputError:
+        raise
+    except _DAMAGED as error:
+        raise _no_study(run, error) from error
+
+
+_DAMAGED = (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError)
+
+
+def _no_study(run: Path, error: Exception) -> InputError:
+    if isinstance(error, InputError):
+        return error
+    return InputError(
+        f"{run / RESULTS} is not a study's ({type(error).__name__}): repeat the run that made it."
+    )

@@ -86,7 +86,7 @@ class Writer:
         """Take the answer to an example."""
         stopped = "" if one.accepted else one.trace[-1].node
         path = " > ".join(one.path)
-        self.counts["class" if one.accepted else "backed off" if one.answer else "no answer"] += 1
+        self.counts[_kind(one)] += 1
         confidence = f"{one.confidence:.6g}"
         last, accepted = one.trace[-1], str(int(one.accepted))
         asked = [last.label, f"{last.score:.6g}", f"{last.threshold:.6g}"]
@@ -95,11 +95,18 @@ class Writer:
             self._file.write(json.dumps({"file": name, **_plain(asdict(one))}) + "\n")
         if len(self.shown) < SHOWN:
             paths = (
-                f"{step.label} {step.probability:.2f}{'' if step.accepted else ' ✗'}" for step in one.trace
+                f"{printable(step.label)} {step.probability:.2f}{'' if step.accepted else ' ✗'}"
+                for step in one.trace
             )
             accepted = "yes" if one.accepted else "no"
             self.shown.append(
-                [printable(name), one.answer or "–", number(one.confidence), accepted, " > ".join(paths)]
+                [
+                    printable(name),
+                    printable(one.answer or "–"),
+                    number(one.confidence),
+                    accepted,
+                    " > ".join(paths),
+                ]
             )
 
     def failed(self, name: str, reason: str) -> None:
@@ -127,6 +134,14 @@ class Writer:
             screen.print(printable(f"cannot be read: {file}: {reason}"), highlight=False, soft_wrap=True)
         if output:
             screen.print(f"All of them: {output}", highlight=False, soft_wrap=True)
+
+
+def _kind(one: "Prediction") -> str:
+    if one.accepted:
+        return "accepted"
+    if one.path:
+        return "backed off"
+    return "no answer" if one.answer is None else "not accepted"
 
 
 def _plain(value: Any) -> Any:

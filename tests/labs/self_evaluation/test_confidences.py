@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from neural_branching.labs.self_evaluation.confidences import own_confidences, prior, regression, with_branch
+from neural_branching.labs.self_evaluation.confidences import joined, own_confidences, pair, prior
 from neural_branching.labs.self_evaluation.generation_spec import GenerationSpec
 from neural_branching.labs.self_evaluation.grading import accepts
 from neural_branching.labs.self_evaluation.parent_answers import ParentAnswers, agreeing
@@ -85,15 +89,18 @@ def test_both_are_learned_from_validation_alone() -> None:
     logits, targets = generator.normal(size=(80, 3)), generator.integers(0, 3, 80)
     rows = {"train": np.arange(40), "validation": np.arange(40, 60)}
     right = logits.argmax(1) == targets
-    branch = generator.normal(size=80)
-    first = with_branch(ParentAnswers.of_logits(logits, right, targets), branch, rows)["both"]
+    branch, own = generator.normal(size=80), logits.max(1)
+    first = joined(branch, own, right, rows)
     other = right.copy()
     other[:40] = ~other[:40]
     other[60:] = ~other[60:]
-    second = with_branch(ParentAnswers.of_logits(logits, other, targets), branch, rows)["both"]
-    np.testing.assert_array_equal(first, second)
-    inputs = np.column_stack([branch, logits.max(1)])
-    assert regression(inputs, right, rows["validation"]).shape == (80,)
+    assert first == joined(branch, own, other, rows)
+    some = rows["validation"]
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    expected = model.fit(np.column_stack([branch, own])[some], right[some])
+    inputs = pair(branch, own)
+    np.testing.assert_allclose(first(inputs), expected.decision_function(inputs))
+    np.testing.assert_allclose(first(torch.from_numpy(inputs)).numpy(), first(inputs))
 
 
 def test_ratings_count_groups_where_there_are_any() -> None:

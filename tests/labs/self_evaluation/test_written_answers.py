@@ -1,6 +1,7 @@
 """A tiny language model, made on the spot, that answers questions; and what it cannot be asked."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,15 @@ from neural_branching.cli import main
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.sources import city_questions
 from neural_branching.errors import InputError
+from neural_branching.exported_program import export
 from neural_branching.files.reading import read_json
 from neural_branching.labs.self_evaluation.generation_spec import GenerationSpec
+from neural_branching.labs.self_evaluation.grading import accepts
+from neural_branching.labs.self_evaluation.parent_answers import agreeing_tokens
+from neural_branching.load_run import load
 from neural_branching.networks.generation import generate
 from neural_branching.networks.huggingface_text import HuggingFaceText
+from neural_branching.networks.logit_lens import LogitLens
 from text_writing import rows, save_model, write_texts
 
 HOW = GenerationSpec.of({"shots": [], "tokens": 2, "branch_after": "answer"})
@@ -24,6 +30,7 @@ SETTINGS = (
     *("data=text", "repeats=1", "data.split.disjoint=false", "generation.tokens=2", "branch.fit.epochs=3"),
     *("trainer.progress=false", "stages=[h.0,output]", *TRAINER),
 )
+AGREES = ("target=agrees_with_final", "generation.branch_after=question")
 DRAW = "neural_branching.labs.self_evaluation.self_evaluation_report.draw"
 
 
@@ -125,15 +132,86 @@ def test_a_language_model_is_asked_once_and_graded_by_the_labels(
     assert seed["own"] == "log-probability"
     assert sum(seed["groups"].values()) == 45
     assert seed["without_branch"]["log-probability"]["n_calibration"] == seed["groups"]["calibration"]
+    judge = load(written.parent)
+    texts = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rated = judge.predict([row["text"] for row in texts])
+    assert [accepts(one.answer, [row["label"]]) for one, row in zip(rated, texts, strict=True)] == right
+    first = next(iter(results["seeds"].values()))
+    stage, name = first["judge"].values()
+    assert {one.trace[0].node for one in rated} == {f"{name} at {stage}"}
+    assert all(0 <= one.confidence <= 1 for one in rated)
+    with pytest.raises(InputError, match="token by token, which is no single program"):
+        export(judge, tmp_path / "judge.pt2")
     typed(monkeypatch, *asked, "generation.branch_after=question")
     assert len([one for one in (tmp_path / "store" / "answers").iterdir() if one.name[0] != "."]) == 1
     assert len([one for one in (tmp_path / "store" / "seen").iterdir() if one.name[0] != "."]) == 2
 
 
+@torch.inference_mode()
+def test_a_lens_reads_what_the_model_itself_would_write(model: Path) -> None:
+    one = network(model)
+    language, tokenizer = one.answering(), one.tokenizer
+    assert tokenizer
+    lens = LogitLens(language, "output")
+    ids = torch.from_numpy(tokenizer.encode(["play the music with a fast client"])[0]).long()
+    outputs = language(input_ids=ids, output_hidden_states=True)
+    law = outputs.logits[0, -1].double().log_softmax(-1)
+    # Hidden states of transformers: the embeddings, every block, the last of them normalised.
+    last, first = lens(outputs.hidden_states[-1][:, -1], "output"), outputs.hidden_states[1][:, -1]
+    assert last.token.tolist() == [int(law.argmax())]
+    np.testing.assert_allclose(last.log_probability, [float(law.max())], rtol=1e-5)
+    np.testing.assert_allclose(last.entropy, [float(-(law.exp() * law).sum())], rtol=1e-4)
+    np.testing.assert_allclose(last.margin, [float(law.topk(2).values.diff().abs())], rtol=1e-3)
+    expected = language.lm_head(language.transformer.ln_f(first))[0].argmax()
+    several = lens(first.repeat(600, 1), "h.0")
+    assert several.token.tolist() == [int(expected)] * 600
+    language.transformer.ln_f = torch.nn.Identity()
+    with pytest.raises(InputError, match="does not stand behind a normalisation"):
+        LogitLens(language, "output")
+
+
+def test_a_stage_may_agree_with_what_is_written_next(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [{**row, "label": "x"} for row in rows(per_class=60)] + [{"text": "a tone", "label": "y"}] * 30
+    file = write_texts(tmp_path, [{**row, "text": f"{row['text']} {n}"} for n, row in enumerate(texts)])
+    monkeypatch.setattr(DRAW, lambda *_: {})
+    asked = (f"data.root={file}", f"parent.model={model}", f"outputs={tmp_path}", *SETTINGS, *AGREES)
+    typed(monkeypatch, *asked, "stages=[h.0]")
+    assert not (tmp_path / "store" / "answers").exists()  # nothing is written
+    [written] = tmp_path.rglob("results.json")
+    results = read_json(written)
+    [seed] = results["seeds"].values()
+    assert seed["without_branch"] == {}
+    assert [*seed["stages"]["h.0"]["confidences"]][:3] == [
+        "log-probability",
+        "features",
+        "prior of the answer",
+    ]
+    judge = load(written.parent)
+    stage = seed["judge"]["stage"]
+    questions = judge.input.decoded(judge.examples)
+    one = network(model)
+    language, tokenizer = one.answering(), one.tokenizer
+    assert tokenizer
+    first = generate(language, tokenizer, [HOW.prompt(text) for text in questions], 1, 32)
+    agrees = [own.answer == said.text for own, said in zip(judge.predict(judge.examples), first, strict=True)]
+    assert np.mean(agrees) == pytest.approx(seed["stages"][stage]["right"]["test"])
+    place = "neural_branching.labs.self_evaluation.stage_branches.agreeing_tokens"
+    monkeypatch.setattr(place, lambda read, final: agreeing_tokens(read, replace(final, token=-final.token)))
+    with pytest.raises(
+        SystemExit, match=r"answers of the stage h\.0 to the examples of train hold none that"
+    ):
+        typed(monkeypatch, *asked, "stages=[h.0]")
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["target=agrees_with_final"], "this parent gives none: choose target=parent_correct"),
+        (["target=agrees_with_final"], "before anything is written, and generation.branch_after is 'answer'"),
+        ([*AGREES, "branch_point.readout=mean_token"], "it must be auto or last_token"),
+        ([*AGREES, "stages=[h.0+h.1]"], "which the parent's head cannot read: name single stages"),
+        ([*AGREES, "stages=[h.1]"], "stages has 'h.1', which is not before the parent's answer"),
         (["generation.tokens=0"], "generation.tokens is 0"),
         (["stages=[h.9]"], "h.9"),
     ],

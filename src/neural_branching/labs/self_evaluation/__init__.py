@@ -1,4 +1,4 @@
 """Laboratory: does a branch know whether its parent is right?
 
-Imported by nothing but its command, ``judge``.
+Imported by its command, ``judge``, and by what loads, exports and declares one.
 """

@@ -1,8 +1,11 @@
 """Ways to say how sure an answer is: the parent's own, and a branch's. None has seen calibration or test."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from neural_branching.labs.self_evaluation.parent_answers import ParentAnswers
 from neural_branching.selection.array_types import Bool, Float64, Int64
@@ -35,36 +38,71 @@ def own_confidences(answers: ParentAnswers, rows: Rows) -> dict[str, Scores]:
         temperature = fit_temperature(answers.logits[known], answers.targets[known])
         found[TEMPERATURE] = np.asarray(formulas.max_softmax(answers.logits, temperature=temperature))
     table = np.column_stack([*answers.features.values()])
-    found[FEATURES] = regression(table, answers.right, train)
+    found[FEATURES] = Regression.of(table, answers.right, train)(table)
     found[PRIOR] = prior(answers.answers, answers.right, train)
     return found
 
 
-def with_branch(answers: ParentAnswers, branch: Scores, rows: Rows) -> dict[str, Scores]:
-    """A branch's confidence, alone and together with the parent's own.
+def joined(branch: Scores, own: Scores, right: Bool[np.ndarray, " n"], rows: Rows) -> "Regression":
+    """A branch's confidence together with the parent's own, by a logistic regression.
 
-    Both are joined by a logistic regression on the validation rows, of which the branch has learned nothing
-    but when to stop.
+    It learns from the validation rows, of which the branch has learned nothing but when to stop.
 
     Args:
-        answers: to all rows.
         branch: its log-odds that an answer is right.
+        own: the parent's own confidence.
+        right: whether each answer is.
         rows: of "validation".
     """
-    both = np.column_stack([branch, answers.own])
-    return {BRANCH: branch, BOTH: regression(both, answers.right, rows["validation"])}
+    return Regression.of(pair(branch, own), right, rows["validation"])
 
 
-def regression(
-    inputs: Float64[np.ndarray, "n k"], right: Bool[np.ndarray, " n"], learned: Int64[np.ndarray, " m"]
-) -> Scores:
-    """Log-odds by a logistic regression on standardised inputs, learned from some rows."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+def pair(branch: Any, own: Any) -> Any:
+    """What ``joined`` learns from and is asked with, of arrays of numpy or torch: (n, 2)."""
+    return array_namespace(branch).stack([branch, own], axis=1)
 
-    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(inputs[learned], right[learned])
-    return np.asarray(model.decision_function(inputs), np.float64)
+
+@dataclass(frozen=True)
+class Regression:
+    """A logistic regression on standardised inputs.
+
+    Attributes:
+        mean: of each input.
+        scale: of each input, its standard deviation.
+        weights: of each standardised input.
+        bias: log-odds where all inputs are at their mean.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+
+    @classmethod
+    def of(
+        cls,
+        inputs: Float64[np.ndarray, "n k"],
+        right: Bool[np.ndarray, " n"],
+        learned: Int64[np.ndarray, " m"],
+    ) -> "Regression":
+        """Learn whether answers are right from some rows."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+
+        standard = StandardScaler().fit(inputs[learned])
+        model = LogisticRegression().fit(standard.transform(inputs[learned]), right[learned])
+        mean, scale, weights = (
+            tuple(some.tolist()) for some in (standard.mean_, standard.scale_, model.coef_[0])
+        )
+        return cls(mean, scale, weights, float(model.intercept_[0]))
+
+    def __call__(self, inputs: Any) -> Any:
+        """Log-odds of float64 inputs (n, k), an array of numpy or torch, (n,)."""
+        xp = array_namespace(inputs)
+        mean, scale, weights = (
+            xp.asarray(some, dtype=xp.float64) for some in (self.mean, self.scale, self.weights)
+        )
+        return xp.sum((inputs - mean) / scale * weights, axis=1) + self.bias
 
 
 def prior(

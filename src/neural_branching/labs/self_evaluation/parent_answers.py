@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from neural_branching.networks.generation import Generated
+from neural_branching.networks.logit_lens import NextTokens
 from neural_branching.selection.array_types import Bool, Float, Float64, Int64
 from neural_branching.selection.scores import formulas
 
@@ -45,9 +45,7 @@ class ParentAnswers:
     ) -> "ParentAnswers":
         """Of a classifier: the likeliest label, its log-odds, margin and entropy."""
         values = np.asarray(logits, np.float64)
-        order = np.sort(values, axis=1)
-        # Finite where 1 − p is not.
-        odds = order[:, -1] - logsumexp(order[:, :-1], axis=1)
+        odds = np.asarray(formulas.log_odds(values))
         features = {
             "log-odds": odds,
             "margin": np.asarray(formulas.margin(values)),
@@ -71,6 +69,18 @@ class ParentAnswers:
         }
         answers = np.unique(texts, return_inverse=True)[1].astype(np.int64)
         return cls(right, answers, total, features, None, np.full(len(texts), -1))
+
+
+def agreeing_tokens(read: NextTokens, final: NextTokens) -> ParentAnswers:
+    """The tokens that a stage would write, right where they are the model's."""
+    features = {
+        "log-probability": read.log_probability,
+        "margin": read.margin,
+        "entropy": read.entropy,
+    }
+    right = read.token == final.token
+    none = np.full(len(right), -1)
+    return ParentAnswers(right, read.token, read.log_probability, features, None, none)
 
 
 def agreeing(readout: Float[np.ndarray, "n labels"], final: Float[np.ndarray, "n labels"]) -> ParentAnswers:

@@ -15,7 +15,7 @@ from neural_branching.selection.arrays import Floats
 from neural_branching.selection.exchangeability import exchangeability
 from neural_branching.selection.intervals import Bootstrap, percentile_interval
 from neural_branching.selection.row_groups import one_per_group
-from neural_branching.selection.thresholds.threshold import HeldOut, Threshold
+from neural_branching.selection.thresholds.threshold import Choice, HeldOut, Threshold
 
 AREAS = ("failure_auroc", "aurc", "augrc")
 
@@ -62,10 +62,18 @@ class Rater:
             }
         return found
 
+    def choice(self, scores: Scores) -> Choice:
+        """The smallest confidence that is accepted.
+
+        Args:
+            scores: of all rows.
+        """
+        return self.rule.fit(self._held_out(scores))
+
     def _alone(self, scores: Scores, drawn: Mapping[str, Floats]) -> dict[str, Any]:
         test, groups = self.rows["test"], self._groups("test")
         score, wrong = scores[test], self.wrong[test]
-        choice = self.rule.fit(self._held_out(scores))
+        choice = self.choice(scores)
         if groups is None:
             areas = area_intervals(risk_coverage_curve(score, wrong))
         else:

@@ -2,21 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
 from neural_branching.artifacts import activations as act
 from neural_branching.artifacts.build_networks import check_branch, check_budget, check_parent, outline
-from neural_branching.artifacts.ensure_branch import ensure_logits
 from neural_branching.artifacts.ensure_data import ensure_data
 from neural_branching.artifacts.ensure_parent import ensure_parent
-from neural_branching.artifacts.outputs import TrainedBranch
 from neural_branching.artifacts.trained_weights import HISTORY
 from neural_branching.artifacts.workspace import Workspace
-from neural_branching.config.branch_spec import BranchSpec
-from neural_branching.data.split import CODES, LEFT_OUT, SPLITS, TRAIN
 from neural_branching.data.table import DataTable
 from neural_branching.errors import InputError
 from neural_branching.files.progress import progress
@@ -24,32 +19,22 @@ from neural_branching.labs.self_evaluation.confidences import (
     BRANCH,
     WITH_BRANCH,
     Rows,
-    own_confidences,
-    with_branch,
 )
-from neural_branching.labs.self_evaluation.parent_answers import ParentAnswers, agreeing
-from neural_branching.labs.self_evaluation.rating import Rater
-from neural_branching.labs.self_evaluation.self_evaluation_spec import RIGHT, WRONG, SelfEvaluationSpec
+from neural_branching.labs.self_evaluation.self_evaluation_spec import SelfEvaluationSpec
+from neural_branching.labs.self_evaluation.stage_branches import READOUT, StageBranch, stage_branches
 from neural_branching.labs.self_evaluation.targets import AgreesWithFinal
 from neural_branching.labs.self_evaluation.written_answers import (
     accepted_answers,
-    ensure_written,
-    graded,
-    read_written,
-    seen_texts,
 )
 from neural_branching.labs.study_run import origin
 from neural_branching.networks.huggingface_text import HuggingFaceText
 from neural_branching.networks.readout import stages_of
-from neural_branching.selection.array_types import Bool, Float64, Int64
 from neural_branching.selection.exchangeability import shifts
-from neural_branching.selection.risk_coverage import failure_auroc
-from neural_branching.store.artifact_store import Artifact, store_at
+from neural_branching.store.artifact_store import Artifact, Store, store_at
 from neural_branching.training.history import History
 
 Numbers = dict[str, Any]
-NOT_ASKED = "not asked"  # the label of rows that the parent is not asked about
-READOUT = "readout"
+COMMAND = "judge"
 
 
 @dataclass(frozen=True)
@@ -81,13 +66,17 @@ def check(spec: SelfEvaluationSpec) -> None:
             "model, or a parent that classifies."
         )
     for stage in spec.stages or ():
+        if spec.through_lens and len(stages_of(stage)) > 1:
+            raise InputError(
+                f"stages has {stage!r}, which the parent's head cannot read: name single stages."
+            )
         for one in stages_of(stage):
             if network.place(one, "stages") >= _answered_at(spec):
                 raise InputError(
                     f"stages has {one!r}, which is not before the parent's answer: choose among "
-                    f"{', '.join(_stages(replace(spec, stages=None)))}."
+                    f"{', '.join(study_stages(replace(spec, stages=None)))}."
                 )
-    for stage in _stages(spec):
+    for stage in study_stages(spec):
         check_branch(spec.parent, spec.at(stage))
 
 
@@ -97,9 +86,9 @@ def check_table(spec: SelfEvaluationSpec, table: DataTable) -> None:
     Raises:
         InputError: if not.
     """
-    if not spec.parent.labels.names:
+    if not spec.parent.labels.names and not spec.through_lens:
         accepted_answers(table, spec.data.source)
-    for stage in _stages(spec):
+    for stage in study_stages(spec):
         check_budget(spec.parent, spec.at(stage), len(table), len(table.rows("train")))
 
 
@@ -119,24 +108,21 @@ def run(
     check(spec)
     spec.compute.apply()
     store = store_at(spec.outputs / "store")
-    stages, named, seeds = _stages(spec), dict[str, Artifact](), dict[str, Numbers]()
+    stages, named, seeds = study_stages(spec), dict[str, Artifact](), dict[str, Numbers]()
     # Weights that learn nothing of a split are those of every split.
     fixed = not spec.parent.learns and spec.parent.normalize == "none"
     weights: Artifact | None = None
     with progress("Self-evaluation") as show:
         for place in range(spec.repeats):
             one = spec.repeat(place)
-            table = ensure_data(one.data, store, fingerprint=fingerprint)
-            check_table(one, table)
-            if weights is None or not fixed:
-                weights = ensure_parent(store, one.data, table, one.compute, one.parent)
-            workspace = Workspace(store, one.data, table, one.compute, one.parent, weights)
-            trained = {"data": table.artifact, "parent": weights}
+            workspace = workspace_of(one, store, fingerprint, weights if fixed else None)
+            weights = workspace.weights
+            trained = {"data": workspace.table.artifact, "parent": weights}
             seeds[str(one.data.split.seed)] = _seed(one, workspace, stages, trained)
             named |= {f"{name} {one.data.split.seed}": artifact for name, artifact in trained.items()}
             show((place + 1) / spec.repeats)
     results = {
-        "command": "judge",
+        "command": COMMAND,
         "status": "completed",
         "data": spec.data.name,
         "parent": spec.parent.name,
@@ -156,112 +142,72 @@ def run(
     )
 
 
+def workspace_of(
+    spec: SelfEvaluationSpec, store: Store, fingerprint: str | None = None, weights: Artifact | None = None
+) -> Workspace:
+    """The parent of one split, found or trained, and its examples.
+
+    Args:
+        spec: the study of this split.
+        store: where artifacts are kept.
+        fingerprint: of the data that is expected; None for any.
+        weights: the parent's, where they are known.
+
+    Raises:
+        InputError: as ``check_table``.
+    """
+    table = ensure_data(spec.data, store, fingerprint=fingerprint)
+    check_table(spec, table)
+    weights = weights or ensure_parent(store, spec.data, table, spec.compute, spec.parent)
+    return Workspace(store, spec.data, table, spec.compute, spec.parent, weights)
+
+
 def _seed(
     spec: SelfEvaluationSpec, workspace: Workspace, stages: Sequence[str], trained: dict[str, Artifact]
 ) -> Numbers:
     """Everything of one split: what was asked, and by stage what every confidence is worth."""
     by_stage, alone, counts = dict[str, Numbers](), dict[str, Numbers](), Numbers()
-    for stage, seen, answers in _answered(spec, workspace, stages, trained):
-        asked = _asked(seen.table, answers.right, spec.classes)
-        rows = {split: asked.rows(split, (WRONG, RIGHT)) for split in SPLITS}
-        _refuse_one_outcome(spec, rows, answers.right)
-        head = TrainedBranch.of(replace(seen, table=asked), spec.at(stage))
-        trained[f"{BRANCH} {stage}"] = head.artifacts["branch"]
-        odds = np.diff(head.all_logits.astype(np.float64), axis=1)[:, 0]
-        scores = {**own_confidences(answers, rows), **with_branch(answers, odds, rows)}
-        found = Rater(~answers.right, rows, asked.groups, spec.threshold).rate(scores, answers.name)
-        if not isinstance(spec.target, AgreesWithFinal):  # which asks another readout at every stage
+    for stage, one in zip(stages, stage_branches(spec, workspace, stages), strict=True):
+        trained |= networks_of(stage, one)
+        scores = {**one.without_branch, **one.with_branch}
+        found = one.rater(spec).rate(scores, one.answers.name)
+        if not isinstance(spec.target, AgreesWithFinal):  # the same answers at every stage
             alone = {name: found.pop(name) for name in [*found] if name not in WITH_BRANCH}
         by_stage[stage] = {
-            "right": {split: float(answers.right[one].mean()) for split, one in rows.items()},
-            "validation": _validation_auroc(odds, answers.right, rows["validation"]),
+            "right": {split: float(one.answers.right[rows].mean()) for split, rows in one.rows.items()},
+            "validation": one.validation,
             "confidences": found,
         }
-        counts = {"n": {split: len(one) for split, one in rows.items()}, "groups": _groups(asked, rows)}
+        counts = {
+            "n": {split: len(rows) for split, rows in one.rows.items()},
+            "groups": _groups(one.table, one.rows),
+            "own": one.answers.name,
+        }
+    told = {
+        (stage, name): area for stage, one in by_stage.items() for name, area in one["validation"].items()
+    }
+    stage, confidence = max(told, key=lambda place: told[place])
     return {
         **counts,
-        "chosen": max(by_stage, key=lambda name: by_stage[name]["validation"]),
-        "own": answers.name,
+        "chosen": max(by_stage, key=lambda stage: told[stage, BRANCH]),
+        "judge": {"stage": stage, "confidence": confidence},
         "without_branch": alone,
         "stages": by_stage,
     }
+
+
+def networks_of(stage: str, one: StageBranch) -> dict[str, Artifact]:
+    """Name → what was trained for a stage."""
+    several = {f"{BRANCH} {stage}": one.head}
+    if one.readout:
+        several[f"{READOUT} {stage}"] = one.readout
+    return {name: trained.artifacts["branch"] for name, trained in several.items()}
 
 
 def _groups(table: DataTable, rows: Rows) -> dict[str, int] | None:
     """Number of groups in each split; None where there are none."""
     groups = table.groups
     return None if groups is None else {split: len(np.unique(groups[some])) for split, some in rows.items()}
-
-
-def _answered(
-    spec: SelfEvaluationSpec, workspace: Workspace, stages: Sequence[str], trained: dict[str, Artifact]
-) -> Iterator[tuple[str, Workspace, ParentAnswers]]:
-    """For each stage what its branch sees, and the answers that it is to tell apart."""
-    if not spec.parent.labels.names:
-        network = outline(spec.parent).network
-        assert isinstance(network, HuggingFaceText)
-        artifact = ensure_written(workspace, network, spec.generation)
-        written = read_written(artifact)
-        answers = ParentAnswers.of_texts(written, graded(workspace, written))
-        seen = seen_texts(workspace, artifact, spec.generation)
-        yield from ((stage, seen, answers) for stage in stages)
-        return
-    logits = act.read(ensure_logits(workspace), "logits").numpy()
-    labels, table = spec.parent.labels, workspace.table
-    if isinstance(spec.target, AgreesWithFinal):
-        for stage in stages:
-            readout = TrainedBranch.of(_of_the_parent(workspace), _readout(spec, stage))
-            trained[f"{READOUT} {stage}"] = readout.artifacts["branch"]
-            yield stage, workspace, agreeing(readout.all_logits, logits)
-        return
-    targets = labels.targets(table.classes)[table.labels]
-    answers = ParentAnswers.of_logits(logits, logits.argmax(axis=1) == targets, targets)
-    yield from ((stage, workspace, answers) for stage in stages)
-
-
-def _asked(table: DataTable, right: Bool[np.ndarray, " n"], classes: Sequence[str]) -> DataTable:
-    """The same rows with another question: is the answer right? Rows of other classes are not asked about."""
-    mine = np.isin(table.labels, table.indices(classes))
-    labels = np.where(mine, right.astype(np.int64), 2)
-    digest = sha256(f"{table.split_key}/".encode() + labels.tobytes()).hexdigest()
-    return replace(table, classes=(WRONG, RIGHT, NOT_ASKED), labels=labels, split_key=digest)
-
-
-def _of_the_parent(workspace: Workspace) -> Workspace:
-    """The workspace in which branches learn from what the parent has learned from."""
-    table, parent = workspace.table, CODES.index("parent")
-    split = np.where(table.split == parent, TRAIN, table.split)
-    split[table.split == CODES.index("branch")] = LEFT_OUT
-    return replace(
-        workspace, table=replace(table, split=split.astype(np.int8), split_key=f"{table.split_key}/parent")
-    )
-
-
-def _readout(spec: SelfEvaluationSpec, stage: str) -> BranchSpec:
-    """A branch like the others that tells the parent's labels apart."""
-    of = spec.parent.labels.of
-    groups = tuple(
-        tuple(name for name, label in of.items() if label == one) for one in spec.parent.labels.names
-    )
-    return replace(spec.at(stage), name=READOUT, groups=groups)
-
-
-def _refuse_one_outcome(spec: SelfEvaluationSpec, rows: Rows, right: Bool[np.ndarray, " n"]) -> None:
-    for split, some in rows.items():
-        if right[some].all() or not right[some].any():
-            outcome = "right" if right[some].all() else "wrong"
-            word = "right" if spec.parent.labels.names or outcome == "right" else "accepted"
-            state = "are all right" if outcome == "right" else f"hold none that is {word}"
-            raise InputError(
-                f"The {len(some)} answers of parent={spec.parent.name} to the examples of {split} {state}: a "
-                "branch tells right answers from wrong ones, and needs both in every split."
-            )
-
-
-def _validation_auroc(
-    odds: Float64[np.ndarray, " n"], right: Bool[np.ndarray, " n"], rows: Int64[np.ndarray, " m"]
-) -> float:
-    return failure_auroc(odds[rows], ~right[rows])
 
 
 def by_place(seed: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -283,7 +229,7 @@ def _shifts(seeds: Mapping[str, Numbers]) -> Numbers:
     return {"tests": len(tests), "shifted": [{"seed": s, "stage": t, "confidence": c} for s, t, c in seen]}
 
 
-def _stages(spec: SelfEvaluationSpec) -> tuple[str, ...]:
+def study_stages(spec: SelfEvaluationSpec) -> tuple[str, ...]:
     """Those asked for, or the main stages before the parent's answer."""
     if spec.stages is not None:
         return spec.stages
@@ -293,7 +239,14 @@ def _stages(spec: SelfEvaluationSpec) -> tuple[str, ...]:
 
 
 def _answered_at(spec: SelfEvaluationSpec) -> float:
-    """Place of the parent's answer among its stages; behind all of them where it writes one."""
-    return (
-        outline(spec.parent).network.place("logits", "stages") if spec.parent.labels.names else float("inf")
-    )
+    """Place of the parent's answer among its stages; behind all of them where it writes one.
+
+    What its head reads of the last block is the answer itself.
+    """
+    network = outline(spec.parent).network
+    if spec.parent.labels.names:
+        return network.place("logits", "stages")
+    if not spec.through_lens:
+        return float("inf")
+    assert isinstance(network, HuggingFaceText)
+    return network.place(network.main_stages[-2], "stages")

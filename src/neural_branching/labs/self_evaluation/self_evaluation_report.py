@@ -11,7 +11,7 @@ from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
 from neural_branching.labs.self_evaluation import run_self_evaluation
 from neural_branching.labs.self_evaluation.confidences import BOTH, BRANCH
-from neural_branching.labs.self_evaluation.run_self_evaluation import by_place
+from neural_branching.labs.self_evaluation.run_self_evaluation import COMMAND, by_place
 from neural_branching.labs.self_evaluation.self_evaluation_figures import draw
 from neural_branching.labs.self_evaluation.self_evaluation_spec import SelfEvaluationSpec
 from neural_branching.labs.study_run import begin_study, finish_study
@@ -20,7 +20,6 @@ from neural_branching.report.cells import Cell, Entry, markdown_table
 from neural_branching.report.provenance import provenance
 from neural_branching.report.screen_table import Column, ScreenTable, console, print_table
 
-COMMAND = "judge"
 SUMMARY, TABLE = "self_evaluation.md", "self_evaluation.csv"
 # Heading → place of a number of every confidence.
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -57,7 +56,12 @@ class Line:
 
 
 def execute(
-    spec: SelfEvaluationSpec, folder: Path, overrides: Sequence[str], sweep: Path | None
+    spec: SelfEvaluationSpec,
+    folder: Path,
+    overrides: Sequence[str],
+    sweep: Path | None,
+    *,
+    draw_figures: bool = True,
 ) -> dict[str, Any]:
     """Do a study and write its run, the results last.
 
@@ -66,6 +70,7 @@ def execute(
         folder: of the run, which exists and is empty.
         overrides: what the user typed.
         sweep: folder of the sweep that the run belongs to; None for none.
+        draw_figures: whether to draw its figures too.
 
     Raises:
         InputError: as ``run_self_evaluation.run``.
@@ -75,7 +80,8 @@ def execute(
     text = [*markdown_table(["stage", "confidence", *_COLUMNS], rows), "", *remarks(done.results)]
     write_atomically(folder / SUMMARY, "\n".join(text) + "\n")
     _write_rows(folder / TABLE, done.results)
-    return finish_study(spec, folder, done.results, [SUMMARY, TABLE], draw(done.results), done.histories)
+    drawn = draw(done.results) if draw_figures else {}
+    return finish_study(spec, folder, done.results, [SUMMARY, TABLE], drawn, done.histories)
 
 
 def lines(results: Mapping[str, Any]) -> Iterator[Line]:
@@ -110,6 +116,11 @@ def remarks(results: Mapping[str, Any]) -> list[str]:
         f"coverage: of {results['threshold']}, {results['promise']}; {_certified(results)}.",
         f"Stage of the largest AUROC on validation, by split: {', '.join(chosen)}.",
     ]
+    first = seeds[0]["judge"]
+    said.append(
+        f"predict goes by {first['confidence']} at {first['stage']}, the largest AUROC on validation of the "
+        "first split."
+    )
     shifts = results["shifts"]
     count = len(shifts["shifted"])
     said.append(

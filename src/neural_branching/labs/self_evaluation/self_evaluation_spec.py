@@ -13,13 +13,14 @@ from neural_branching.config.build import build, check_keys, plain
 from neural_branching.config.data_spec import DataSpec
 from neural_branching.config.experiment import compute_of
 from neural_branching.config.kept_activations import KeptActivations
+from neural_branching.config.own_classes import find_own_modules
 from neural_branching.config.parent_spec import ParentSpec
 from neural_branching.data.hashes import FileHashes
 from neural_branching.data.subset import Subset
 from neural_branching.data.views import Views
 from neural_branching.errors import InputError, whole
 from neural_branching.labs.self_evaluation.generation_spec import GenerationSpec
-from neural_branching.labs.self_evaluation.targets import Target
+from neural_branching.labs.self_evaluation.targets import AgreesWithFinal, Target
 from neural_branching.selection.thresholds.threshold import Threshold
 from neural_branching.training.compute import Compute
 
@@ -68,15 +69,30 @@ class SelfEvaluationSpec:
             InputError: for the first thing that cannot be used.
         """
         values = plain(config)
+        find_own_modules(values)
+        return cls.from_values(values, trusted=True)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], *, trusted: bool) -> "SelfEvaluationSpec":
+        """As ``from_config``, of plain values.
+
+        Args:
+            values: the whole configuration.
+            trusted: whether the user has written it, or vouches for it.
+
+        Raises:
+            UntrustedError: for classes of other packages, if it is not trusted.
+            InputError: for the first thing that cannot be used.
+        """
         check_keys(values, _KEYS, "The configuration")
         outputs = Path(str(values["outputs"])).absolute()
-        data = DataSpec.of(values["data"], FileHashes(outputs / "store" / "hashes"), trusted=True)
-        subset = build(values["subset"], "subset", Subset, trusted=True)
+        data = DataSpec.of(values["data"], FileHashes(outputs / "store" / "hashes"), trusted=trusted)
+        subset = build(values["subset"], "subset", Subset, trusted=trusted)
         classes = subset.resolve(data.classes, data.superclasses)
         kept = KeptActivations.of(values["activations"])
-        parent = ParentSpec.of(values["parent"], data, classes, kept, trusted=True)
+        parent = ParentSpec.of(values["parent"], data, classes, kept, trusted=trusted)
         classifies, disjoint = bool(parent.labels.names), data.split.disjoint
-        target = build(values["target"], "target", Target, trusted=True)
+        target = build(values["target"], "target", Target, trusted=trusted)
         if not classifies and data.input.name != "texts":
             raise InputError(
                 f"parent={parent.name} gives no answers that could be right: it has no logits, and "
@@ -87,21 +103,32 @@ class SelfEvaluationSpec:
                 "data.split.disjoint is false: the parent is right on nearly all examples that it learned "
                 "from, so that branches have to learn from others; write data.split.disjoint=true."
             )
-        target.check(classifies=classifies, disjoint=disjoint)
+        branch, generation = _branch(values, trusted=trusted), GenerationSpec.of(values["generation"])
+        target.check(
+            classifies=classifies,
+            disjoint=disjoint,
+            branch_after=generation.branch_after,
+            readout=branch.readout.kind,
+        )
         return cls(
             data=data,
             classes=classes,
             parent=parent,
-            branch=_branch(values),
+            branch=branch,
             target=target,
-            threshold=_threshold(values),
-            generation=GenerationSpec.of(values["generation"]),
+            threshold=_threshold(values, trusted=trusted),
+            generation=generation,
             stages=_stages(values["stages"]),
             repeats=whole(values["repeats"], "repeats", 1),
-            compute=compute_of(values, outputs, trusted=True),
+            compute=compute_of(values, outputs, trusted=trusted),
             outputs=outputs,
             config=values,
         )
+
+    @property
+    def through_lens(self) -> bool:
+        """Whether stages answer by a language model's own head."""
+        return isinstance(self.target, AgreesWithFinal) and not self.parent.labels.names
 
     def repeat(self, place: int) -> "SelfEvaluationSpec":
         """The study of one split: everything that is drawn is drawn from another seed."""
@@ -123,18 +150,18 @@ class SelfEvaluationSpec:
         return replace(self.branch, stage=stage)
 
 
-def _branch(values: Mapping[str, Any]) -> BranchSpec:
+def _branch(values: Mapping[str, Any], *, trusted: bool) -> BranchSpec:
     branch, point = values["branch"], values["branch_point"]
     check_keys(branch, KEYS, "branch")
     check_keys(point, POINT_KEYS, "branch_point")
     if branch["examples_per_class"] is not None:
         raise InputError("branch.examples_per_class is not used here: leave it at null.")
     groups = ((WRONG,), (RIGHT,))
-    return BranchSpec.of("self_evaluation", groups, point, branch, Views(), None, 1.0, trusted=True)
+    return BranchSpec.of("self_evaluation", groups, point, branch, Views(), None, 1.0, trusted=trusted)
 
 
-def _threshold(values: Mapping[str, Any]) -> Threshold:
-    threshold = build(values["threshold"], "threshold", Threshold, trusted=True)
+def _threshold(values: Mapping[str, Any], *, trusted: bool) -> Threshold:
+    threshold = build(values["threshold"], "threshold", Threshold, trusted=trusted)
     if threshold.needs_foreign:
         raise InputError(
             f"threshold={threshold.kind} takes foreign classes, and there are none here: choose another."

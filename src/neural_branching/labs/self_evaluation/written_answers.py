@@ -80,19 +80,27 @@ def read_written(artifact: Artifact) -> list[Generated]:
     ]
 
 
-def seen_texts(workspace: Workspace, written: Artifact, how: GenerationSpec) -> TextsSeen:
-    """The workspace of what a branch sees, row by row as in the table of questions."""
+def seen_texts(workspace: Workspace, written: Artifact | None, how: GenerationSpec) -> TextsSeen:
+    """The workspace of what a branch sees, row by row as in the table of questions.
+
+    Args:
+        workspace: of the questions.
+        written: the answers; None where a branch looks before any is written.
+        how: the model is asked.
+    """
     identity = {
         "recipe": RECIPE,
         "texts": workspace.table.artifact.sha(CONTENT),
-        "answers": written.sha(WRITTEN),
+        "answers": written.sha(WRITTEN) if written else None,
         "shots": how.shots,
         "after": how.branch_after,
     }
 
     def write(folder: Path) -> Facts:
-        pairs = zip(_questions(workspace), read_written(written), strict=True)
-        np.save(folder / CONTENT, packed([how.seen(question, one.text) for question, one in pairs]))
+        questions = _questions(workspace)
+        answers = [one.text for one in read_written(written)] if written else [""] * len(questions)
+        pairs = zip(questions, answers, strict=True)
+        np.save(folder / CONTENT, packed([how.seen(question, answer) for question, answer in pairs]))
         return {}
 
     artifact = workspace.store.fetch("seen", identity, write, needs=(CONTENT,))

@@ -6,7 +6,7 @@ Every function takes logits of any such array type, and returns an array of the 
 
 from typing import Any
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from neural_branching.selection.array_types import Float
 
@@ -58,3 +58,12 @@ def energy(logits: Float[Array, "n classes"]) -> Float[Array, " n"]:
     xp = array_namespace(logits)
     largest = xp.max(logits, axis=1, keepdims=True)
     return xp.log(xp.sum(xp.exp(logits - largest), axis=1)) + largest[:, 0]
+
+
+def log_odds(logits: Float[Array, "n classes"]) -> Float[Array, " n"]:
+    """Ln p₁ / (1 − p₁) of the likeliest of at least two classes; finite where 1 − p₁ is rounded to 0."""
+    xp = array_namespace(logits)
+    places = xp.arange(logits.shape[1], device=device(logits))
+    likeliest = places[None] == xp.argmax(logits, axis=1)[:, None]
+    # Without sorting, which ONNX has no operator for in double precision.
+    return xp.max(logits, axis=1) - energy(xp.where(likeliest, -xp.inf, logits))
