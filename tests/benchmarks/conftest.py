@@ -70,7 +70,7 @@ def _page(record: dict[str, Any]) -> str:
             "",
             f"`make bench` writes this page: up to {record['repeats']} interleaved repeats in one process on "
             f"{record['cores']} cores; {where}. A ratio is the median of ours over theirs, turn by turn, "
-            "with its range: below 1, ours is faster.",
+            "with its range: below 1, ours is faster. Lines may come from different runs of it.",
             "",
             "| ours | beside | threads | ours, ms | theirs, ms | ratio |",
             "|---|---|---|---|---|---|",
