@@ -36,7 +36,7 @@ from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.networks.torchvision_model import TorchvisionModel
 from neural_branching.networks.vit import VisionTransformer
 from neural_branching.networks.wrapped import as_network
-from neural_branching.predictor import Head, Prediction, Predictor
+from neural_branching.predictor import Head, Prediction, Predictor, Step
 from neural_branching.report.answers_file import Writer
 from neural_branching.routing.descent import FittedRouter, answers_of
 from neural_branching.routing.hierarchy import ROOT, Node, Tree
@@ -217,6 +217,22 @@ def test_what_the_store_has_lost_is_named(place: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "outputs" / "store" / lost.parent.name / lost.name)
     with pytest.raises(InputError, match=rf"rests on .*{lost.name}, which is gone: repeat the run"):
         load(tmp_path / "outputs" / "runs" / "soft")
+
+
+@pytest.mark.parametrize("artifacts", [{}, {"data": None}, [], None])
+def test_results_that_rest_on_nothing_are_named(artifacts: object, place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "outputs" / "runs" / "soft", tmp_path / "soft")
+    results = json.loads((tmp_path / "soft" / "results.json").read_text())
+    (tmp_path / "soft" / "results.json").write_text(json.dumps(results | {"artifacts": artifacts}))
+    with pytest.raises(InputError):
+        load(tmp_path / "soft")
+
+
+def test_what_a_model_wrote_does_not_steer_the_screen() -> None:
+    writer, said = Writer(), "\x1b[31mred\nline"
+    writer.answered("a", Prediction(said, (said,), 0.5, True, (Step("branch", said, 0.5, 0.5, 0.4, True),)))
+    assert r"\x1b[31mred\nline" in writer.shown[0]
+    assert all(cell.isprintable() for cell in writer.shown[0])
 
 
 def test_pixels_of_another_shape_are_refused(place: Path) -> None:

@@ -108,8 +108,8 @@ def export(predictor: ExamplePredictor, file: Path) -> tuple[int, float]:
     one_of(file.suffix, (".pt2", ".onnx"), "The suffix of the file")
     if not isinstance(predictor, Predictor | ClassifierJudge):
         raise InputError(
-            "The run judges what a language model writes token by token, which is no single program: use "
-            "predict, or nb.load in Python."
+            "The run judges the answers of a language model, which is no single program: use predict, or "
+            "nb.load in Python."
         )
     examples = predictor.encoded(torch.from_numpy(np.array(predictor.examples)))
     example = examples[[0, -1]]  # two: a program traced with one would take only one

@@ -213,9 +213,6 @@ def _decided(results: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-_DECIDED = dict.fromkeys(("train", "route", "cascade"), _decided)
-
-
 def _refuse_other(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     """Refuse what is not the run any more: its configuration gives other answers than its results say."""
     for place in {**theirs, **mine}:

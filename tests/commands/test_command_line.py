@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from PIL import Image
 
 from neural_branching import cli
@@ -120,7 +121,12 @@ def test_sixteen_settings_train_one_parent_and_four_branches_and_nothing_the_sec
         "branch_point=hidden1,hidden2",
         "threshold.value=0.3,0.4,0.5,0.6",
     ]
+    composed, load = [], ConfigLoaderImpl.load_sweep_config
+    monkeypatch.setattr(
+        ConfigLoaderImpl, "load_sweep_config", lambda *given: composed.append(given) or load(*given)
+    )
     assert run(monkeypatch, *sweep) == 0
+    assert len(composed) == 4  # Hydra has composed no job just to check it
     built = [part for result in results() for part, entry in result["artifacts"].items() if entry["built"]]
     assert len(results()) == 4
     assert sum(len(records(result)) for result in results()) == 16

@@ -16,8 +16,6 @@ from neural_branching.commands.composition import compose_jobs, joined_threshold
 from neural_branching.config.build import conf_dir
 from neural_branching.config.experiment import thresholds_of
 
-pytestmark = pytest.mark.thorough
-
 
 @pytest.fixture(autouse=True)
 def hydra() -> Iterator[None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, configure_log
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -54,6 +55,7 @@ class CheckAndSummarize(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Compose and check every job of a sweep before the first one starts."""
         jobs, sweep = _jobs(config, kwargs["config_name"]), Path(config.hydra.sweep.dir)
+        _check_jobs_once()
         if not jobs:
             sys.exit("The sweep has no job: one of its lists of values is empty.")
         asked, data = _exit_on_bad_input(lambda: check(self.command, jobs, sweep))
@@ -144,6 +146,18 @@ def check(command: str, jobs: Sequence[DictConfig], folder: Path) -> tuple[list[
             tables[data] = ensure_data(one.data, store_at(one.outputs / "store"))
         kind.check_table(one, tables[data])
     return asked, {data: table.artifact.key for data, table in tables.items()}
+
+
+def _check_jobs_once() -> None:
+    """Keep Hydra's sweeper from composing every job to check it, as has been done.
+
+    It takes as long as a warm job does by itself.
+    """
+    # The class that Hydra knows, which is not the one of an import: it loads its plugins anew.
+    sweeper: Any = Plugins.instance().class_name_to_class[
+        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+    ]
+    sweeper.validate_batch_is_legal = lambda *_: None
 
 
 def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:

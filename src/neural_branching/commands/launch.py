@@ -73,7 +73,6 @@ def launch(command: str, arguments: list[str]) -> None:
                 raise explained(error, typed.overrides, name) from error
         return
     sys.argv = [f"neural-branching {command}", *_one_job_for_thresholds(command, arguments, typed)]
-    _check_jobs_once()
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
     except (Exception, SystemExit) as error:
@@ -84,20 +83,6 @@ def launch(command: str, arguments: list[str]) -> None:
                 raise sentence from error
         _say_what_is_there()
         raise
-
-
-def _check_jobs_once() -> None:
-    """Keep Hydra's sweeper from composing every job to check it, as ``CheckAndSummarize`` has done.
-
-    It takes as long as a warm job does by itself.
-    """
-    from hydra.core.plugins import Plugins
-
-    # The class that Hydra knows, which is not the one of an import: it loads its plugins anew.
-    sweeper: Any = Plugins.instance().class_name_to_class[
-        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-    ]
-    sweeper.validate_batch_is_legal = lambda *_: None
 
 
 def _say_what_is_there() -> None:

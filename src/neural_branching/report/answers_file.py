@@ -95,14 +95,14 @@ class Writer:
             self._file.write(json.dumps({"file": name, **_plain(asdict(one))}) + "\n")
         if len(self.shown) < SHOWN:
             paths = (
-                f"{printable(step.label)} {step.probability:.2f}{'' if step.accepted else ' ✗'}"
+                f"{_shown(step.label)} {step.probability:.2f}{'' if step.accepted else ' ✗'}"
                 for step in one.trace
             )
             accepted = "yes" if one.accepted else "no"
             self.shown.append(
                 [
                     printable(name),
-                    printable(one.answer or "–"),
+                    _shown(one.answer or "–"),
                     number(one.confidence),
                     accepted,
                     " > ".join(paths),
@@ -151,3 +151,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return None if isinstance(value, float) and abs(value) == float("inf") else value
+
+
+def _shown(answer: str) -> str:
+    """An answer for a screen, which what a model wrote must not steer."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in printable(answer))

@@ -264,9 +264,16 @@ def outputs_of(folder: Path, results: Mapping[str, Any]) -> Path:
     """The folder of the store that has every artifact of a run: around the run, or where it was made.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is none, or the results name none.
     """
-    kept = [Path(entry["path"]) for entry in results["artifacts"].values()]
+    try:
+        kept = [Path(entry["path"]) for entry in results["artifacts"].values()]
+    except (TypeError, KeyError, AttributeError):
+        kept = []
+    if not kept:
+        raise InputError(
+            f"{folder / RESULTS} does not say which artifacts it rests on: repeat the run that made it."
+        )
     for outputs in (*folder.parents, kept[0].parents[2]):
         if all((outputs / "store" / path.parent.name / path.name).is_dir() for path in kept):
             return outputs

@@ -180,6 +180,18 @@ def test_what_a_study_cannot_be_loaded_as(place: Path, tmp_path: Path) -> None:
     (other / "results.json").write_text(json.dumps(results), encoding="utf-8")
     with pytest.raises(InputError, match="name a folder that train, route, cascade or judge made"):
         load(other)
+    # Another line of the table than validation prefers.
+    seed["judge"] = min(
+        (
+            {"stage": stage, "confidence": name}
+            for stage, at in seed["stages"].items()
+            for name in at["validation"]
+        ),
+        key=lambda one: seed["stages"][one["stage"]]["validation"][one["confidence"]],
+    )
+    (other / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    with pytest.raises(InputError, match="name a folder that train, route, cascade or judge made"):
+        load(other)
     del seed["judge"]
     (other / "results.json").write_text(json.dumps(results), encoding="utf-8")
     with pytest.raises(InputError, match="name a folder that train, route, cascade or judge made"):

@@ -89,6 +89,14 @@ def test_a_branch_may_say_whether_its_stage_agrees_with_the_answer(
     }
 
 
+def test_a_threshold_of_one_value_fits_no_confidence_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [one for one in TINY if not one.startswith("threshold")]
+    with pytest.raises(SystemExit, match="threshold=fixed compares with one value"):
+        typed(monkeypatch, f"outputs={tmp_path}", *others, "threshold=fixed")
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

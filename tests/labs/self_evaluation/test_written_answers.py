@@ -140,7 +140,9 @@ def test_a_language_model_is_asked_once_and_graded_by_the_labels(
     stage, name = first["judge"].values()
     assert {one.trace[0].node for one in rated} == {f"{name} at {stage}"}
     assert all(0 <= one.confidence <= 1 for one in rated)
-    with pytest.raises(InputError, match="token by token, which is no single program"):
+    with pytest.raises(
+        InputError, match="judges the answers of a language model, which is no single program"
+    ):
         export(judge, tmp_path / "judge.pt2")
     typed(monkeypatch, *asked, "generation.branch_after=question")
     assert len([one for one in (tmp_path / "store" / "answers").iterdir() if one.name[0] != "."]) == 1

@@ -44,6 +44,7 @@ class _Decided:
     seed: str
     stage: str
     confidence: str
+    told: float  # its AUROC on validation
     threshold: float | None
     artifacts: Mapping[str, str]  # name → key
 
@@ -54,6 +55,7 @@ class _Decided:
         return {
             "command": COMMAND,
             f"seeds.{seed}.judge": {"stage": stage, "confidence": name},
+            f"seeds.{seed}.stages.{stage}.validation.{name}": self.told,
             # What accepts nothing is null in the file.
             f"seeds.{seed}.stages.{stage}.confidences.{name}.threshold": self.threshold if finite else None,
             **{f"artifacts.{one} {seed}.key": key for one, key in self.artifacts.items()},
@@ -68,11 +70,14 @@ def decided(results: Mapping[str, Any]) -> dict[str, Any]:
     """
     seed, first = next(iter(results["seeds"].items()))
     stage, name = (str(first["judge"][one]) for one in ("stage", "confidence"))
+    told = first["stages"][stage]["validation"][name]
+    if any(one > told for at in first["stages"].values() for one in at["validation"].values()):
+        raise ValueError(f"{name} at {stage} is not what validation prefers")
     value = first["stages"][stage]["confidences"][name]["threshold"]
     networks = ("data", "parent", f"{BRANCH} {stage}", f"{READOUT} {stage}")
     kept = {one: results["artifacts"].get(f"{one} {seed}") for one in networks}
     keys = {one: str(entry["key"]) for one, entry in kept.items() if entry}
-    return _Decided(seed, stage, name, None if value is None else float(value), keys).places()
+    return _Decided(seed, stage, name, float(told), None if value is None else float(value), keys).places()
 
 
 def load_judge(
@@ -123,7 +128,7 @@ def load_judge(
             judge = LanguageModelJudge(network.answering(), *options)
     artifacts = {"data": workspace.table.artifact, "parent": workspace.weights, **networks_of(stage, found)}
     keys = {one: artifact.key for one, artifact in artifacts.items()}
-    return judge, _Decided(seed, stage, name, threshold, keys).places()
+    return judge, _Decided(seed, stage, name, found.validation[name], threshold, keys).places()
 
 
 def _head(trained: TrainedBranch) -> Head:

@@ -118,8 +118,8 @@ def remarks(results: Mapping[str, Any]) -> list[str]:
     ]
     first = seeds[0]["judge"]
     said.append(
-        f"predict goes by {first['confidence']} at {first['stage']}, the largest AUROC on validation of the "
-        "first split."
+        f"predict goes by {first['confidence']} at {first['stage']}: of what takes a branch, that of the "
+        "largest AUROC on validation of the first split."
     )
     shifts = results["shifts"]
     count = len(shifts["shifted"])

@@ -21,6 +21,7 @@ from neural_branching.data.views import Views
 from neural_branching.errors import InputError, whole
 from neural_branching.labs.self_evaluation.generation_spec import GenerationSpec
 from neural_branching.labs.self_evaluation.targets import AgreesWithFinal, Target
+from neural_branching.selection.thresholds.plain import Fixed
 from neural_branching.selection.thresholds.threshold import Threshold
 from neural_branching.training.compute import Compute
 
@@ -165,6 +166,11 @@ def _threshold(values: Mapping[str, Any], *, trusted: bool) -> Threshold:
     if threshold.needs_foreign:
         raise InputError(
             f"threshold={threshold.kind} takes foreign classes, and there are none here: choose another."
+        )
+    if isinstance(threshold, Fixed):
+        raise InputError(
+            f"threshold={threshold.kind} compares with one value, and confidences here have units of their "
+            "own: choose another, such as coverage or random_walk."
         )
     return threshold
 

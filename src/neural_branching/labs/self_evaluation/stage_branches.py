@@ -104,12 +104,14 @@ def stage_branches(
     Raises:
         InputError: if all answers are right, or all wrong.
     """
-    for stage, seen, answers, readout in _answered(spec, workspace, stages):
-        asked = _asked(seen.table, answers.right, spec.classes)
-        rows = {split: asked.rows(split, (WRONG, RIGHT)) for split in SPLITS}
-        _refuse_one_outcome(spec, stage, rows, answers.right)
-        head = TrainedBranch.of(replace(seen, table=asked), spec.at(stage))
-        yield StageBranch(answers, asked, rows, head, readout)
+    found = [*_answered(spec, workspace, stages)]
+    tables = [_asked(seen.table, answers.right, spec.classes) for _, seen, answers, _ in found]
+    rows = [{split: table.rows(split, (WRONG, RIGHT)) for split in SPLITS} for table in tables]
+    for (stage, _, answers, _), some in zip(found, rows, strict=True):  # before any branch is trained
+        _refuse_one_outcome(spec, stage, some, answers.right)
+    for (stage, seen, answers, readout), table, some in zip(found, tables, rows, strict=True):
+        head = TrainedBranch.of(replace(seen, table=table), spec.at(stage))
+        yield StageBranch(answers, table, some, head, readout)
 
 
 def _answered(
