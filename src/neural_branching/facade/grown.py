@@ -307,7 +307,7 @@ class Judge(Grown):
         kind: as for ``Branch``.
         network: as for ``Branch``.
         fit: as for ``Branch``.
-        options: as for ``Branch``.
+        seed: of the branches; None for the experiment's.
 
     Raises:
         InputError: for stages, a target or a threshold of another type.
@@ -330,7 +330,7 @@ class Judge(Grown):
         kind: str = "linear",
         network: Mapping[str, Any] | None = None,
         fit: Mapping[str, Any] | None = None,
-        **options: Any,
+        seed: int | None = None,
     ) -> None:
         super().__init__(
             None,
@@ -342,7 +342,7 @@ class Judge(Grown):
             network=network,
             fit=fit,
             views=None,
-            options=options,
+            options=given(seed=seed),
         )
         if subset is not None:
             self._tell_apart(subset)

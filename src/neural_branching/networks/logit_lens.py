@@ -41,7 +41,8 @@ class LogitLens:
         last: the name of the stage whose hidden states are normalised already.
 
     Raises:
-        InputError: for a model whose head does not stand behind a normalisation of the last hidden states.
+        InputError: for a model whose logits are not its head's of the normalised last hidden states: some
+            have no such normalisation, some scale or cap what the head gives.
     """
 
     def __init__(self, model: Any, last: str) -> None:
@@ -71,8 +72,9 @@ class LogitLens:
 
 @torch.inference_mode()
 def _last_norm(model: Any) -> nn.Module:
-    """The module that puts out the last hidden states."""
+    """The module that puts out the last hidden states, of which the head gives the logits."""
     put_out: list[tuple[nn.Module, Tensor]] = []
+    last: list[Tensor] = []
 
     def note(module: nn.Module, inputs: Sequence[Any], output: Any) -> None:
         if isinstance(output, Tensor):
@@ -81,15 +83,17 @@ def _last_norm(model: Any) -> nn.Module:
     base = model.base_model
     norms = [one for one in base.modules() if "norm" in type(one).__name__.lower()]
     handles = [one.register_forward_hook(note) for one in norms]
+    handles.append(base.register_forward_hook(lambda _, __, output: last.append(output.last_hidden_state)))
     try:
-        last = base(input_ids=torch.zeros(1, 2, dtype=torch.int64, device=model.device)).last_hidden_state
+        logits = model(input_ids=torch.zeros(1, 2, dtype=torch.int64, device=model.device)).logits
     finally:
         for handle in handles:
             handle.remove()
-    found = [module for module, output in put_out if torch.equal(output, last)]
-    if not found or model.get_output_embeddings() is None:
+    found = [module for module, output in put_out if torch.equal(output, last[-1])]
+    head = model.get_output_embeddings()
+    if not found or head is None or not torch.allclose(head(last[-1]), logits, rtol=1e-3, atol=1e-4):
         raise InputError(
-            f"The parent is {type(model).__name__}, whose head does not stand behind a normalisation of its "
-            "last hidden states, so that it cannot read its other stages: choose target=parent_correct."
+            f"The parent is {type(model).__name__}, whose logits are not its head's of its normalised last "
+            "hidden states, so that the head cannot read its other stages: choose target=parent_correct."
         )
     return found[-1]

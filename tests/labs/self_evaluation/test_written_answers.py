@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import GraniteConfig, GraniteForCausalLM
 
 from device import TRAINER
 from neural_branching.cli import main
@@ -168,8 +169,16 @@ def test_a_lens_reads_what_the_model_itself_would_write(model: Path) -> None:
     several = lens(first.repeat(600, 1), "h.0")
     assert several.token.tolist() == [int(expected)] * 600
     language.transformer.ln_f = torch.nn.Identity()
-    with pytest.raises(InputError, match="does not stand behind a normalisation"):
+    with pytest.raises(InputError, match="whose logits are not its head's of its normalised last"):
         LogitLens(language, "output")
+
+
+def test_a_model_that_scales_what_its_head_gives_has_no_lens() -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    of = {"vocab_size": 30, "num_key_value_heads": 2, **sizes}
+    assert LogitLens(GraniteForCausalLM(GraniteConfig(**of, logits_scaling=1.0)).eval(), "output")
+    with pytest.raises(InputError, match="The parent is GraniteForCausalLM, whose logits are not"):
+        LogitLens(GraniteForCausalLM(GraniteConfig(**of, logits_scaling=4.0)).eval(), "output")
 
 
 def test_a_stage_may_agree_with_what_is_written_next(

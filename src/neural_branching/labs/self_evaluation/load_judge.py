@@ -121,7 +121,7 @@ def load_judge(
     else:
         options = spec.generation, decision, networks, inputs, device, some, at_once
         if spec.through_lens:
-            judge = LensJudge(lens_of(spec, workspace), *options)
+            judge = LensJudge(lens_of(spec, device), *options)
         else:
             network = outline(spec.parent).network
             assert isinstance(network, HuggingFaceText)

@@ -6,6 +6,7 @@ from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from neural_branching.artifacts import activations as act
@@ -119,7 +120,7 @@ def _answered(
 ) -> Iterator[tuple[str, Workspace, ParentAnswers, TrainedBranch | None]]:
     """For each stage what its branch sees, the answers that it is to tell apart, and who gives them."""
     if spec.through_lens:
-        asked, lens = seen_texts(workspace, None, spec.generation), lens_of(spec, workspace)
+        asked, lens = seen_texts(workspace, None, spec.generation), lens_of(spec, workspace.compute.device())
         final = lens(_hidden(asked, spec, lens.last), lens.last)
         for stage in stages:
             read = lens(_hidden(asked, spec, stage), stage)
@@ -146,15 +147,15 @@ def _answered(
     yield from ((stage, workspace, answers, None) for stage in stages)
 
 
-def lens_of(spec: SelfEvaluationSpec, workspace: Workspace) -> LogitLens:
-    """What reads the stages of a language model.
+def lens_of(spec: SelfEvaluationSpec, device: torch.device) -> LogitLens:
+    """What reads the stages of a language model, on a device.
 
     Raises:
         InputError: as ``LogitLens``.
     """
     network = outline(spec.parent).network
     assert isinstance(network, HuggingFaceText)
-    return LogitLens(network.answering().to(workspace.compute.device()), network.last)
+    return LogitLens(network.answering().to(device), network.last)
 
 
 def _hidden(asked: Workspace, spec: SelfEvaluationSpec, stage: str) -> Tensor:
