@@ -323,6 +323,10 @@ class ExamplePredictor(ABC):
         batch = self.input.checked(examples)
         return self.answered(batch) if len(batch) else []
 
+    def refused(self, examples: NDArray[Any]) -> dict[int, str]:
+        """Place among some examples, as the table holds them → why that one cannot be answered."""
+        return {}
+
     def encoded(self, batch: Tensor) -> Tensor:
         """What the parent takes of some examples: themselves, or of texts their token ids."""
         tokenizer, adapter = self.networks.parent.network.tokenizer, self.input

@@ -60,8 +60,12 @@ def main(arguments: list[str]) -> None:
         start = time.perf_counter()
         passes, batches = predictor.input.read_files(options.files, batch, max_pixels)
         for good, examples, broken in track(batches, "Predicting", passes, transient=True):
-            for file, answer in zip(good, predictor.predict(examples), strict=True):
-                writer.answered(file, answer)
+            refused = predictor.refused(examples)
+            left = [place for place in range(len(good)) if place not in refused]
+            asked = examples[left] if refused else examples
+            for place, answer in zip(left, predictor.predict(asked), strict=True):
+                writer.answered(good[place], answer)
+            broken = {**broken, **{good[place]: reason for place, reason in refused.items()}}
             for file, reason in broken.items():
                 writer.failed(file, reason)
         seconds = time.perf_counter() - start

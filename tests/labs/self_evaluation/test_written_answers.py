@@ -114,7 +114,7 @@ def test_an_answer_ends_where_its_line_does(model: Path, monkeypatch: pytest.Mon
 
 
 def test_a_language_model_is_asked_once_and_graded_by_the_labels(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, right = questions(model, tmp_path, groups=45)
     monkeypatch.setattr(DRAW, lambda *_: {})
@@ -140,6 +140,16 @@ def test_a_language_model_is_asked_once_and_graded_by_the_labels(
     first = next(iter(results["seeds"].values()))
     stage, name = first["judge"].values()
     assert {one.trace[0].node for one in rated} == {f"{name} at {stage}"}
+    (tmp_path / "new.txt").write_text(f"{texts[0]['text']}\n{'play ' * 400}\n{texts[1]['text']}\n")
+    monkeypatch.setattr(
+        "sys.argv", ["neural-branching", "predict", str(written.parent), str(tmp_path / "new.txt")]
+    )
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().out
+    assert "new.txt[2]" in said
+    assert "cannot be read" in said
+    assert "tokens" in said
     assert all(0 <= one.confidence <= 1 for one in rated)
     with pytest.raises(
         InputError, match="judges the answers of a language model, which is no single program"

@@ -228,6 +228,15 @@ class _OfQuestions(Judge):
         assert found
         return found
 
+    def refused(self, examples: NDArray[Any]) -> dict[int, str]:
+        """See ``ExamplePredictor.refused``: questions too long to be asked."""
+        prompts = [self.how.prompt(question) for question in self.texts.decoded(examples)]
+        if not prompts or not self.tokenizer.encode(prompts)[1]:
+            return {}
+        long = [place for place, prompt in enumerate(prompts) if self.tokenizer.encode([prompt])[1]]
+        why = f"with what stands before it, it has more than {self.tokenizer.tokens} tokens"
+        return dict.fromkeys(long, why)
+
     def seen(self, texts: Sequence[str]) -> dict[str, dict[str, NDArray[np.float32]]]:
         """What networks put out for what a branch sees."""
         return self.outputs(self.encoded(torch.tensor(packed(texts))))
