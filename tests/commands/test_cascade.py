@@ -233,6 +233,7 @@ def test_nodes_of_a_hierarchy_defer(place: Path) -> None:
     assert found["routers"]["oracle"]["load"].keys() == {"digit", "upper"}
 
 
+@pytest.mark.thorough
 def test_without_stages_every_main_stage_is_an_exit(monkeypatch, capsys, place: Path) -> None:
     monkeypatch.chdir(place.parent.parent)
     assert run(monkeypatch, "cascade", *TINY, LOOSE, "hydra.run.dir=outputs/all") is None
@@ -266,6 +267,7 @@ def test_exits_at_several_stages_are_keyed_by_the_last(monkeypatch, place: Path)
     assert len({len(one.trace) for one in answers}) == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("rendered")
 def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys, place: Path) -> None:
     monkeypatch.chdir(place.parent.parent)
@@ -306,6 +308,7 @@ def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys, place: Path)
         assert re.search(sentence, str(run(monkeypatch, *compared, *sides)))
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("rendered")
 def test_cascades_of_several_parents_are_drawn_by_what_they_cost(monkeypatch, place: Path) -> None:
     monkeypatch.chdir(place.parent.parent)

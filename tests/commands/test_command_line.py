@@ -149,6 +149,7 @@ def test_sixteen_settings_train_one_parent_and_four_branches_and_nothing_the_sec
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("unillustrated")
 def test_all_scores_are_compared_by_one_command_and_one_branch(monkeypatch, capsys):
     assert run(monkeypatch, "train", "-m", *TINY, "score=glob(*)", "threshold=coverage") == 0

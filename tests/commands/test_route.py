@@ -91,6 +91,7 @@ def test_three_levels_from_the_command_line(monkeypatch, capsys):
     assert "MACs per example" in screen
 
 
+@pytest.mark.thorough
 def test_a_sweep_trains_once_and_is_summarised(monkeypatch, capsys):
     arguments = [
         "-m",

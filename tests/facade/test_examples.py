@@ -6,10 +6,13 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+EXAMPLES = [
+    pytest.param(file, id=file.stem, marks=[pytest.mark.thorough] if file.stem == "cascade_timing" else [])
+    for file in sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+]
 
 
-@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", EXAMPLES)
 def test_an_example_runs(
     file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

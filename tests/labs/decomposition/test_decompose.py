@@ -158,6 +158,7 @@ def test_glyphs_say_what_they_are_made_of() -> None:
     assert seen == pytest.approx(made, abs=1 / 255)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("rendered")
 def test_a_sweep_over_branches_is_summed_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

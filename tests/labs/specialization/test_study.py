@@ -89,6 +89,7 @@ def test_the_projector_has_a_line_of_metadata_for_every_vector(outputs: Path) ->
         assert vectors.shape[1] == read_json(run / "results.json")["examples"]["test"]
 
 
+@pytest.mark.thorough
 def test_what_was_trained_is_found_again_and_kept(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +117,7 @@ def test_initial_weights_are_those_that_training_starts_from(outputs: Path) -> N
     assert len(first["branched"]["validation_accuracy"]) == 3
 
 
+@pytest.mark.thorough
 def test_weights_from_elsewhere_are_measured_without_a_plain_twin(
     outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ def test_weights_from_elsewhere_are_measured_without_a_plain_twin(
         typed(monkeypatch, f"outputs={tmp_path}", *options, "repeats=2", given[1])
 
 
+@pytest.mark.thorough
 def test_a_sweep_is_summed_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,6 +211,7 @@ def test_what_cannot_be_studied_is_refused_before_training(
     assert not list(tmp_path.rglob("parent/*"))
 
 
+@pytest.mark.thorough
 def test_a_model_of_others_is_lesioned_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,6 +245,7 @@ def test_a_model_of_others_is_lesioned_too(
     assert "1 study" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_a_residual_network_is_studied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = [one for one in TINY if not one.startswith("parent.network")]
     place = (
