@@ -24,7 +24,6 @@ from neural_branching.routing.descent import answer, descend, visits
 OUTPUTS = ("answer", "confidence", "accepted")
 ANSWERS = "answers.json"
 P = TypeVar("P", bound=ExamplePredictor)
-MOST = 2**31 - 1  # examples at once; torch 2.6 refuses a dimension without an end
 
 
 class Program(nn.Module):
@@ -113,7 +112,7 @@ def export(predictor: ExamplePredictor, file: Path) -> tuple[int, float]:
         )
     examples = predictor.encoded(torch.from_numpy(np.array(predictor.examples)))
     example = examples[[0, -1]]  # two: a program traced with one would take only one
-    sizes = {0: torch.export.Dim("examples", min=1, max=MOST)}
+    sizes = {0: torch.export.Dim("examples", min=1)}
     tokenizer = predictor.networks.parent.network.tokenizer
     if tokenizer:
         sizes[1] = torch.export.Dim("tokens", min=2, max=tokenizer.tokens)

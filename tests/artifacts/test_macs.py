@@ -75,7 +75,7 @@ def test_attention_is_counted_by_versions_of_torch_that_do_not_know_it(
     device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {name: of for name, of in flop_counter.flop_registry.items() if "attention" not in str(name)}
-    monkeypatch.setattr(flop_counter, "flop_registry", known)
+    monkeypatch.setattr(cost_module, "flop_registry", known)
     with torch.device(device):
         network = VisionTransformer((3, 16, 16), 10, width=16, depth=3, heads=2)
         parent = StandardizedNetwork(Standardize((3, 1, 1)), network)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import flop_registry
 
 from neural_branching.networks.readout import stages_of
 from neural_branching.networks.standardized_network import StandardizedNetwork
@@ -40,9 +40,9 @@ class Cost(NamedTuple):
 def cost(model: StandardizedNetwork, blank: Tensor, until: str | None = None) -> Cost:
     """Cost of a pass up to a branch point, what its stages share being counted once.
 
-    ``FlopCounterMode`` counts two operations for each multiply–accumulate. What it does not know it
-    counts as nothing, which is logged by name; attention is taken apart into products that it knows, since
-    which fused operation stands for it, and whether that one is known, depends on torch's version.
+    torch's formulas count two operations for each multiply–accumulate. What has none counts as nothing,
+    which is logged by name; attention is taken apart into products that have one, since which fused
+    operation stands for it, and whether that one has a formula, depends on torch's version.
 
     Args:
         model: parent or branch, left as it was; on the device "meta" nothing is computed but shapes.
@@ -54,8 +54,7 @@ def cost(model: StandardizedNetwork, blank: Tensor, until: str | None = None) ->
         torch.inference_mode(False),
         torch.enable_grad(),
         sdpa_kernel(SDPBackend.MATH),
-        _Uncounted(),  # type: ignore[no-untyped-call]
-        FlopCounterMode(display=False) as counter,
+        _Counter() as counter,
     ):
         stages = stages_of(until or model.network.stage_names[-1])
         outputs = model.eval().walk(blank.to(model.device), stages)
@@ -63,19 +62,39 @@ def cost(model: StandardizedNetwork, blank: Tensor, until: str | None = None) ->
     used = torch.autograd.grad(output, mine, allow_unused=True) if mine else ()
     model.train(training)
     count = sum(one.numel() for one, found in zip(mine, used, strict=True) if found is not None)
-    return Cost(int(counter.get_total_flops()) // 2, count)
+    return Cost(counter.operations // 2, count)
 
 
-class _Uncounted(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Names what multiplies and is counted as nothing; below a counter it sees what that has taken apart."""
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts operations by torch's formulas, and names what multiplies and has none.
+
+    It is what ``FlopCounterMode`` does, without its tables of modules and its import of torch's compiler,
+    which takes longer than all else that a run does when everything is in the store.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # that would import the compiler to keep it out
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        space, name = func.namespace, func._overloadpacket.__name__
-        if func._overloadpacket not in flop_registry and (space != "aten" or PRODUCTS.search(name)):
+        operation, named = func._overloadpacket, kwargs or {}
+        if operation in flop_registry:
+            result = func(*args, **named)
+            self.operations += int(flop_registry[operation](*args, **named, out_val=result))
+            return result
+        with self:
+            if (parts := func.decompose(*args, **named)) is not NotImplemented:
+                return parts
+        space, name = func.namespace, operation.__name__
+        if space != "aten" or PRODUCTS.search(name):
             _say_uncounted(f"{space}.{name}")
-        return func(*args, **(kwargs or {}))
+        return func(*args, **named)
 
 
 @cache  # once for all stages and runs of a process

@@ -42,11 +42,6 @@ class EpochModule(pl.LightningModule):
         self.losses = torch.zeros(0)
         self.epochs: list[dict[str, Tensor]] = []
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights lie; Lightning's own answer misses ``with torch.device(…)`` on torch 2.6."""
-        return self.standardize.mean.device
-
     @abstractmethod
     def batch_loss(self, x: Shaped[Tensor, "n ..."], y: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
         """Mean loss of one batch: the place to change what is optimised."""

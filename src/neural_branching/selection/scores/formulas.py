@@ -63,7 +63,7 @@ def energy(logits: Float[Array, "n classes"]) -> Float[Array, " n"]:
 def log_odds(logits: Float[Array, "n classes"]) -> Float[Array, " n"]:
     """Ln p₁ / (1 − p₁) of the likeliest of at least two classes; finite where 1 − p₁ is rounded to 0."""
     xp = array_namespace(logits)
-    places = xp.arange(logits.shape[1], device=device(logits))
+    places = xp.arange(logits.shape[1], dtype=xp.int64, device=device(logits))
     likeliest = places[None] == xp.argmax(logits, axis=1)[:, None]
     # Without sorting, which ONNX has no operator for in double precision.
     return xp.max(logits, axis=1) - energy(xp.where(likeliest, -xp.inf, logits))
