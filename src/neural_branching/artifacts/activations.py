@@ -70,10 +70,9 @@ def stage_widths(
         InputError: if the readout does not fit a stage.
     """
     shapes = stage_shapes(parent, blank, stages or main_stages(parent, blank))
-    token, mask = parent.network.token_readout, parent.network.mask(blank.to("meta"))
+    token, mask = parent.network.token_readout, parent.network.mask(blank)
     return {
-        name: readout(torch.empty(1, *shape, device="meta"), token(name), mask).shape[1]
-        for name, shape in shapes.items()
+        name: readout(torch.zeros(1, *shape), token(name), mask).shape[1] for name, shape in shapes.items()
     }
 
 

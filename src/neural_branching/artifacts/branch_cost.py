@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from neural_branching.artifacts.build_networks import input_width, new_branch, outline
+from neural_branching.artifacts.build_networks import branch_outline, input_width, outline
 from neural_branching.artifacts.macs import Cost, cost
 from neural_branching.config.branch_spec import BranchSpec
 from neural_branching.config.experiment import Experiment
@@ -145,8 +145,7 @@ def parent_cost(spec: ParentSpec, until: str | None = None) -> Cost:
 @lru_cache(maxsize=64)
 def head_cost(spec: BranchSpec, width: int) -> Cost:
     """What a branch costs for vectors of length ``width``."""
-    with torch.device("meta"):
-        return cost(new_branch(spec, width), torch.zeros(1, width))
+    return cost(branch_outline(spec, width), torch.zeros(1, width))
 
 
 def _prefix_cost(parent: ParentSpec, branch: BranchSpec) -> Cost:
@@ -154,6 +153,5 @@ def _prefix_cost(parent: ParentSpec, branch: BranchSpec) -> Cost:
     if branch.trunk is None:
         return parent_cost(parent, branch.stage)
     above, width = _prefix_cost(parent, branch.trunk), input_width(parent, branch.trunk)
-    with torch.device("meta"):
-        stem = cost(new_branch(branch.trunk, width), torch.zeros(1, width), branch.stage)
+    stem = cost(branch_outline(branch.trunk, width), torch.zeros(1, width), branch.stage)
     return Cost(above.macs + stem.macs, above.parameters + stem.parameters)

@@ -1,6 +1,6 @@
 """Networks and augmentation from their specs: what takes torch to build and to check."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -21,6 +21,9 @@ from neural_branching.networks.standardize import Standardize
 from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.networks.weights import read_state
 from neural_branching.routing.hierarchy import Tree
+
+# Most parameters of a network, and values of its input, whose shapes are worked out by computing.
+_SMALL, _FEW_VALUES = 8_000_000, 20_000
 
 
 def new_parent(spec: ParentSpec) -> StandardizedNetwork:
@@ -57,9 +60,31 @@ def exit_widths(spec: ParentSpec) -> dict[str, int]:
 
 @lru_cache(maxsize=16)
 def outline(spec: ParentSpec) -> StandardizedNetwork:
-    """A parent without weights: its stages and shapes."""
+    """A parent of which only stages, shapes and costs matter."""
+    return _outline(lambda: new_parent(spec), spec.input.blank().numel())
+
+
+@lru_cache(maxsize=64)
+def branch_outline(spec: BranchSpec, width: int) -> StandardizedNetwork:
+    """A branch of which only stages, shapes and costs matter, for vectors of length ``width``."""
+    return _outline(lambda: new_branch(spec, width), width)
+
+
+def _outline(make: Callable[[], StandardizedNetwork], values: int) -> StandardizedNetwork:
+    """A small network with initial weights, a larger one without any, on the device "meta".
+
+    A pass on "meta" has torch import its compiler, which takes longer than to compute a small network.
+    """
     with torch.device("meta"):
-        return new_parent(spec)
+        network = make()
+    if (
+        network.network.resolved
+        or values > _FEW_VALUES
+        or sum(one.numel() for one in network.parameters()) > _SMALL
+    ):
+        return network
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        return make()
 
 
 def new_branch(spec: BranchSpec, width: int) -> StandardizedNetwork:
@@ -129,9 +154,7 @@ def input_width(parent: ParentSpec, branch: BranchSpec) -> int:
     try:
         if branch.trunk:
             width = input_width(parent, branch.trunk)
-            with torch.device("meta"):
-                trunk = new_branch(branch.trunk, width)
-            return _joined_width(branch, trunk, torch.zeros(1, width))
+            return _joined_width(branch, branch_outline(branch.trunk, width), torch.zeros(1, width))
         return _joined_width(branch, outline(parent), parent.input.blank())
     except ArgumentError as error:
         raise ArgumentError(f"{place}.{error.argument}", error.problem) from None
@@ -171,23 +194,23 @@ def check_budget(parent: ParentSpec, branch: BranchSpec, examples: int, training
 
 @lru_cache(maxsize=16)
 def check_parent(spec: ParentSpec) -> None:
-    """Check what only the parent's network knows, without computing anything.
+    """Check what only the parent's network knows, before anything is trained.
 
     Raises:
         InputError: if it cannot take the examples or gives no logits of its labels, its checkpoint does not
             fit, or an option of the network or the augmentation cannot be used.
     """
     state = read_state(spec.checkpoint) if spec.checkpoint else None
-    with torch.device("meta"):
-        parent = new_parent(spec)
-        if (parent.network.tokenizer is None) == isinstance(spec.input, TextInputs):
-            takes = "no texts" if parent.network.tokenizer is None else "texts"
-            raise InputError(f"parent={spec.name} takes {takes}, and the data are {spec.input.name}.")
-        shape = _output_shape(parent, spec.input)
-        if state is not None:
-            parent.adopt(state, f"The checkpoint {spec.checkpoint}")
-        if spec.exits:
-            exit_widths(spec)
+    parent = outline(spec)
+    if (parent.network.tokenizer is None) == isinstance(spec.input, TextInputs):
+        takes = "no texts" if parent.network.tokenizer is None else "texts"
+        raise InputError(f"parent={spec.name} takes {takes}, and the data are {spec.input.name}.")
+    shape = _output_shape(parent, spec.input)
+    if state is not None:
+        with torch.device("meta"):
+            new_parent(spec).adopt(state, f"The checkpoint {spec.checkpoint}")
+    if spec.exits:
+        exit_widths(spec)
     if isinstance(parent.network, Backbone) and spec.normalize != "none":
         raise InputError(
             f"parent.normalize is {spec.normalize!r}, and the model standardises what it sees by itself: "
@@ -245,14 +268,12 @@ def _few(names: Sequence[str]) -> list[str]:
 
 @lru_cache(maxsize=256)
 def check_branch(parent: ParentSpec, branch: BranchSpec) -> None:
-    """Check what only networks know of a branch, without computing anything.
+    """Check what only networks know of a branch, before anything is trained.
 
     Raises:
         InputError: as ``input_width``, and if an option of its network or of its views cannot be used.
     """
-    width = input_width(parent, branch)
-    with torch.device("meta"):
-        new_branch(branch, width)
+    branch_outline(branch, input_width(parent, branch))
     if branch.views.augment is None and not branch.views.count:
         return
     augment = view_augmentation(branch)
@@ -263,7 +284,7 @@ def check_branch(parent: ParentSpec, branch: BranchSpec) -> None:
 def _output_shape(parent: StandardizedNetwork, adapter: InputAdapter) -> tuple[int, ...]:
     try:
         with torch.inference_mode():
-            return tuple(parent.eval()(adapter.blank()).shape[1:])
+            return tuple(parent.eval()(adapter.blank().to(parent.device)).shape[1:])
     except InputError:
         raise
     except Exception as error:  # anyone's module may raise anything

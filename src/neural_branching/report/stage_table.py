@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from neural_branching.artifacts.activations import main_stages, stage_shapes
-from neural_branching.artifacts.build_networks import new_branch, new_parent, outline
+from neural_branching.artifacts.build_networks import branch_outline, new_branch, new_parent, outline
 from neural_branching.artifacts.macs import cost, latency
 from neural_branching.config.branch_spec import BranchSpec
 from neural_branching.config.experiment import Experiment
@@ -68,10 +68,8 @@ def stages(experiment: Experiment, *, every: bool = False, timed: bool = False) 
         except InputError:  # no tensor of activations: not a branch point
             continue
         token = parent.network.token_readout(name)
-        width = readout(torch.empty(1, *output, device="meta"), token).shape[1]
-        price = cost(parent, blank, name)
-        with torch.device("meta"):
-            head = cost(new_branch(branch, width), torch.zeros(1, width))
+        width = readout(torch.zeros(1, *output), token).shape[1]
+        price, head = cost(parent, blank, name), cost(branch_outline(branch, width), torch.zeros(1, width))
         found.append(
             Stage(
                 name=name,

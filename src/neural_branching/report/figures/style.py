@@ -68,7 +68,7 @@ def save(drawn: Mapping[str, Figure], folder: Path, endings: Sequence[str]) -> l
                 names.append(f"{name}.{ending}")
                 with whole_file(folder / names[-1]) as temporary:
                     figure.savefig(temporary)
-                figure.set_layout_engine("none")  # as laid out once, in every file
+                figure.set_layout_engine(None)  # as laid out once, in every file
                 show(len(names) / (len(drawn) * len(endings)))
     return names
 
