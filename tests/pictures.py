@@ -8,7 +8,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
-_render = Figure.savefig
+from neural_branching.report.figures.style import LiteralFigure
+
+_render = LiteralFigure.savefig
 
 
 def _leave_out(figure: Figure, file: Path, **_: Any) -> None:
@@ -21,15 +23,15 @@ def _leave_out(figure: Figure, file: Path, **_: Any) -> None:
 
 def install() -> None:
     """Render nothing from here on."""
-    Figure.savefig = _leave_out  # type: ignore[method-assign, assignment]
+    LiteralFigure.savefig = _leave_out  # type: ignore[method-assign, assignment]
 
 
 @contextmanager
 def rendering() -> Iterator[None]:
     """Render figures for a while."""
-    before = Figure.savefig
-    Figure.savefig = _render  # type: ignore[method-assign]
+    before = LiteralFigure.savefig
+    LiteralFigure.savefig = _render  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Figure.savefig = before  # type: ignore[method-assign]
+        LiteralFigure.savefig = before  # type: ignore[method-assign]

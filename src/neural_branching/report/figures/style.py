@@ -3,7 +3,8 @@
 Figures are objects: no global state.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,20 +32,37 @@ REST = "#cccccc"  # of groups beyond the colours
 RIGHT, WRONG, FOREIGN = "#009E73", "#D55E00", "#999999"
 
 
-class _Literal(Figure):
+class LiteralFigure(Figure):
     """A figure that draws every text as it is: names of users are no formulas, whatever is in them."""
 
     def draw(self, renderer: Any) -> None:
+        """Draw everything, as matplotlib asks for it."""
+        with self._literally():
+            super().draw(renderer)
+
+    def savefig(self, *where: Any, **how: Any) -> None:
+        """Write a file; what has been laid out for one file stays so for all others.
+
+        matplotlib itself would draw everything once more to lay it out, and again for every file.
+        """
+        if engine := self.get_layout_engine():
+            with self._literally():
+                engine.execute(self)
+            self.set_layout_engine(None)
+        super().savefig(*where, **how)
+
+    @contextmanager
+    def _literally(self) -> Iterator[None]:
         for text in self.findobj(Text):
             text.set_parse_math(False)
             text.set_text(printable(text.get_text()))
         with rc_context({"text.parse_math": False}):  # for ticks that are made while drawing
-            super().draw(renderer)
+            yield
 
 
 def blank(width: float, height: float) -> Figure:
     """An empty figure, in inches."""
-    return _Literal(figsize=(width, height), dpi=130, layout="constrained")
+    return LiteralFigure(figsize=(width, height), dpi=130, layout="constrained")
 
 
 def save(drawn: Mapping[str, Figure], folder: Path, endings: Sequence[str]) -> list[str]:
@@ -68,7 +86,6 @@ def save(drawn: Mapping[str, Figure], folder: Path, endings: Sequence[str]) -> l
                 names.append(f"{name}.{ending}")
                 with whole_file(folder / names[-1]) as temporary:
                     figure.savefig(temporary)
-                figure.set_layout_engine(None)  # as laid out once, in every file
                 show(len(names) / (len(drawn) * len(endings)))
     return names
 
