@@ -47,7 +47,14 @@ class Subset:
         if self.classes == "all":
             chosen = _checked(list(known), self.name)
         elif self.classes is None:
-            name = one_of(self.superclass, superclasses, "superclass")
+            if not superclasses:
+                raise ArgumentError(
+                    "subset.superclass",
+                    f"is {self.superclass!r}, and the data set has no superclasses: name them, as in "
+                    "data.superclasses={NAME:[CLASS,CLASS]}, or choose classes, as in subset=custom "
+                    "subset.classes=[CLASS,CLASS].",
+                )
+            name = one_of(self.superclass, superclasses, "subset.superclass")
             offered = set(known)
             chosen = _checked([member for member in superclasses[name] if member in offered], self.name)
         else:
