@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image
-
-from neural_branching.report.figures.style import LiteralFigure
-
-_render = LiteralFigure.savefig
 
 
 def _leave_out(figure: Figure, file: Path, **_: Any) -> None:
@@ -21,17 +18,26 @@ def _leave_out(figure: Figure, file: Path, **_: Any) -> None:
         Path(file).write_text('<svg xmlns="http://www.w3.org/2000/svg"/>', encoding="utf-8")
 
 
+@cache
+def _figures() -> tuple[Any, Any]:
+    """The class of all figures and how they are rendered, imported only when arrays are checked."""
+    from neural_branching.report.figures.style import LiteralFigure
+
+    return LiteralFigure, LiteralFigure.savefig
+
+
 def install() -> None:
     """Render nothing from here on."""
-    LiteralFigure.savefig = _leave_out  # type: ignore[method-assign, assignment]
+    kind, _ = _figures()
+    kind.savefig = _leave_out
 
 
 @contextmanager
 def rendering() -> Iterator[None]:
     """Render figures for a while."""
-    before = LiteralFigure.savefig
-    LiteralFigure.savefig = _render  # type: ignore[method-assign]
+    kind, render = _figures()
+    before, kind.savefig = kind.savefig, render
     try:
         yield
     finally:
-        LiteralFigure.savefig = before  # type: ignore[method-assign]
+        kind.savefig = before

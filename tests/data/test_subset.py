@@ -41,7 +41,9 @@ def test_unusable_with_this_data(subset: Subset, message: str) -> None:
 
 
 def test_a_superclass_of_data_without_any_is_unknown() -> None:
-    with pytest.raises(InputError, match=r"superclass is .fish., and the data set has no superclasses: name them"):
+    with pytest.raises(
+        InputError, match=r"superclass is .fish., and the data set has no superclasses: name them"
+    ):
         Subset("s", superclass="fish").resolve(KNOWN, {})
 
 

@@ -122,8 +122,8 @@ def foreign_intervals(
     )
     # The threshold that answers 95 % of the subset moves with the resample.
     fpr95 = [
-        (foreign_score[theirs] >= threshold_at_coverage(score[own], FPR_COVERAGE)).mean()
-        for own, theirs in zip(bootstrap.draws(), mine.draws(), strict=True)
+        theirs[foreign_score >= threshold_at_coverage(score[own], FPR_COVERAGE)].sum() / theirs.sum()
+        for own, theirs in zip(bootstrap.draws(), mine.counts, strict=True)
     ]
     return {
         "auroc": failure_auroc_interval(risk_coverage_curve(scores, is_foreign)),

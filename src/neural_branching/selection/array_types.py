@@ -15,6 +15,7 @@ if TYPE_CHECKING or "jaxtyping" in sys.modules:
     from jaxtyping import Float64 as Float64
     from jaxtyping import Int32 as Int32
     from jaxtyping import Int64 as Int64
+    from jaxtyping import Integer as Integer
     from jaxtyping import Shaped as Shaped
     from jaxtyping import UInt16 as UInt16
 else:
@@ -23,4 +24,4 @@ else:
         def __class_getitem__(cls, array_and_axes: tuple[Any, str]) -> Any:
             return array_and_axes[0]
 
-    Bool = Float = Float32 = Float64 = Int32 = Int64 = Shaped = UInt16 = _Unchecked
+    Bool = Float = Float32 = Float64 = Int32 = Int64 = Integer = Shaped = UInt16 = _Unchecked

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import xlogy
 
-from neural_branching.selection.array_types import Float64, Int64
+from neural_branching.selection.array_types import Float64, Int64, Integer
 from neural_branching.selection.arrays import Floats, as_pair, as_scores
 
 
@@ -153,10 +153,10 @@ def weighted_curves(
     for weight in weights:
         counts = _checked(np.ones_like(errors) if weight is None else weight, len(scores))[..., order]
         accepted = np.cumsum(counts, axis=-1, dtype=np.int64)
-        errors_so_far = np.cumsum(counts * wrong, axis=-1)
-        yield RiskCoverageCurve(
-            threshold, accepted[..., last_of_ties][..., ::-1], errors_so_far[..., last_of_ties][..., ::-1]
-        )
+        errors_so_far = np.cumsum(np.where(wrong, counts, counts.dtype.type(0)), axis=-1, dtype=np.int64)
+        if len(last_of_ties) < len(scores):
+            accepted, errors_so_far = accepted[..., last_of_ties], errors_so_far[..., last_of_ties]
+        yield RiskCoverageCurve(threshold, accepted[..., ::-1], errors_so_far[..., ::-1])
 
 
 def coverage(score: ArrayLike, threshold: float) -> float:
@@ -227,16 +227,16 @@ def failure_auroc(score: ArrayLike, error: ArrayLike) -> float:
     return float(risk_coverage_curve(score, error).failure_auroc())
 
 
-def _checked(weight: ArrayLike, n: int) -> Int64[np.ndarray, "*resamples {n}"]:
+def _checked(weight: ArrayLike, n: int) -> Integer[np.ndarray, "*resamples {n}"]:
     weights = np.asarray(weight)
     if not np.issubdtype(weights.dtype, np.integer) or weights.shape[-1:] != (n,):
         raise ValueError(
             f"weight has shape {weights.shape} and type {weights.dtype}: it must be integers (…, {n})."
         )
-    counts = weights.astype(np.int64)
-    if (counts < 0).any() or not counts.any(axis=-1).all():
+    signed = np.issubdtype(weights.dtype, np.signedinteger)
+    if (signed and (weights < 0).any()) or not weights.any(axis=-1).all():
         raise ValueError("weight must not be negative, and must count at least one sample.")
-    return counts
+    return weights
 
 
 def _not_nan(threshold: ArrayLike) -> Float64[np.ndarray, "..."]:
