@@ -23,7 +23,7 @@ from neural_branching.networks.weights import read_state
 from neural_branching.routing.hierarchy import Tree
 
 # Most parameters of a network, and values of its input, whose shapes are worked out by computing.
-_SMALL, _FEW_VALUES = 8_000_000, 20_000
+_SMALL, _FEW_VALUES = 4_000_000, 20_000
 
 
 def new_parent(spec: ParentSpec) -> StandardizedNetwork:
@@ -64,7 +64,7 @@ def outline(spec: ParentSpec) -> StandardizedNetwork:
     return _outline(lambda: new_parent(spec), spec.input.blank().numel())
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def branch_outline(spec: BranchSpec, width: int) -> StandardizedNetwork:
     """A branch of which only stages, shapes and costs matter, for vectors of length ``width``."""
     return _outline(lambda: new_branch(spec, width), width)
