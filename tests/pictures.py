@@ -20,7 +20,7 @@ def _leave_out(figure: Figure, file: Path, **_: Any) -> None:
 
 @cache
 def _figures() -> tuple[Any, Any]:
-    """The class of all figures and how they are rendered, imported only when arrays are checked."""
+    """The class of all figures and how they are rendered; imported late, after the checks of arrays."""
     from neural_branching.report.figures.style import LiteralFigure
 
     return LiteralFigure, LiteralFigure.savefig

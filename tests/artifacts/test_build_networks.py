@@ -5,11 +5,15 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from composed import composed
 from neural_branching.artifacts.branch_cost import parent_cost
-from neural_branching.artifacts.build_networks import branch_outline, input_width, outline
+from neural_branching.artifacts.build_networks import _outline, branch_outline, input_width, outline
 from neural_branching.config.experiment import Experiment
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
+from neural_branching.networks.wrapped import as_network
 
 
 @pytest.mark.parametrize(("widths", "device"), [([64, 32], "cpu"), ([4096, 2048], "meta")])
@@ -24,3 +28,30 @@ def test_small_outlines_are_computed_and_large_ones_are_not(widths: list[int], d
     assert parent.device.type == device
     layers = [math.prod(spec.input.shape), *widths, len(spec.labels.names)]
     assert parent_cost(spec).macs == sum(n * m for n, m in pairwise(layers))
+
+
+class Whitened(nn.Module):
+    """Takes no blank example: its covariance has no inverse."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        return torch.linalg.cholesky(x.T @ x)[:1]
+
+
+class Table(nn.Module):
+    """Few parameters, and a large buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.zeros(5_000_000))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+
+@pytest.mark.parametrize("module", [Whitened, Table, lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(3))])
+def test_what_cannot_be_computed_cheaply_has_an_outline_without_weights(module) -> None:
+    found = _outline(
+        lambda: StandardizedNetwork(Standardize((1, 1, 1)), as_network(module())), torch.zeros(1, 1, 2, 2)
+    )
+    assert found.device.type == "meta"

@@ -84,6 +84,28 @@ def test_attention_is_counted_by_versions_of_torch_that_do_not_know_it(
     assert cost(parent, torch.zeros(1, 3, 16, 16)).macs == 16 * 48 * width + 3 * block + width * 10
 
 
+class Recurrent(nn.Module):
+    """The last state of an LSTM over the rows of an image, which oneDNN computes in one operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.LSTM(8, 16, batch_first=True)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.cells(x[:, 0])[0][:, -1])
+        return logits
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_recurrent_network_costs_the_same_computed_or_not(device: str) -> None:
+    with torch.device(device):
+        network = StandardizedNetwork(Standardize((1, 1, 1)), as_network(Recurrent()))
+    enabled = torch._C._get_mkldnn_enabled()
+    assert cost(network, torch.zeros(1, 1, 6, 8)).macs == 6 * 4 * 16 * (8 + 16) + 16 * 4
+    assert torch._C._get_mkldnn_enabled() == enabled
+
+
 class Product(nn.Module):
     """Something that multiplies a matrix and a vector, and then all that a network usually does."""
 

@@ -82,9 +82,9 @@ def _page(record: dict[str, Any]) -> str:
             "of mapped files left out; each size in a new process, once, on one thread. Activations of "
             "images are linear, and written as they come. Branches are trained in stacks of up to 64, so "
             "that 32 take less than three times as long as one; from there on they are linear. Thresholds "
-            "are looked up in sorted scores. Jobs are linear behind the start and, but for what Hydra "
-            "composes before them, take no memory of their own. A large folder of image files is walked once "
-            "per process, and files that have not changed are not read again.",
+            "are looked up in sorted scores. Jobs are linear behind the start, within what a shared machine "
+            "varies by, and add some MiB each where tables are large. A large folder of image files is walked "
+            "once per process, and files that have not changed are not read again.",
             "",
             "| what grows | small | medium | large |",
             "|---|---|---|---|",

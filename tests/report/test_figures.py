@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -33,6 +34,7 @@ from neural_branching.report.figures.style import (
     STYLES,
     WRONG,
     Group,
+    blank,
     save,
 )
 from neural_branching.report.figures.thresholds import HEADER, threshold_lines, thresholds
@@ -102,6 +104,19 @@ def test_more_rules_than_markers_are_not_told_apart(tmp_path: Path) -> None:
         PALETTE[0]
     }  # white would hide the curve
     figure.savefig(tmp_path / "figure.png")  # a layout that collapses would warn
+
+
+@pytest.mark.parametrize("setting", ["figure.autolayout", "figure.constrained_layout.use"])
+def test_a_layout_stays_in_every_file_whatever_the_users_settings(setting: str, rendered: None) -> None:
+    with rc_context({setting: True}):
+        figure = blank(4, 3)
+        axes = figure.subplots()
+        figure.colorbar(axes.imshow(np.eye(3)), ax=axes)
+        places = []
+        for ending in ("png", "svg"):
+            figure.savefig(io.BytesIO(), format=ending)
+            places.append([one.get_position().bounds for one in figure.axes])
+    assert places[0] == places[1]
 
 
 def test_every_line_has_its_place_in_the_legend(tmp_path: Path) -> None:

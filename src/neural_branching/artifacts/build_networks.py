@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from neural_branching.artifacts.activations import item_size, stage_widths
 from neural_branching.config.branch_spec import BranchSpec
@@ -22,8 +23,8 @@ from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.networks.weights import read_state
 from neural_branching.routing.hierarchy import Tree
 
-# Most parameters of a network, and values of its input, whose shapes are worked out by computing.
-_SMALL, _FEW_VALUES = 4_000_000, 20_000
+# Most weights of a network, and values of its input, whose shapes are worked out by computing.
+_SMALL, _FEW_VALUES = 4_000_000, 10_000
 
 
 def new_parent(spec: ParentSpec) -> StandardizedNetwork:
@@ -58,33 +59,41 @@ def exit_widths(spec: ParentSpec) -> dict[str, int]:
     return stage_widths(outline(spec), spec.input.blank(), list(spec.exits), Readout("auto"))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def outline(spec: ParentSpec) -> StandardizedNetwork:
     """A parent of which only stages, shapes and costs matter."""
-    return _outline(lambda: new_parent(spec), spec.input.blank().numel())
+    return _outline(lambda: new_parent(spec), spec.input.blank())
 
 
 @lru_cache(maxsize=8)
 def branch_outline(spec: BranchSpec, width: int) -> StandardizedNetwork:
     """A branch of which only stages, shapes and costs matter, for vectors of length ``width``."""
-    return _outline(lambda: new_branch(spec, width), width)
+    return _outline(lambda: new_branch(spec, width), torch.zeros(1, width))
 
 
-def _outline(make: Callable[[], StandardizedNetwork], values: int) -> StandardizedNetwork:
-    """A small network with initial weights, a larger one without any, on the device "meta".
+def _outline(make: Callable[[], StandardizedNetwork], blank: Tensor) -> StandardizedNetwork:
+    """A small network with initial weights, any other without weights, on the device "meta".
 
     A pass on "meta" has torch import its compiler, which takes longer than to compute a small network.
     """
     with torch.device("meta"):
         network = make()
+    weights = [*network.parameters(), *network.buffers()]
     if (
         network.network.resolved
-        or values > _FEW_VALUES
-        or sum(one.numel() for one in network.parameters()) > _SMALL
+        or blank.numel() > _FEW_VALUES
+        or any(map(is_lazy, weights))
+        or sum(one.numel() for one in weights) > _SMALL
     ):
         return network
     with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-        return make()
+        small = make()
+        try:
+            with torch.inference_mode():
+                small.eval()(blank)
+        except Exception:  # anyone's module may need a GPU, or values that a blank example lacks
+            return network
+    return small.train()
 
 
 def new_branch(spec: BranchSpec, width: int) -> StandardizedNetwork:

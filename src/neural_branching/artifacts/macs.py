@@ -3,7 +3,8 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from statistics import median
 from typing import Any, NamedTuple
@@ -50,26 +51,33 @@ def cost(model: StandardizedNetwork, blank: Tensor, until: str | None = None) ->
         until: name of a stage, or of several; None for the last of the network.
     """
     mine, training = list(model.parameters()), model.training
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        sdpa_kernel(SDPBackend.MATH),
-        _Counter() as counter,
-    ):
-        stages = stages_of(until or model.network.stage_names[-1])
-        outputs = model.eval().walk(blank.to(model.device), stages)
-        output = torch.stack([one.sum() for _, one in outputs]).sum()
-    used = torch.autograd.grad(output, mine, allow_unused=True) if mine else ()
+    with torch.inference_mode(False), torch.enable_grad(), _without_onednn():
+        with sdpa_kernel(SDPBackend.MATH), _Counter() as counter:
+            stages = stages_of(until or model.network.stage_names[-1])
+            outputs = model.eval().walk(blank.to(model.device), stages)
+            output = torch.stack([one.sum() for _, one in outputs]).sum()
+        used = torch.autograd.grad(output, mine, allow_unused=True) if mine else ()
     model.train(training)
     count = sum(one.numel() for one, found in zip(mine, used, strict=True) if found is not None)
     return Cost(counter.operations // 2, count)
 
 
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """Its fused LSTM has no formula, and its convolutions may corrupt memory backwards (see ``ConvNet``)."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
+
+
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operations by torch's formulas, and names what multiplies and has none.
 
-    It is what ``FlopCounterMode`` does, without its tables of modules and its import of torch's compiler,
-    which takes longer than all else that a run does when everything is in the store.
+    As ``FlopCounterMode`` does, but for tables of modules, operators of higher order, and the import of
+    torch's compiler, which takes longer than most of what a run does when everything is in the store.
     """
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ class WrappedModule(Network):
     Of a submodule that returns several things ``NAME:0`` is the first, ``NAME:hidden`` the one of that
     name. A stage's output is what the submodule returns when it is *first* called; the pass is broken off
     as soon as the last stage asked for has been seen, so that later layers cost nothing. Control flow
-    may depend on anything but the values in a tensor: shapes are found on tensors that have none.
+    may depend on anything but the values in a tensor: large ones are followed without any.
     The last stage is what the module itself returns.
 
     Args:

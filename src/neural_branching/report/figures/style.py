@@ -45,11 +45,13 @@ class LiteralFigure(Figure):
 
         matplotlib itself would draw everything once more to lay it out, and again for every file.
         """
-        if engine := self.get_layout_engine():
-            with self._literally():
-                engine.execute(self)
-            self.set_layout_engine(None)
-        super().savefig(*where, **how)
+        # Without an engine matplotlib would take the one of the user's settings.
+        with rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+            if engine := self.get_layout_engine():
+                with self._literally():
+                    engine.execute(self)
+                self.set_layout_engine(None)
+            super().savefig(*where, **how)
 
     @contextmanager
     def _literally(self) -> Iterator[None]:
