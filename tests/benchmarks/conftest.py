@@ -83,8 +83,8 @@ def _page(record: dict[str, Any]) -> str:
             "images are linear, and written as they come. Branches are trained in stacks of up to 64, so "
             "that 32 take less than three times as long as one; from there on they are linear. Thresholds "
             "are looked up in sorted scores. Jobs are linear behind the start, within what a shared machine "
-            "varies by, and add some MiB each where tables are large. A large folder of image files is walked "
-            "once per process, and files that have not changed are not read again.",
+            "varies by, and add some MiB each where tables are large. A large folder of image files is "
+            "walked once per process, and files that have not changed are not read again.",
             "",
             "| what grows | small | medium | large |",
             "|---|---|---|---|",
