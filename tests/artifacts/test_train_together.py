@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device import ON_CPU, ON_GPU
+from device import ON_GPU
 from neural_branching import cli
 from neural_branching.artifacts import activations
 from neural_branching.artifacts import train_stack as stack_module
@@ -41,7 +41,6 @@ def test_a_sweep_gives_the_same_at_once_as_one_by_one(monkeypatch, capsys, tmp_p
     sweep = [
         *("train", "-m", *TINY, "subset=digits,upper", "branch_point=hidden1,hidden2"),
         *("branch.seed=0,1", "threshold=coverage", "threshold.target=0.7"),
-        *(() if ON_CPU else ("branch.network.dropout=0",)),  # a GPU draws other masks for a stack
     ]
     stacked = run(monkeypatch, tmp_path / "stacked", *sweep)
     assert "Training 8 branches of one shape at once." in capsys.readouterr().out

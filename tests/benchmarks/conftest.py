@@ -26,8 +26,9 @@ ROOT = Path(__file__).parents[2]
 
 Line = dict[str, Any]
 Action = Callable[[], object]
-Record = Callable[[str, str, Sequence[float], Sequence[float]], None]
-SideBySide = Callable[..., None]
+Record = Callable[..., None]
+SideBySide = Callable[..., list[float]]
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +40,10 @@ def lines(request: pytest.FixtureRequest) -> Iterator[list[Line]]:
         return
     file = ROOT / "outputs" / "benchmarks.json"
     before = json.loads(file.read_text())["lines"] if file.exists() else []
-    kept = {(line["what"], line.get("beside")): line for line in [*before, *found]}
+    kept = {(line["what"], line.get("beside"), line.get("gpu")): line for line in [*before, *found]}
     record = {
         "cores": os.cpu_count(),
-        "environment": environment(torch.device("cpu")),
+        "environment": environment(CPU),
         "repeats": REPEATS,
         "lines": list(kept.values()),
     }
@@ -54,13 +55,14 @@ def lines(request: pytest.FixtureRequest) -> Iterator[list[Line]]:
 def _page(record: dict[str, Any]) -> str:
     versions = record["environment"]["versions"]
     where = ", ".join(f"{name} {version}" for name, version in versions.items())
-    compared, grown = [], []
+    compared: dict[str | None, list[str]] = {None: []}
+    grown = []
     for line in record["lines"]:
         if "sizes" in line:
             cells = (f"{size:,}: {seconds:.2f} s, {peak:,.0f} MiB" for size, seconds, peak in line["sizes"])
             grown.append(f"| {line['what']} | {' | '.join(cells)} |")
         else:
-            compared.append(
+            compared.setdefault(line.get("gpu"), []).append(
                 f"| {line['what']} | {line['beside']} | {line['threads']} | {line['ours']:.1f} "
                 f"| {line['plain']:.1f} | {line['ratio']:.3g} ({line['low']:.3g}–{line['high']:.3g}) |"
             )
@@ -72,9 +74,8 @@ def _page(record: dict[str, Any]) -> str:
             f"{record['cores']} cores; {where}. A ratio is the median of ours over theirs, turn by turn, "
             "with its range: below 1, ours is faster. Lines may come from different runs of it.",
             "",
-            "| ours | beside | threads | ours, ms | theirs, ms | ratio |",
-            "|---|---|---|---|---|---|",
-            *compared,
+            *_table(compared.pop(None)),
+            *(text for gpu, rows in compared.items() for text in ("", f"## {gpu}", "", *_table(rows))),
             "",
             "## Growth",
             "",
@@ -94,11 +95,21 @@ def _page(record: dict[str, Any]) -> str:
     )
 
 
+def _table(rows: Sequence[str]) -> list[str]:
+    return [
+        "| ours | beside | threads | ours, ms | theirs, ms | ratio |",
+        "|---|---|---|---|---|---|",
+        *rows,
+    ]
+
+
 @pytest.fixture
 def record(lines: list[Line]) -> Record:
-    """Keeps and prints a line: seconds of ours and of theirs, turn by turn."""
+    """Keeps and prints a line: seconds of ours and of theirs, turn by turn, and a GPU if it was one."""
 
-    def keep(what: str, beside: str, plain: Sequence[float], ours: Sequence[float]) -> None:
+    def keep(
+        what: str, beside: str, plain: Sequence[float], ours: Sequence[float], device: torch.device = CPU
+    ) -> None:
         ratios = [mine / base for mine, base in zip(ours, plain, strict=True)]
         line = {
             "what": what,
@@ -109,6 +120,7 @@ def record(lines: list[Line]) -> Record:
             "ratio": statistics.median(ratios),
             "low": min(ratios),
             "high": max(ratios),
+            **({"gpu": environment(device)["processor"]} if device.type == "cuda" else {}),
         }
         lines.append(line)
         table = Table(title=f"{what}\nbeside {beside}\n{line['threads']} threads, {len(ours)} repeats")
@@ -136,7 +148,8 @@ def side_by_side(record: Record) -> SideBySide:
         ours: Action,
         clean_up: Action = lambda: None,
         repeats: int = REPEATS,
-    ) -> None:
+        device: torch.device = CPU,
+    ) -> list[float]:
         seconds: dict[str, list[float]] = {"plain": [], "ours": []}
         for repeat in range(min(repeats, REPEATS) + 1):
             for name, action in (("plain", plain), ("ours", ours)):
@@ -145,7 +158,8 @@ def side_by_side(record: Record) -> SideBySide:
                 if repeat:
                     seconds[name].append(time.perf_counter() - start)
             clean_up()
-        record(what, beside, seconds["plain"], seconds["ours"])
+        record(what, beside, seconds["plain"], seconds["ours"], device)
+        return seconds["ours"]
 
     return measure
 

@@ -55,8 +55,9 @@ def branches(count: int, folder: Path) -> Callable[[], object]:
         return Member(branch, Recipe(5, 32, 1e-3), *rows, *draws)
 
     def train() -> None:
-        for start in range(0, count, MEMBERS):
-            members = [member(seed) for seed in range(start, min(start + MEMBERS, count))]
+        size = MEMBERS["cpu"]
+        for start in range(0, count, size):
+            members = [member(seed) for seed in range(start, min(start + size, count))]
             fit_together(members, Compute(accelerator="cpu", progress=False), "branches")
 
     return train

@@ -1,5 +1,7 @@
 """Every row once per epoch, in an order that the seed alone decides."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from hypothesis import given
@@ -55,20 +57,32 @@ def test_without_a_generator_the_order_is_kept() -> None:
     assert order(batches) == order(batches) == list(range(10))
 
 
-def test_augmentation_sees_every_batch_and_the_generator() -> None:
-    calls: list[int] = []
-    generator = seeded(0)
+class Marked:
+    """Adds to every row the number that was drawn for it."""
 
-    def augment(x: Tensor, given: torch.Generator) -> Tensor:
-        assert given is generator
-        calls.append(len(x))
-        return x + 0.5
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, ...]] = []
 
+    def draw(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        self.calls.append(tuple(shape))
+        return torch.rand(shape[0], 1, generator=generator)
+
+    def __call__(self, batch: Tensor, draws: Tensor) -> Tensor:
+        return batch + draws
+
+
+def test_the_augmentation_draws_for_every_batch_before_the_first_is_taken() -> None:
+    generator, augment = seeded(0), Marked()
     x, y = rows(10)
-    passed = list(Batches(x, y, 4, generator, augment))
-    assert calls == [4, 4, 2]
-    for changed, targets in passed:
-        assert torch.equal(changed, x[targets // 7] + 0.5)
+    passed = iter(Batches(x, y, 4, generator, augment))
+    first = next(passed)
+    assert augment.calls == [(4, 2), (4, 2), (2, 2)]
+    expected = seeded(0)
+    torch.randperm(10, generator=expected)
+    for changed, targets in (first, *passed):
+        drawn = torch.rand(len(targets), 1, generator=expected)
+        assert torch.equal(changed, x[targets // 7] + drawn)
+    assert torch.equal(generator.get_state(), expected.get_state())
     assert torch.equal(x, rows(10)[0])
 
 

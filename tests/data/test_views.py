@@ -36,7 +36,8 @@ def test_views_are_the_parent_s_answers_to_augmented_images_view_after_view(tmp_
     facts = act.extract_views(network, pixels, rows, Views(2, seed=3), augment, tmp_path, CPU)
     generator = torch.Generator().manual_seed(3)
     with torch.inference_mode():
-        batches = [augment(torch.from_numpy(pixels[rows]), generator) for _ in range(2)]
+        chosen = torch.from_numpy(pixels[rows])
+        batches = [augment(chosen, augment.draw(chosen.shape, generator)) for _ in range(2)]
         expected = torch.cat([network.eval()(batch, until="hidden1") for batch in batches])
     found = load_file(tmp_path / "hidden1.safetensors")["activations"]
     assert torch.equal(found, expected)

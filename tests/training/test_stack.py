@@ -54,7 +54,6 @@ def both(
     recipes: list[Recipe], widths: tuple[int, ...] = (5, 4), dropout: float = 0.5
 ) -> list[tuple[StandardizedNetwork, History, StandardizedNetwork, History | None]]:
     """Every recipe with a seed of its own on one of two data sets: alone, and in one stack."""
-    dropout *= ON_CPU  # a GPU draws other masks for a stack
     alone, members = [], []
     sets = [rows_of(100), rows_of(200)]
     standardized: dict[int, Rows] = {}
@@ -64,8 +63,11 @@ def both(
         data = Data(sets[which], recipe.batch_size, seed)
         alone.append((branch, fit(Classifier(branch, recipe), data, COMPUTE, "one")))
         branch = new_branch(sets[which], seed, widths, dropout)
-        draws = torch.Generator()
-        draws.set_state(torch.get_rng_state())
+        draws = torch.Generator(DEVICE)
+        if ON_CPU:
+            draws.set_state(torch.get_rng_state())
+        else:
+            draws.manual_seed(seed)
         if which not in standardized:
             train, validation = ((branch.standardize(x), y) for x, y in sets[which])
             standardized[which] = train, validation

@@ -177,7 +177,7 @@ def extract_views(
         examples: as the table holds them; may be memory-mapped.
         rows: which of them; row ``v · len(rows) + i`` of every file is view v of example ``rows[i]``.
         views: their number and seed.
-        augment: maps a batch of examples and a generator to a changed batch.
+        augment: changes batches of examples.
         folder: where the files are written.
         device: where the forward pass runs.
         stages: names of the stages; None for the network's main stages.
@@ -193,13 +193,15 @@ def extract_views(
     """
     size = batch_size or fitting_batch(parent, _blank(examples), device, stages)
     generator = torch.Generator().manual_seed(views.seed)
-    batches = (
-        batch
+    chunks = (
+        torch.from_numpy(examples[rows[start : start + BATCH]])
         for _ in range(views.count)
         for start in range(0, len(rows), BATCH)
-        for batch in torch.split(
-            augment(torch.from_numpy(examples[rows[start : start + BATCH]]), generator), size
-        )
+    )
+    batches = (
+        batch
+        for chunk in chunks
+        for batch in torch.split(augment(chunk, augment.draw(chunk.shape, generator)), size)
     )
     n = views.count * len(rows)
     return _write(parent, batches, examples, n, folder, device, stages, readout, size, dtype)

@@ -310,7 +310,8 @@ def _try(augment: Augment, adapter: InputAdapter, where: str) -> None:
         InputError: if they cannot.
     """
     try:
-        augment(adapter.blank(2), torch.Generator())
+        blank = adapter.blank(2)
+        augment(blank, augment.draw(blank.shape, torch.Generator()))
     except ArgumentError as error:
         raise ArgumentError(f"{where}.{error.argument}", error.problem) from None
     except Exception as error:  # anyone's augmentation may raise anything

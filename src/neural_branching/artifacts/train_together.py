@@ -24,7 +24,8 @@ from neural_branching.store.artifact_store import Build, canonical
 
 log = logging.getLogger(__name__)
 
-MEMBERS = 64  # of a stack at most: more are no faster, and memory grows with them
+# Of a stack at most: more are no faster, and memory grows with them.
+MEMBERS = {"cpu": 64, "cuda": 128}
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def train_together(experiments: Iterable[Experiment]) -> None:
             except Exception as error:  # whatever it is, the branch's own run meets it again and reports it
                 log.debug("%s is left to its own run: %s", one.branch.name, error)
         for members in shapes.values():
-            for start in range(0, len(members) if len(members) > 1 else 0, MEMBERS):
-                _train(members[start : start + MEMBERS])
+            size = MEMBERS.get(members[0].experiment.compute.device().type, MEMBERS["cpu"])
+            for start in range(0, len(members) if len(members) > 1 else 0, size):
+                _train(members[start : start + size])
 
 
 def _train(members: Sequence[_Wanted]) -> None:

@@ -7,6 +7,7 @@ from math import prod
 from torch import nn
 
 from neural_branching.errors import ArgumentError, number, whole
+from neural_branching.networks.dropout import Dropout
 from neural_branching.networks.staged import StagedNetwork
 
 
@@ -37,9 +38,9 @@ class MLP(StagedNetwork):
         sizes = [prod(in_shape), *(whole(width, "widths (each of them)", 1) for width in widths)]
         stages: dict[str, nn.Module] = {}
         for depth, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
-            entry = nn.Flatten() if depth == 1 else nn.Dropout(dropout)
+            entry = nn.Flatten() if depth == 1 else Dropout(dropout, inputs)
             stages[f"hidden{depth}"] = nn.Sequential(entry, nn.Linear(inputs, outputs), nn.ReLU())
-        entry = nn.Dropout(dropout) if widths else nn.Flatten()
+        entry = Dropout(dropout, sizes[-1]) if widths else nn.Flatten()
         stages["logits"] = nn.Sequential(entry, nn.Linear(sizes[-1], num_classes))
         super().__init__(stages)
         self.dropout = dropout

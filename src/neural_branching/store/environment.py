@@ -18,6 +18,8 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": str(device),
         "processor": _processor(device),
         "threads": torch.get_num_threads(),
+        # Elsewhere than on a CPU dropout draws other numbers; the order of examples and augmentation do not.
+        "draws": {"order": "cpu", "augmentation": "cpu", "dropout": device.type},
         "python": platform.python_version(),
         "versions": recorded_versions(),
         "git": git_state(Path(__file__).parent),

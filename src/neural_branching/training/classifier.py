@@ -31,6 +31,11 @@ class Classifier(EpochModule):
         self.network = model.network
         self.treatment = treatment
 
+    @property
+    def capturable(self) -> bool:
+        """Not with a treatment, which may do anything between steps and epochs."""
+        return self.treatment is None
+
     def forward(self, x: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n classes"]:
         """Logits for raw inputs, in the precision of the training."""
         logits: Tensor = self.network(self.standardize(x))

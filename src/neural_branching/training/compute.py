@@ -25,6 +25,8 @@ class Compute:
         together: train the branches of one shape that a sweep or a tree needs at once.
         extraction_batch: examples of a pass of a frozen network; None for as many as fit. (Rounding, and with
             them the last digits, may depend on it.)
+        cuda_graphs: on CUDA, capture a training's step once and replay it, instead of launching every
+            operation anew.
         checkpoint_seconds: least time between two checkpoints of a training, from which it continues
             when it is interrupted.
         logger: where curves appear while something trains, and what a run has found; None for nowhere.
@@ -40,6 +42,7 @@ class Compute:
         threads: int | None = None,
         progress: bool = True,
         together: bool = True,
+        cuda_graphs: bool = True,
         checkpoint_seconds: float = 60.0,
         extraction_batch: int | None = None,
         logger: Logger | None = None,
@@ -49,6 +52,7 @@ class Compute:
         self.threads = None if threads is None else whole(threads, "threads", 1)
         self.progress = _switch(progress, "progress")
         self.together = _switch(together, "together")
+        self.cuda_graphs = _switch(cuda_graphs, "cuda_graphs")
         self.checkpoint_seconds = number(checkpoint_seconds, "checkpoint_seconds", 0, float("inf"))
         self.extraction_batch = (
             None if extraction_batch is None else whole(extraction_batch, "extraction_batch", 1)

@@ -1,6 +1,8 @@
 """What everything that is trained here shares: a recipe, and a whole epoch per step of Lightning."""
 
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -9,8 +11,11 @@ from torch import Tensor, nn
 
 from neural_branching.data.batches import Batches
 from neural_branching.data.tensor_data import TensorDataModule
+from neural_branching.networks.dropout import Dropout
 from neural_branching.networks.standardize import Standardize
 from neural_branching.selection.array_types import Float, Int64, Shaped
+from neural_branching.training.captured_step import Capturer, Step, prepared
+from neural_branching.training.masks import Masks, drawn_ahead
 from neural_branching.training.recipe import Recipe
 
 
@@ -30,6 +35,7 @@ class EpochModule(pl.LightningModule):
         metrics: what is logged of every epoch; a line of progress shows the last of them.
         losses: of every step of the last epoch, (steps,).
         epochs: of a recipe that keeps every epoch, the weights before the first and after each.
+        capturer: makes what captures steps and replays them; None to run each as it is.
     """
 
     metrics: ClassVar[tuple[str, ...]]
@@ -41,30 +47,80 @@ class EpochModule(pl.LightningModule):
         self.recipe = recipe
         self.losses = torch.zeros(0)
         self.epochs: list[dict[str, Tensor]] = []
+        self.capturer: Callable[[], Capturer] | None = None
+        self._step: Step | None = None
+        self._masks: Masks | None = None
 
     @abstractmethod
     def batch_loss(self, x: Shaped[Tensor, "n ..."], y: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
         """Mean loss of one batch: the place to change what is optimised."""
 
+    @property
+    def capturable(self) -> bool:
+        """Whether a step does the same every time, on the device alone."""
+        return True
+
+    def on_train_end(self) -> None:
+        """Let go of what lies on the device."""
+        self._step = self._masks = None
+        for layer in self._dropout():
+            layer.drawn = None
+
     def training_step(self, epoch: Batches, index: int) -> None:
         """Train on every batch of an epoch; logs ``train/loss``, the mean over examples."""
         optimizer: torch.optim.Optimizer = self.optimizers(use_pl_optimizer=False)  # type: ignore[assignment]
         scheduler = self.lr_schedulers()
+        if self._step is None:
+            self._masks = self._masks_over(epoch)
+            self._step = self._step_over(epoch, optimizer, whole=scheduler is None)
         losses, sizes = [], []
-        for x, y in epoch:
-            optimizer.zero_grad()
-            loss = self.batch_loss(x, y)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            if scheduler is not None:
-                scheduler.step()  # type: ignore[union-attr]
+        for number, drawn in enumerate(epoch.draw()):
+            if self._masks is not None:
+                self._masks.begin(number)
             # Kept on the device: the host waits for them once an epoch, not once a step.
-            losses.append(loss.detach())
-            sizes.append(len(y))
+            losses.append(self._step(*drawn))
+            sizes.append(len(drawn[0]))
+            if scheduler is not None:
+                optimizer.step()
+                scheduler.step()  # type: ignore[union-attr]
         count_steps(self, len(losses))
         self.losses = torch.stack(losses)
         mean = (self.losses * self.losses.new_tensor(sizes)).sum() / len(epoch.y)
         self.log("train/loss", mean, on_step=True, on_epoch=False, batch_size=1)
+
+    def _dropout(self) -> list[Dropout]:
+        """The layers whose masks may be drawn ahead: those that drop anything, of one rate."""
+        layers = [one for one in self.modules() if isinstance(one, Dropout) and one.p]
+        return [one for one in layers if one.p == layers[0].p]
+
+    def _masks_over(self, epoch: Batches) -> Masks | None:
+        """The masks of the dropout layers, if they are drawn ahead."""
+        layers = self._dropout()
+        if not layers or not drawn_ahead(self.device):
+            return None
+        widths = [layer.width for layer in layers]
+        masks = Masks(widths, layers[0].p, [None], len(epoch.y), epoch.batch_size, self.device)
+        for place, layer in enumerate(layers):
+            layer.drawn = partial(_kept, masks, place)
+        return masks
+
+    def _step_over(self, epoch: Batches, optimizer: torch.optim.Optimizer, whole: bool) -> Step:
+        """What one batch does: loss and gradients, and if the optimiser's rate stays the same, its step.
+
+        A rate that changes is a number of the host's. Its optimiser's step is one launch, for which a device
+        that is busy with the gradients does not wait.
+        """
+
+        def step(*drawn: Tensor) -> Tensor:
+            optimizer.zero_grad()
+            loss = self.batch_loss(*epoch.take(*drawn))
+            torch.autograd.backward(loss)
+            if whole:
+                optimizer.step()
+            return loss.detach()
+
+        capturer = self.capturer if self.capturable else None
+        return prepared(step, capturer, self.parameters(), optimizer)
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser and schedule."""
@@ -75,6 +131,10 @@ class EpochModule(pl.LightningModule):
             else _decayed(self, recipe.weight_decay)
         )
         return optimizer_of(self, recipe, groups)
+
+
+def _kept(masks: Masks, layer: int, x: Tensor) -> Tensor:
+    return masks.keep(x[None], layer)[0]
 
 
 def count_steps(module: pl.LightningModule, steps: int) -> None:

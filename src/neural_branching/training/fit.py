@@ -23,6 +23,7 @@ from torch import Tensor
 from neural_branching.data.tensor_data import TensorDataModule
 from neural_branching.errors import InputError
 from neural_branching.store.checkpoint import Checkpoint
+from neural_branching.training.captured_step import capturer_of
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
 from neural_branching.training.epoch_module import EpochModule
@@ -66,6 +67,7 @@ def fit(
             "be many times faster, and gives other weights.",
             title,
         )
+    module.capturer = capturer_of(compute)
     recorder = _Recorder(module.recipe, title)
     callbacks: list[Callback] = [recorder]
     if isinstance(module, Classifier) and module.treatment is not None:
@@ -121,6 +123,8 @@ def new_trainer(recipe: Recipe, compute: Compute, callbacks: list[Callback]) -> 
         warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning 2.6 on torch ≥ 2.9
         warnings.filterwarnings("ignore", ".*srun.*")  # on a cluster a job is one process too
         warnings.filterwarnings("ignore", ".*available but not used.*")  # the device has been chosen
+        # The optimiser's first steps are not captured.
+        warnings.filterwarnings("ignore", ".*running without CUDA graph capture.*")
         trainer = pl.Trainer(
             accelerator=device.type,
             devices=[device.index] if device.type == "cuda" else 1,

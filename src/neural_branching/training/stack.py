@@ -7,7 +7,7 @@ own order, its own dropout, its own best epoch and its own early stop.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +19,12 @@ from torch.nn import functional as F
 from neural_branching.data.tensor_data import EpochLoader
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.standardized_network import StandardizedNetwork
+from neural_branching.training.captured_step import Capturer, Step, capturer_of, prepared
 from neural_branching.training.compute import Compute
 from neural_branching.training.epoch_module import count_steps, optimizer_of
 from neural_branching.training.fit import ProgressLine, new_trainer
 from neural_branching.training.history import METRICS, History, best_epoch
+from neural_branching.training.masks import Masks, drawn_ahead
 from neural_branching.training.recipe import Recipe
 
 
@@ -70,17 +72,20 @@ class StackedBatches:
         self.pool, self.starts, self.n = pool, starts, n
         self.batch_size, self.orders = batch_size, orders
 
-    def of(self, places: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass of the branches at some places of the stack."""
-        x, y = self.pool
+    def draw(self, places: Sequence[int]) -> Iterator[Tensor]:
+        """Rows of the pool (K, b), int64, of one pass of the branches at some places of the stack."""
         if self.orders is None:
             order = torch.arange(self.n).expand(len(places), -1)
         else:
             order = torch.stack([torch.randperm(self.n, generator=self.orders[one]) for one in places])
-        rows = (order + self.starts[list(places), None]).to(x.device)
-        for batch in torch.split(rows, self.batch_size, dim=1):
-            flat = batch.flatten()
-            yield x.index_select(0, flat).view(*batch.shape, -1), y.index_select(0, flat).view(batch.shape)
+        rows = (order + self.starts[list(places), None]).to(self.pool[0].device)
+        yield from torch.split(rows, self.batch_size, dim=1)
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs (K, b, width) and targets (K, b) of one batch that was drawn."""
+        x, y = self.pool
+        flat = rows.flatten()
+        return x.index_select(0, flat).view(*rows.shape, -1), y.index_select(0, flat).view(rows.shape)
 
 
 class StackedData(pl.LightningDataModule):
@@ -133,6 +138,7 @@ class StackedBranches(pl.LightningModule):
     Attributes:
         places: which members are being trained, in the order of the stacked weights.
         metrics: of the last epoch and these members, (3, K): ``training.METRICS``.
+        capturer: makes what captures steps and replays them; None to run each as it is.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
@@ -150,6 +156,9 @@ class StackedBranches(pl.LightningModule):
         )
         self.places = list(range(len(members)))
         self.metrics = torch.zeros(3, len(members))
+        self.capturer: Callable[[], Capturer] | None = None
+        self._step: Step | None = None
+        self._masks: Masks | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (K, b, classes) of standardised inputs (K, b, width)."""
@@ -158,42 +167,68 @@ class StackedBranches(pl.LightningModule):
             if depth:
                 x = x.relu()
                 if self.training and self.rate:
-                    x = x * self._mask(x.shape)
+                    x = self._dropped(x, depth - 1)
             x = torch.baddbmm(self.stacked[layers + depth][:, None], x, self.stacked[depth])
         return x
 
-    def _mask(self, shape: torch.Size) -> Tensor:
-        """Dropout as every branch would draw it alone, scaled by the share that is kept."""
-        mask = torch.empty(shape, device=self.device)
+    def _dropped(self, x: Tensor, layer: int) -> Tensor:
+        """What dropout leaves of every branch, as alone, scaled by the share that is kept."""
+        if self._masks is not None:
+            return self._masks.keep(x, layer)
+        mask = torch.empty(x.shape, device=self.device)
         for one, place in zip(mask, self.places, strict=True):
             one.bernoulli_(1 - self.rate, generator=self.members[place].dropout)
-        return mask.div_(1 - self.rate)
+        return x * mask.div_(1 - self.rate)
 
     def training_step(self, epoch: StackedBatches, index: int) -> None:
         """Train on every batch of an epoch."""
         optimizer: torch.optim.Optimizer = self.optimizers(use_pl_optimizer=False)  # type: ignore[assignment]
         scheduler, steps = self.lr_schedulers(), 0
+        if self._step is None:
+            self._masks = self._masks_over(epoch)
+            self._step = self._step_over(epoch, optimizer, whole=scheduler is None)
         total = torch.zeros(len(self.places), device=self.device)
-        for x, y in epoch.of(self.places):
-            self.zero_grad()
-            losses = self._losses(self(x), y, self.recipe.label_smoothing).mean(1)
-            torch.autograd.backward(losses.sum())  # no branch has a share in another's loss
-            for views in self._layout:
-                for view in views:
-                    view.hand_over_gradient()
-            optimizer.step()
+        for rows in epoch.draw(self.places):
+            if self._masks is not None:
+                self._masks.begin(steps)
+            total += self._step(rows) * rows.shape[1]
             steps += 1
             if scheduler is not None:
+                optimizer.step()
                 scheduler.step()  # type: ignore[union-attr]
-            total += losses.detach() * y.shape[1]
         count_steps(self, steps)
         self.metrics = torch.zeros(3, len(self.places))
         self.metrics[0] = total.cpu() / epoch.n
 
+    def _masks_over(self, epoch: StackedBatches) -> Masks | None:
+        """The masks of these branches, if they are drawn ahead."""
+        if not self.rate or not drawn_ahead(self.device):
+            return None
+        widths = [self.stacked[layer].shape[2] for layer in range(len(self.names) - 1)]
+        generators = [self.members[place].dropout for place in self.places]
+        return Masks(widths, self.rate, generators, epoch.n, epoch.batch_size, self.device)
+
+    def _step_over(self, epoch: StackedBatches, optimizer: torch.optim.Optimizer, whole: bool) -> Step:
+        """As ``EpochModule`` has it, with a mean loss for each branch."""
+        views = [view for group in self._layout for view in group]
+
+        def step(rows: Tensor) -> Tensor:
+            self.zero_grad()
+            x, y = epoch.take(rows)
+            losses = self._losses(self(x), y, self.recipe.label_smoothing).mean(1)
+            torch.autograd.backward(losses.sum())  # no branch has a share in another's loss
+            for view in views:
+                view.hand_over_gradient()
+            if whole:
+                optimizer.step()
+            return losses.detach()
+
+        return prepared(step, self.capturer, [view.view for view in views], optimizer)
+
     def validation_step(self, epoch: StackedBatches, index: int) -> None:
         """Loss (without label smoothing) and accuracy of every branch."""
         found = torch.zeros(2, len(self.places), device=self.device)
-        for x, y in epoch.of(self.places):
+        for x, y in map(epoch.take, epoch.draw(self.places)):
             logits = self(x)
             found[0] += self._losses(logits, y).sum(1)
             found[1] += (logits.argmax(2) == y).sum(1)
@@ -220,6 +255,7 @@ class StackedBranches(pl.LightningModule):
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some rows of the stacked weights alone, and with their moments in the optimiser."""
         optimizer: torch.optim.Optimizer = self.optimizers(use_pl_optimizer=False)  # type: ignore[assignment]
+        self._step = None  # which was of another number of branches
         self.places = [self.places[row] for row in rows]
         self.stacked = nn.ParameterList(parameter.detach()[list(rows)] for parameter in self.stacked)
         before, self._layout = self._layout, self._lay_out()
@@ -337,6 +373,7 @@ def fit_together(members: Sequence[Member], compute: Compute, title: str) -> lis
     order = sorted(range(len(members)), key=lambda place: _rates(members[place]))
     stacked = [members[place] for place in order]
     module, recorder = StackedBranches(stacked), _Recorder([[] for _ in stacked])
+    module.capturer = capturer_of(compute)
     recipe = module.recipe
     callbacks: list[pl.Callback] = [
         recorder,

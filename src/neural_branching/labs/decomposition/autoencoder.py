@@ -75,6 +75,11 @@ class Autoencoder(EpochModule):
         if separate:
             network.scale = 1 / len(network.branches)
 
+    @property
+    def capturable(self) -> bool:
+        """Not with a loss from elsewhere."""
+        return self.parts_loss is None
+
     def batch_loss(self, x: Shaped[Tensor, "n c h w"], y: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
         """Mean squared error of the sum, or of every branch alone; and ``parts_loss``."""
         target = self.standardize(x)

@@ -1,0 +1,261 @@
+"""Steps that are captured once and replayed train the same networks, wherever something can capture them."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conftest import SETTINGS
+from device import DEVICE, ON_GPU, REPEATED
+from neural_branching import cli
+from neural_branching.data.augment import Augmentation
+from neural_branching.data.batches import Augment
+from neural_branching.data.tensor_data import TensorDataModule
+from neural_branching.errors import InputError
+from neural_branching.labs.decomposition.autoencoder import Autoencoder
+from neural_branching.labs.decomposition.branched_autoencoder import BranchedAutoencoder
+from neural_branching.networks.convnet import ConvNet
+from neural_branching.networks.mlp import MLP
+from neural_branching.networks.standardize import Standardize
+from neural_branching.networks.standardized_network import StandardizedNetwork
+from neural_branching.networks.vit import VisionTransformer
+from neural_branching.training import captured_step
+from neural_branching.training import fit as fit_module
+from neural_branching.training import stack as stack_module
+from neural_branching.training.captured_step import CapturedStep
+from neural_branching.training.classifier import Classifier
+from neural_branching.training.compute import Compute
+from neural_branching.training.deep_supervision import DeeplySupervised
+from neural_branching.training.epoch_module import EpochModule
+from neural_branching.training.fit import fit
+from neural_branching.training.history import History
+from neural_branching.training.recipe import Recipe
+from neural_branching.training.stack import Member, fit_together
+from tape import Tape
+
+SHAPE, CLASSES, ROWS = (3, 8, 8), 3, 22
+COMPUTE = Compute("cpu", threads=1, progress=False)
+ONE_CYCLE = {"optimizer": "adamw", "weight_decay": 0.05, "schedule": "one_cycle", "label_smoothing": 0.1}
+
+
+class Images(TensorDataModule):
+    def __init__(self, batch_size: int, augment: Augment | None = None, seed: int = 0) -> None:
+        super().__init__(batch_size, seed, augment)
+
+    def load(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        draw = torch.Generator().manual_seed(5)
+        labels = torch.randint(0, CLASSES, (ROWS + 10,), generator=draw)
+        images = torch.randint(0, 256, (ROWS + 10, *SHAPE), dtype=torch.uint8, generator=draw)
+        return (images[:ROWS], labels[:ROWS]), (images[ROWS:], labels[ROWS:])
+
+
+def standardized(network: nn.Module) -> StandardizedNetwork:
+    return StandardizedNetwork(Standardize((3, 1, 1)), network)
+
+
+def mlp(recipe: Recipe) -> EpochModule:
+    return Classifier(standardized(MLP(SHAPE, CLASSES, [8, 6], dropout=0.3)), recipe)
+
+
+def convnet(recipe: Recipe) -> EpochModule:
+    return Classifier(standardized(ConvNet(SHAPE, CLASSES, 8)), recipe)
+
+
+def vit(recipe: Recipe) -> EpochModule:
+    network = VisionTransformer(SHAPE, CLASSES, patch=4, width=8, depth=1, heads=2)
+    return Classifier(standardized(network), recipe)
+
+
+def supervised(recipe: Recipe) -> EpochModule:
+    parent = standardized(MLP(SHAPE, CLASSES, [8, 6], dropout=0.3))
+    return DeeplySupervised(parent, recipe, {"hidden1": 0.5}, {"hidden1": 8}, CLASSES)
+
+
+def autoencoder(recipe: Recipe) -> EpochModule:
+    network = BranchedAutoencoder(SHAPE, branches=2, width=4, depth=2, latent=3, variational=True)
+    return Autoencoder(network, recipe, noise=0.1, beta=0.1)
+
+
+@pytest.fixture
+def tapes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tape]]:
+    """Has trainings on the CPU captured; the tapes that were used."""
+    used: list[Tape] = []
+
+    def tape() -> Tape:
+        used.append(Tape())
+        return used[-1]
+
+    for module in (fit_module, stack_module):
+        monkeypatch.setattr(module, "capturer_of", lambda compute: tape if compute.cuda_graphs else None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield used
+    torch.set_num_threads(before)
+
+
+def trained(
+    make: Callable[[Recipe], EpochModule], recipe: Recipe, graphs: bool, augment: Augment | None = None
+) -> tuple[EpochModule, History]:
+    torch.manual_seed(0)
+    module = make(recipe)
+    compute = Compute(DEVICE, threads=1, progress=False, cuda_graphs=graphs)
+    torch.manual_seed(1)
+    return module, fit(module, Images(recipe.batch_size, augment), compute, "toy")
+
+
+CASES = pytest.mark.parametrize(
+    ("make", "options", "augment"),
+    [
+        (mlp, {}, None),
+        (mlp, ONE_CYCLE, Augmentation(pad=2, cutout=3, jitter=0.2)),
+        (convnet, {"patience": 1}, Augmentation(pad=2, cutout=3)),
+        (convnet, ONE_CYCLE | {"precision": "bf16-mixed"}, Augmentation(pad=2, cutout=0)),
+        (vit, ONE_CYCLE, None),
+        (supervised, {"keep": "last"}, None),
+        (autoencoder, {}, None),
+    ],
+)
+
+
+@CASES
+def test_a_captured_training_is_the_same_to_the_bit(tapes, make, options: dict, augment) -> None:
+    recipe = Recipe(**{"epochs": 4, "batch_size": 8, "lr": 0.01} | options)
+    plain, expected = trained(make, recipe, False, augment)
+    assert not tapes
+    captured, found = trained(make, recipe, True, augment)
+    assert found == expected
+    for name, value in plain.state_dict().items():
+        assert torch.equal(captured.state_dict()[name], value), name
+    # Batches of 8, 8 and 6: each shape runs twice before it is captured, and never as it is again.
+    [tape] = tapes
+    assert tape.captured == 2
+    assert tape.replayed == 3 * len(found) - 4
+
+
+@ON_GPU
+@CASES
+def test_a_cuda_graph_trains_the_same(make, options: dict, augment) -> None:
+    recipe = Recipe(**{"epochs": 4, "batch_size": 8, "lr": 0.01} | options)
+    plain, expected = trained(make, recipe, False, augment)
+    captured, found = trained(make, recipe, True, augment)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine == pytest.approx(theirs, abs=REPEATED)
+    torch.testing.assert_close(captured.state_dict(), plain.state_dict(), rtol=REPEATED, atol=REPEATED)
+
+
+def stacked(recipes: list[Recipe], graphs: bool, widths: tuple[int, ...] = (8, 6)) -> list[Member]:
+    members, rows = [], {}
+    for seed, recipe in enumerate(recipes):
+        torch.manual_seed(seed)
+        branch = StandardizedNetwork(Standardize((4,)), MLP((4,), CLASSES, widths, dropout=0.3))
+        if seed % 2 not in rows:
+            draw = torch.Generator().manual_seed(seed)
+            rows[seed % 2] = [
+                (torch.randn(n, 4, generator=draw), torch.randint(0, CLASSES, (n,), generator=draw))
+                for n in (46, 20)
+            ]
+        dropout, order = torch.Generator(DEVICE).manual_seed(seed), torch.Generator().manual_seed(seed)
+        members.append(Member(branch, recipe, *rows[seed % 2], order, dropout))
+    compute = Compute(DEVICE, threads=1, progress=False, cuda_graphs=graphs)
+    histories = fit_together(members, compute, "all")
+    assert all(histories)
+    return members
+
+
+STACKS = pytest.mark.parametrize(
+    "options", [{"patience": 2}, {"patience": 2, **ONE_CYCLE}, {"optimizer": "adamw"}]
+)
+
+
+def recipes_of(options: dict) -> list[Recipe]:
+    return [Recipe(epochs=9, batch_size=8, lr=lr, **options) for lr in (0.3, 0.01, 0.3, 0.003)]
+
+
+@STACKS
+def test_a_captured_stack_is_the_same_also_when_branches_leave_it(tapes, options: dict) -> None:
+    plain = stacked(recipes_of(options), False)
+    captured = stacked(recipes_of(options), True)
+    for mine, theirs in zip(captured, plain, strict=True):
+        for name, value in theirs.branch.state_dict().items():
+            assert torch.equal(mine.branch.state_dict()[name], value), name
+    assert len(tapes) > 1 if "patience" in options else len(tapes) == 1
+    assert sum(tape.replayed for tape in tapes) > 4
+
+
+@ON_GPU
+@STACKS
+def test_a_cuda_graph_trains_the_same_stack(options: dict) -> None:
+    plain, captured = (stacked(recipes_of(options), graphs) for graphs in (False, True))
+    for mine, theirs in zip(captured, plain, strict=True):
+        torch.testing.assert_close(
+            mine.branch.state_dict(), theirs.branch.state_dict(), rtol=REPEATED, atol=REPEATED
+        )
+
+
+def test_a_step_takes_what_it_is_given_and_leaves_its_own_gradients(tapes) -> None:
+    weight = nn.Parameter(torch.ones(3))
+
+    def step(x: Tensor) -> Tensor:
+        weight.grad = None
+        loss = (x * weight).sum()
+        loss.backward()
+        return loss.detach()
+
+    captured = CapturedStep(step, Tape(), [weight])
+    results = []
+    for number in range(1, 9):
+        x = torch.full((2 if number % 2 else 5, 3), float(number))
+        results.append(captured(x))
+        assert torch.equal(weight.grad, x.sum(0))
+    # A result stays what it was when the next step has been taken.
+    assert [float(one) for one in results] == [float(3 * n * (2 if n % 2 else 5)) for n in range(1, 9)]
+
+
+def test_a_step_that_asks_the_device_for_something_is_refused() -> None:
+    step = CapturedStep(lambda x: x * x.sum().item(), Tape(), [])
+    for _ in range(2):
+        step(torch.ones(2))
+    with pytest.raises(
+        InputError, match=r"cannot be captured .* \(.*\): trainer\.cuda_graphs=false launches"
+    ):
+        step(torch.ones(2))
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_step() -> None:
+    class Full(Tape):
+        def capture(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    step = CapturedStep(lambda x: x * 2, Full(), [])
+    for _ in range(2):
+        step(torch.ones(2))
+    with pytest.raises(torch.OutOfMemoryError):
+        step(torch.ones(2))
+
+
+def test_only_cuda_captures(monkeypatch) -> None:
+    assert captured_step.capturer_of(COMPUTE) is None
+    monkeypatch.setattr(Compute, "device", lambda self: torch.device("cuda", 0))
+    assert captured_step.capturer_of(Compute("cuda")) is not None
+    assert captured_step.capturer_of(Compute("cuda", cuda_graphs=False)) is None
+
+
+@pytest.mark.usefixtures("unillustrated")
+def test_a_run_is_the_same_when_its_trainings_are_captured(tapes, monkeypatch, tmp_path) -> None:
+    found = []
+    for graphs in ("false", "true"):
+        folder = tmp_path / graphs
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        settings = (*SETTINGS, "trainer.accelerator=cpu", f"trainer.cuda_graphs={graphs}")
+        monkeypatch.setattr("sys.argv", ["neural-branching", "train", *settings])
+        cli.main()
+        [results] = folder.rglob("results.json")
+        found.append(json.loads(results.read_text()))
+    assert len(tapes) == 2  # parent and branch
+    plain, captured = found
+    for name in ("parent", "branch"):
+        assert captured["artifacts"][name]["key"] == plain["artifacts"][name]["key"]
+    assert captured["nodes"] == plain["nodes"]
