@@ -1,6 +1,7 @@
 """Branches of one parent as they are typed: trained, compared, refused; and relations that are planted."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,9 +34,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subsets = ",".join(f"[{one}]" for one in SUBSETS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("neural_branching.report.summary.draw", lambda *_: {})
-        typed(
-            patch, "train", "-m", f"outputs={folder}", *SETTINGS, "subset=custom", f"subset.classes={subsets}"
-        )
+        own = (f"subset.classes={subsets}", "branch.seed=${hydra:job.num}")
+        typed(patch, "train", "-m", f"outputs={folder}", *SETTINGS, "subset=custom", *own)
     return folder
 
 
@@ -44,6 +44,8 @@ def test_branches_of_a_sweep_are_compared(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [sweep] = (outputs / "sweeps").iterdir()
+    runs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(sweep.rglob("results.json"))]
+    assert [run["seeds"]["branch"] for run in runs] == [0, 1, 2, 3]
     typed(monkeypatch, "specialize", "--branches", str(sweep), "--permutations", "199")
     assert "4 branches of one parent" in capsys.readouterr().out
     header, *lines = csv.reader((sweep / "own_branches.csv").read_text(encoding="utf-8").splitlines())
