@@ -167,9 +167,11 @@ def _jobs(config: DictConfig, config_name: str) -> list[DictConfig]:
     checked that it can choose.
     """
     overrides = [f"{name}={value}" for name, value in (config.hydra.sweeper.params or {}).items()]
-    overrides += [str(override) for override in config.hydra.overrides.task]
+    # As typed: a job has values of its own for what they refer to.
+    typed = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    assert isinstance(typed, dict)
     # Where further groups lie; the rest of Hydra's own part is of no matter here.
-    overrides += [str(one) for one in config.hydra.overrides.hydra if one.startswith("hydra.searchpath=")]
+    overrides += [*typed["task"], *(one for one in typed["hydra"] if one.startswith("hydra.searchpath="))]
     try:
         return (compose_jobs if is_grid(config.hydra.sweeper) else compose_values)(overrides, config_name)
     except REFUSALS as error:

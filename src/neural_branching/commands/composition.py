@@ -15,6 +15,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+JOB_NUMBER = re.compile(
+    r"\$\\?\{hydra\\?:job\.num\\?\}"
+)  # ${hydra:job.num}, escaped as Hydra splits overrides
+
 
 def joined_thresholds(overrides: list[str], config_name: str) -> list[str]:
     """Overrides whose swept thresholds are one list, so that one job judges all of them.
@@ -123,7 +127,9 @@ def compose_jobs(overrides: list[str], config_name: str) -> list[DictConfig]:
         HydraException: if an override cannot be parsed or composed.
     """
     [batch] = BasicSweeper.split_arguments(_parser().parse_overrides(overrides), max_batch_size=None)
-    return _compose(batch, config_name)
+    # Hydra itself has numbers for jobs only while they run.
+    numbered = [[JOB_NUMBER.sub(str(job), line) for line in lines] for job, lines in enumerate(batch)]
+    return _compose(numbered, config_name)
 
 
 def compose_values(overrides: list[str], config_name: str) -> list[DictConfig]:
