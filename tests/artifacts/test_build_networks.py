@@ -1,6 +1,7 @@
 """Outlines: networks of which only stages, shapes and costs matter."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -9,8 +10,15 @@ from torch import Tensor, nn
 
 from composed import composed
 from neural_branching.artifacts.branch_cost import parent_cost
-from neural_branching.artifacts.build_networks import _outline, branch_outline, input_width, outline
+from neural_branching.artifacts.build_networks import (
+    _outline,
+    branch_outline,
+    check_parent,
+    input_width,
+    outline,
+)
 from neural_branching.config.experiment import Experiment
+from neural_branching.errors import InputError
 from neural_branching.networks.standardize import Standardize
 from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.networks.wrapped import as_network
@@ -55,3 +63,22 @@ def test_what_cannot_be_computed_cheaply_has_an_outline_without_weights(module) 
         lambda: StandardizedNetwork(Standardize((1, 1, 1)), as_network(module())), torch.zeros(1, 1, 2, 2)
     )
     assert found.device.type == "meta"
+
+
+class OneRow:
+    """An augmentation that draws once for all images of a batch."""
+
+    def draw(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        return torch.rand(1, 3, generator=generator)
+
+    def __call__(self, batch: Tensor, draws: Tensor) -> Tensor:
+        return batch + draws.mean()
+
+
+def test_an_augmentation_draws_a_row_for_every_example() -> None:
+    own = f"parent.augment={{_target_: {__name__}.OneRow}}"
+    experiment = Experiment.from_config(composed("train", own))
+    with pytest.raises(
+        InputError, match=r"parent\.augment\.draw gives 1 rows for 2 examples: it must give one"
+    ):
+        check_parent(experiment.parent)

@@ -137,7 +137,9 @@ def test_what_the_user_names_may_be_anybodys_but_must_fit(monkeypatch: pytest.Mo
         assert isinstance(build(node, "threshold", Threshold, trusted=True), Mine)
         with pytest.raises(UntrustedError, match=rf"threshold builds {target}, which is not of this package"):
             build(node, "threshold", Threshold, trusted=False)
-    with pytest.raises(InputError, match=r"'mine.wrong', which makes a int: it must make a Threshold"):
+    with pytest.raises(
+        InputError, match=r"'mine.wrong', which makes a int: it must make one of the kind Threshold"
+    ):
         build({"_target_": "mine.wrong"}, "threshold", Threshold, trusted=True)
 
 

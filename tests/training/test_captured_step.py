@@ -1,7 +1,11 @@
 """Steps that are captured once and replayed train the same networks, wherever something can capture them."""
 
+import gc
 import json
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from itertools import count
 
 import pytest
 import torch
@@ -11,16 +15,17 @@ from conftest import SETTINGS
 from device import DEVICE, ON_GPU, REPEATED
 from neural_branching import cli
 from neural_branching.data.augment import Augmentation
-from neural_branching.data.batches import Augment
-from neural_branching.data.tensor_data import TensorDataModule
+from neural_branching.data.batches import Augment, Batches
+from neural_branching.data.tensor_data import EpochLoader, TensorDataModule
 from neural_branching.errors import InputError
-from neural_branching.labs.decomposition.autoencoder import Autoencoder
+from neural_branching.labs.decomposition.autoencoder import Autoencoder, PartsLoss
 from neural_branching.labs.decomposition.branched_autoencoder import BranchedAutoencoder
 from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.standardize import Standardize
 from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.networks.vit import VisionTransformer
+from neural_branching.store.checkpoint import Checkpoint
 from neural_branching.training import captured_step
 from neural_branching.training import fit as fit_module
 from neural_branching.training import stack as stack_module
@@ -33,6 +38,7 @@ from neural_branching.training.fit import fit
 from neural_branching.training.history import History
 from neural_branching.training.recipe import Recipe
 from neural_branching.training.stack import Member, fit_together
+from neural_branching.training.treatment import Treatment
 from tape import Tape
 
 SHAPE, CLASSES, ROWS = (3, 8, 8), 3, 22
@@ -96,11 +102,15 @@ def tapes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tape]]:
 
 
 def trained(
-    make: Callable[[Recipe], EpochModule], recipe: Recipe, graphs: bool, augment: Augment | None = None
+    make: Callable[[Recipe], EpochModule],
+    recipe: Recipe,
+    graphs: bool,
+    augment: Augment | None = None,
+    device: str = "cpu",
 ) -> tuple[EpochModule, History]:
     torch.manual_seed(0)
     module = make(recipe)
-    compute = Compute(DEVICE, threads=1, progress=False, cuda_graphs=graphs)
+    compute = Compute(device, threads=1, progress=False, cuda_graphs=graphs)
     torch.manual_seed(1)
     return module, fit(module, Images(recipe.batch_size, augment), compute, "toy")
 
@@ -138,27 +148,27 @@ def test_a_captured_training_is_the_same_to_the_bit(tapes, make, options: dict, 
 @CASES
 def test_a_cuda_graph_trains_the_same(make, options: dict, augment) -> None:
     recipe = Recipe(**{"epochs": 4, "batch_size": 8, "lr": 0.01} | options)
-    plain, expected = trained(make, recipe, False, augment)
-    captured, found = trained(make, recipe, True, augment)
+    plain, expected = trained(make, recipe, False, augment, DEVICE)
+    captured, found = trained(make, recipe, True, augment, DEVICE)
     for mine, theirs in zip(found, expected, strict=True):
         assert mine == pytest.approx(theirs, abs=REPEATED)
     torch.testing.assert_close(captured.state_dict(), plain.state_dict(), rtol=REPEATED, atol=REPEATED)
 
 
-def stacked(recipes: list[Recipe], graphs: bool, widths: tuple[int, ...] = (8, 6)) -> list[Member]:
+def stacked(recipes: list[Recipe], graphs: bool, device: str = "cpu") -> list[Member]:
     members, rows = [], {}
     for seed, recipe in enumerate(recipes):
         torch.manual_seed(seed)
-        branch = StandardizedNetwork(Standardize((4,)), MLP((4,), CLASSES, widths, dropout=0.3))
+        branch = StandardizedNetwork(Standardize((4,)), MLP((4,), CLASSES, (8, 6), dropout=0.3))
         if seed % 2 not in rows:
             draw = torch.Generator().manual_seed(seed)
             rows[seed % 2] = [
                 (torch.randn(n, 4, generator=draw), torch.randint(0, CLASSES, (n,), generator=draw))
                 for n in (46, 20)
             ]
-        dropout, order = torch.Generator(DEVICE).manual_seed(seed), torch.Generator().manual_seed(seed)
+        dropout, order = torch.Generator(device).manual_seed(seed), torch.Generator().manual_seed(seed)
         members.append(Member(branch, recipe, *rows[seed % 2], order, dropout))
-    compute = Compute(DEVICE, threads=1, progress=False, cuda_graphs=graphs)
+    compute = Compute(device, threads=1, progress=False, cuda_graphs=graphs)
     histories = fit_together(members, compute, "all")
     assert all(histories)
     return members
@@ -170,7 +180,7 @@ STACKS = pytest.mark.parametrize(
 
 
 def recipes_of(options: dict) -> list[Recipe]:
-    return [Recipe(epochs=9, batch_size=8, lr=lr, **options) for lr in (0.3, 0.01, 0.3, 0.003)]
+    return [Recipe(epochs=9, batch_size=8, lr=lr, **options) for lr in (0.3, 0.01, 0.3, 0.003) * 2]
 
 
 @STACKS
@@ -180,14 +190,15 @@ def test_a_captured_stack_is_the_same_also_when_branches_leave_it(tapes, options
     for mine, theirs in zip(captured, plain, strict=True):
         for name, value in theirs.branch.state_dict().items():
             assert torch.equal(mine.branch.state_dict()[name], value), name
-    assert len(tapes) > 1 if "patience" in options else len(tapes) == 1
+    # Captured anew whenever a quarter is done, and not for every branch.
+    assert 1 < len(tapes) < 6 if "patience" in options else len(tapes) == 1
     assert sum(tape.replayed for tape in tapes) > 4
 
 
 @ON_GPU
 @STACKS
 def test_a_cuda_graph_trains_the_same_stack(options: dict) -> None:
-    plain, captured = (stacked(recipes_of(options), graphs) for graphs in (False, True))
+    plain, captured = (stacked(recipes_of(options), graphs, DEVICE) for graphs in (False, True))
     for mine, theirs in zip(captured, plain, strict=True):
         torch.testing.assert_close(
             mine.branch.state_dict(), theirs.branch.state_dict(), rtol=REPEATED, atol=REPEATED
@@ -217,10 +228,117 @@ def test_a_step_that_asks_the_device_for_something_is_refused() -> None:
     step = CapturedStep(lambda x: x * x.sum().item(), Tape(), [])
     for _ in range(2):
         step(torch.ones(2))
-    with pytest.raises(
-        InputError, match=r"cannot be captured .* \(.*\): trainer\.cuda_graphs=false launches"
-    ):
+    with pytest.raises(InputError, match=r"cannot be captured .* \(.*\): in a new process, trainer"):
         step(torch.ones(2))
+
+
+def test_the_first_thing_that_went_wrong_is_named() -> None:
+    class Broken(Tape):
+        def capture(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+            try:
+                return super().capture(run)
+            except RuntimeError:
+                raise RuntimeError("operation failed due to a previous error during capture") from None
+
+    step = CapturedStep(lambda x: x * x.sum().item(), Broken(), [])
+    for _ in range(2):
+        step(torch.ones(2))
+    with pytest.raises(InputError, match=r"\(aten\._local_scalar_dense"):
+        step(torch.ones(2))
+
+
+class Nothing(Treatment):
+    def identity(self) -> dict[str, int]:
+        return {}
+
+
+class NoLoss(PartsLoss):
+    def identity(self) -> dict[str, int]:
+        return {}
+
+    def loss(self, module: Autoencoder, images: Tensor, parts: Tensor) -> Tensor:
+        return parts.sum() * 0
+
+
+def test_what_may_do_something_else_in_every_step_is_not_captured(tapes) -> None:
+    recipe = Recipe(epochs=4, batch_size=8, lr=0.01)
+
+    def treated(recipe: Recipe) -> EpochModule:
+        return Classifier(standardized(MLP(SHAPE, CLASSES, [8])), recipe, Nothing())
+
+    def foreign(recipe: Recipe) -> EpochModule:
+        return Classifier(standardized(nn.Sequential(nn.Flatten(), nn.LazyLinear(CLASSES))), recipe)
+
+    def explained(recipe: Recipe) -> EpochModule:
+        module = autoencoder(recipe)
+        module.parts_loss = NoLoss()
+        return module
+
+    for make in (treated, explained, foreign):
+        trained(make, recipe, True)
+    assert not tapes
+
+
+def test_a_graph_is_gone_when_its_training_is_over_or_has_failed(monkeypatch, tapes) -> None:
+    alive: list[weakref.ref] = []
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        for options in ({}, {"lr": 1e30}):
+            recipe = Recipe(**{"epochs": 9, "batch_size": 8, "lr": 0.01} | options)
+            with nullcontext() if not options else pytest.raises(InputError, match="diverged"):
+                trained(mlp, recipe, True)
+        stacked(recipes_of({"patience": 2}), True)
+        assert len(tapes) > 2
+        alive = [weakref.ref(tapes.pop()) for _ in range(len(tapes))]
+        assert not [one for one in alive if one() is not None]
+    finally:
+        if collects:
+            gc.enable()
+
+
+class Killed(Exception):  # noqa: N818
+    """Stands for the end of the process."""
+
+
+class Dying(Images):
+    """Ends in the midst of the fourth epoch."""
+
+    def train_dataloader(self) -> EpochLoader[Batches]:
+        [epoch] = super().train_dataloader()
+        begun, draw = count(), epoch.draw
+
+        def drawn() -> Iterator[tuple[Tensor, ...]]:
+            everything = draw()
+            yield next(everything)
+            if next(begun) == 3:
+                raise Killed
+            yield from everything
+
+        epoch.draw = drawn  # type: ignore[method-assign]
+        return EpochLoader(epoch)
+
+
+@pytest.mark.parametrize("options", [{}, ONE_CYCLE])
+@pytest.mark.parametrize("make", [mlp, vit])
+def test_a_captured_training_continues_to_the_same_weights(tapes, tmp_path, make, options: dict) -> None:
+    recipe = Recipe(**{"epochs": 8, "batch_size": 8, "lr": 0.01} | options)
+    compute = Compute("cpu", threads=1, progress=False, checkpoint_seconds=0)
+    whole, history = trained(make, recipe, True)
+
+    def begun(seed: int) -> EpochModule:
+        torch.manual_seed(0)
+        module = make(recipe)
+        torch.manual_seed(seed)
+        return module
+
+    with pytest.raises(Killed):
+        fit(begun(1), Dying(8), compute, "toy", Checkpoint(tmp_path, "toy"))
+    continued = begun(2)
+    assert fit(continued, Images(8), compute, "toy", Checkpoint(tmp_path, "toy")) == history
+    for name, value in whole.state_dict().items():
+        assert torch.equal(continued.state_dict()[name], value), name
+    assert tapes[-1].replayed
 
 
 def test_memory_that_runs_out_is_no_fault_of_the_step() -> None:

@@ -311,7 +311,12 @@ def _try(augment: Augment, adapter: InputAdapter, where: str) -> None:
     """
     try:
         blank = adapter.blank(2)
-        augment(blank, augment.draw(blank.shape, torch.Generator()))
+        draws = augment.draw(blank.shape, torch.Generator())
+        if len(draws) != len(blank):
+            raise ArgumentError(
+                "draw", f"gives {len(draws)} rows for {len(blank)} examples: it must give one each."
+            )
+        augment(blank, draws)
     except ArgumentError as error:
         raise ArgumentError(f"{where}.{error.argument}", error.problem) from None
     except Exception as error:  # anyone's augmentation may raise anything

@@ -117,7 +117,7 @@ def build(node: Mapping[str, Any], where: str, kind: type[T], *, trusted: bool, 
     if not isinstance(made, kind):
         raise InputError(
             f"{where}._target_ is {node['_target_']!r}, which makes a {type(made).__name__}: "
-            f"it must make a {kind.__name__}."
+            f"it must make one of the kind {kind.__name__}."
         )
     return made
 

@@ -1,9 +1,10 @@
 """Training steps captured once and replayed: a small network on a GPU waits for launches otherwise."""
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Protocol
 
 import torch
@@ -38,8 +39,7 @@ class CudaGraphs:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._memory = torch.cuda.graph_pool_handle()
+        self._stream, self._memory = _stream_on(device), torch.cuda.graph_pool_handle()
 
     def rehearse(self, run: Callable[[], Tensor]) -> Tensor:
         """Run a step on the stream that captures."""
@@ -52,10 +52,20 @@ class CudaGraphs:
 
     def capture(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         """As a graph."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._memory, stream=self._stream):
-            result = run()
+        graph, collects = torch.cuda.CUDAGraph(), gc.isenabled()
+        gc.disable()  # what it would free of the device meanwhile could invalidate the graph
+        try:
+            with torch.cuda.graph(graph, pool=self._memory, stream=self._stream):
+                result = run()
+        finally:
+            if collects:
+                gc.enable()
         return graph.replay, result
+
+
+@cache  # libraries keep a workspace for every stream that they have seen
+def _stream_on(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -110,10 +120,13 @@ class CapturedStep:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            reason = str(error).splitlines()[0].rstrip(".")
+            first: BaseException = error  # the others say that something had gone wrong before
+            while first.__context__ is not None:
+                first = first.__context__
+            reason = str(first).splitlines()[0].rstrip(".")
             raise InputError(
-                f"A training step cannot be captured as a CUDA graph ({reason}): trainer.cuda_graphs=false "
-                "launches every operation anew."
+                f"A training step cannot be captured as a CUDA graph ({reason}): in a new process, "
+                "trainer.cuda_graphs=false launches every operation anew."
             ) from error
         return _Captured(kept, replay, result, [one.grad for one in self._parameters])
 

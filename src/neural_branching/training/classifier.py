@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from neural_branching.data.batches import Batches
 from neural_branching.networks.standardized_network import StandardizedNetwork
+from neural_branching.networks.wrapped import WrappedModule
 from neural_branching.selection.array_types import Float, Int64, Shaped
 from neural_branching.training.epoch_module import EpochModule
 from neural_branching.training.history import METRICS
@@ -33,8 +34,8 @@ class Classifier(EpochModule):
 
     @property
     def capturable(self) -> bool:
-        """Not with a treatment, which may do anything between steps and epochs."""
-        return self.treatment is None
+        """Not with a treatment, and no module from elsewhere: either may do something else in every step."""
+        return self.treatment is None and not isinstance(self.network, WrappedModule)
 
     def forward(self, x: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n classes"]:
         """Logits for raw inputs, in the precision of the training."""

@@ -60,8 +60,12 @@ class EpochModule(pl.LightningModule):
         """Whether a step does the same every time, on the device alone."""
         return True
 
-    def on_train_end(self) -> None:
-        """Let go of what lies on the device."""
+    def release(self) -> None:
+        """Let go of what a training has put on the device, once it is over or has failed.
+
+        A graph that waited for Python's garbage collector could be destroyed while another is captured, which
+        CUDA does not allow.
+        """
         self._step = self._masks = None
         for layer in self._dropout():
             layer.drawn = None
@@ -107,8 +111,8 @@ class EpochModule(pl.LightningModule):
     def _step_over(self, epoch: Batches, optimizer: torch.optim.Optimizer, whole: bool) -> Step:
         """What one batch does: loss and gradients, and if the optimiser's rate stays the same, its step.
 
-        A rate that changes is a number of the host's. Its optimiser's step is one launch, for which a device
-        that is busy with the gradients does not wait.
+        A schedule's rate and momentum are numbers of the host's, as torch's fused Adam takes the latter: its
+        step is launched after the graph, while the device is busy with the gradients.
         """
 
         def step(*drawn: Tensor) -> Tensor:

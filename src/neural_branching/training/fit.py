@@ -92,6 +92,8 @@ def fit(
             if checkpoint is not None:
                 checkpoint.clear()  # nothing good comes of continuing
             raise
+        finally:
+            module.release()
     recorder.restore(module)
     module.cpu()
     return recorder.history
@@ -123,8 +125,6 @@ def new_trainer(recipe: Recipe, compute: Compute, callbacks: list[Callback]) -> 
         warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning 2.6 on torch ≥ 2.9
         warnings.filterwarnings("ignore", ".*srun.*")  # on a cluster a job is one process too
         warnings.filterwarnings("ignore", ".*available but not used.*")  # the device has been chosen
-        # The optimiser's first steps are not captured.
-        warnings.filterwarnings("ignore", ".*running without CUDA graph capture.*")
         trainer = pl.Trainer(
             accelerator=device.type,
             devices=[device.index] if device.type == "cuda" else 1,

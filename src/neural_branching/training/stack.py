@@ -200,6 +200,10 @@ class StackedBranches(pl.LightningModule):
         self.metrics = torch.zeros(3, len(self.places))
         self.metrics[0] = total.cpu() / epoch.n
 
+    def release(self) -> None:
+        """As ``EpochModule`` has it."""
+        self._step = self._masks = None
+
     def _masks_over(self, epoch: StackedBatches) -> Masks | None:
         """The masks of these branches, if they are drawn ahead."""
         if not self.rate or not drawn_ahead(self.device):
@@ -251,6 +255,11 @@ class StackedBranches(pl.LightningModule):
             for (lr, decay, _, _), views in zip(self._groups(), self._layout, strict=True)
         ]
         return optimizer_of(self, self.recipe, groups)
+
+    @property
+    def least_leaving(self) -> float:
+        """How many must be done before they leave: a quarter, if the rest has to be captured anew."""
+        return 1 if self.capturer is None else len(self.places) / 4
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some rows of the stacked weights alone, and with their moments in the optimiser."""
@@ -324,12 +333,13 @@ def _part(member: Member, name: str, part: str) -> Tensor:
 
 @dataclass
 class _Recorder(pl.Callback):
-    """Keeps every branch's epochs and best weights; a branch that is done leaves the stack.
+    """Keeps every branch's epochs and best weights; branches that are done leave the stack.
 
     A branch whose loss is not finite has diverged: its history ends there.
     """
 
     histories: list[History]
+    done: set[int] = field(default_factory=set)
     diverged: set[int] = field(default_factory=set)
     best: list[Tensor] = field(default_factory=list)
 
@@ -337,24 +347,28 @@ class _Recorder(pl.Callback):
         assert isinstance(module, StackedBranches)
         if not self.best:
             self.best = [parameter.detach().clone() for parameter in module.stacked]
-        improved, left = [], []
+        improved = []
         for row, (place, values) in enumerate(zip(module.places, module.metrics.T.tolist(), strict=True)):
+            if place in self.done:
+                continue
             history = self.histories[place]
             history.append(dict(zip(METRICS, values, strict=True)))
             if not all(map(math.isfinite, values)):
                 self.diverged.add(place)
+                self.done.add(place)
                 continue
             best, patience = best_epoch(history, module.recipe), module.recipe.patience
             if best == len(history):
                 improved.append(row)
-            if patience is None or len(history) - best < patience:
-                left.append(row)
+            if patience is not None and len(history) - best >= patience:
+                self.done.add(place)
+        left = [row for row, place in enumerate(module.places) if place not in self.done]
         places = torch.tensor([module.places[row] for row in improved], device=module.device)
         for kept, parameter in zip(self.best, module.stacked, strict=True):
             kept.index_copy_(0, places.long(), parameter.detach()[improved])
         if not left:
             trainer.should_stop = True
-        elif len(left) < len(module.places):
+        elif len(module.places) - len(left) >= module.least_leaving:
             module.keep(left)
 
 
@@ -380,7 +394,10 @@ def fit_together(members: Sequence[Member], compute: Compute, title: str) -> lis
         *([ProgressLine(title, recipe.epochs)] if compute.progress else []),
     ]
     with new_trainer(recipe, compute, callbacks) as trainer:
-        trainer.fit(module, datamodule=StackedData(stacked, recipe.batch_size))
+        try:
+            trainer.fit(module, datamodule=StackedData(stacked, recipe.batch_size))
+        finally:
+            module.release()
     parameters = [parameter.cpu() for parameter in recorder.best]
     for index, member in enumerate(stacked):
         tensors = iter([one[index] for one in parameters])
