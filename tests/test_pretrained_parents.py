@@ -186,3 +186,26 @@ def test_a_standardisation_before_the_models_own_is_refused(place: Path, monkeyp
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert "parent.normalize is 'imagenet', and the model standardises" in str(stop.value.code)
+
+
+def test_a_pretrained_backbone_is_fine_tuned_with_a_classifier_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    torch.save(TimmModel((3, 16, 16), 0, "test_efficientnet", size=32).bare.state_dict(), "weights.pth")
+    parent = (*BACKBONE[:2], f"parent.weights={tmp_path / 'weights.pth'}", BACKBONE[3])
+    own = ("parent.labels=fine", "+fit@parent.fit=default", "parent.fit.epochs=1", "parent.fit.batch_size=8")
+    typed = [
+        *parent,
+        *own,
+        "branch_point.stage=blocks.1",
+        *TINY,
+        *ORDINARY,
+        "hydra.run.dir=outputs/runs/tuned",
+    ]
+    monkeypatch.setattr("sys.argv", ["neural-branching", "train", *typed])
+    cli.main()
+    results = json.loads((tmp_path / "outputs" / "runs" / "tuned" / "results.json").read_text())
+    assert 0 <= results["parent"]["test_accuracy"] <= 1
+    assert results["artifacts"]["parent"]["built"]

@@ -102,6 +102,8 @@ def _refuse_strange(tensor: Tensor, where: str) -> None:
     if tensor.is_complex() or tensor.is_quantized or tensor.layout is not torch.strided:
         kind = tensor.layout if tensor.layout is not torch.strided else tensor.dtype
         raise InputError(f"{where} of kind {kind}: weights must be ordinary tensors of real numbers.")
+    if tensor.is_meta:  # an outline's own, which have no values
+        return
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
         value = "nan" if torch.isnan(tensor).any() else "infinite"
         raise InputError(f"{where} with weights that are {value}: every weight must be a finite number.")
