@@ -200,6 +200,19 @@ class Stack(nn.Module):
         return torch.baddbmm(self.biases[1], x, self.weights[1]).permute(1, 2, 0)
 
 
+def together(networks: int, data: TensorDataModule, recipe: Recipe, compute: Compute) -> None:
+    """Branches of a sweep, in stacks as it makes them."""
+    size = MEMBERS["cuda"]
+    for first in range(0, networks, size):
+        members = []
+        for seed in range(first, min(first + size, networks)):
+            torch.manual_seed(seed)
+            branch = model(MLP(WIDTHS[:1], 3, [WIDTHS[1]], 0.5), WIDTHS[:1])
+            order, draws = torch.Generator().manual_seed(seed), torch.Generator(DEVICE).manual_seed(seed)
+            members.append(Member(branch, recipe, data.train, data.validation, order, draws))
+        fit_together(members, compute, "branches")
+
+
 @pytest.mark.parametrize("networks", [2] if SHORT else [32, 128, 512, 2048])
 def test_branches_at_once(networks: int, side_by_side) -> None:
     recipe = Recipe(epochs=EPOCHS, batch_size=32, lr=3e-4, weight_decay=1e-2)
@@ -208,23 +221,27 @@ def test_branches_at_once(networks: int, side_by_side) -> None:
     wide.train, wide.validation = (
         (x, y[:, None].expand(-1, networks).contiguous()) for x, y in (data.train, data.validation)
     )
-    size = MEMBERS["cuda"]
-
-    def together() -> None:
-        for first in range(0, networks, size):
-            members = []
-            for seed in range(first, min(first + size, networks)):
-                torch.manual_seed(seed)
-                branch = model(MLP(WIDTHS[:1], 3, [WIDTHS[1]], 0.5), WIDTHS[:1])
-                order, draws = torch.Generator().manual_seed(seed), torch.Generator(DEVICE).manual_seed(seed)
-                members.append(Member(branch, recipe, data.train, data.validation, order, draws))
-            fit_together(members, COMPUTE, "branches")
-
     side_by_side(
         f"{networks:,} branches {list(WIDTHS)} at once, batch 32, {EPOCHS} epochs of {ROWS:,} rows",
         "the step of a stack captured whole, without Lightning, on the same rows for all",
         lambda: floor(Stack(networks), wide, recipe),
-        together,
+        lambda: together(networks, data, recipe, COMPUTE),
+        repeats=3,
+        device=DEVICE,
+    )
+
+
+def test_branches_that_leave(side_by_side) -> None:
+    """Of noise, they are done after some epochs, each at its own."""
+    networks = 8 if SHORT else 128
+    recipe = Recipe(epochs=EPOCHS, batch_size=32, lr=3e-4, patience=3)
+    data = Data(32, ROWS, WIDTHS[:1], 3, augment=False)
+    plain = Compute(DEVICE.type, progress=False, cuda_graphs=False)
+    side_by_side(
+        f"{networks} branches {list(WIDTHS)} at once, batch 32, {EPOCHS} epochs or patience 3",
+        "the same without graphs",
+        lambda: together(networks, data, recipe, plain),
+        lambda: together(networks, data, recipe, COMPUTE),
         repeats=3,
         device=DEVICE,
     )
