@@ -15,9 +15,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-JOB_NUMBER = re.compile(
-    r"\$\\?\{hydra\\?:job\.num\\?\}"
-)  # ${hydra:job.num}, escaped as Hydra splits overrides
+# ${hydra:job.num}, which Hydra escapes where it splits overrides.
+JOB_NUMBER = re.compile(r"\$\\?\{hydra\\?:job\.num\\?\}")
 
 
 def joined_thresholds(overrides: list[str], config_name: str) -> list[str]:

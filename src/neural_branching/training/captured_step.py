@@ -123,7 +123,7 @@ class CapturedStep:
             first: BaseException = error  # the others say that something had gone wrong before
             while first.__context__ is not None:
                 first = first.__context__
-            reason = str(first).splitlines()[0].rstrip(".")
+            reason = (str(first).splitlines() or [type(first).__name__])[0].rstrip(".")
             raise InputError(
                 f"A training step cannot be captured as a CUDA graph ({reason}): in a new process, "
                 "trainer.cuda_graphs=false launches every operation anew."
