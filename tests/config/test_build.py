@@ -14,6 +14,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from neural_branching import pipeline
 from neural_branching.config.build import UntrustedError, build, conf_dir, plain
@@ -246,3 +247,10 @@ def test_no_configuration_makes_anything_outside_the_list(
         pass  # refused, one way or the other: in a sentence where a run is loaded
     assert not FIRED
     assert not (tmp_path / "made").exists()
+
+
+def test_what_hydra_knows_only_while_a_job_runs_is_refused_in_a_sentence() -> None:
+    with pytest.raises(
+        InputError, match=r"^The configuration has a value \$\{hydra:…\}, which .* in a sweep"
+    ):
+        plain(OmegaConf.create({"seed": "${hydra:job.num}"}))

@@ -62,6 +62,11 @@ def plain(node: DictConfig) -> dict[str, Any]:
 def unresolved(error: OmegaConfBaseException) -> InputError:
     """The sentence for a configuration that cannot be resolved."""
     words = str(error).splitlines()[0].rstrip(".")
+    if "HydraConfig was not set" in words or "interpolation type hydra" in words:
+        return InputError(
+            "The configuration has a value ${hydra:…}, which Hydra knows only while a job runs: of these "
+            "${hydra:job.num} can be used, in a sweep (-m)."
+        )
     name = error.full_key if isinstance(error, MissingMandatoryValue) else words.rsplit(" ", 1)[-1]
     if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
         return InputError(f"{name} must be given: add {name}=VALUE.")
