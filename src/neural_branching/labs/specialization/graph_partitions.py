@@ -15,10 +15,8 @@ from itertools import accumulate, count
 from typing import Any, Literal
 
 import torch
-import torchvision
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
-from torchvision.models.feature_extraction import NodePathTracer
 
 from neural_branching.errors import InputError
 from neural_branching.labs.specialization.partition import FEWEST_UNITS, Partition
@@ -85,10 +83,14 @@ def graph_partitions(module: nn.Module, blank: Shaped[Tensor, "n ..."]) -> list[
 
 def trace(module: nn.Module) -> tuple[fx.Graph, dict[fx.Node, str]]:
     """A model's graph, and the names of its nodes as torchvision's feature extraction has them."""
-    operations = vars(torchvision.ops).values()
+    # Here, as torchvision brings torch's compiler with it, and most networks are not traced.
+    from torchvision import ops
+    from torchvision.models.feature_extraction import NodePathTracer
+
+    operations = vars(ops).values()
     # What torchvision's feature extraction does not look into either, so that its names are these.
     leaves = [one for one in operations if inspect.isclass(one) and issubclass(one, nn.Module)]
-    tracer = NodePathTracer(leaf_modules=leaves, autowrap_modules=(math, torchvision.ops))
+    tracer = NodePathTracer(leaf_modules=leaves, autowrap_modules=(math, ops))
     return tracer.trace(module), dict(tracer.node_to_qualname)
 
 

@@ -165,7 +165,10 @@ def opened(
         )
     names = network.stage_names
     rest = nn.Sequential(*(network.stages[name] for name in names[names.index(stage) + 1 :]))
-    return [(output, rest) for output in outputs(model, images, stage)]
+    found = [*outputs(model, images, stage)]
+    if found[0].ndim == 2:
+        found = [torch.cat(found)]  # of vectors the calls cost more than the numbers
+    return [(output, rest) for output in found]
 
 
 def _by_class(right: Tensor, targets: Tensor) -> Float64[np.ndarray, " classes"]:

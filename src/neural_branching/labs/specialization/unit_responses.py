@@ -12,7 +12,7 @@ from neural_branching.labs.specialization.stimuli import ORIENTATIONS, arcs, gre
 from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Bool, Float64, Int64, Shaped
 
-BATCH = 500
+BATCH = 128  # whose maps stay in a processor's caches
 
 
 def outputs(
