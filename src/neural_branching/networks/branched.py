@@ -119,8 +119,9 @@ class BranchedLayer(nn.Module):
             nn.Conv2d(mine, size, kernel, padding=kernel // 2, bias=False)
             for mine, size, kernel in zip(inputs, sizes, kernels, strict=True)
         )
+        # Before ReLU, the maximum leaves it a quarter of the work, and outputs and gradients as they are.
         self.after = nn.Sequential(
-            nn.BatchNorm2d(sum(sizes)), nn.ReLU(), nn.MaxPool2d(2) if halve else nn.Identity()
+            nn.BatchNorm2d(sum(sizes)), nn.MaxPool2d(2) if halve else nn.Identity(), nn.ReLU()
         )
 
     @property
