@@ -27,6 +27,8 @@ def study(folder: Path, *overrides: str) -> StudySpec:
         ("parent.network.branches=4", "parent.network.width=32"),
         ("parent.network.branches=[2,4,1,1]", "parent.network.width=64", "parent.network.kernel=[1,3,5,3]"),
         ("parent.network.branches=2", "parent.network.join=conv3", "branch_point.stage=conv2"),
+        ("parent=convnet", "branch_point.stage=block2.add"),
+        ("parent=convnet", "branch_point.stage=block2.add", "parent.network.width=33"),
     ],
 )
 def test_a_plain_network_costs_as_much_and_has_parts_of_the_same_shares(

@@ -34,13 +34,13 @@ class Design:
 
     @classmethod
     def of(cls, results: Mapping[str, Any]) -> "Design | None":
-        """The design of a study; None if it has no plain network.
+        """The design of a study; None if there is no choice of where branches meet, or no plain network.
 
         Raises:
             KeyError: for results of something else.
         """
         network, seeds = results["networks"]["branched"]["network"], [*results["seeds"].values()]
-        if "plain" not in results["networks"]:
+        if "plain" not in results["networks"] or "join" not in network:
             return None
         branches = network["branches"]
         return cls(

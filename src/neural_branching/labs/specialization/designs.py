@@ -14,6 +14,7 @@ from neural_branching.errors import InputError
 from neural_branching.labs.specialization.partition import FEWEST_UNITS, Partition
 from neural_branching.labs.specialization.traced_network import divided_in_graph
 from neural_branching.networks.branched import BranchedNet
+from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.standardized_network import StandardizedNetwork
 from neural_branching.selection.array_types import Shaped
 
@@ -24,7 +25,7 @@ def roles_of(parent: ParentSpec, *, treated: bool = False) -> dict[str, ParentSp
     With a treatment there is "treated" too, which is the branched network before it.
     """
     roles = {"branched": parent, "untrained": replace(parent.anew(), recipe=None)}
-    if parent.learns and isinstance(outline(parent).network, BranchedNet):
+    if parent.learns and isinstance(outline(parent).network, BranchedNet | ConvNet):
         roles["plain"] = plain_of_equal_cost(parent)
     return roles | ({"treated": parent} if treated else {})
 
@@ -57,14 +58,18 @@ def divided_stages(model: StandardizedNetwork, blank: Shaped[Tensor, "1 ..."]) -
 def plain_of_equal_cost(spec: ParentSpec) -> ParentSpec:
     """The same network without branches, of the width whose multiply–accumulates come nearest.
 
-    Of kernels of several sizes it has the largest.
+    ``BranchedNet`` of kernels of several sizes has the largest, and ``ConvNet`` has no shortcuts.
     """
-    kernel = spec.network.get("kernel", 5)
-    largest = kernel if isinstance(kernel, int) else max(kernel)
+    network = dict(spec.network)
+    if isinstance(outline(spec).network, ConvNet):
+        plain = network | {"residual": False}
+    else:
+        kernel = network.get("kernel", 5)
+        largest = kernel if isinstance(kernel, int) else max(kernel)
+        plain = network | {"branches": 1, "join": "logits", "kernel": largest}
 
     def of_width(width: int) -> ParentSpec:
-        network = {**spec.network, "branches": 1, "join": "logits", "kernel": largest, "width": width}
-        return replace(spec.anew(), network=network)
+        return replace(spec.anew(), network=plain | {"width": width})
 
     blank = spec.input.blank()
 
@@ -73,7 +78,9 @@ def plain_of_equal_cost(spec: ParentSpec) -> ParentSpec:
         return cost(outline(of_width(width)), blank).macs
 
     wanted = cost(outline(spec), blank).macs
-    low, high = 1, int(spec.network.get("width", 32))
+    low, high = 1, 1
+    while macs(high) < wanted:
+        low, high = high + 1, 2 * high
     while low < high:  # MACs rise with the width
         middle = (low + high) // 2
         if macs(middle) < wanted:
@@ -90,20 +97,35 @@ def plain_of_equal_cost(spec: ParentSpec) -> ParentSpec:
 def by_order(divided: Mapping[str, Partition], model: StandardizedNetwork) -> dict[str, Partition]:
     """The same stages of a plain network, their units in parts of the same shares, by their order.
 
+    What is added in ``ConvNet`` are a block's convolutions and its shortcut: of the plain network it is the
+    block's output.
+
+    Args:
+        divided: divided stage → its units.
+        model: the plain network.
+
+    Returns:
+        Divided stage → units of the plain network's stage that stands for it.
+
     Raises:
         InputError: if a part has fewer than 3 units.
     """
     network = model.network
-    assert isinstance(network, BranchedNet)
+    if isinstance(network, ConvNet):
+        places = dict(zip(divided, network.block_units.items(), strict=True))
+    else:
+        assert isinstance(network, BranchedNet)
+        places = {stage: (stage, network.unit_count(stage)) for stage in divided}
     plain = {}
     for stage, partition in divided.items():
-        count, sizes = network.unit_count(stage), [len(units) for units in partition.branches.values()]
+        place, count = places[stage]
+        sizes = [len(units) for units in partition.branches.values()]
         ends = np.round(np.cumsum([0, *sizes]) / sum(sizes) * count).astype(np.int64).tolist()
         parts = {name: range(*ends[i : i + 2]) for i, name in enumerate(partition.branches)}
         if min(map(len, parts.values())) < FEWEST_UNITS:
             raise InputError(
-                f"The plain network of equal cost has {count} units at {stage}, too few for {len(parts)} "
+                f"The plain network of equal cost has {count} units at {place}, too few for {len(parts)} "
                 f"parts of {FEWEST_UNITS} at least: raise parent.network.width."
             )
-        plain[stage] = Partition.of(stage, parts, count)
+        plain[stage] = Partition.of(place, parts, count)
     return plain

@@ -153,7 +153,8 @@ def run(spec: StudySpec, overrides: Sequence[str] = (), fingerprint: str | None 
         for number, (place, one) in enumerate(designs.items()):
             parent = load_parent(Workspace(store, spec.data, table, spec.compute, one, weights[place]))
             parent = parent.to(spec.compute.device())
-            known = isinstance(parent.network, BranchedNet)
+            # A plain network has no branches to be traced, and the others have names of their own.
+            known = place[1] == "plain" or isinstance(parent.network, BranchedNet)
             model = parent if known else traced(parent, one.input.blank().float())
             networks[place] = _measured(spec, model, shown, place, load_epochs(weights[place]))
             history = weights[place].json(HISTORY)
@@ -228,7 +229,7 @@ def _measured(
                 numbers["treatment"] = dict(spec.treatment.measures(model.network, kernels))
     except InputError as error:
         raise InputError(f"Seed {seed}, the {role} network: {error}") from error
-    singular = _singular_vectors(spec, model, seed) if role == "plain" else {}
+    singular = _singular_vectors(spec, model.network, seed) if role == "plain" else {}
     if singular:
         numbers["singular_vectors"] = {
             kind: {name: asdict(tested) for name, tested in one.features.items()}
@@ -250,11 +251,14 @@ def _measure(
     role: str,
     seed: int,
 ) -> tuple[Numbers, dict[str, Mapping[str, np.ndarray]]]:
-    answers = respond(model, shown.test, tuple(partitions))
+    # Of a plain network the stages are others than those that they stand for.
+    answers = respond(model, shown.test, [one.stage for one in partitions.values()])
     stages, units = {}, {}
     for stage, partition in partitions.items():
         stages[stage], units[stage] = measure_stage(
-            model, partition, answers[stage], shown.test_labels, spec.permutations, spec.divisions, seed=seed
+            *(model, partition, answers[partition.stage], shown.test_labels),
+            *(spec.permutations, spec.divisions),
+            seed=seed,
         )
     numbers: Numbers = {"stages": stages}
     if spec.treatment and role in ("treated", "branched"):
@@ -288,9 +292,9 @@ def _compare_training(seeds: Mapping[int, Numbers]) -> None:
                 numbers["epochs"] = next(reached, len(history) + 1)
 
 
-def _singular_vectors(spec: StudySpec, model: StandardizedNetwork, seed: int) -> dict[str, SingularVector]:
-    network = model.network
-    assert isinstance(network, BranchedNet)
+def _singular_vectors(spec: StudySpec, network: Network, seed: int) -> dict[str, SingularVector]:
+    if not isinstance(network, BranchedNet):
+        return {}
     weights = network.filters().detach().double().cpu().numpy()
     table = connections(network.next_weights().detach().double().cpu().numpy(), len(weights))
     alive = ~dead_filters(weights)
