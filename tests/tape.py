@@ -75,6 +75,7 @@ class Tape:
 
     def __init__(self) -> None:
         self.captured = self.replayed = 0
+        self._drawn: list[torch.Generator] = []
 
     def rehearse(self, run: Callable[[], Tensor]) -> Tensor:
         return run()
@@ -84,6 +85,7 @@ class Tape:
         draws = torch.get_rng_state()
         with _Recording() as recording:
             result = run()
+        self._drawn = [*recording.draws]
         # Capturing does nothing yet.
         torch.set_rng_state(draws)
         for generator, state in recording.draws.items():
@@ -101,3 +103,10 @@ class Tape:
                         one.copy_(results[place])
 
         return replay, result
+
+    def try_out(self, replay: Callable[[], None]) -> None:
+        states = [one.get_state() for one in self._drawn]
+        with torch.random.fork_rng([]):
+            replay()
+        for generator, state in zip(self._drawn, states, strict=True):
+            generator.set_state(state)

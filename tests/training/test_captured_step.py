@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import count
+from typing import ClassVar
 
 import pytest
 import torch
@@ -224,7 +225,7 @@ def test_a_step_takes_what_it_is_given_and_leaves_its_own_gradients(tapes) -> No
         loss.backward()
         return loss.detach()
 
-    captured = CapturedStep(step, Tape(), [weight])
+    captured = CapturedStep(step, Tape(), [weight], lambda: [[weight]])
     results = []
     for number in range(1, 9):
         x = torch.full((2 if number % 2 else 5, 3), float(number))
@@ -234,8 +235,60 @@ def test_a_step_takes_what_it_is_given_and_leaves_its_own_gradients(tapes) -> No
     assert [float(one) for one in results] == [float(3 * n * (2 if n % 2 else 5)) for n in range(1, 9)]
 
 
+def test_a_step_for_which_python_decides_anew_runs_as_it_is(caplog) -> None:
+    counted = count(1)
+    step = CapturedStep(lambda x: x * next(counted), Tape(), [], list)
+    found = [float(step(torch.ones(()))) for _ in range(6)]
+    # The third number is that of the capture, whose step was not done.
+    assert found == [1, 2, 4, 5, 6, 7]
+    [said] = caplog.records
+    assert "does something else than the step itself" in said.message
+
+
+class Forgetful(Tape):
+    """A device that leaves out what writes over the weights."""
+
+    weights: ClassVar[list[nn.Parameter]]
+
+    def capture(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+        replay, result = super().capture(run)
+
+        def wrong() -> None:
+            before = [one.clone() for one in self.weights]
+            replay()
+            with torch.no_grad():
+                for one, old in zip(self.weights, before, strict=True):
+                    one.copy_(old)
+
+        return wrong, result
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
+def test_a_device_that_replays_something_else_trains_the_same(tapes, monkeypatch, caplog, schedule) -> None:
+    recipe = Recipe(epochs=3, batch_size=8, lr=0.01, schedule=schedule)
+    plain, expected = trained(mlp, recipe, False)
+
+    def forgetful(recipe: Recipe) -> EpochModule:
+        module = mlp(recipe)
+        # With a schedule the optimiser is not part of the step, and gradients are all that can be lost.
+        Forgetful.weights = [*module.parameters()]
+        return module
+
+    def lost(tape: Tape, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+        _, result = Tape.capture(tape, run)
+        return lambda: result.zero_(), result
+
+    kind = Forgetful if schedule == "constant" else type("Lost", (Tape,), {"capture": lost})
+    monkeypatch.setattr(fit_module, "capturer_of", lambda compute: kind if compute.cuda_graphs else None)
+    module, found = trained(forgetful, recipe, True)
+    assert found == expected
+    for name, value in plain.state_dict().items():
+        assert torch.equal(module.state_dict()[name], value), name
+    assert len(caplog.records) == 2  # one for each size of batch
+
+
 def test_a_step_that_asks_the_device_for_something_is_refused() -> None:
-    step = CapturedStep(lambda x: x * x.sum().item(), Tape(), [])
+    step = CapturedStep(lambda x: x * x.sum().item(), Tape(), [], list)
     for _ in range(2):
         step(torch.ones(2))
     with pytest.raises(InputError, match=r"cannot be captured .* \(.*\): in a new process, trainer"):
@@ -250,7 +303,7 @@ def test_the_first_thing_that_went_wrong_is_named() -> None:
             except RuntimeError:
                 raise RuntimeError("operation failed due to a previous error during capture") from None
 
-    step = CapturedStep(lambda x: x * x.sum().item(), Broken(), [])
+    step = CapturedStep(lambda x: x * x.sum().item(), Broken(), [], list)
     for _ in range(2):
         step(torch.ones(2))
     with pytest.raises(InputError, match=r"\(aten\._local_scalar_dense"):
@@ -356,7 +409,7 @@ def test_memory_that_runs_out_is_no_fault_of_the_step() -> None:
         def capture(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    step = CapturedStep(lambda x: x * 2, Full(), [])
+    step = CapturedStep(lambda x: x * 2, Full(), [], list)
     for _ in range(2):
         step(torch.ones(2))
     with pytest.raises(torch.OutOfMemoryError):

@@ -124,7 +124,7 @@ class EpochModule(pl.LightningModule):
             return loss.detach()
 
         capturer = self.capturer if self.capturable else None
-        return prepared(step, capturer, self.parameters(), optimizer)
+        return prepared(step, capturer, self, self.parameters(), optimizer)
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser and schedule."""
