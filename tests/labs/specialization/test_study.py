@@ -260,6 +260,12 @@ def test_a_residual_network_is_studied(tmp_path: Path, monkeypatch: pytest.Monke
     [consistency] = [one for one in results["claims"] if one["claim"].startswith("Branches divide the work")]
     assert "matched by features at block2.add" in consistency["measure"]  # the branches of which are its own
     assert consistency["p"]
+    plain = results["seeds"]["1"]["plain"]  # without shortcuts
+    assert list(plain["stages"]) == ["block1.add", "block2.add", "block3.add"]
+    assert plain["lesions"]["colour"]["without"].keys() == {"block2.residual.4", "block2.shortcut.1"}
+    reasons = {one["claim"]: one["reason"] for one in results["claims"]}
+    assert "it takes" not in reasons["More accurate at equal computation"]
+    assert "never below 0" in reasons["Activity is sparser"]  # what is added may be
     assert (only_run(tmp_path) / "classes.png").exists()
 
 

@@ -143,6 +143,7 @@ def claims(seeds: Seeds, stage: str, encouraged: str | None = None) -> list[Clai
             ),
             (*at, "treves_rolls"),
             sign=-1,
+            takes="a plain network of equal cost, and a stage whose outputs are never below 0",
         ),
         _paired(
             seeds,
@@ -241,11 +242,12 @@ def _paired(
     role: str = "branched",
     other: str = "plain",
     sign: int = 1,
+    takes: str = "a plain network of equal cost",
 ) -> Claim:
     """The network against another one of the same seed."""
     mine, theirs = values_of(seeds, role, *path), values_of(seeds, other, *path)
     if mine is None or theirs is None:
-        return _unmeasured(claim)
+        return replace(claim, reason=f"it takes {takes}")
     differences = [sign * (one - another) for one, another in zip(mine, theirs, strict=True)]
     claim = replace(claim, value=_mean(mine), null=_mean(theirs))
     return claim.decided(sign_flips(differences), sign_flips([-one for one in differences]))
@@ -396,7 +398,7 @@ def _not_measured(n: int) -> list[Claim]:
 
 
 def _unmeasured(claim: Claim) -> Claim:
-    """A claim on what such a network does not have: a plain twin, lesions, filters that are known."""
+    """A claim on what such a network does not have: lesions, filters that are known."""
     return replace(claim, reason="it takes a network of parent=branched that is trained here")
 
 
