@@ -86,7 +86,11 @@ class Tape:
         with _Recording() as recording:
             result = run()
         self._drawn = [*recording.draws]
-        # Capturing does nothing yet.
+        # Capturing does nothing yet, and what it makes has no values.
+        for _, _, _, made in recording.operations:
+            for _, one in made:
+                if one.is_floating_point():
+                    one.fill_(torch.nan)
         torch.set_rng_state(draws)
         for generator, state in recording.draws.items():
             generator.set_state(state)

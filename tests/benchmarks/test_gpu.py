@@ -23,6 +23,7 @@ from neural_branching.networks.convnet import ConvNet
 from neural_branching.networks.mlp import MLP
 from neural_branching.networks.standardize import Standardize
 from neural_branching.networks.standardized_network import StandardizedNetwork
+from neural_branching.training import captured_step
 from neural_branching.training.captured_step import Capturer, CudaGraphs
 from neural_branching.training.classifier import Classifier
 from neural_branching.training.compute import Compute
@@ -42,6 +43,13 @@ IMAGE, WIDTHS = (3, 32, 32), (512, 256, 3)
 PAD, CUTOUT = 4, 8
 # What trains does so for so many epochs of so many rows, none of which is left for a smaller batch.
 EPOCHS, ROWS = (3, 64) if SHORT else (30, 1024)
+
+
+@pytest.fixture(autouse=True)
+def no_replay_was_refused(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Steps that ran as they are would be timed as replays otherwise."""
+    yield
+    assert not [one for one in caplog.get_records("call") if one.name == captured_step.__name__]
 
 
 def capturer() -> Capturer:

@@ -141,7 +141,7 @@ def test_a_branch_is_the_same_alone_and_in_a_stack() -> None:
 
 
 @pytest.mark.usefixtures("ahead")
-def test_a_captured_training_takes_new_masks_in_every_step(monkeypatch) -> None:
+def test_a_captured_training_takes_new_masks_in_every_step(monkeypatch, caplog) -> None:
     plain = alone(3, RECIPE)
     stack = together([3, 1], RECIPE)
     tapes: list[Tape] = []
@@ -150,6 +150,7 @@ def test_a_captured_training_takes_new_masks_in_every_step(monkeypatch) -> None:
     for one, other in zip([alone(3, RECIPE), *together([3, 1], RECIPE)], [plain, *stack], strict=True):
         torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=REPEATED, atol=REPEATED)
     assert all(tape.replayed for tape in tapes)
+    assert not caplog.records
 
 
 @pytest.mark.usefixtures("ahead")

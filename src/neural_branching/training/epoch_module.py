@@ -123,8 +123,7 @@ class EpochModule(pl.LightningModule):
                 optimizer.step()
             return loss.detach()
 
-        capturer = self.capturer if self.capturable else None
-        return prepared(step, capturer, self, self.parameters(), optimizer)
+        return prepared(step, self, self.parameters(), optimizer) if self.capturable else step
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser and schedule."""

@@ -227,7 +227,7 @@ class StackedBranches(pl.LightningModule):
                 optimizer.step()
             return losses.detach()
 
-        return prepared(step, self.capturer, self, [view.view for view in views], optimizer)
+        return prepared(step, self, [view.view for view in views], optimizer)
 
     def validation_step(self, epoch: StackedBatches, index: int) -> None:
         """Loss (without label smoothing) and accuracy of every branch."""
