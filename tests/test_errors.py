@@ -5,7 +5,16 @@ import os
 
 import pytest
 
-from neural_branching.errors import ArgumentError, InputError, each_of, number, one_of, printable, whole
+from neural_branching.errors import (
+    ArgumentError,
+    InputError,
+    each_of,
+    number,
+    one_of,
+    printable,
+    switch,
+    whole,
+)
 
 
 def test_errors_are_value_errors_with_argument_and_problem() -> None:
@@ -65,3 +74,10 @@ def test_whole_returns_integers() -> None:
 def test_whole_refuses_everything_else(value: object) -> None:
     with pytest.raises(ArgumentError, match=r"^n is .*: it must be a whole number of at least 3\.$"):
         whole(value, "n", 3)
+
+
+def test_switch_returns_true_or_false() -> None:
+    assert switch(True, "x") is True
+    for value in ("true", 1, None):
+        with pytest.raises(ArgumentError, match=r"^x is .*: it must be true or false\.$"):
+            switch(value, "x")

@@ -111,6 +111,17 @@ def whole(value: object, argument: str, low: int) -> int:
     return value
 
 
+def switch(value: object, argument: str) -> bool:
+    """Return ``value`` if it is true or false.
+
+    Raises:
+        ArgumentError: otherwise.
+    """
+    if not isinstance(value, bool):
+        raise ArgumentError(argument, f"is {value!r}: it must be true or false.")
+    return value
+
+
 def folder_name(value: object, argument: str) -> str:
     """Return ``value`` if it can be a part of a folder's name, beside a date and a branch point.
 

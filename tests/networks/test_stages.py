@@ -60,6 +60,20 @@ def test_stage_names_are_in_order() -> None:
     assert ConvNet(IMAGE, 6, 2).stage_names == CONV_STAGES
 
 
+def test_a_block_without_a_shortcut_is_its_convolutions() -> None:
+    residual, plain = ConvNet(IMAGE, 6, 2), ConvNet(IMAGE, 6, 2, residual=False)
+    shortcuts = {name: value for name, value in residual.state_dict().items() if "shortcut" in name}
+    plain.load_state_dict({n: value for n, value in residual.state_dict().items() if n not in shortcuts})
+    with torch.no_grad():
+        for name, value in residual.named_parameters():
+            if "shortcut.1" in name:  # its batch norm gives nothing
+                value.zero_()
+    assert torch.equal(residual.eval()(torch.ones(2, *IMAGE)), plain.eval()(torch.ones(2, *IMAGE)))
+    assert plain.block_units == {"block1": 4, "block2": 8, "block3": 16}
+    with pytest.raises(InputError, match=r"^residual is 'no': it must be true or false\.$"):
+        ConvNet(IMAGE, 6, 2, residual="no")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("kind", ["mlp", "convnet"])
 def test_stopping_at_a_stage_gives_that_stage_of_a_full_pass(kind: str) -> None:
     network, x = small(kind).eval(), images()

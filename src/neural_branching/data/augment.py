@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from neural_branching.data.batches import Augment
-from neural_branching.errors import ArgumentError, number, whole
+from neural_branching.errors import ArgumentError, number, switch, whole
 from neural_branching.selection.array_types import Float32
 
 
@@ -32,9 +32,7 @@ class Augmentation(Augment):
         self.pad = whole(pad, "pad", 0)
         self.cutout = whole(cutout, "cutout", 0)
         self.jitter = number(jitter, "jitter", 0, 1)
-        if not isinstance(flip, bool):
-            raise ArgumentError("flip", f"is {flip!r}: it must be true or false.")
-        self.flip = flip
+        self.flip = switch(flip, "flip")
 
     def draw(self, shape: Sequence[int], generator: torch.Generator) -> Float32[Tensor, "n choices"]:
         """Every random choice for a batch.

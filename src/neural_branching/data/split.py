@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neural_branching.data.duplicates import first_rows, linked
-from neural_branching.errors import ArgumentError, InputError, number, one_of, whole
+from neural_branching.errors import ArgumentError, InputError, number, one_of, switch, whole
 
 SPLITS = ("train", "validation", "calibration", "test")
 # How splits are stored: the next two stand in for "train" where parent and branch share no example, and
@@ -56,9 +56,7 @@ class Split:
                 "train", f"+ validation + calibration is {total:g}: the three must add up to 1."
             )
         self.seed = whole(seed, "seed", 0)
-        if not isinstance(disjoint, bool):
-            raise ArgumentError("disjoint", f"is {disjoint!r}: it must be true or false.")
-        self.disjoint = disjoint
+        self.disjoint = switch(disjoint, "disjoint")
         self.duplicates = one_of(duplicates, DUPLICATES, "duplicates")
 
     @property

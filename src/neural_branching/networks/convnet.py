@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from neural_branching.errors import whole
+from neural_branching.errors import switch, whole
 from neural_branching.networks.staged import StagedNetwork
 from neural_branching.selection.array_types import Float
 
@@ -25,13 +25,13 @@ class ConvNet(StagedNetwork):
         residual: with shortcuts; without them it is a plain network.
 
     Raises:
-        InputError: for a width below 1.
+        InputError: for a width below 1, and for anything but true and false.
     """
 
     def __init__(
         self, in_shape: Sequence[int], num_classes: int, width: int = 16, residual: bool = True
     ) -> None:
-        width = whole(width, "width", 1)
+        width, residual = whole(width, "width", 1), switch(residual, "residual")
         super().__init__(
             {
                 "stem": nn.Sequential(

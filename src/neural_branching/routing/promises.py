@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from neural_branching.errors import ArgumentError, InputError, number, one_of
+from neural_branching.errors import InputError, number, one_of, switch
 from neural_branching.routing.exits import Exits, Leaving
 from neural_branching.selection.array_types import Bool
 from neural_branching.selection.intervals import clopper_pearson_upper
@@ -103,9 +103,7 @@ class Promise(ABC):
     def __init__(self, target: float, delta: float = DELTA, refuse: bool = False) -> None:
         self.target = number(target, "target", 0, 1, open_low=True, open_high=True)
         self.delta = number(delta, "delta", 0, 1, open_low=True, open_high=True)
-        if not isinstance(refuse, bool):
-            raise ArgumentError("refuse", f"is {refuse!r}: it must be true or false.")
-        self.refuse = refuse
+        self.refuse = switch(refuse, "refuse")
 
     def __str__(self) -> str:
         unusual = [] if self.delta == DELTA else [f"δ {self.delta:.12g}"]

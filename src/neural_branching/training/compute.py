@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from neural_branching.errors import ArgumentError, InputError, number, one_of, whole
+from neural_branching.errors import InputError, number, one_of, switch, whole
 
 if TYPE_CHECKING:
     import torch
@@ -50,9 +50,9 @@ class Compute:
         self.accelerator = one_of(accelerator, ACCELERATORS, "accelerator")
         self.devices = whole(devices, "devices", 0)
         self.threads = None if threads is None else whole(threads, "threads", 1)
-        self.progress = _switch(progress, "progress")
-        self.together = _switch(together, "together")
-        self.cuda_graphs = _switch(cuda_graphs, "cuda_graphs")
+        self.progress = switch(progress, "progress")
+        self.together = switch(together, "together")
+        self.cuda_graphs = switch(cuda_graphs, "cuda_graphs")
         self.checkpoint_seconds = number(checkpoint_seconds, "checkpoint_seconds", 0, float("inf"))
         self.extraction_batch = (
             None if extraction_batch is None else whole(extraction_batch, "extraction_batch", 1)
@@ -94,9 +94,3 @@ class Compute:
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-
-
-def _switch(value: bool, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise ArgumentError(name, f"is {value!r}: it must be true or false.")
-    return value

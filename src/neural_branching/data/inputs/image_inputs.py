@@ -14,7 +14,7 @@ from neural_branching.data.duplicates import Duplicates
 from neural_branching.data.files import decoded, image_files
 from neural_branching.data.inputs.adapter import Batch, InputAdapter, Statistics
 from neural_branching.data.inputs.near_duplicates import CORRELATION, find_near_duplicates
-from neural_branching.errors import ArgumentError, InputError, one_of, whole
+from neural_branching.errors import InputError, one_of, switch, whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,10 +45,7 @@ class ImageInputs(InputAdapter):
 
     def __post_init__(self) -> None:
         whole(self.size, "image_size", 8)
-        if not isinstance(self.mirror_keeps_class, bool):
-            raise ArgumentError(
-                "mirror_keeps_class", f"is {self.mirror_keeps_class!r}: it must be true or false."
-            )
+        switch(self.mirror_keeps_class, "mirror_keeps_class")
 
     @property
     def shape(self) -> tuple[int, int, int]:
