@@ -9,6 +9,7 @@ from composed import composed
 from neural_branching.artifacts.build_networks import outline
 from neural_branching.artifacts.ensure_data import ensure_data
 from neural_branching.artifacts.macs import cost
+from neural_branching.errors import InputError
 from neural_branching.labs.shown import Shown
 from neural_branching.labs.specialization.designs import by_order, divided_stages, roles_of
 from neural_branching.labs.specialization.study_spec import StudySpec
@@ -47,6 +48,15 @@ def test_a_plain_network_costs_as_much_and_has_parts_of_the_same_shares(
         )
         assert shares == pytest.approx(wanted, abs=1.01 / len(parts.units))
         assert np.array_equal(parts.units, np.arange(len(parts.units)))
+
+
+def test_parts_of_fewer_than_three_units_are_refused(tmp_path: Path) -> None:
+    spec = study(tmp_path, "parent=convnet", "branch_point.stage=block3.add", "parent.network.width=1")
+    # block1 has two units, which are no branch; block2 has four, whose halves are none.
+    divided = divided_stages(outline(spec.parent), spec.parent.input.blank().float())
+    assert [*divided] == ["block2.add", "block3.add"]
+    with pytest.raises(InputError, match="4 units at block2, too few for 2 parts of 3 at least"):
+        by_order(divided, outline(roles_of(spec.parent)["plain"]))
 
 
 def test_units_are_shown_as_many_examples_of_each_label(tmp_path: Path) -> None:

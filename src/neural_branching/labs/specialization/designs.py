@@ -112,7 +112,8 @@ def by_order(divided: Mapping[str, Partition], model: StandardizedNetwork) -> di
     """
     network = model.network
     if isinstance(network, ConvNet):
-        places = dict(zip(divided, network.block_units.items(), strict=True))
+        blocks = {stage: stage.partition(".")[0] for stage in divided}
+        places = {stage: (block, network.block_units[block]) for stage, block in blocks.items()}
     else:
         assert isinstance(network, BranchedNet)
         places = {stage: (stage, network.unit_count(stage)) for stage in divided}
