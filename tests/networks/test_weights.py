@@ -145,6 +145,22 @@ def test_what_does_not_fit_is_named_and_nothing_is_changed(change: dict, message
     assert equal(before, mine.state_dict())
 
 
+def test_side_exits_may_be_of_another_number_of_classes_too() -> None:
+    def with_exit(classes: int) -> nn.ModuleDict:
+        return nn.ModuleDict(
+            {"exit": nn.Linear(4, classes), "between": nn.Linear(4, 4), "last": nn.Linear(4, classes)}
+        )
+
+    mine, theirs = with_exit(3), with_exit(9)
+    kept = {name: value.clone() for name, value in mine.state_dict().items() if "between" not in name}
+    fill(mine, theirs.state_dict(), "The file", other_classes=True)
+    assert torch.equal(mine["between"].weight, theirs["between"].weight)
+    assert equal(kept, {name: value for name, value in mine.state_dict().items() if name in kept})
+    for strange in (torch.zeros(8, 4), torch.zeros(9, 5)):  # other classes than the last layer; other inputs
+        with pytest.raises(InputError, match=r"'exit\.weight' of shape"):
+            fill(mine, theirs.state_dict() | {"exit.weight": strange}, "The file", other_classes=True)
+
+
 def test_the_last_layer_alone_may_be_of_another_number_of_classes() -> None:
     mine, theirs = network(), network(classes=9)
     last = mine[2].weight.clone(), mine[2].bias.clone()

@@ -69,7 +69,8 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, *, other_cla
         module: the network.
         state: name → tensor.
         what: what the tensors are, for messages.
-        other_classes: leave the last layer as it is if it is of another number of classes.
+        other_classes: leave the last layer as it is if it is of another number of classes, and with it side
+            exits, which are layers of as many outputs.
 
     Raises:
         InputError: if tensors are missing, left over, of another shape, no real numbers, or not finite,
@@ -77,13 +78,16 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, *, other_cla
     """
     mine = module.state_dict()
     last = next((name.rpartition(".")[0] for name, _ in reversed([*module.named_parameters()])), None)
+    classes = [_outputs_of(last, one) for one in (mine, state)]
     chosen = dict(state)
     for name, tensor in mine.items():
         if name not in chosen:
             raise InputError(f"{what} lacks {name!r}, which the network has: is it another network's?")
         theirs = chosen[name]
         if theirs.shape != tensor.shape:
-            if other_classes and name.rpartition(".")[0] == last:
+            is_exit = [*theirs.shape[:1], *tensor.shape[:1]] == [*reversed(classes)]
+            same_inputs = theirs.shape[1:] == tensor.shape[1:]
+            if other_classes and (name.rpartition(".")[0] == last or (is_exit and same_inputs)):
                 chosen[name] = tensor
                 continue
             raise InputError(
@@ -95,6 +99,11 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, *, other_cla
         raise InputError(f"{what} has {min(extra)!r}, which the network lacks: is it another network's?")
     if not any(tensor.is_meta for tensor in mine.values()):  # else only whether it fits is asked
         module.load_state_dict(chosen)
+
+
+def _outputs_of(layer: str | None, state: Mapping[str, Tensor]) -> int | None:
+    """Number of a layer's outputs."""
+    return next((len(one) for name, one in state.items() if name.rpartition(".")[0] == layer), None)
 
 
 def _refuse_strange(tensor: Tensor, where: str) -> None:

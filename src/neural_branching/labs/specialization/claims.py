@@ -390,7 +390,11 @@ def _not_measured(n: int) -> list[Claim]:
         Claim(claim, in_article, "–", n, reason=reason)
         for claim, in_article, reason in (
             ("The same in other architectures and tasks", True, "a sweep over networks and data shows it"),
-            ("Less energy", False, "energy was not measured; MACs are equal by design"),
+            (
+                "Fewer parameters, less computation or energy",
+                False,
+                "computation is equal by design, and so nearly are parameters; energy was not measured",
+            ),
             ("Easier to interpret", False, "no measure of it is agreed on"),
             ("As pathways of the visual cortex", False, "an analogy, which nothing here can test"),
         )

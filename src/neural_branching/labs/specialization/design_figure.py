@@ -1,4 +1,4 @@
-"""What a sweep says of designs: number of branches × where they meet, at equal computation."""
+"""What a sweep says of designs, each beside a plain network of equal cost: branches × where they meet."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
