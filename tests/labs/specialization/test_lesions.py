@@ -60,6 +60,26 @@ def test_random_units_cost_no_more_than_random_units() -> None:
     assert effect.random.p > 0.5
 
 
+@pytest.mark.thorough
+def test_lesions_of_units_that_no_branch_owns_are_found_no_more_often_than_by_chance() -> None:
+    generator, small = np.random.default_rng(0), 0
+    for seed in range(1000):
+        units, logits = nn.Linear(6, 12), nn.Linear(12, 4)
+        with torch.no_grad():
+            for one in (*units.parameters(), *logits.parameters()):
+                one.copy_(torch.from_numpy(generator.normal(size=tuple(one.shape))))
+        network = StagedNetwork({"units": units, "logits": logits})
+        model = StandardizedNetwork(Standardize((6,)), network).eval()
+        x = torch.from_numpy(generator.normal(size=(200, 6))).float()
+        with torch.inference_mode():
+            labels, training = model(x).argmax(1).numpy(), model(x, until="units")
+        effect = lesion_effect(
+            model, Partition.even("units", 12, 2), x, labels, Lesion("mean", training), 39, seed
+        )
+        small += effect.random.p <= 0.05
+    assert 0.03 <= small / 1000 <= 0.065  # accuracies tie now and then
+
+
 def test_a_lesion_that_changes_nothing_is_an_error() -> None:
     model = two_halves(second=0)
     lesion = Lesion("mean", model.eval()(X, until="units").detach())

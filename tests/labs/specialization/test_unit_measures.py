@@ -231,3 +231,20 @@ def test_stimuli_are_what_they_are_called() -> None:
     assert lines(32).shape == (8, 3, 32, 32)
     ink = (arcs(32)[:, 0].float() - 127).sum((1, 2))
     assert ink.std() < 0.2 * ink.mean()  # as much of each
+
+
+@pytest.mark.thorough
+def test_similarity_of_random_branches_is_low_no_more_often_than_by_chance() -> None:
+    generator, partition = np.random.default_rng(0), Partition.even("units", 12, 2)
+    p = [compare_similarity(generator.normal(size=(24, 12)), partition, 39, seed).p for seed in range(2000)]
+    assert 0.035 <= np.mean(np.array(p) <= 0.05) <= 0.065
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", ["raw", "centred"])
+def test_a_random_vector_goes_with_weights_no_more_often_than_by_chance(kind: str) -> None:
+    generator, p = np.random.default_rng(0), []
+    for seed in range(2000):
+        table, feature = np.abs(generator.normal(size=(12, 8))), {"feature": generator.normal(size=12)}
+        p.append(singular_vectors(table, feature, 39, seed)[kind].features["feature"].p)
+    assert 0.035 <= np.mean(np.array(p) <= 0.05) <= 0.065
