@@ -70,13 +70,30 @@ def test_branches_of_a_sweep_are_compared(
     assert (first / "own_branches.md").read_text(encoding="utf-8") == before
 
 
+@pytest.mark.usefixtures("rendered")
+def test_two_branches_are_compared_as_far_as_two_can_be(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = sorted(file.parent for file in outputs.rglob("results.json"))[:2]
+    typed(monkeypatch, "specialize", "--branches", *map(str, runs), "--permutations", "199")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 branches of one parent" in said
+    assert "Predictions of false accepts take 4 branches." in said
+    table = (runs[0] / "own_branches.md").read_text(encoding="utf-8").splitlines()
+    assert len(table) == 2 + 2  # alike by chance, and before training
+    first, *_, last = planted(related=True)  # which have no signal in common
+    found = relate([first, last], 199, 99)
+    assert found.random.p == 0.01
+    assert found.training.p == pytest.approx(0.25, abs=0.1)  # four ways to take one for the other
+
+
 def test_runs_that_do_not_belong_together_are_refused(
     outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = next(iter(sorted(outputs.rglob("results.json")))).parent
     with pytest.raises(SystemExit, match="--branches: no run lies in"):
         typed(monkeypatch, "specialize", "--branches", str(tmp_path))
-    with pytest.raises(SystemExit, match="--branches has 1: runs of 4 branches"):
+    with pytest.raises(SystemExit, match="--branches has a single branch: runs of two"):
         typed(monkeypatch, "specialize", "--branches", str(first))
     with pytest.raises(SystemExit, match="--branches does not go with --partitions"):
         typed(monkeypatch, "specialize", "--partitions", "--branches", str(first))

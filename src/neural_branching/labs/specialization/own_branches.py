@@ -66,7 +66,8 @@ class BranchRelations:
         random: mean CKA, and where it ranks from below among the same units divided at random.
         training: mean CKA minus that before training, and where it ranks from below where branches are
             taken for trained at random.
-        predictions: what is said to predict false accepts → its correlation with them.
+        predictions: what is said to predict false accepts → its correlation with them; empty of fewer than
+            four branches.
         opposites: the same → p-value of the opposite sign.
         one_start: whether two branches start from the same weights, as those of one seed and shape do: they
             are then as alike as can be before training.
@@ -135,7 +136,7 @@ def relate(
     """Compare branches of one parent, and ask whether likeness predicts false accepts of foreign classes.
 
     Args:
-        branches: four at least, of one parent, no two with a class in common.
+        branches: two at least, of one parent, no two with a class in common.
         permutations: of every test.
         divisions: of all units at random.
         seed: of both.
@@ -156,6 +157,8 @@ def relate(
     alike, lenient = (np.where(pairs, table, 0).sum(1) / (n - 1) for table in (cka, accepted))
 
     def predictions(sign: int) -> dict[str, Tested]:
+        if n < FEWEST_BRANCHES:  # too few to be permuted
+            return {}
         return {
             "CKA": mantel(sign * cka, accepted, permutations, seed),
             "CKA, beyond nearness at the parent": mantel(sign * cka, accepted, permutations, seed, nearness),
@@ -179,10 +182,9 @@ def relate(
 
 
 def _check(branches: Sequence[OwnBranch]) -> None:
-    if len(branches) < FEWEST_BRANCHES:
+    if len(branches) < 2:
         raise InputError(
-            f"--branches has {len(branches)}: runs of {FEWEST_BRANCHES} branches of one parent are needed at "
-            "least."
+            "--branches has a single branch: runs of two branches of one parent are needed at least."
         )
     for one, other in combinations(branches, 2):
         if common := sorted(set(one.classes) & set(other.classes)):

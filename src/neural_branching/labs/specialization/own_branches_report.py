@@ -11,6 +11,7 @@ from neural_branching.files.csv_text import write_table
 from neural_branching.files.writing import write_atomically
 from neural_branching.labs.permutation_tests import ALPHA, Tested
 from neural_branching.labs.specialization.own_branches import BranchRelations
+from neural_branching.labs.specialization.relation_tests import FEWEST_BRANCHES
 from neural_branching.labs.verdicts import NOT_SEEN, SEEN, UNDECIDED
 from neural_branching.report.cells import markdown_table, number
 from neural_branching.report.figures.style import blank, save
@@ -43,9 +44,10 @@ def report(found: BranchRelations, folder: Path) -> None:
     write_atomically(folder / f"{OWN_BRANCHES}.md", text)
     _write_pairs(folder / f"{OWN_BRANCHES}.csv", found)
     save({OWN_BRANCHES: heat_maps(found)}, folder, ("png", "svg"))
+    alike = ", and branches of one seed start alike" if found.one_start else ""
+    few = "" if found.predictions else f" Predictions of false accepts take {FEWEST_BRANCHES} branches."
     screen.print(
-        "Not seen: the opposite was. Where neither was, one parent decides nothing"
-        f"{', and branches of one seed start alike' if found.one_start else ''}. Every pair: "
+        f"Not seen: the opposite was. Where neither was, one parent decides nothing{alike}.{few} Every pair: "
         f"{folder / OWN_BRANCHES}.csv",
         highlight=False,
         soft_wrap=True,
