@@ -84,7 +84,7 @@ def test_two_branches_are_compared_as_far_as_two_can_be(
     first, *_, last = planted(related=True)  # which have no signal in common
     found = relate([first, last], 199, 99)
     assert found.random.p == 0.01
-    assert found.training.p == pytest.approx(0.25, abs=0.1)  # four ways to take one for the other
+    assert found.training.p > 0.2  # there are four ways to take one for the other
 
 
 def test_runs_that_do_not_belong_together_are_refused(
