@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from neural_branching.training import captured_step
 
 aten = torch.ops.aten
 # What makes the host wait for a device, or sends numbers of the host to it.
@@ -35,6 +38,11 @@ def writes(func: Any, argument: Any) -> bool:
     if func.overloadpacket is aten.native_batch_norm:
         return argument.name in ("running_mean", "running_var")
     return argument.alias_info is not None and argument.alias_info.is_write
+
+
+def given_up(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was said of replays that did something else than their steps."""
+    return [one.getMessage() for one in caplog.records if one.name == captured_step.__name__]
 
 
 class _Recording(TorchDispatchMode):
