@@ -1,6 +1,5 @@
 """The command ``neural-branching``. Heavy imports happen inside a command, after its input is checked."""
 
-import gc
 import sys
 from importlib import import_module
 
@@ -8,7 +7,6 @@ from neural_branching.commands import terminal
 from neural_branching.errors import InputError, one_of, refused_file
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C ends
-UNCOLLECTED = 100_000  # new objects after which Python looks for unreachable ones
 
 # Name, which is that of its module in ``commands`` → what is typed behind it, and what it does.
 COMMANDS = {
@@ -96,8 +94,6 @@ examples:
 
 def main() -> None:
     """Entry point of the console script."""
-    # Most objects of a command are its imports', which stay: looking through them took a tenth of a warm run.
-    gc.set_threshold(UNCOLLECTED)
     terminal.prepare()
     arguments = sys.argv[1:]
     try:
