@@ -293,6 +293,25 @@ def test_a_number_that_is_not_finite_hides_no_others() -> None:
         assert told == expected
 
 
+def test_values_of_the_capture_are_no_replay_and_graphs_are_freed() -> None:
+    kept: list[weakref.ref] = []
+
+    class Idle(Tape):
+        def capture(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+            replay, result = super().capture(run)
+            replay()  # what it would leave is there already
+            kept.append(weakref.ref(replay))
+            return lambda: None if replay else None, result
+
+    told: list[int] = []
+    step = CapturedStep(lambda x: x * 2, Idle(), [], list, lambda: told.append(1))
+    for _ in range(5):
+        assert float(step(torch.ones(()))) == 2
+    assert told == [1]
+    gc.collect()
+    assert kept[0]() is None
+
+
 def _nothing(tape: Tape, replay: Callable[[], None]) -> None:
     """What was captured is empty."""
 
