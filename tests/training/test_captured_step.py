@@ -301,7 +301,7 @@ def test_values_of_the_capture_are_no_replay_and_graphs_are_freed() -> None:
             replay, result = super().capture(run)
             replay()  # what it would leave is there already
             kept.append(weakref.ref(replay))
-            return lambda: None if replay else None, result
+            return lambda held=replay: None, result
 
     told: list[int] = []
     step = CapturedStep(lambda x: x * 2, Idle(), [], list, lambda: told.append(1))
